@@ -1,0 +1,172 @@
+"""Cells in memory: the rows of one read, with their labels and row numbers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["CellInfo", "Cells"]
+
+FILLER_ROW = -1
+
+
+@dataclass(frozen=True)
+class CellInfo:
+    """What all cells of one source share.
+
+    Parameters
+    ----------
+    var_names
+        Names of the columns of X, shape ``(n_vars,)``.
+    categories
+        For each obs column that is held as codes, the label of each code.
+    """
+
+    var_names: npt.NDArray[np.object_]
+    categories: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class Cells(Mapping[str, Any]):
+    """Rows of a source in memory, with the keys of a batch.
+
+    A mapping: ``cells["X"]`` is a CSR array, a dense array ``(n_cells, n_vars)`` or
+    padded rows; ``cells["obs"]`` a dict of arrays ``(n_cells,)``; ``cells["index"]``
+    the global row numbers, int64.
+
+    Parameters
+    ----------
+    x
+        The values.
+    obs
+        Columns of labels: int32 codes (missing is -1) or numbers.
+    index
+        Global row numbers.
+    info
+        Gene names and label vocabularies of the source.
+    names
+        Names of the cells, where they were asked for.
+    """
+
+    def __init__(
+        self,
+        x: Any,  # Any: CSR array, ndarray, or the dict of padded rows
+        obs: dict[str, npt.NDArray[Any]],
+        index: npt.NDArray[np.int64],
+        info: CellInfo,
+        names: npt.NDArray[np.object_] | None = None,
+    ) -> None:
+        self._parts: dict[str, Any] = {"X": x, "obs": obs, "index": index}
+        self.info = info
+        self.names = names
+
+    @property
+    def n_cells(self) -> int:
+        """Number of rows."""
+        return len(self._parts["index"])
+
+    def __getitem__(self, key: str) -> Any:
+        return self._parts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __repr__(self) -> str:
+        x = self._parts["X"]
+        form = "padded" if isinstance(x, dict) else type(x).__name__
+        obs = ", ".join(self._parts["obs"]) or "none"
+        n_vars = len(self.info.var_names)
+        return f"Cells({self.n_cells} x {n_vars}, X: {form}, obs: {obs})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict of the same parts: what a batch is."""
+        return dict(self._parts)
+
+    def replace(self, **parts: Any) -> "Cells":
+        """Return cells with some of ``X``, ``obs``, ``index`` replaced.
+
+        Examples
+        --------
+        A transform that serves a fetch and a batch alike:
+
+        >>> def halve(cells):
+        ...     return {**cells, "X": cells["X"] / 2}
+        """
+        new = {**self._parts, **parts}
+        return Cells(new["X"], new["obs"], new["index"], self.info, self.names)
+
+    def take(self, positions: npt.NDArray[np.integer[Any]]) -> "Cells":
+        """Return the cells at `positions`, shape ``(k,)``, copied."""
+        return Cells(
+            take(self._parts["X"], positions),
+            take(self._parts["obs"], positions),
+            self._parts["index"][positions],
+            self.info,
+            None if self.names is None else self.names[positions],
+        )
+
+    def filled(self, n_cells: int) -> "Cells":
+        """Return these cells with empty ones after them, `n_cells` in all.
+
+        Padded rows only. A filler has ``length`` 0 and ``index`` -1; its codes are -1,
+        its other labels NaN where they are floats, else 0 or False.
+        """
+        missing = n_cells - self.n_cells
+        if missing <= 0:
+            return self
+        obs = {
+            name: _extended(values, missing, self._obs_filler(name, values))
+            for name, values in self._parts["obs"].items()
+        }
+        x = {name: _extended(a, missing, 0) for name, a in self._parts["X"].items()}
+        index = _extended(self._parts["index"], missing, FILLER_ROW)
+        names = None if self.names is None else _extended(self.names, missing, "")
+        return Cells(x, obs, index, self.info, names)
+
+    def _obs_filler(self, name: str, values: npt.NDArray[Any]) -> Any:
+        if name in self.info.categories:
+            return -1
+        return np.nan if values.dtype.kind == "f" else 0
+
+    def to_anndata(self) -> "AnnData":
+        """Return an `AnnData` of these cells, labels decoded to categoricals.
+
+        The names of the cells are their own where the source was opened with
+        ``obs_names=True``, else their row numbers.
+        """
+        import pandas as pd
+        from anndata import AnnData
+
+        names = self._parts["index"].astype(str) if self.names is None else self.names
+        columns = {
+            name: (
+                pd.Categorical.from_codes(values, self.info.categories[name])
+                if name in self.info.categories
+                else values
+            )
+            for name, values in self._parts["obs"].items()
+        }
+        obs = pd.DataFrame(columns, index=pd.Index(names.astype(object), dtype=object))
+        var = pd.DataFrame(index=pd.Index(self.info.var_names, dtype=object))
+        return AnnData(X=self._parts["X"], obs=obs, var=var)
+
+
+def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
+    """Return ``data[positions]``, entry by entry where `data` is a mapping."""
+    if isinstance(data, Cells):
+        return data.take(positions)
+    if isinstance(data, Mapping):
+        return {name: take(part, positions) for name, part in data.items()}
+    return data[positions]
+
+
+def _extended(values: npt.NDArray[Any], missing: int, filler: Any) -> npt.NDArray[Any]:
+    tail = np.full((missing, *values.shape[1:]), filler, values.dtype)
+    return np.concatenate([values, tail])

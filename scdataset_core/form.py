@@ -1,0 +1,199 @@
+"""The form in which X reaches the user: sparse rows, dense rows, or padded rows."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Output = Literal["csr", "dense", "padded"]
+Overflow = Literal["error", "largest"]
+
+__all__ = ["Form", "pack_dense", "pack_rows"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the X of a batch is laid out.
+
+    Parameters
+    ----------
+    output
+        ``"csr"``, ``"dense"`` or ``"padded"``.
+    dtype
+        Type of the values; the source's own type if None. SciPy has no float16,
+        so CSR rows stored as float16 become float32.
+    width
+        Columns of padded rows.
+    overflow
+        What happens to a row with more than `width` stored values: ``"error"``, or
+        ``"largest"`` to keep its `width` largest values.
+    """
+
+    output: Output
+    dtype: np.dtype[Any] | None = None  # Any: the scalar type is a run-time value
+    width: int | None = None
+    overflow: Overflow = "error"
+
+    def __post_init__(self) -> None:
+        if self.output not in ("csr", "dense", "padded"):
+            raise ValueError(
+                f'output must be "csr", "dense", "padded" or "anndata",'
+                f" got {self.output!r}"
+            )
+        if self.overflow not in ("error", "largest"):
+            raise ValueError(
+                f'overflow must be "error" or "largest", got {self.overflow!r}'
+            )
+        if self.output == "csr" and self.dtype == np.float16:
+            raise ValueError(
+                'dtype="float16" with output="csr": SciPy has no sparse float16;'
+                ' ask for float32, or for output="dense" or "padded"'
+            )
+        if self.output == "padded" and (self.width is None or self.width < 1):
+            raise ValueError(f"width must be at least 1, got {self.width}")
+
+    def value_dtype(self, stored: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the type of the values made from values of type `stored`."""
+        if self.dtype is not None:
+            return self.dtype
+        if self.output == "csr" and stored == np.float16:
+            return np.dtype(np.float32)
+        return stored
+
+
+def pack_rows(
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[np.integer[Any]],
+    starts: npt.NDArray[np.int64],
+    *,
+    n_vars: int,
+    form: Form,
+) -> "csr_array[Any, tuple[int, int]] | npt.NDArray[Any] | dict[str, npt.NDArray[Any]]":
+    """Lay sparse rows out in `form`.
+
+    Parameters
+    ----------
+    values
+        Stored values of all rows, one row after the other, shape ``(n_stored,)``.
+    columns
+        The column of each value, already checked to lie in ``[0, n_vars)``.
+    starts
+        Where each row starts in `values`, shape ``(n_rows + 1,)``, from 0.
+    n_vars
+        Number of columns.
+    form
+        The layout wanted.
+
+    Returns
+    -------
+    x
+        A CSR array or a dense array ``(n_rows, n_vars)``, or a dict with `indices`
+        and `values` ``(n_rows, width)`` and `length` ``(n_rows,)``.
+    """
+    dtype = form.value_dtype(values.dtype)
+    if form.output == "csr":
+        return _csr(values.astype(dtype, copy=False), columns, starts, n_vars)
+    if form.output == "dense":
+        return _dense(values, columns, starts, n_vars, dtype)
+    return _padded(values, columns, starts, form, dtype)
+
+
+def pack_dense(
+    rows: npt.NDArray[Any], *, form: Form
+) -> "csr_array[Any, tuple[int, int]] | npt.NDArray[Any] | dict[str, npt.NDArray[Any]]":
+    """Lay dense rows ``(n_rows, n_vars)`` out in `form`."""
+    if form.output == "dense":
+        return rows.astype(form.value_dtype(rows.dtype), copy=False)
+    row_ids, columns = np.nonzero(rows)
+    starts = np.searchsorted(row_ids, np.arange(len(rows) + 1)).astype(np.int64)
+    return pack_rows(
+        rows[row_ids, columns],
+        columns.astype(np.int32),
+        starts,
+        n_vars=rows.shape[1],
+        form=form,
+    )
+
+
+def _csr(
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[np.integer[Any]],
+    starts: npt.NDArray[np.int64],
+    n_vars: int,
+) -> "csr_array[Any, tuple[int, int]]":
+    from scipy.sparse import csr_array
+
+    small = max(n_vars, int(starts[-1])) < 2**31
+    index_dtype = np.int32 if small else np.int64
+    parts = (
+        values,
+        columns.astype(index_dtype, copy=False),
+        starts.astype(index_dtype, copy=False),
+    )
+    return csr_array(parts, shape=(len(starts) - 1, n_vars), copy=False)
+
+
+def _dense(
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[np.integer[Any]],
+    starts: npt.NDArray[np.int64],
+    n_vars: int,
+    dtype: np.dtype[Any],
+) -> npt.NDArray[Any]:
+    n_rows = len(starts) - 1
+    dense = np.zeros((n_rows, n_vars), dtype)
+    if dtype != np.float16 and dtype.kind in "fiu":
+        x = _csr(values.astype(dtype, copy=False), columns, starts, n_vars)
+        return x.toarray(out=dense)
+    # SciPy's kernel knows no float16 and no bool.
+    row_ids = np.repeat(np.arange(n_rows, dtype=np.int64), np.diff(starts))
+    places = row_ids * n_vars + columns
+    if np.all(places[1:] > places[:-1]):
+        dense.reshape(-1)[places] = values
+    else:  # unsorted, or the same column twice in a row: values of a column add up
+        np.add.at(dense.reshape(-1), places, values.astype(dtype, copy=False))
+    return dense
+
+
+def _padded(
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[np.integer[Any]],
+    starts: npt.NDArray[np.int64],
+    form: Form,
+    dtype: np.dtype[Any],
+) -> dict[str, npt.NDArray[Any]]:
+    assert form.width is not None  # checked by Form
+    width, n_rows = form.width, len(starts) - 1
+    lengths = np.diff(starts)
+    too_long = lengths > width
+    if too_long.any() and form.overflow == "error":
+        worst = int(np.argmax(lengths))
+        raise ValueError(
+            f"row {worst} of the batch has {lengths[worst]} stored values and width is"
+            f' {width}; give a larger width, or overflow="largest" to keep the largest'
+        )
+    padded_columns = np.zeros((n_rows, width), np.int32)
+    padded_values = np.zeros((n_rows, width), dtype)
+    for row in range(n_rows):
+        start, stop = int(starts[row]), int(starts[row + 1])
+        row_columns, row_values = columns[start:stop], values[start:stop]
+        if stop - start > width:
+            kept = _largest(row_values, width)
+            row_columns, row_values = row_columns[kept], row_values[kept]
+        padded_columns[row, : len(row_columns)] = row_columns
+        padded_values[row, : len(row_values)] = row_values
+    return {
+        "indices": padded_columns,
+        "values": padded_values,
+        "length": np.minimum(lengths, width).astype(np.int32),
+    }
+
+
+def _largest(values: npt.NDArray[Any], width: int) -> npt.NDArray[np.intp]:
+    """Return the positions, in order, of the `width` largest values; first of equals."""
+    order = np.argsort(-values.astype(np.float64), kind="stable")
+    return np.sort(order[:width])

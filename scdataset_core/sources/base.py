@@ -1,0 +1,277 @@
+"""What every source of cells is: rows by number, with X, labels and gene names."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cells import CellInfo, Cells
+from ..form import Form
+
+if TYPE_CHECKING:
+    from ..storage import ReadContext
+
+__all__ = ["ObsColumns", "Source"]
+
+Rows = npt.NDArray[np.int64]
+
+
+class ObsColumns(Mapping[str, npt.NDArray[Any]]):
+    """The obs columns a source carries; each read from its files when asked for."""
+
+    def __init__(
+        self, names: Sequence[str], read: Callable[[str], npt.NDArray[Any]]
+    ) -> None:
+        self._names = tuple(names)
+        self._read = read
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._names:
+            from ..errors import MissingNameError, nearest
+
+            raise MissingNameError(
+                f'obs column "{name}" is not carried by this source;'
+                f" {nearest(name, self._names)};"
+                f' add it to open(..., obs=[..., "{name}"])'
+            )
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"ObsColumns({', '.join(self._names) or 'none'})"
+
+
+class Source(ABC):
+    """Cells that can be read by row number.
+
+    Made by :func:`scdataset_core.open`. A source is small: what it reads stays in its
+    files. It pickles, and opens its files again in the process that uses it.
+
+    Attributes
+    ----------
+    files : tuple of str
+        The files, in the order of their rows; empty for objects in memory.
+    file_starts : ndarray of int64
+        First row of each file, and the number of rows at the end.
+    sparse : bool
+        Whether X is stored as sparse rows.
+    dtype : numpy.dtype
+        Type of the values of X.
+    natural_block : int
+        Rows in a typical storage chunk.
+    """
+
+    files: tuple[str, ...]
+    file_starts: Rows
+    sparse: bool
+    dtype: np.dtype[Any]
+    natural_block: int
+    info: CellInfo
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of cells and of genes."""
+        return int(self.file_starts[-1]), len(self.info.var_names)
+
+    def __len__(self) -> int:
+        return int(self.file_starts[-1])
+
+    @property
+    def var_names(self) -> npt.NDArray[np.object_]:
+        """Names of the genes, in the order of the columns of X."""
+        return self.info.var_names
+
+    @property
+    def categories(self) -> dict[str, list[Any]]:
+        """For each obs column that comes as codes, the label of each code."""
+        return self.info.categories
+
+    @property
+    def obs(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The carried obs columns: codes or numbers, each of shape ``(n_cells,)``."""
+        return ObsColumns(self.obs_columns, self._obs_column)
+
+    @property
+    def block_starts(self) -> Rows | None:
+        """First row of the rows that start inside each storage chunk, or None.
+
+        Non-decreasing, from 0; None where the layout of the storage is not known.
+        """
+        return None
+
+    @property
+    @abstractmethod
+    def obs_columns(self) -> tuple[str, ...]:
+        """Names of the obs columns that batches carry."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of row counts, stored counts and genes; of no path and no time."""
+
+    @property
+    @abstractmethod
+    def mean_stored(self) -> float:
+        """Mean number of stored values a row (of genes for dense rows)."""
+
+    @abstractmethod
+    def longest_row(self) -> int:
+        """Return the largest number of stored values in a row, `genes` applied."""
+
+    @abstractmethod
+    def _read_x(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: "ReadContext",
+    ) -> list[Any]:
+        """Return X of each part, see :meth:`read_batches`."""
+
+    @abstractmethod
+    def _read_obs(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+        """Return the carried columns at `rows` (non-decreasing), in that order."""
+
+    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at `rows`, or None where not asked for."""
+        return None
+
+    def _obs_column(self, name: str) -> npt.NDArray[Any]:
+        return self._read_obs(np.arange(len(self), dtype=np.int64))[name]
+
+    @property
+    def stored_form(self) -> Form:
+        """The form in which X is stored."""
+        return Form("csr" if self.sparse else "dense")
+
+    def read(
+        self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None
+    ) -> Cells:
+        """Read rows into memory.
+
+        Parameters
+        ----------
+        rows
+            Row numbers, shape ``(k,)``, non-decreasing; repeats are allowed.
+        places
+            Where each row goes in the result, a permutation of ``range(k)``; in the
+            order of `rows` by default.
+
+        Returns
+        -------
+        cells
+            `k` cells; X as stored (CSR or dense).
+
+        Raises
+        ------
+        ValueError
+            If `rows` decrease or are not integers, or `places` is no permutation.
+        IndexError
+            If a row is outside ``[0, len(source))``.
+        OSError
+            If a file cannot be read, naming file, data set and chunk.
+        """
+        from ..storage import ReadContext
+
+        checked = self.check_rows(rows)
+        context = ReadContext()
+        try:
+            return self.read_batches(
+                checked,
+                check_places(places, len(checked)),
+                np.array([0, len(checked)]),
+                self.stored_form,
+                context,
+            )[0]
+        finally:
+            context.close()
+
+    def read_batches(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: "ReadContext",
+    ) -> list[Cells]:
+        """Read rows into several parts at once, each with buffers of its own.
+
+        Parameters
+        ----------
+        rows
+            Non-decreasing row numbers, shape ``(k,)``.
+        places
+            Place of each row in the concatenation of all parts, shape ``(k,)``.
+        bounds
+            Where each part starts among the places, and `k` at the end.
+        form
+            The layout of X.
+        context
+            Threads, buffers and counters for the read.
+        """
+        parts_x = self._read_x(rows, places, bounds, form, context)
+        index = np.empty_like(rows)
+        index[places] = rows
+        obs = {
+            name: placed(values, places) for name, values in self._read_obs(rows).items()
+        }
+        names = self._read_names(rows)
+        if names is not None:
+            names = placed(names, places)
+        return [
+            Cells(
+                x,
+                {name: values[start:stop].copy() for name, values in obs.items()},
+                index[start:stop].copy(),
+                self.info,
+                None if names is None else names[start:stop].copy(),
+            )
+            for x, start, stop in zip(parts_x, bounds[:-1], bounds[1:], strict=True)
+        ]
+
+    def check_rows(self, rows: npt.ArrayLike) -> Rows:
+        """Return `rows` as int64 after checking order and range."""
+        array = np.asarray(rows)
+        if array.size == 0:
+            array = array.astype(np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(
+                "rows must be a 1-D array of integers,"
+                f" got {array.dtype} of shape {array.shape}"
+            )
+        checked = array.astype(np.int64, copy=False)
+        if len(checked) and (checked[0] < 0 or checked.max() >= len(self)):
+            bad = checked[0] if checked[0] < 0 else checked.max()
+            raise IndexError(f"row {bad} is outside the source's {len(self)} rows")
+        if np.any(checked[1:] < checked[:-1]):
+            at = int(np.argmax(checked[1:] < checked[:-1]))
+            raise ValueError(
+                f"rows must not decrease, got {checked[at]} before {checked[at + 1]};"
+                " sort them, and give their order as `places`"
+            )
+        return checked
+
+
+def placed(values: npt.NDArray[Any], places: Rows) -> npt.NDArray[Any]:
+    """Return an array with ``values[i]`` at ``places[i]``."""
+    out = np.empty_like(values)
+    out[places] = values
+    return out
+
+
+def check_places(places: npt.ArrayLike | None, n: int) -> Rows:
+    """Return `places` as int64 after checking that it permutes ``range(n)``."""
+    if places is None:
+        return np.arange(n, dtype=np.int64)
+    array = np.asarray(places).astype(np.int64, copy=False)
+    if array.shape != (n,) or not np.array_equal(np.sort(array), np.arange(n)):
+        raise ValueError(f"places must be a permutation of range({n})")
+    return array
