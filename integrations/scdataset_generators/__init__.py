@@ -1,0 +1,3 @@
+"""Plain generators over the engine's minibatches, for everything else."""
+
+__all__: list[str] = []

@@ -1,0 +1,50 @@
+"""Settings every test shares, and the small plates that examples run on."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# No deadline: two busy cores make any time limit a coin toss.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.load_profile("ci" if "CI" in os.environ else "local")
+
+N_PLATES, N_CELLS, N_GENES = 3, 400, 300
+DRUGS = ["DMSO", "Afatinib", "Bortezomib"]
+LINES = ["A-172", "A549", "HCT15", "MCF7"]
+
+
+@pytest.fixture(scope="session")
+def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with ``plates/plate1.h5ad`` to ``plate3.h5ad``.
+
+    Each has 400 cells, 300 genes, about 30 stored counts a cell, and the obs columns
+    plate, cell_line and drug; ``layers/counts`` repeats X, ``obsm/X_pca`` is dense.
+    """
+    ad = pytest.importorskip("anndata")
+    import pandas as pd
+    import scipy.sparse as sp
+
+    folder = tmp_path_factory.mktemp("data") / "plates"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    genes = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
+    for plate in range(1, N_PLATES + 1):
+        X = sp.random_array((N_CELLS, N_GENES), density=0.1, format="csr", rng=rng)
+        X.data = np.ceil(X.data * 20).astype(np.float32)
+        obs = pd.DataFrame(
+            {
+                "plate": pd.Categorical([f"plate{plate}"] * N_CELLS),
+                "cell_line": pd.Categorical(rng.choice(LINES, N_CELLS)),
+                "drug": pd.Categorical(rng.choice(DRUGS, N_CELLS)),
+            },
+            index=[f"plate{plate}-{i}" for i in range(N_CELLS)],
+        )
+        adata = ad.AnnData(sp.csr_matrix(X), obs=obs, var=genes)
+        adata.layers["counts"] = adata.X.copy()
+        adata.obsm["X_pca"] = rng.normal(size=(N_CELLS, 10)).astype(np.float32)
+        adata.write_h5ad(folder / f"plate{plate}.h5ad")
+    return folder

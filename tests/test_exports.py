@@ -1,0 +1,57 @@
+"""What each package exports is what it says it exports."""
+
+import importlib
+import inspect
+from types import ModuleType
+
+import pytest
+
+LIMITS = {  # the most names a package may export
+    "scdataset_core": 20,
+    "scdataset_torch": 8,
+    "scdataset_grain": 8,
+    "scdataset_generators": 4,
+}
+
+
+def package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as err:
+        if err.name == name:
+            raise
+        pytest.skip(f"{err.name} is not installed")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_all_lists_exactly_the_public_names(name: str) -> None:
+    module = package(name)
+    present = {
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("_") and not inspect.ismodule(value)
+    }
+    assert set(module.__all__) - {"__version__"} == present
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_all_is_sorted_and_has_no_duplicates(name: str) -> None:
+    names = list(package(name).__all__)
+    assert len(names) == len(set(names))
+    assert names == sorted(names, key=lambda key: (key.casefold(), key))
+
+
+@pytest.mark.parametrize(("name", "limit"), LIMITS.items())
+def test_surface_stays_small(name: str, limit: int) -> None:
+    assert len(package(name).__all__) <= limit
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    module = package(name)
+    bare = [
+        key
+        for key in module.__all__
+        if not key.startswith("__") and not inspect.getdoc(getattr(module, key))
+    ]
+    assert bare == []

@@ -1,0 +1,191 @@
+"""What may be imported where: light start-up, one direction, no cycles."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import scdataset_core
+
+CORE = Path(scdataset_core.__file__).parent
+ADAPTERS = {
+    "scdataset_torch": {"torch", "torchdata", "lightning", "scvi"},
+    "scdataset_grain": {"grain", "jax", "jaxlib"},
+    "scdataset_generators": set(),
+}
+FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
+
+# The rooms of the core: a subpackage stands for all of its modules.
+ABOVE = {"loader", "tools", "cli"}
+SAMPLING = {"permutation", "strategies", "plan", "state"}
+MAY_IMPORT_ONLY: dict[str, set[str]] = {
+    "errors": set(),
+    "permutation": {"errors"},
+    "storage": {"errors"},
+    "plan": {"errors", "permutation", "strategies"},
+}
+MUST_NOT_IMPORT = {
+    "cells": ABOVE | SAMPLING | {"readahead", "sources", "storage"},
+    "form": ABOVE | SAMPLING | {"readahead", "sources", "storage"},
+    "transforms": ABOVE | SAMPLING | {"readahead", "sources", "storage"},
+    "sources": ABOVE | SAMPLING | {"readahead"},
+    "strategies": ABOVE | {"plan", "state", "readahead", "sources", "storage"},
+    "state": ABOVE | {"readahead", "sources", "storage"},
+    "readahead": ABOVE,
+    "loader": {"tools", "cli"},
+    "tools": {"cli"},
+}
+
+
+def package_root(package: str) -> Path | None:
+    """Return a package's folder without importing it, or None where it is absent."""
+    spec = find_spec(package)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def modules(root: Path) -> dict[str, Path]:
+    def name(path: Path) -> str:
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    return {name(path): path for path in sorted(root.rglob("*.py"))}
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Yield every module or name imported anywhere in a file, type-only ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def nearest(name: str, known: set[str]) -> str | None:
+    """Return the known module that `name` is, or is a member of."""
+    while name not in known and "." in name:
+        name = name.rpartition(".")[0]
+    return name if name in known else None
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    files = modules(root)
+    known = set(files)
+    return {
+        module: {
+            target
+            for name in imported_names(path)
+            if (target := nearest(name, known)) is not None and target != module
+        }
+        for module, path in files.items()
+    }
+
+
+def room(module: str) -> str:
+    """Return the first name below the package, or the package's own."""
+    return ([*module.split(".")[1:], module])[0]
+
+
+def test_core_import_loads_numpy_and_standard_library_only() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import numpy; "
+        "numpy_brought = set(sys.modules); import scdataset_core; "
+        "new = {m.partition('.')[0] for m in set(sys.modules) - numpy_brought}; "
+        "print(sorted(new - sys.stdlib_module_names - {'scdataset_core', 'numpy'}))"
+    )
+    path = f"import sys; sys.path.insert(0, {str(CORE.parent)!r}); "
+    out = subprocess.run(
+        [sys.executable, "-c", path + code], check=True, capture_output=True, text=True
+    )
+    assert out.stdout.strip() == "[]"
+
+
+def test_core_import_starts_no_threads_and_sets_no_warning_filters() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(CORE.parent)!r}); "
+        "import numpy, threading, warnings; before = list(warnings.filters); "
+        "import scdataset_core; "
+        "print(threading.active_count(), warnings.filters == before)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert out.stdout.split() == ["1", "True"]
+
+
+@pytest.mark.parametrize("package", ["scdataset_core", *ADAPTERS])
+def test_no_import_cycle_even_for_typing(package: str) -> None:
+    root = package_root(package)
+    assert root is not None
+    TopologicalSorter(import_graph(root)).prepare()  # CycleError names the modules
+
+
+def test_core_rooms_import_one_way() -> None:
+    wrong = []
+    for module, targets in import_graph(CORE).items():
+        here = room(module)
+        for there in {room(target) for target in targets} - {here}:
+            allowed = MAY_IMPORT_ONLY.get(here)
+            if there in MUST_NOT_IMPORT.get(here, set()) or (
+                allowed is not None and there not in allowed
+            ):
+                wrong.append(f"{module} imports {there}")
+    assert wrong == []
+
+
+def test_core_modules_do_not_import_the_package_itself() -> None:
+    graph = import_graph(CORE)
+    allowed = {"scdataset_core", "scdataset_core.cli"}
+    wrong = [m for m, targets in graph.items() if "scdataset_core" in targets]
+    assert set(wrong) <= allowed
+
+
+def test_core_imports_no_framework_and_no_adapter() -> None:
+    banned = FRAMEWORKS | set(ADAPTERS)
+    wrong = [
+        f"{module}: {name}"
+        for module, path in modules(CORE).items()
+        for name in imported_names(path)
+        if name.partition(".")[0] in banned
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapter_imports_its_own_framework_only(adapter: str) -> None:
+    root = package_root(adapter)
+    assert root is not None
+    banned = (FRAMEWORKS | set(ADAPTERS)) - ADAPTERS[adapter] - {adapter}
+    wrong = [
+        f"{module}: {name}"
+        for module, path in modules(root).items()
+        for name in imported_names(path)
+        if name.partition(".")[0] in banned
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "framework"), [("scdataset_torch", "torch"), ("scdataset_grain", "grain")]
+)
+def test_adapter_without_its_framework_names_the_extra(
+    adapter: str, framework: str
+) -> None:
+    root = package_root(adapter)
+    assert root is not None
+    code = (
+        f"import sys; sys.path[:0] = [{str(root.parent)!r}, {str(CORE.parent)!r}]\n"
+        f"sys.modules[{framework!r}] = None\n"
+        f"import {adapter}"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    extra = adapter.removeprefix("scdataset_")
+    assert out.returncode == 1
+    assert "ModuleNotFoundError" in out.stderr
+    assert f"pip install 'scdataset-core[{extra}]'" in out.stderr
