@@ -1,0 +1,24 @@
+"""Checks of arguments, and digests of arrays."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["check_count", "digest"]
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """Raise unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def digest(array: npt.NDArray[Any]) -> str:
+    """Return a short digest of an array's type, shape and values."""
+    contents = np.ascontiguousarray(array)
+    head = f"{contents.dtype.str}{contents.shape}".encode()
+    return hashlib.sha256(head + contents.tobytes()).hexdigest()[:16]

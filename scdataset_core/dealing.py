@@ -1,0 +1,291 @@
+"""Dealing: which minibatches each rank and worker yields, by number alone.
+
+Minibatches are numbered over the epoch; fetch `k` holds the numbers
+``[k * fetch_factor, (k + 1) * fetch_factor)``. Whole fetches are dealt in rounds of
+`world_size`, one to each rank; of the loose minibatches that no full round takes,
+numbered `j`, rank `r` takes those with ``j % world_size == r``. Where their number does
+not divide, the last are trimmed, or minibatches 0, 1, ... are repeated. A rank goes
+through what it holds in ascending order, repeats last; worker `w` of a rank takes every
+`num_workers`-th of its fetches, whole or partial, from the `w`-th.
+
+In the middle of an epoch the same is done with the minibatches that are left.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import check_count
+
+__all__ = ["Dealing", "Ranges", "Shard", "union"]
+
+Ranges = npt.NDArray[np.int64]
+"""Half-open ranges of minibatch numbers, shape ``(k, 2)``, sorted and disjoint."""
+
+Uneven = Literal["trim", "pad"]
+_NONE = np.empty((0, 2), np.int64)
+
+
+def union(ranges: Iterable[Iterable[int]] | Ranges) -> Ranges:
+    """Return the sorted, disjoint, joined ranges that cover the same numbers."""
+    array = np.asarray(list(ranges), np.int64).reshape(-1, 2)
+    array = array[array[:, 1] > array[:, 0]]
+    if not len(array):
+        return _NONE
+    array = array[np.argsort(array[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(array[:, 1])
+    first = np.concatenate([[True], array[1:, 0] > reached[:-1]])
+    last = np.concatenate([first[1:], [True]])
+    return np.column_stack([array[first, 0], reached[last]])
+
+
+def complement(done: Ranges, n: int) -> Ranges:
+    """Return the ranges of ``[0, n)`` that `done` leaves."""
+    edges = np.concatenate([[0], np.minimum(done.reshape(-1), n), [n]]).reshape(-1, 2)
+    return edges[edges[:, 1] > edges[:, 0]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One rank of several, and one worker of several in it."""
+
+    rank: int = 0
+    world_size: int = 1
+    worker: int = 0
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        for index, size in (("rank", "world_size"), ("worker", "num_workers")):
+            check_count(size, getattr(self, size))
+            check_count(index, getattr(self, index), least=0)
+            if getattr(self, index) >= getattr(self, size):
+                raise ValueError(
+                    f"{index} must be below {size}, got {index}={getattr(self, index)}"
+                    f" and {size}={getattr(self, size)}"
+                )
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """The sizes of an epoch, and what is left of it.
+
+    Parameters
+    ----------
+    n_rows
+        Rows of the epoch.
+    batch_size, fetch_factor
+        Rows of a minibatch, and minibatches of a fetch.
+    drop_last
+        Leave out the last minibatch if it is short.
+    uneven
+        What is done with loose minibatches that do not divide among the ranks.
+    done
+        Minibatches that were yielded before.
+    """
+
+    n_rows: int
+    batch_size: int
+    fetch_factor: int
+    drop_last: bool = False
+    uneven: Uneven = "trim"
+    done: Ranges = field(default_factory=lambda: _NONE, compare=False)
+
+    def __post_init__(self) -> None:
+        check_count("batch_size", self.batch_size)
+        check_count("fetch_factor", self.fetch_factor)
+        if self.uneven not in ("trim", "pad"):
+            raise ValueError(f'uneven must be "trim" or "pad", got {self.uneven!r}')
+
+    @property
+    def n_batches(self) -> int:
+        """Minibatches of the whole epoch."""
+        if self.drop_last:
+            return self.n_rows // self.batch_size
+        return -(-self.n_rows // self.batch_size)
+
+    def rows_of(self, first: int, stop: int) -> int:
+        """Return how many rows minibatches ``[first, stop)`` hold."""
+        size = self.batch_size
+        return min(stop * size, self.n_rows) - min(first * size, self.n_rows)
+
+    def left(self) -> Ranges:
+        """Return the minibatches that are left."""
+        return complement(self.done, self.n_batches)
+
+    def share(self, shard: Shard) -> "Share":
+        """Return what one shard holds."""
+        wholes, loose = self._split(shard.world_size)
+        dealt, repeated = self._deal_loose(loose, shard.world_size)
+        mine = dealt[shard.rank :: shard.world_size]
+        extra = np.arange(repeated) + len(dealt)
+        extra = extra[extra % shard.world_size == shard.rank] - len(dealt)
+        return Share(
+            fetch_factor=self.fetch_factor,
+            wholes=wholes,
+            partial=[
+                *_by_fetch(mine, self.fetch_factor),
+                *_by_fetch(extra % max(self.n_batches, 1), self.fetch_factor),
+            ],
+            n_partial_in_order=len(_by_fetch(mine, self.fetch_factor)),
+            shard=shard,
+        )
+
+    def dropped(self, world_size: int) -> int:
+        """Return the rows that no rank yields: a short last minibatch, and trimmed ones."""
+        _, loose = self._split(world_size)
+        dealt, _ = self._deal_loose(loose, world_size)
+        trimmed = sum(self.rows_of(int(b), int(b) + 1) for b in loose[len(dealt) :])
+        return self.n_rows - self.rows_of(0, self.n_batches) + trimmed
+
+    def repeated(self, world_size: int) -> int:
+        """Return the rows that are yielded once more so that ranks are equal."""
+        _, loose = self._split(world_size)
+        _, repeated = self._deal_loose(loose, world_size)
+        numbers = np.arange(repeated) % max(self.n_batches, 1)
+        return sum(self.rows_of(int(b), int(b) + 1) for b in numbers)
+
+    def _split(self, world_size: int) -> tuple[Ranges, npt.NDArray[np.int64]]:
+        """Return the fetches of full rounds as ranges, and the loose minibatches."""
+        factor = self.fetch_factor
+        n_full = self.n_rows // (self.batch_size * factor)
+        left = self.left()
+        firsts = -(-left[:, 0] // factor)
+        lasts = np.maximum(np.minimum(left[:, 1] // factor, n_full), firsts)
+        in_rounds = int((lasts - firsts).sum()) // world_size * world_size
+        before = np.cumsum(lasts - firsts) - (lasts - firsts)
+        lasts = np.clip(firsts + in_rounds - before, firsts, lasts)
+        pieces = [np.empty(0, np.int64)]
+        for (start, stop), first, last in zip(left, firsts, lasts, strict=True):
+            if last > first:
+                pieces.append(np.arange(start, first * factor))
+                pieces.append(np.arange(last * factor, stop))
+            else:
+                pieces.append(np.arange(start, stop))
+        taken = lasts > firsts
+        return np.column_stack([firsts, lasts])[taken], np.concatenate(pieces)
+
+    def _deal_loose(
+        self, loose: npt.NDArray[np.int64], world_size: int
+    ) -> tuple[npt.NDArray[np.int64], int]:
+        """Return the loose minibatches that are dealt, and how many are repeated."""
+        over = len(loose) % world_size
+        if over == 0:
+            return loose, 0
+        if self.uneven == "pad":
+            return loose, world_size - over
+        return loose[: len(loose) - over], 0
+
+
+def _by_fetch(
+    numbers: npt.NDArray[np.int64], fetch_factor: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Group minibatch numbers by the fetch that holds them, in the order given."""
+    groups: dict[int, list[int]] = {}
+    for number in numbers.tolist():
+        groups.setdefault(number // fetch_factor, []).append(number)
+    return [(fetch, tuple(held)) for fetch, held in groups.items()]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The fetches of one shard: whole ones by arithmetic, a few partial ones listed.
+
+    Parameters
+    ----------
+    fetch_factor
+        Minibatches of a whole fetch.
+    wholes
+        Ranges of the fetch numbers that are dealt whole over all ranks.
+    partial
+        The rank's partial fetches: number of the fetch, and the minibatches held.
+    n_partial_in_order
+        How many of `partial` take their place by number; the others come last.
+    shard
+        Whose share it is.
+    """
+
+    fetch_factor: int
+    wholes: Ranges
+    partial: list[tuple[int, tuple[int, ...]]]
+    n_partial_in_order: int
+    shard: Shard
+
+    @property
+    def _n_wholes(self) -> int:
+        """Whole fetches of the rank."""
+        return int((self.wholes[:, 1] - self.wholes[:, 0]).sum()) // self.shard.world_size
+
+    def _whole(self, i: int) -> int:
+        """Return the number of the rank's `i`-th whole fetch."""
+        at = i * self.shard.world_size + self.shard.rank
+        reached = np.cumsum(self.wholes[:, 1] - self.wholes[:, 0])
+        run = int(np.searchsorted(reached, at, side="right"))
+        return int(self.wholes[run, 1] - (reached[run] - at))
+
+    def _places(self) -> list[int]:
+        """Return the place of each partial fetch among all fetches of the rank."""
+        places = []
+        for i, (number, _) in enumerate(self.partial):
+            if i < self.n_partial_in_order:
+                below = np.clip(number, self.wholes[:, 0], self.wholes[:, 1])
+                n_below = int((below - self.wholes[:, 0]).sum())
+                world_size, rank = self.shard.world_size, self.shard.rank
+                places.append(max(0, -(-(n_below - rank) // world_size)) + i)
+            else:
+                places.append(self._n_wholes + i)
+        return places
+
+    @property
+    def n_batches(self) -> int:
+        """Minibatches of this worker."""
+        worker, workers = self.shard.worker, self.shard.num_workers
+        total = self._n_wholes + len(self.partial)
+        n_fetches = len(range(worker, total, workers))
+        mine = [
+            len(held)
+            for place, (_, held) in zip(self._places(), self.partial, strict=True)
+            if place % workers == worker
+        ]
+        return (n_fetches - len(mine)) * self.fetch_factor + sum(mine)
+
+    def fetches(self, skip: int = 0) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Yield the number of each fetch of this worker, and the minibatches held.
+
+        Parameters
+        ----------
+        skip
+            Minibatches to pass over.
+        """
+        factor = self.fetch_factor
+        partial = dict(zip(self._places(), self.partial, strict=True))
+        places = sorted(partial)
+        total = self._n_wholes + len(partial)
+        for place in range(self.shard.worker, total, self.shard.num_workers):
+            if place in partial:
+                number, held = partial[place]
+            elif skip >= factor:  # a whole fetch that is passed over is not looked up
+                skip -= factor
+                continue
+            else:
+                n_before = int(np.searchsorted(places, place))
+                number = self._whole(place - n_before)
+                held = tuple(range(number * factor, (number + 1) * factor))
+            if skip < len(held):
+                yield number, held[skip:]
+            skip = max(0, skip - len(held))
+
+    def done_after(self, yielded: int) -> Ranges:
+        """Return the minibatches that are done once `yielded` have been yielded."""
+        ranges: list[tuple[int, int]] = []
+        for _, held in self.fetches():
+            if yielded <= 0:
+                break
+            if yielded >= len(held) == self.fetch_factor:
+                ranges.append((held[0], held[-1] + 1))
+            else:
+                ranges.extend((number, number + 1) for number in held[:yielded])
+            yielded -= len(held)
+        return union(ranges)

@@ -1,0 +1,97 @@
+"""Strategies written for `scdataset` 0.3, wrapped into orders."""
+
+from collections.abc import Sized
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from .orders import Order, Rows
+from .strategies import Strategy
+
+__all__ = ["LegacyStrategy", "order_of"]
+
+_SEEDS_BETWEEN_EPOCHS = 1000  # as scdataset 0.3 spaces them
+
+
+@runtime_checkable
+class LegacyStrategy(Protocol):
+    """What `scdataset` 0.3 asks of a strategy."""
+
+    def get_indices(
+        self, data_collection: Any, seed: int | None = None, rng: Any = None
+    ) -> npt.ArrayLike:
+        """Return all rows of an epoch; Any: whatever the user iterates over."""
+        ...
+
+
+class LegacyOrder:
+    """The rows that a strategy of `scdataset` 0.3 lists, at O(n) memory.
+
+    `get_indices` is called once, when rows are first wanted; its result must depend on
+    the seed alone, since every process calls it.
+    """
+
+    def __init__(
+        self, strategy: LegacyStrategy, collection: Any, *, seed: int, epoch: int
+    ) -> None:
+        self._strategy = strategy
+        self._collection = collection
+        self._seed = seed + _SEEDS_BETWEEN_EPOCHS * epoch
+        self._listed: Rows | None = None
+        self.shuffle = bool(getattr(strategy, "_shuffle_before_yield", False))
+
+    def __len__(self) -> int:
+        get_len = getattr(self._strategy, "get_len", None)
+        return len(self._all()) if get_len is None else int(get_len(self._collection))
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        return self._all()[start:stop]
+
+    def _all(self) -> Rows:
+        if self._listed is None:
+            name = type(self._strategy).__name__
+            given = self._strategy.get_indices(self._collection, seed=self._seed)
+            self._listed = _checked(given, name, self._collection)
+            if len(self) != len(self._listed):
+                raise ValueError(
+                    f"{name}.get_indices gave {len(self._listed)} rows and get_len says"
+                    f" {len(self)}; they must agree"
+                )
+        return self._listed
+
+
+def _checked(given: npt.ArrayLike, name: str, collection: Any) -> Rows:
+    array = np.asarray(given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name}.get_indices must give a 1-D array of integers,"
+            f" got {array.dtype} of shape {array.shape}"
+        )
+    rows = array.astype(np.int64)
+    n = len(collection) if isinstance(collection, Sized) else None
+    if rows.size and (rows.min() < 0 or (n is not None and rows.max() >= n)):
+        raise ValueError(
+            f"{name}.get_indices gave rows from {rows.min()} to {rows.max()};"
+            f" there are {n} rows"
+        )
+    return rows
+
+
+def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Order:
+    """Return the order of an epoch from a strategy of this library or of 0.3.
+
+    Raises
+    ------
+    TypeError
+        If `strategy` is neither.
+    """
+    if isinstance(strategy, Strategy):
+        return strategy.order(collection, seed=seed, epoch=epoch)
+    if isinstance(strategy, LegacyStrategy):
+        return LegacyOrder(strategy, collection, seed=seed, epoch=epoch)
+    raise TypeError(
+        "strategy must have a method order(source, *, seed, epoch), or get_indices as"
+        f" in scdataset 0.3, got {type(strategy).__name__}"
+    )

@@ -1,0 +1,223 @@
+"""Orders: which row stands at every position of an epoch, computed when asked."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from .permutation import Purpose, derive_key, permute
+
+__all__ = ["ArrayOrder", "BlockOrder", "Order", "StorageOrder", "Subset"]
+
+Rows = npt.NDArray[np.int64]
+
+
+@runtime_checkable
+class Order(Protocol):
+    """The rows of one epoch.
+
+    ``len(order)`` is their number, ``order.rows(start, stop)`` the rows at positions
+    ``[start, stop)`` (int64, shape ``(stop - start,)``), and ``order.shuffle`` says
+    whether the rows of a fetch are shuffled before they are cut into minibatches. An
+    order may have an attribute ``key``, an integer the shuffle of its fetches is keyed
+    by; without it the key comes from the seed and epoch given to the Loader.
+    """
+
+    shuffle: bool
+
+    def __len__(self) -> int: ...
+
+    def rows(self, start: int, stop: int) -> Rows: ...
+
+
+class Subset:
+    """Positions ``[0, n)`` of all rows, or of the sorted rows that are listed."""
+
+    def __init__(self, n: int, indices: Rows | None) -> None:
+        self.n = n if indices is None else len(indices)
+        self._indices = indices
+
+    def at(self, positions: Rows) -> Rows:
+        """Return the rows at `positions`."""
+        return positions if self._indices is None else self._indices[positions]
+
+    def positions_of(self, rows: Rows) -> Rows:
+        """Return, for each row, how many rows of the subset lie below it."""
+        if self._indices is None:
+            return rows
+        return np.searchsorted(self._indices, rows).astype(np.int64, copy=False)
+
+
+class ArrayOrder:
+    """An order that is held: the rows themselves, in file order or as given.
+
+    Parameters
+    ----------
+    subset
+        The rows.
+    shuffle
+        Whether fetches are shuffled.
+    key
+        Key of those shuffles.
+    """
+
+    def __init__(self, subset: Subset, *, shuffle: bool, key: int) -> None:
+        self._subset = subset
+        self.shuffle = shuffle
+        self.key = key
+
+    def __len__(self) -> int:
+        return self._subset.n
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        return self._subset.at(np.arange(start, stop, dtype=np.int64))
+
+
+class BlockOrder:
+    """Blocks of neighbours in a keyed permutation, on a grid that turns.
+
+    A block is `block_size` consecutive positions modulo `n`, counted from an offset;
+    the one short block comes last, or is left out. Nothing of length `n` is held.
+
+    Parameters
+    ----------
+    subset
+        The rows.
+    block_size
+        Rows of a block.
+    drop_last
+        Leave the short block out.
+    fixed_grid
+        Count blocks from 0 rather than from an offset keyed by the epoch.
+    seed, epoch
+        What the order is keyed by.
+    """
+
+    shuffle = True
+
+    def __init__(
+        self,
+        subset: Subset,
+        *,
+        block_size: int,
+        drop_last: bool,
+        fixed_grid: bool,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self._subset = subset
+        self._block_size = block_size
+        self._n_blocks = subset.n // block_size
+        kept = self._n_blocks * block_size
+        self._length = kept if drop_last else subset.n
+        self._offset = 0 if fixed_grid else grid_offset(subset.n, seed, epoch)
+        self._blocks_key = derive_key(seed, epoch, Purpose.BLOCKS)
+        self.key = derive_key(seed, epoch, Purpose.SHUFFLE)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        size, n_blocks = self._block_size, self._n_blocks
+        positions = np.arange(start, stop, dtype=np.int64)
+        first, last = start // size, min((stop - 1) // size + 1, n_blocks)
+        if first < last:
+            slots = np.arange(first, last, dtype=np.int64)
+            blocks = permute(slots, n=n_blocks, key=self._blocks_key)
+            n_full = min(stop, n_blocks * size) - start
+            full = positions[:n_full]
+            positions[:n_full] = blocks[full // size - first] * size + full % size
+        return self._subset.at((positions + self._offset) % self._subset.n)
+
+
+class StorageOrder:
+    """Blocks of the rows that start inside whole storage chunks, permuted.
+
+    Holds 8 bytes a block for where blocks start, and where every 1,024th block of the
+    permuted order lies.
+
+    Parameters
+    ----------
+    subset
+        The rows.
+    bounds
+        Where each block starts among the positions of the subset, and its length at
+        the end; increasing, shape ``(n_blocks + 1,)``.
+    seed, epoch
+        What the order is keyed by.
+    """
+
+    shuffle = True
+    _STRIDE = 1024
+
+    def __init__(self, subset: Subset, bounds: Rows, *, seed: int, epoch: int) -> None:
+        self._subset = subset
+        self._bounds = bounds
+        self._n_blocks = len(bounds) - 1
+        self._blocks_key = derive_key(seed, epoch, Purpose.BLOCKS)
+        self.key = derive_key(seed, epoch, Purpose.SHUFFLE)
+        totals = [
+            int(self._sizes(self._blocks(first)).sum())
+            for first in range(0, self._n_blocks, self._STRIDE)
+        ]
+        self._reached = np.concatenate([[0], np.cumsum(totals, dtype=np.int64)])
+
+    def __len__(self) -> int:
+        return self._subset.n
+
+    def _blocks(self, first: int) -> Rows:
+        """Return the blocks at slots ``[first, first + 1024)``."""
+        slots = np.arange(first, min(first + self._STRIDE, self._n_blocks))
+        return permute(slots, n=self._n_blocks, key=self._blocks_key)
+
+    def _sizes(self, blocks: Rows) -> Rows:
+        return self._bounds[blocks + 1] - self._bounds[blocks]
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        group = int(np.searchsorted(self._reached, start, side="right")) - 1
+        skipped = start - int(self._reached[group])
+        parts: list[Rows] = []
+        n_found = 0
+        while n_found < skipped + stop - start:
+            blocks = self._blocks(group * self._STRIDE)
+            sizes = self._sizes(blocks)
+            within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            parts.append(np.repeat(self._bounds[blocks], sizes) + within)
+            n_found += len(within)
+            group += 1
+        positions = np.concatenate(parts or [np.empty(0, np.int64)])
+        return self._subset.at(positions[skipped : skipped + stop - start])
+
+
+def grid_offset(n: int, seed: int, epoch: int) -> int:
+    """Return the position from which an epoch counts its blocks, in ``[0, n)``."""
+    return derive_key(seed, epoch, Purpose.GRID) % max(n, 1)
+
+
+def storage_bounds(
+    starts: Rows, file_starts: Rows, *, chunks: int, subset: Subset
+) -> Rows:
+    """Return where blocks of whole storage chunks start among a subset's positions.
+
+    Parameters
+    ----------
+    starts
+        First row of the rows that start inside each chunk, non-decreasing.
+    file_starts
+        First row of each file, and the number of rows; blocks never cross files.
+    chunks
+        Chunks of a block.
+    subset
+        The rows kept; a block without any is left out.
+    """
+    firsts = [
+        np.unique(np.concatenate([[first], starts[(starts >= first) & (starts < last)]]))
+        for first, last in zip(file_starts[:-1], file_starts[1:], strict=True)
+        if last > first
+    ]
+    rows = np.concatenate([np.empty(0, np.int64), *(part[::chunks] for part in firsts)])
+    bounds = np.append(subset.positions_of(rows), subset.n)
+    return bounds[np.concatenate([bounds[1:] > bounds[:-1], [True]])]

@@ -1,0 +1,206 @@
+"""All randomness of the library: one keyed hash of integers, and permutations from it.
+
+A random value is never drawn from a generator; it is the hash of what it is for: the
+seed, the epoch, the purpose, and a number. So each value can be computed on its own,
+in any order and process, and is the same on every platform and NumPy version: only
+64-bit integer addition, multiplication, shifts and exclusive or are used.
+
+The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast
+splittable pseudorandom number generators", OOPSLA 2014; constants of Stafford's
+variant 13). The permutation is a Feistel network (Luby and Rackoff 1988) on the
+smallest power of two that holds `n`, walked along its cycle until it falls inside
+``range(n)`` (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+"""
+
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Purpose", "derive_key", "hash_numbers", "permute", "shuffled", "uniform"]
+
+_MASK = 2**64 - 1
+_STEP = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+
+# Below this a table of sorted hashes is smaller than a fetch, and exactly uniform over
+# all permutations, which a Feistel network of a few bits is not.
+_TABLE_LIMIT = 1024
+_ROUNDS = 6
+
+
+class Purpose(IntEnum):
+    """What a random value is for; part of its key, so uses never share values."""
+
+    GRID = 1
+    BLOCKS = 2
+    SHUFFLE = 3
+    DRAWS = 4
+    CELLS = 5
+    MIX = 6
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(_FIRST)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(_SECOND)
+    return values ^ (values >> np.uint64(31))
+
+
+def _mix_int(value: int) -> int:
+    value = ((value ^ (value >> 30)) * _FIRST) & _MASK
+    value = ((value ^ (value >> 27)) * _SECOND) & _MASK
+    return value ^ (value >> 31)
+
+
+def derive_key(seed: int, epoch: int, purpose: Purpose, number: int = 0) -> int:
+    """Return the 64-bit key of one use of randomness.
+
+    Parameters
+    ----------
+    seed, epoch, number
+        Integers from -2**63 to 2**64 - 1; the number of a fetch or round, say.
+    purpose
+        What the key is for.
+
+    Returns
+    -------
+    key
+        From 0 to 2**64 - 1; the parts are mixed in one after the other.
+
+    Examples
+    --------
+    >>> derive_key(0, 0, Purpose.BLOCKS) == derive_key(0, 1, Purpose.BLOCKS)
+    False
+    """
+    key = 0
+    for part in (seed, epoch, int(purpose), number):
+        key = _mix_int((key + _STEP + part) & _MASK)
+    return key
+
+
+def hash_numbers(numbers: npt.ArrayLike, *, key: int) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each number under `key`, the shape of `numbers`.
+
+    Examples
+    --------
+    >>> hash_numbers([0, 1], key=7).dtype
+    dtype('uint64')
+    """
+    array = np.asarray(numbers)
+    # One axis at least: NumPy warns of the intended overflow of scalars, not of arrays.
+    counters = array.reshape(-1).astype(np.uint64) + np.uint64(1)
+    mixed = _mix(_mix(counters * np.uint64(_STEP)) ^ np.uint64(key))
+    return mixed.reshape(array.shape)
+
+
+def uniform(numbers: npt.ArrayLike, *, key: int) -> npt.NDArray[np.float64]:
+    """Return a value in [0, 1) for each number under `key`: 53 bits of its hash."""
+    bits = hash_numbers(numbers, key=key) >> np.uint64(11)
+    return np.asarray(bits).astype(np.float64) * 2.0**-53
+
+
+def shuffled(n: int, *, key: int) -> npt.NDArray[np.int64]:
+    """Return a permutation of ``range(n)``, shape ``(n,)``: the order of its hashes.
+
+    Any of the n! permutations is as likely as another. Takes memory for `n` values;
+    for a large `n` of which few are wanted there is :func:`permute`.
+    """
+    hashes = hash_numbers(np.arange(n, dtype=np.uint64), key=key)
+    return np.argsort(hashes, kind="stable").astype(np.int64, copy=False)
+
+
+@lru_cache(maxsize=16)
+def _table(n: int, key: int) -> npt.NDArray[np.int64]:
+    return shuffled(n, key=key)
+
+
+def permute(
+    positions: npt.NDArray[np.int64], *, n: int, key: int
+) -> npt.NDArray[np.int64]:
+    """Return where a keyed permutation of ``range(n)`` sends `positions`.
+
+    Computed for each position on its own, so no array of length `n` is ever made.
+
+    Parameters
+    ----------
+    positions
+        Positions to look up, shape ``(k,)``, each in ``[0, n)``.
+    n
+        Size of the permuted range, from 1 to 2**62.
+    key
+        Any 64-bit integer; another key is another permutation.
+
+    Returns
+    -------
+    rows
+        Shape ``(k,)``; over all positions, each value of ``range(n)`` exactly once.
+        The same on every platform and NumPy version.
+
+    Raises
+    ------
+    ValueError
+        If `n` is outside its range, or a position is outside ``[0, n)``.
+
+    Examples
+    --------
+    >>> rows = permute(np.arange(5), n=5, key=7)
+    >>> sorted(rows.tolist())
+    [0, 1, 2, 3, 4]
+    """
+    if not 1 <= n <= 2**62:
+        raise ValueError(f"n must be from 1 to 2**62, got {n}")
+    positions = np.asarray(positions, np.int64)
+    if positions.size and (positions.min() < 0 or positions.max() >= n):
+        bad = positions[(positions < 0) | (positions >= n)].flat[0]
+        raise ValueError(f"positions must lie in [0, {n}), got {bad}")
+    if n <= _TABLE_LIMIT:
+        return _table(n, key & _MASK)[positions]
+    return _walk(positions.astype(np.uint64), n, key & _MASK).astype(np.int64)
+
+
+def _walk(
+    values: npt.NDArray[np.uint64], n: int, key: int
+) -> npt.NDArray[np.uint64]:
+    """Apply the network to each value until it lies below `n`: twice at most on mean.
+
+    The domain is less than twice `n`. A network is a bijection, so following the cycle
+    from a value below `n` always comes back to one.
+    """
+    bits = (n - 1).bit_length()
+    out = _feistel(values, bits, key)
+    outside = np.flatnonzero(out >= n)
+    while outside.size:
+        again = _feistel(out[outside], bits, key)
+        out[outside] = again
+        outside = outside[again >= n]
+    return out
+
+
+def _feistel(
+    values: npt.NDArray[np.uint64], bits: int, key: int
+) -> npt.NDArray[np.uint64]:
+    """Return a keyed bijection of ``range(2**bits)``; halves take turns."""
+    low_bits = bits // 2
+    high_bits = bits - low_bits
+    low = values & np.uint64((1 << low_bits) - 1)
+    high = values >> np.uint64(low_bits)
+    for turn in range(_ROUNDS):
+        turn_key = np.uint64(_mix_int((key + _STEP * (turn + 1)) & _MASK))
+        if turn % 2:
+            low ^= _turn(high, turn_key, low_bits)
+        else:
+            high ^= _turn(low, turn_key, high_bits)
+    return (high << np.uint64(low_bits)) | low
+
+
+def _turn(
+    half: npt.NDArray[np.uint64], key: np.uint64, bits: int
+) -> npt.NDArray[np.uint64]:
+    """Return `bits` bits mixed from `half`: the top ones, which all others reach."""
+    mixed = (half + key) * np.uint64(_FIRST)
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(_SECOND)
+    mixed >>= np.uint64(64 - bits)
+    return mixed

@@ -1,0 +1,181 @@
+"""Plan: which rows make each fetch of this rank and worker. No I/O, only integers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .dealing import Dealing, Ranges, Shard, Uneven, union
+from .orders import Order
+from .permutation import Purpose, derive_key, hash_numbers, shuffled
+
+__all__ = ["Batch", "Fetch", "Plan"]
+
+# Computing the rows of one minibatch costs nearly as much as those of this many: 64
+# rows of a permuted order take 0.15 ms, 4,096 take 0.3 ms.
+_WINDOW_ROWS = 4096
+
+Rows = npt.NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """A minibatch of a fetch: its number in the epoch, and its places in the fetch."""
+
+    number: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """One read.
+
+    Parameters
+    ----------
+    number
+        Which fetch of the epoch it is.
+    rows
+        The rows to read, sorted, shape ``(k,)``; a row drawn twice stands twice.
+    places
+        The place of each row once the rows are in the order of the minibatches.
+    batches
+        The minibatches to yield: batch `b` has the places ``[b.start, b.stop)``.
+    """
+
+    number: int
+    rows: Rows
+    places: Rows
+    batches: tuple[Batch, ...]
+
+
+class Plan:
+    """The fetches of one epoch for one rank and worker.
+
+    A plan holds no rows: over 10^9 rows it is made at once. Minibatch `k` is the same
+    rows in the same order whatever the number of ranks and workers, see
+    :mod:`scdataset_core.dealing` for who yields it.
+
+    Parameters
+    ----------
+    order
+        The rows of the epoch.
+    batch_size
+        Rows of a minibatch.
+    fetch_factor
+        Minibatches of a fetch.
+    drop_last
+        Leave out the last minibatch if it is short.
+    uneven
+        How ranks get equal numbers of batches: ``"trim"`` leaves minibatches out,
+        ``"pad"`` repeats some.
+    rank, world_size, worker, num_workers
+        Whose plan it is.
+    done
+        Ranges of minibatches that were yielded before.
+    key
+        Key of the shuffle inside fetches; that of `order` by default.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1 or a rank or worker is outside its range.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        batch_size: int = 64,
+        fetch_factor: int = 16,
+        drop_last: bool = False,
+        uneven: Uneven = "trim",
+        rank: int = 0,
+        world_size: int = 1,
+        worker: int = 0,
+        num_workers: int = 1,
+        done: Ranges | tuple[()] = (),
+        key: int | None = None,
+    ) -> None:
+        self.order = order
+        self.dealing = Dealing(
+            len(order), batch_size, fetch_factor, drop_last, uneven, union(done)
+        )
+        self.shard = Shard(rank, world_size, worker, num_workers)
+        self._share = self.dealing.share(self.shard)
+        if key is None:
+            key = getattr(order, "key", derive_key(0, 0, Purpose.SHUFFLE))
+        self._key = key
+        self._window_fetches = max(1, _WINDOW_ROWS // (batch_size * fetch_factor))
+        self._window: tuple[int, Rows] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of minibatches this rank and worker yields."""
+        return self._share.n_batches
+
+    def __repr__(self) -> str:
+        dealing, shard = self.dealing, self.shard
+        return (
+            f"Plan({dealing.n_rows:,} rows, batch_size={dealing.batch_size},"
+            f" fetch_factor={dealing.fetch_factor}, rank {shard.rank} of"
+            f" {shard.world_size}, worker {shard.worker} of {shard.num_workers}:"
+            f" {len(self):,} batches, {self.dropped} rows dropped,"
+            f" {self.repeated} repeated)"
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Rows of the order that no rank yields: `drop_last`, and ``"trim"``."""
+        return self.dealing.dropped(self.shard.world_size)
+
+    @property
+    def repeated(self) -> int:
+        """Rows that ranks yield once more: ``"pad"``."""
+        return self.dealing.repeated(self.shard.world_size)
+
+    def fetches(self, *, skip: int = 0, whole: bool = False) -> Iterator[Fetch]:
+        """Yield the fetches, in the order this rank and worker reads them.
+
+        Parameters
+        ----------
+        skip
+            Minibatches to pass over.
+        whole
+            Give all rows of every fetch, also those of minibatches that are yielded
+            elsewhere or were before, as hooks on fetches need; only the rows to be
+            yielded by default.
+        """
+        for number, held in self._share.fetches(skip):
+            yield self._fetch(number, held, whole=whole)
+
+    def _fetch(self, number: int, held: tuple[int, ...], *, whole: bool) -> Fetch:
+        size, factor = self.dealing.batch_size, self.dealing.fetch_factor
+        rows = self._rows(number)
+        if self.order.shuffle:
+            key = int(hash_numbers(number, key=self._key))
+            rows = rows[shuffled(len(rows), key=key)]
+        first = number * factor
+        bounds = [
+            ((batch - first) * size, min((batch - first + 1) * size, len(rows)))
+            for batch in held
+        ]
+        if not whole and len(held) < factor:
+            rows = np.concatenate([rows[low:high] for low, high in bounds])
+            stops = np.cumsum([high - low for low, high in bounds]).tolist()
+            bounds = list(zip([0, *stops[:-1]], stops, strict=True))
+        places = np.argsort(rows, kind="stable").astype(np.int64, copy=False)
+        batches = tuple(Batch(n, *at) for n, at in zip(held, bounds, strict=True))
+        return Fetch(number, rows[places], places, batches)
+
+    def _rows(self, number: int) -> Rows:
+        """Return the rows of fetch `number`, looked up with those of its neighbours."""
+        fetch_rows = self.dealing.batch_size * self.dealing.fetch_factor
+        window = number // self._window_fetches
+        first = window * self._window_fetches * fetch_rows
+        if self._window is None or self._window[0] != window:
+            stop = first + self._window_fetches * fetch_rows
+            rows = self.order.rows(first, min(stop, self.dealing.n_rows))
+            self._window = (window, rows)
+        start = number * fetch_rows - first
+        return self._window[1][start : start + fetch_rows]
