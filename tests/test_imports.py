@@ -21,22 +21,30 @@ ADAPTERS = {
 FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
 
 # The rooms of the core: a subpackage stands for all of its modules.
-ABOVE = {"loader", "tools", "cli"}
-SAMPLING = {"permutation", "strategies", "plan", "state"}
-MAY_IMPORT_ONLY: dict[str, set[str]] = {
-    "errors": set(),
-    "permutation": {"errors"},
-    "storage": {"errors"},
-    "plan": {"errors", "permutation", "strategies"},
+BASIS = {"errors", "checks", "labels"}
+SAMPLING = {  # integers only
+    "permutation",
+    "orders",
+    "weighted",
+    "strategies",
+    "legacy",
+    "dealing",
+    "plan",
+}
+CELLS = {"cells", "form", "transforms", "sources", "storage"}
+ABOVE = {"state", "readahead", "loader", "tools", "cli"}
+MAY_IMPORT_ONLY = {
+    **dict.fromkeys(BASIS, BASIS),
+    **dict.fromkeys(SAMPLING - {"plan"}, BASIS | SAMPLING - {"plan"}),
+    "permutation": BASIS,
+    "plan": BASIS | SAMPLING,
+    "storage": BASIS,
 }
 MUST_NOT_IMPORT = {
-    "cells": ABOVE | SAMPLING | {"readahead", "sources", "storage"},
-    "form": ABOVE | SAMPLING | {"readahead", "sources", "storage"},
-    "transforms": ABOVE | SAMPLING | {"readahead", "sources", "storage"},
-    "sources": ABOVE | SAMPLING | {"readahead"},
-    "strategies": ABOVE | {"plan", "state", "readahead", "sources", "storage"},
-    "state": ABOVE | {"readahead", "sources", "storage"},
-    "readahead": ABOVE,
+    **dict.fromkeys(CELLS - {"sources"}, ABOVE | SAMPLING | {"sources", "storage"}),
+    "sources": ABOVE | SAMPLING,
+    "state": CELLS | {"loader", "tools", "cli"},
+    "readahead": {"loader", "tools", "cli"},
     "loader": {"tools", "cli"},
     "tools": {"cli"},
 }
