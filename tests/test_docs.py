@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 SKIP = re.compile(r"<!-- skip: [^\n]+ -->\n+$")
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 NEEDS = re.compile(r"<!-- needs: ([\w, ]+) -->")
 
 
@@ -46,9 +47,20 @@ def test_script_keeps_line_numbers_and_leaves_out_skipped_blocks() -> None:
     }
 
 
-@pytest.mark.parametrize(
+pages = pytest.mark.parametrize(
     "page", [pytest.param(p, id=p.relative_to(ROOT).as_posix()) for p in PAGES]
 )
+
+
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    if not page.exists():
+        pytest.skip("needs the source tree")
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in targets if not (page.parent / name).exists()] == []
+
+
+@pages
 def test_page_runs_as_printed(page: Path, plates: Path, tmp_path: Path) -> None:
     if not page.exists():
         pytest.skip("needs the source tree")
