@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_count", "digest"]
+__all__ = ["check_count", "count_rows", "digest"]
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
@@ -22,3 +22,14 @@ def digest(array: npt.NDArray[Any]) -> str:
     contents = np.ascontiguousarray(array)
     head = f"{contents.dtype.str}{contents.shape}".encode()
     return hashlib.sha256(head + contents.tobytes()).hexdigest()[:16]
+
+
+def count_rows(collection: Any) -> int:
+    """Return the number of rows of anything that is indexed by row.
+
+    SciPy's sparse arrays have a shape and refuse ``len()``.
+    """
+    shape = getattr(collection, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return int(shape[0])
+    return len(collection)

@@ -1,11 +1,11 @@
 """Strategies written for `scdataset` 0.3, wrapped into orders."""
 
-from collections.abc import Sized
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from .checks import count_rows
 from .orders import Order, Rows
 from .strategies import Strategy
 
@@ -70,8 +70,8 @@ def _checked(given: npt.ArrayLike, name: str, collection: Any) -> Rows:
             f" got {array.dtype} of shape {array.shape}"
         )
     rows = array.astype(np.int64)
-    n = len(collection) if isinstance(collection, Sized) else None
-    if rows.size and (rows.min() < 0 or (n is not None and rows.max() >= n)):
+    n = count_rows(collection)
+    if rows.size and (rows.min() < 0 or rows.max() >= n):
         raise ValueError(
             f"{name}.get_indices gave rows from {rows.min()} to {rows.max()};"
             f" there are {n} rows"

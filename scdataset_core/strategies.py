@@ -9,13 +9,12 @@ where an order is described by :class:`scdataset_core.orders.Order`.
 """
 
 import warnings
-from collections.abc import Sized
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_count, digest
+from .checks import check_count, count_rows, digest
 from .labels import balanced_weights
 from .orders import (
     ArrayOrder,
@@ -42,7 +41,7 @@ __all__ = [
 class Strategy(Protocol):
     """What draws the rows of an epoch."""
 
-    def order(self, source: Sized, *, seed: int, epoch: int) -> Order:
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the order of epoch `epoch` over the rows of `source`."""
         ...
 
@@ -82,8 +81,8 @@ class _Listed:
             )
         return rows
 
-    def _subset(self, source: Sized) -> Subset:
-        n = len(source)
+    def _subset(self, source: Any) -> Subset:
+        n = count_rows(source)
         if self.indices is not None and len(self.indices) and self.indices[-1] >= n:
             raise ValueError(
                 f"indices must be below the number of rows, {n}, got {self.indices[-1]}"
@@ -133,7 +132,7 @@ class Streaming(_Listed):
         super().__init__(indices)
         self.shuffle = shuffle
 
-    def order(self, source: Sized, *, seed: int, epoch: int) -> Order:
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the rows in order."""
         key = derive_key(seed, epoch, Purpose.SHUFFLE)
         return ArrayOrder(self._subset(source), shuffle=self.shuffle, key=key)
@@ -200,7 +199,7 @@ class BlockShuffling(_Listed):
         self.fixed_grid = fixed_grid
         self.chunks = chunks
 
-    def order(self, source: Sized, *, seed: int, epoch: int) -> Order:
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the blocks in the order of this epoch."""
         subset = self._subset(source)
         if self.block_size == "storage":
@@ -215,7 +214,7 @@ class BlockShuffling(_Listed):
             epoch=epoch,
         )
 
-    def _storage_bounds(self, source: Sized, subset: Subset) -> Rows:
+    def _storage_bounds(self, source: Any, subset: Subset) -> Rows:
         starts = getattr(source, "block_starts", None)
         if starts is None:
             raise ValueError(
@@ -223,7 +222,7 @@ class BlockShuffling(_Listed):
                 f" {type(source).__name__} does not say (block_starts is None); give a"
                 " number of rows"
             )
-        n = len(source)
+        n = count_rows(source)
         file_starts = getattr(source, "file_starts", np.array([0, n], np.int64))
         return storage_bounds(starts, file_starts, chunks=self.chunks, subset=subset)
 
@@ -310,13 +309,13 @@ class BlockWeightedSampling(_Listed):
             array = array[self._sorting]
         return array
 
-    def order(self, source: Sized, *, seed: int, epoch: int) -> Order:
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the draws of this epoch."""
         subset = self._subset(source)
         total = subset.n if self.total_size is None else self.total_size
         if self.replace:
             if self._reached is None or len(self._reached) != subset.n + 1:
-                weights = self._weights_of(subset, len(source))
+                weights = self._weights_of(subset, count_rows(source))
                 self._reached = np.concatenate([[0.0], np.cumsum(weights)])
             return SystematicOrder(
                 subset,
@@ -328,7 +327,7 @@ class BlockWeightedSampling(_Listed):
             )
         assert self.sampling_size is not None  # checked at construction
         if self._chances is None or len(self._chances) != subset.n:
-            weights = self._weights_of(subset, len(source))
+            weights = self._weights_of(subset, count_rows(source))
             self._chances = inclusion(weights, self.sampling_size)
         return WithoutReplacementOrder(
             subset,

@@ -1,0 +1,218 @@
+"""From a fetch to its minibatches: reading, hooks, and the form batches come in."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .cells import Cells, take
+from .form import Form
+from .plan import Fetch
+from .sources.base import Source
+
+if TYPE_CHECKING:
+    from .storage import ReadContext
+
+__all__ = ["Batching", "Hooks", "ObjectBatching", "Part", "SourceBatching"]
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The four hooks of the paper. Any: they give whatever the user makes of it.
+
+    Parameters
+    ----------
+    fetch_callback
+        ``fetch_callback(collection, rows)``: read sorted rows.
+    fetch_transform
+        ``fetch_transform(fetched)``: change what a fetch read.
+    batch_callback
+        ``batch_callback(fetched, positions)``: take a minibatch from it.
+    batch_transform
+        ``batch_transform(batch)``: change a minibatch.
+    """
+
+    fetch_callback: Callable[[Any, Rows], Any] | None = None
+    fetch_transform: Callable[[Any], Any] | None = None
+    batch_callback: Callable[[Any, Rows], Any] | None = None
+    batch_transform: Callable[[Any], Any] | None = None
+
+    @property
+    def on_fetches(self) -> bool:
+        """Whether a hook is given whole fetches."""
+        return self.fetch_callback is not None or self.fetch_transform is not None
+
+    def select(self, fetched: Any, positions: Rows) -> Any:
+        """Return the minibatch at `positions` of what a fetch read."""
+        if self.batch_callback is not None:
+            return self.batch_callback(fetched, positions)
+        return take(fetched, positions)
+
+    def fetched(self, read: Any) -> Any:
+        """Return what a fetch read, transformed."""
+        return read if self.fetch_transform is None else self.fetch_transform(read)
+
+    def finished(self, batch: Any) -> Any:
+        """Return a minibatch, transformed."""
+        return batch if self.batch_transform is None else self.batch_transform(batch)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A minibatch not taken yet: what the fetch read, and where in it.
+
+    Parameters
+    ----------
+    data
+        What the fetch read, or the minibatch itself where `positions` is None.
+    positions
+        Where the minibatch stands in `data`.
+    n_cells
+        Its rows.
+    """
+
+    data: Any
+    positions: Rows | None
+    n_cells: int
+
+
+class Batching:
+    """How minibatches are made of the fetches of one collection.
+
+    Parameters
+    ----------
+    collection
+        What the Loader was given.
+    hooks
+        The user's hooks.
+    """
+
+    def __init__(self, collection: Any, hooks: Hooks) -> None:
+        self.collection = collection
+        self.hooks = hooks
+
+    @property
+    def whole_fetches(self) -> bool:
+        """Whether rows of a fetch that are yielded elsewhere must be read too."""
+        return self.hooks.on_fetches
+
+    def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
+        """Read a fetch; runs on the thread that reads ahead."""
+        raise NotImplementedError
+
+    def batch(self, part: Part) -> Any:
+        """Return the minibatch of a part; runs where it is consumed."""
+        data = part.data
+        if part.positions is not None:
+            data = self.hooks.select(data, part.positions)
+        return self.hooks.finished(self.formed(data))
+
+    def formed(self, batch: Any) -> Any:
+        """Return a minibatch in the form that was asked for."""
+        return batch
+
+    def _parts(self, fetched: Any, fetch: Fetch, positions: Rows) -> deque[Part]:
+        """Return the parts of a fetch whose place `p` stands at ``positions[p]``."""
+        return deque(
+            Part(fetched, positions[batch.start : batch.stop], batch.stop - batch.start)
+            for batch in fetch.batches
+        )
+
+    def _called_back(self, fetch: Fetch) -> deque[Part]:
+        """Read with the user's fetch_callback, which gets sorted rows."""
+        assert self.hooks.fetch_callback is not None  # the callers' condition
+        fetched = self.hooks.fetch_callback(self.collection, fetch.rows)
+        return self._parts(self.hooks.fetched(fetched), fetch, inverse(fetch.places))
+
+
+class ObjectBatching(Batching):
+    """Of any object with ``obj[rows]``: batches are of the object's own type."""
+
+    def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
+        """Read ``collection[rows]``, each row once even if it is drawn more often."""
+        if self.hooks.fetch_callback is not None:
+            return self._called_back(fetch)
+        rows, positions = fetch.rows, inverse(fetch.places)
+        repeats = rows[1:] == rows[:-1]
+        if repeats.any():  # many readers (h5py's, for one) want increasing rows
+            unique_at = np.concatenate([[0], np.cumsum(~repeats)])
+            rows, positions = np.unique(rows), unique_at[positions]
+        return self._parts(self.hooks.fetched(self.collection[rows]), fetch, positions)
+
+
+class SourceBatching(Batching):
+    """Of a Source: batches are dicts of X, obs and index, or AnnData objects.
+
+    Parameters
+    ----------
+    collection
+        The source.
+    hooks
+        The user's hooks.
+    form
+        The layout of X.
+    anndata
+        Whether batches are AnnData objects.
+    batch_size
+        Rows that padded batches are filled to.
+    """
+
+    def __init__(
+        self,
+        collection: Source,
+        hooks: Hooks,
+        *,
+        form: Form,
+        anndata: bool,
+        batch_size: int,
+    ) -> None:
+        super().__init__(collection, hooks)
+        self.form = form
+        self.anndata = anndata
+        self.batch_size = batch_size
+
+    def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
+        """Read a fetch, each minibatch into buffers of its own where no hook wants it."""
+        if self.hooks.fetch_callback is not None:
+            return self._called_back(fetch)
+        n_rows = len(fetch.rows)
+        together = self.hooks.on_fetches or self.hooks.batch_callback is not None
+        bounds = np.array(
+            [0, n_rows] if together else [0, *(batch.stop for batch in fetch.batches)],
+            np.int64,
+        )
+        read = self.collection.read_batches(
+            fetch.rows, fetch.places, bounds, self.form, context
+        )
+        if together:
+            everywhere = np.arange(n_rows, dtype=np.int64)
+            return self._parts(self.hooks.fetched(read[0]), fetch, everywhere)
+        return deque(Part(cells, None, cells.n_cells) for cells in read)
+
+    def formed(self, batch: Any) -> Any:
+        """Return a dict or an AnnData object; what a hook made of it stays as it is."""
+        if not isinstance(batch, Cells):
+            batch = self._cells_again(batch)
+        if not isinstance(batch, Cells):
+            return batch
+        if self.form.output == "padded" and isinstance(batch["X"], dict):
+            batch = batch.filled(self.batch_size)
+        return batch.to_anndata() if self.anndata else batch.to_dict()
+
+    def _cells_again(self, batch: Any) -> Any:
+        """Return Cells for a plain dict of their parts, as a transform may give."""
+        if isinstance(batch, Mapping) and set(batch) == {"X", "obs", "index"}:
+            return Cells(batch["X"], batch["obs"], batch["index"], self.collection.info)
+        return batch
+
+
+def inverse(places: Rows) -> Rows:
+    """Return which sorted row stands at each place."""
+    positions = np.empty_like(places)
+    positions[places] = np.arange(len(places), dtype=places.dtype)
+    return positions

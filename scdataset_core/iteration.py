@@ -1,0 +1,101 @@
+"""One pass over a plan: reads ahead, hands out minibatches, counts."""
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from typing import Any, Self
+
+from .batching import Batching, Part
+from .plan import Plan
+from .readahead import ReadAhead
+from .state import Progress
+from .stats import LoaderStats
+from .storage import ReadContext
+
+__all__ = ["BatchIterator"]
+
+
+def _read_fetches(
+    plan: Plan, batching: Batching, context: ReadContext, skip: int
+) -> Generator[deque[Part], None, None]:
+    """Yield the minibatches of each fetch, read."""
+    for fetch in plan.fetches(skip=skip, whole=batching.whole_fetches):
+        yield batching.read(fetch, context)
+
+
+class BatchIterator(Iterator[Any]):
+    """The minibatches of one epoch for one rank and worker.
+
+    Its threads end with the epoch, on :meth:`close`, when it is collected, and with any
+    error, Ctrl-C included.
+
+    Parameters
+    ----------
+    plan
+        What to read.
+    batching
+        How to make minibatches of it.
+    progress
+        Counts the batches that were handed out.
+    read_ahead
+        Fetches to read ahead.
+    threads
+        Threads that read and decode.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        batching: Batching,
+        progress: Progress,
+        *,
+        read_ahead: int,
+        threads: int | None,
+    ) -> None:
+        self._batching = batching
+        self._progress = progress
+        self._context = ReadContext(threads)
+        self._parts: deque[Part] = deque()
+        self._left = len(plan) - progress.yielded
+        self.stats = LoaderStats(self._context.stats)
+        fetches = _read_fetches(plan, batching, self._context, progress.yielded)
+        self._fetches = ReadAhead(fetches, depth=read_ahead)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __len__(self) -> int:
+        """Return how many minibatches are left."""
+        return max(0, self._left)
+
+    def __next__(self) -> Any:
+        try:
+            if not self._parts:
+                self._wait_for_fetch()
+            part = self._parts.popleft()
+            started = time.perf_counter()
+            batch = self._batching.batch(part)
+        except BaseException:
+            self.close()
+            raise
+        self.stats.count(part.n_cells, time.perf_counter() - started)
+        self._progress.yielded += 1
+        self._left -= 1
+        return batch
+
+    def _wait_for_fetch(self) -> None:
+        started = time.perf_counter()
+        while not self._parts:
+            self._parts = next(self._fetches)
+        self.stats.wait_s += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Stop reading; the epoch is abandoned where it stands."""
+        self._parts.clear()
+        self._fetches.close()
+        self._context.close()
+
+    def __del__(self) -> None:
+        # Attributes are missing when __init__ raised.
+        if hasattr(self, "_fetches"):
+            self.close()

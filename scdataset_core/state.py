@@ -1,0 +1,217 @@
+"""States: where an epoch stands, as a small JSON-serialisable dict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .dealing import Dealing, Ranges, Shard, union
+from .errors import StateError
+
+__all__ = ["VERSION", "Progress", "State", "merge_states"]
+
+VERSION = 1
+
+_SAME = {
+    "data": "data set",
+    "strategy": "strategy",
+    "seed": "seed",
+    "length": "number of rows in an epoch",
+    "batch_size": "batch_size",
+    "fetch_factor": "fetch_factor",
+    "drop_last": "drop_last",
+    "uneven": "uneven",
+}
+
+
+@dataclass
+class Progress:
+    """How far an iterator has come.
+
+    Parameters
+    ----------
+    epoch
+        Its epoch.
+    done
+        Minibatches that had been yielded, by whomever, when the work was last dealt.
+    yielded
+        Minibatches this shard has yielded since.
+    """
+
+    epoch: int
+    done: Ranges
+    yielded: int = 0
+
+
+@dataclass(frozen=True)
+class State:
+    """What a state says, checked.
+
+    Parameters
+    ----------
+    data
+        Fingerprint of the data set.
+    strategy
+        Name and parameters of the strategy.
+    seed, epoch
+        What the order is keyed by.
+    length
+        Rows of the epoch.
+    batch_size, fetch_factor, drop_last, uneven
+        As given to the Loader.
+    done
+        Ranges of minibatches done when the work was last dealt.
+    shard
+        Whose state it is; None for a merged one.
+    yielded
+        Minibatches that shard has yielded since.
+    """
+
+    data: str
+    strategy: dict[str, Any]
+    seed: int
+    epoch: int
+    length: int
+    batch_size: int
+    fetch_factor: int
+    drop_last: bool
+    uneven: Any  # "trim" or "pad", checked by Dealing
+    done: list[list[int]]
+    shard: Shard | None
+    yielded: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        return {"version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "State":
+        """Return the state of a dict, checked.
+
+        Raises
+        ------
+        StateError
+            If it is no state, or one of another version.
+        """
+        if not isinstance(state, Mapping) or "version" not in state:
+            raise StateError(
+                "this is no state of a Loader: it has no version; give what"
+                " loader.state_dict() or merge_states(...) returned"
+            )
+        if state["version"] != VERSION:
+            raise StateError(
+                f"the state has version {state['version']}, and this release reads"
+                f" version {VERSION}; use the release that wrote it"
+            )
+        parts = {name: part for name, part in state.items() if name != "version"}
+        try:
+            shard = parts.pop("shard")
+            made = cls(**parts, shard=None if shard is None else Shard(**shard))
+            made.dealing()
+            checked = made.yielded >= 0 and made.epoch >= 0
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise StateError(f"the state is damaged: {error}") from error
+        if not checked:
+            raise StateError(
+                f"the state is damaged: epoch {made.epoch}, yielded {made.yielded}"
+            )
+        return made
+
+    def dealing(self) -> Dealing:
+        """Return the sizes of the epoch and what was done of it."""
+        return Dealing(
+            self.length,
+            self.batch_size,
+            self.fetch_factor,
+            self.drop_last,
+            self.uneven,
+            union(self.done),
+        )
+
+    def check_same(self, other: "State", *, of: str) -> None:
+        """Raise unless `other` is a state of the same data, strategy and sizes."""
+        for name, words in _SAME.items():
+            mine, its = getattr(self, name), getattr(other, name)
+            if mine != its:
+                raise StateError(f"{of} has another {words}: {its}, not {mine}")
+
+
+def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge the states of all ranks and workers into one that any number can load.
+
+    Parameters
+    ----------
+    states
+        What ``loader.state_dict()`` returned on every rank and worker of a run, in any
+        order; a merged state alone is returned as it is.
+
+    Returns
+    -------
+    state
+        A state for ``load_state_dict`` of any rank and worker of any number of them:
+        what is left of the epoch is dealt anew. Once run on, it can be merged again.
+
+    Raises
+    ------
+    StateError
+        If a rank's or worker's state is missing or given twice, or the states are not
+        of one run and epoch.
+    """
+    read = [State.from_dict(state) for state in states]
+    if not read:
+        raise StateError("merge_states needs the states of all ranks, got none")
+    first = read[0]
+    if len(read) == 1 and first.shard is None:
+        return first.to_dict()
+    shards = _complete(read)
+    for position, state in enumerate(read[1:], start=1):
+        first.check_same(state, of=f"state {position}")
+        if (state.epoch, state.done) != (first.epoch, first.done):
+            raise StateError(
+                f"state {position} is of epoch {state.epoch} and state 0 of epoch"
+                f" {first.epoch}, or they were dealt from different merged states;"
+                " save the states of all ranks after the same step"
+            )
+    dealing = first.dealing()
+    done = [dealing.done]
+    finished = True
+    for state, shard in zip(read, shards, strict=True):
+        share = dealing.share(shard)
+        finished &= state.yielded >= share.n_batches
+        done.append(share.done_after(state.yielded))
+    if finished:  # also what "trim" left out
+        done = [union([(0, dealing.n_batches)])]
+    merged = union(range_ for ranges in done for range_ in ranges.tolist()).tolist()
+    parts = {**first.to_dict(), "done": merged, "shard": None, "yielded": 0}
+    return State.from_dict(parts).to_dict()
+
+
+def _complete(states: Sequence[State]) -> list[Shard]:
+    """Return the shards of `states` after checking that all are there, each once."""
+    shards = [state.shard for state in states if state.shard is not None]
+    if len(shards) < len(states):
+        raise StateError(
+            "a merged state stands among the states to merge; load it on every rank,"
+            " and merge what they return"
+        )
+    sizes = {(shard.world_size, shard.num_workers) for shard in shards}
+    if len(sizes) > 1:
+        raise StateError(
+            "the states are of runs with different (world_size, num_workers):"
+            f" {', '.join(map(str, sorted(sizes)))}"
+        )
+    world_size, num_workers = sizes.pop()
+    given = {(shard.rank, shard.worker) for shard in shards}
+    missing = [
+        f"rank {rank} worker {worker}"
+        for rank in range(world_size)
+        for worker in range(num_workers)
+        if (rank, worker) not in given
+    ]
+    if missing:
+        raise StateError(
+            f"merge_states needs the states of all {world_size} ranks x {num_workers}"
+            f" workers; missing: {', '.join(missing)}"
+        )
+    if len(given) < len(shards):
+        raise StateError("a rank's or worker's state is given more than once")
+    return shards

@@ -1,0 +1,76 @@
+"""Counters of an iteration: cells a second, bytes, and where the time went."""
+
+import time
+from typing import Any
+
+__all__ = ["LoaderStats"]
+
+
+class LoaderStats:
+    """What an iteration has done so far.
+
+    Parameters
+    ----------
+    reading
+        Counters of the reading threads.
+
+    Attributes
+    ----------
+    n_cells, n_batches : int
+        What was handed out.
+    wait_s : float
+        Seconds the consumer waited for reads.
+    batch_s : float
+        Seconds the consumer spent making batches: hooks on batches, AnnData objects.
+    """
+
+    def __init__(self, reading: Any = None) -> None:  # Any: storage's counters or None
+        self.n_cells = 0
+        self.n_batches = 0
+        self.wait_s = 0.0
+        self.batch_s = 0.0
+        self.reading = reading
+        self._started = time.perf_counter()
+        self._latest = self._started
+
+    def count(self, n_cells: int, batch_s: float) -> None:
+        """Count one minibatch."""
+        self.n_cells += n_cells
+        self.n_batches += 1
+        self.batch_s += batch_s
+        self._latest = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the start of the iteration to its latest batch."""
+        return self._latest - self._started
+
+    @property
+    def cells_per_s(self) -> float:
+        """Cells a second, the consumer's own time included."""
+        return self.n_cells / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def consumer_s(self) -> float:
+        """Seconds the consumer took between batches."""
+        return max(0.0, self.seconds - self.wait_s - self.batch_s)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return all counters as numbers, those of the reading threads included."""
+        own = {
+            "n_cells": self.n_cells,
+            "n_batches": self.n_batches,
+            "seconds": self.seconds,
+            "cells_per_s": self.cells_per_s,
+            "wait_s": self.wait_s,
+            "batch_s": self.batch_s,
+            "consumer_s": self.consumer_s,
+        }
+        return own if self.reading is None else {**own, **self.reading.to_dict()}
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={value:,.3f}" if isinstance(value, float) else f"{name}={value:,}"
+            for name, value in self.to_dict().items()
+        )
+        return f"LoaderStats({', '.join(shown)})"
