@@ -177,7 +177,7 @@ class SourceBatching(Batching):
         self.batch_size = batch_size
 
     def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
-        """Read a fetch, each minibatch into buffers of its own where no hook wants it."""
+        """Read a fetch, each minibatch into its own buffers unless a hook wants all."""
         if self.hooks.fetch_callback is not None:
             return self._called_back(fetch)
         n_rows = len(fetch.rows)

@@ -134,7 +134,7 @@ class Dealing:
         )
 
     def dropped(self, world_size: int) -> int:
-        """Return the rows that no rank yields: a short last minibatch, and trimmed ones."""
+        """Return the rows no rank yields: of a short last minibatch, and trimmed ones."""
         _, loose = self._split(world_size)
         dealt, _ = self._deal_loose(loose, world_size)
         trimmed = sum(self.rows_of(int(b), int(b) + 1) for b in loose[len(dealt) :])
@@ -216,7 +216,9 @@ class Share:
     @property
     def _n_wholes(self) -> int:
         """Whole fetches of the rank."""
-        return int((self.wholes[:, 1] - self.wholes[:, 0]).sum()) // self.shard.world_size
+        return (
+            int((self.wholes[:, 1] - self.wholes[:, 0]).sum()) // self.shard.world_size
+        )
 
     def _whole(self, i: int) -> int:
         """Return the number of the rank's `i`-th whole fetch."""

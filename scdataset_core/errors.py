@@ -3,10 +3,10 @@
 ::
 
     ScdatasetError
-    ├── FileFormatError    a file or object that cannot be read as cells (ValueError, OSError)
+    ├── FileFormatError    what cannot be read as cells (ValueError, OSError)
     ├── CorruptFileError   bytes that contradict the file's own description (OSError)
     │   └── FileChangedError   the file changed since it was opened
-    ├── MissingNameError   an obs column, layer, gene or file that is not there (KeyError, ValueError)
+    ├── MissingNameError   a column, layer or gene not there (KeyError, ValueError)
     ├── GeneMismatchError  files that disagree in genes (ValueError)
     └── StateError         a state that does not fit this loader (ValueError)
 

@@ -148,7 +148,8 @@ def _dense(
     dense = np.zeros((n_rows, n_vars), dtype)
     if dtype != np.float16 and dtype.kind in "fiu":
         x = _csr(values.astype(dtype, copy=False), columns, starts, n_vars)
-        return x.toarray(out=dense)
+        x.toarray(out=dense)
+        return dense
     # SciPy's kernel knows no float16 and no bool.
     row_ids = np.repeat(np.arange(n_rows, dtype=np.int64), np.diff(starts))
     places = row_ids * n_vars + columns
@@ -194,6 +195,6 @@ def _padded(
 
 
 def _largest(values: npt.NDArray[Any], width: int) -> npt.NDArray[np.intp]:
-    """Return the positions, in order, of the `width` largest values; first of equals."""
+    """Return the sorted positions of the `width` largest values; first of equals."""
     order = np.argsort(-values.astype(np.float64), kind="stable")
     return np.sort(order[:width])

@@ -32,9 +32,9 @@ def balanced_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def _missing(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if labels.dtype.kind == "f":
-        return np.isnan(labels)
+        return np.asarray(np.isnan(labels))
     if labels.dtype.kind == "i":
-        return labels == -1
+        return np.asarray(labels == -1)
     if labels.dtype.kind == "O":
         return np.array([_is_missing(label) for label in labels], bool)
     return np.zeros(len(labels), bool)

@@ -178,7 +178,9 @@ class Loader:
             return ObjectBatching(source, hooks)
         if width is not None and output != "padded":
             raise ValueError('width goes with output="padded"')
-        layout: Any = source.stored_form.output if output in (None, "anndata") else output
+        layout: Any = (
+            source.stored_form.output if output in (None, "anndata") else output
+        )
         if layout == "padded":
             if width is None:
                 longest = min(source.longest_row(), source.shape[1])
@@ -378,8 +380,8 @@ class Loader:
         if given.shard is not None and given.shard != self._shard:
             raise StateError(
                 f"the state is of {_words(given.shard)}, and this loader is"
-                f" {_words(self._shard)}; merge the states of all ranks and workers with"
-                " merge_states, and load the merged one"
+                f" {_words(self._shard)}; merge the states of all ranks and workers"
+                " with merge_states, and load the merged one"
             )
         self._progress = Progress(given.epoch, union(given.done), given.yielded)
         self._merged = given.shard is None

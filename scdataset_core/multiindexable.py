@@ -122,7 +122,9 @@ class MultiIndexable:
         try:
             picked = [indexable[key] for indexable in self._indexables]
         except (IndexError, TypeError) as error:
-            raise IndexError(f"Invalid indices for sample selection: {error}") from error
+            raise IndexError(
+                f"Invalid indices for sample selection: {error}"
+            ) from error
         return MultiIndexable(
             *picked, names=self._names, unstructured=self._unstructured or None
         )

@@ -1,5 +1,6 @@
 """Orders: which row stands at every position of an epoch, computed when asked."""
 
+import itertools
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -27,7 +28,9 @@ class Order(Protocol):
 
     def __len__(self) -> int: ...
 
-    def rows(self, start: int, stop: int) -> Rows: ...
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        ...
 
 
 class Subset:
@@ -214,10 +217,13 @@ def storage_bounds(
         The rows kept; a block without any is left out.
     """
     firsts = [
-        np.unique(np.concatenate([[first], starts[(starts >= first) & (starts < last)]]))
-        for first, last in zip(file_starts[:-1], file_starts[1:], strict=True)
+        np.unique(
+            np.concatenate([[first], starts[(starts >= first) & (starts < last)]])
+        )
+        for first, last in itertools.pairwise(file_starts)
         if last > first
     ]
     rows = np.concatenate([np.empty(0, np.int64), *(part[::chunks] for part in firsts)])
-    bounds = np.append(subset.positions_of(rows), subset.n)
-    return bounds[np.concatenate([bounds[1:] > bounds[:-1], [True]])]
+    bounds = np.append(subset.positions_of(rows), np.int64(subset.n))
+    kept: Rows = bounds[np.concatenate([bounds[1:] > bounds[:-1], [True]])]
+    return kept

@@ -160,9 +160,7 @@ def permute(
     return _walk(positions.astype(np.uint64), n, key & _MASK).astype(np.int64)
 
 
-def _walk(
-    values: npt.NDArray[np.uint64], n: int, key: int
-) -> npt.NDArray[np.uint64]:
+def _walk(values: npt.NDArray[np.uint64], n: int, key: int) -> npt.NDArray[np.uint64]:
     """Apply the network to each value until it lies below `n`: twice at most on mean.
 
     The domain is less than twice `n`. A network is a bijection, so following the cycle

@@ -1,4 +1,4 @@
-"""Reading ahead: a bounded number of fetches made on a thread before they are wanted."""
+"""Reading ahead: a few fetches made on a thread before they are wanted."""
 
 import contextlib
 import threading
@@ -62,9 +62,7 @@ class _Channel(Generic[Item]):
         raise StopIteration
 
 
-def _fill(
-    channel: _Channel[Item], items: Generator[Item, None, None]
-) -> None:
+def _fill(channel: _Channel[Item], items: Generator[Item, None, None]) -> None:
     """Run on the thread: make items while there is room for them."""
     error: BaseException | None = None
     try:
@@ -76,7 +74,7 @@ def _fill(
                     break
                 channel.put(item)
                 del item  # the consumer's alone from here on
-    except BaseException as raised:  # noqa: BLE001  handed to the consumer, see take()
+    except BaseException as raised:  # handed to the consumer, see take()
         error = raised
     channel.end(error)
 

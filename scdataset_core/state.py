@@ -92,7 +92,7 @@ class State:
         StateError
             If it is no state, or one of another version.
         """
-        if not isinstance(state, Mapping) or "version" not in state:
+        if not hasattr(state, "keys") or "version" not in state:
             raise StateError(
                 "this is no state of a Loader: it has no version; give what"
                 " loader.state_dict() or merge_states(...) returned"

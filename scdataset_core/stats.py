@@ -70,7 +70,7 @@ class LoaderStats:
 
     def __repr__(self) -> str:
         shown = (
-            f"{name}={value:,.3f}" if isinstance(value, float) else f"{name}={value:,}"
+            f"{name}={value:,}" if value == int(value) else f"{name}={value:,.3f}"
             for name, value in self.to_dict().items()
         )
         return f"LoaderStats({', '.join(shown)})"

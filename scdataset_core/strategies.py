@@ -346,7 +346,9 @@ class BlockWeightedSampling(_Listed):
         if self.indices is not None and len(self.weights) == subset.n:
             chosen = self.weights
         elif len(self.weights) == n:
-            chosen = self.weights if self.indices is None else self.weights[self.indices]
+            chosen = (
+                self.weights if self.indices is None else self.weights[self.indices]
+            )
         else:
             listed = "" if self.indices is None else f" or the {subset.n} indices"
             raise ValueError(

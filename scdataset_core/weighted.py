@@ -90,8 +90,9 @@ class SystematicOrder:
         """Return the running sum counted from the grid's offset, at `positions`."""
         n, offset, reached = self._subset.n, self._offset, self._reached
         wrapped = positions + offset > n
-        inside = reached[positions + offset - np.where(wrapped, n, 0)]
-        return inside - reached[offset] + np.where(wrapped, reached[-1], 0.0)
+        inside: Floats = reached[positions + offset - np.where(wrapped, n, 0)]
+        turned: Floats = inside - reached[offset] + np.where(wrapped, reached[-1], 0.0)
+        return turned
 
     def _cells_at(self, points: Floats) -> Rows:
         """Return the position whose share of the turned sum holds each point.

@@ -152,9 +152,7 @@ class Source(ABC):
         """The form in which X is stored."""
         return Form("csr" if self.sparse else "dense")
 
-    def read(
-        self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None
-    ) -> Cells:
+    def read(self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None) -> Cells:
         """Read rows into memory.
 
         Parameters
@@ -221,7 +219,8 @@ class Source(ABC):
         index = np.empty_like(rows)
         index[places] = rows
         obs = {
-            name: placed(values, places) for name, values in self._read_obs(rows).items()
+            name: placed(values, places)
+            for name, values in self._read_obs(rows).items()
         }
         names = self._read_names(rows)
         if names is not None:
