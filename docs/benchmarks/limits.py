@@ -1,0 +1,100 @@
+"""The limits a reader of these files can reach: every chunk once, with two threads.
+
+Uncompressed: each chunk read in file order into a buffer that is used again.
+Compressed: each chunk read so, and decoded by libdeflate. Nothing is placed, shuffled
+or checked, so no loader can be as quick.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Where the chunks of one file's `X/data` and `X/indices` lie, in file order."""
+
+    path: str
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]  # stored bytes
+    decoded: npt.NDArray[np.int64]  # bytes after decoding
+    compressed: bool
+    n_cells: int
+
+
+def chunks_of(path: str) -> Chunks:
+    """Return the chunk table of one plate."""
+    import h5py
+
+    rows: list[tuple[int, int, int]] = []
+    with h5py.File(path, "r") as file:
+        for name in ("data", "indices"):
+            dataset = file["X"][name]
+            size = dataset.chunks[0] * dataset.dtype.itemsize
+            dataset.id.chunk_iter(
+                lambda info, size=size: rows.append((info.byte_offset, info.size, size))
+            )
+        compressed = file["X"]["data"].compression is not None
+        n_cells = len(file["X"]["indptr"]) - 1
+    rows.sort()
+    offsets, sizes, decoded = np.array(rows, np.int64).T
+    return Chunks(path, offsets, sizes, decoded, compressed, n_cells)
+
+
+def _pass_over(tables: Sequence[Chunks], part: int) -> None:
+    from deflate import zlib_decompress
+
+    buffer = memoryview(bytearray(max(int(table.sizes.max()) for table in tables)))
+    for table in tables:
+        mine = slice(part, None, THREADS)
+        places = zip(
+            table.offsets[mine].tolist(),
+            table.sizes[mine].tolist(),
+            table.decoded[mine].tolist(),
+            strict=True,
+        )
+        handle = os.open(table.path, os.O_RDONLY)
+        try:
+            for offset, size, decoded in places:
+                view = buffer[:size]
+                if os.preadv(handle, [view], offset) != size:
+                    raise OSError(f"short read in {table.path} at {offset}")
+                if table.compressed:
+                    zlib_decompress(view, decoded)
+        finally:
+            os.close(handle)
+
+
+def limit_rate(paths: Sequence[str]) -> dict[str, float]:
+    """Return cells a second of reading (and decoding) every chunk of the plates once.
+
+    Parameters
+    ----------
+    paths
+        Plates, all compressed or none.
+    """
+    tables = [chunks_of(path) for path in paths]
+    threads = [
+        threading.Thread(target=_pass_over, args=(tables, part))
+        for part in range(THREADS)
+    ]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - began
+    cells = sum(table.n_cells for table in tables)
+    return {"cells": cells, "seconds": took, "rate": cells / took}

@@ -1,0 +1,201 @@
+"""Measure this library beside scdataset, AnnLoader and annbatch, in one run.
+
+    python throughput.py --data FOLDER --annbatch-python ENV/bin/python --out results
+
+FOLDER gets the plates and annbatch's converted copy of them if they are not there
+(5 GB; `--scaling` makes another 9 GB). All libraries read the same cells, turn by turn,
+in processes that live for the whole run. Before a warm measurement every file is read
+once, before a cold one its pages are dropped; what is then in memory is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import page_cache
+from cases import CASES, LIMIT, OURS, Case
+from contestants import CONTESTANTS, Setting
+from limits import limit_rate
+from make_plates import make_plates
+from pool import WorkerPool
+from report import describe_machine, write_report
+from scaling import measure_memory, measure_scaling
+
+COLD_CELLS = 65_536
+WARM_SHARE = 0.999
+COLD_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Data:
+    """The files of a run."""
+
+    folder: Path
+
+    def plates(self, compression: str) -> tuple[str, ...]:
+        """Return the plates of a compression, "none" or "gzip"."""
+        found = sorted((self.folder / compression).glob("*.h5ad"))
+        return tuple(map(str, found))
+
+    @property
+    def converted(self) -> Path:
+        """Where annbatch's collection lies."""
+        return self.folder / "annbatch.zarr"
+
+    def paths(self, library: str, compression: str) -> tuple[str, ...]:
+        """Return what `library` opens."""
+        if library == "annbatch":
+            return (str(self.converted),)
+        return self.plates(compression)
+
+
+def prepare(data: Data, pool: WorkerPool) -> None:
+    """Make what is missing of the plates and of annbatch's copy."""
+    make_plates(
+        data.folder,
+        n_plates=4,
+        n_cells=50_000,
+        n_genes=62_710,
+        stored_per_cell=1_950,
+        compressions=("none", "gzip"),
+        seed=0,
+    )
+    if pool.has("annbatch") and not data.converted.exists():
+        with pool.fresh("annbatch") as worker:
+            worker.ask("convert", paths=data.plates("none"), folder=str(data.converted))
+
+
+def set_cache(paths: tuple[str, ...], *, cold: bool) -> float:
+    """Bring the page cache to the state wanted; return the share that lies in it."""
+    if cold:
+        page_cache.drop(paths)
+        share = page_cache.resident_share(paths)
+        if share > COLD_SHARE:
+            raise RuntimeError(
+                f"{share:.0%} of the pages stayed in memory after a drop"
+            )
+        return share
+    for _ in range(3):
+        page_cache.load(paths)
+        share = page_cache.resident_share(paths)
+        if share >= WARM_SHARE:
+            break
+    return share
+
+
+def measure(
+    case: Case, library: str, data: Data, pool: WorkerPool, *, seconds: float
+) -> dict[str, float]:
+    """Measure one library, or the limit, once."""
+    paths = data.paths(library, case.compression)
+    if library == LIMIT:
+        set_cache(paths, cold=False)
+        return limit_rate(paths)
+    block = case.block if library == OURS else case.rival_block
+    worker = pool[library]
+    opened = worker.open(Setting(library, paths, block, case.fetch, case.genes))
+    share = set_cache(paths, cold=case.cold)
+    if case.cold:
+        result = worker.ask("measure", how="cold", cells=COLD_CELLS)
+    else:
+        result = worker.ask("measure", how="warm", seconds=seconds)
+    return {**result, "open_s": opened, "resident": share}
+
+
+def run(
+    cases: list[Case],
+    data: Data,
+    pool: WorkerPool,
+    *,
+    libraries: set[str],
+    seconds: float,
+    repeats: int,
+) -> Iterator[dict[str, object]]:
+    """Measure every case `repeats` times; the order of the libraries turns."""
+    for repeat in range(repeats):
+        for case in cases:
+            names = [OURS, *case.rivals, *([] if case.cold or case.genes else [LIMIT])]
+            names = [name for name in names if name in libraries and pool.has(name)]
+            turn = repeat % max(len(names), 1)
+            for library in names[turn:] + names[:turn]:
+                result = measure(case, library, data, pool, seconds=seconds)
+                rate = result["rate"]
+                print(
+                    f"{repeat} {case.name}: {library} {rate:,.0f} cells/s", flush=True
+                )
+                yield {
+                    "case": case.name,
+                    "library": library,
+                    "repeat": repeat,
+                    **result,
+                }
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder for the files")
+    parser.add_argument(
+        "--annbatch-python",
+        help="interpreter (3.12 or later) of an environment with annbatch and zarrs;"
+        " without it annbatch is left out",
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", help="run the cases whose name holds this text")
+    everyone = (*CONTESTANTS, LIMIT)
+    parser.add_argument(
+        "--libraries", nargs="+", choices=everyone, default=everyone, metavar="NAME"
+    )
+    parser.add_argument(
+        "--scaling", action="store_true", help="also larger, more files"
+    )
+    parser.add_argument("--memory", action="store_true", help="also peak memory")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the results"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark and write `results.json` and `results.md`."""
+    options = arguments()
+    data = Data(options.data)
+    pool = WorkerPool(options.annbatch_python)
+    results: dict[str, object] = {"machine": describe_machine(options.annbatch_python)}
+    try:
+        prepare(data, pool)
+        cases = [case for case in CASES if (options.only or "") in case.name]
+        results["settings"] = {"seconds": options.seconds, "cold_cells": COLD_CELLS}
+        results["throughput"] = list(
+            run(
+                cases,
+                data,
+                pool,
+                libraries=set(options.libraries),
+                seconds=options.seconds,
+                repeats=options.repeats,
+            )
+        )
+        if options.memory:
+            results["memory"] = measure_memory(
+                {name: data.plates(name) for name in ("none", "gzip")}, pool
+            )
+        if options.scaling:
+            results["scaling"] = measure_scaling(
+                options.data, pool, seconds=options.seconds, repeats=options.repeats
+            )
+    finally:
+        pool.close()
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "results.json").write_text(json.dumps(results, indent=1))
+    write_report(results, options.out / "results.md")
+    print((options.out / "results.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
