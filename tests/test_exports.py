@@ -34,13 +34,6 @@ def test_all_lists_exactly_the_public_names(name: str) -> None:
     assert set(module.__all__) - {"__version__"} == present
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_all_is_sorted_and_has_no_duplicates(name: str) -> None:
-    names = list(package(name).__all__)
-    assert len(names) == len(set(names))
-    assert names == sorted(names, key=lambda key: (key.casefold(), key))
-
-
 @pytest.mark.parametrize(("name", "limit"), LIMITS.items())
 def test_surface_stays_small(name: str, limit: int) -> None:
     assert len(package(name).__all__) <= limit
