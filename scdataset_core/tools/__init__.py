@@ -1,0 +1,1 @@
+"""What is built on the loader: synthetic plates, the demo, and its classifier."""
