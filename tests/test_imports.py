@@ -30,22 +30,24 @@ SAMPLING = {  # integers only
     "legacy",
     "dealing",
     "plan",
+    "state",
 }
-CELLS = {"cells", "form", "transforms", "sources", "storage"}
-ABOVE = {"state", "readahead", "loader", "tools", "cli"}
+DEALING = {"dealing", "plan", "state"}
+CELLS = {"cells", "form", "transforms", "multiindexable", "sources", "storage"}
+LOADING = {"readahead", "batching", "memory", "iteration", "loader"}
+TOOLS = {"tools", "cli"}
 MAY_IMPORT_ONLY = {
     **dict.fromkeys(BASIS, BASIS),
-    **dict.fromkeys(SAMPLING - {"plan"}, BASIS | SAMPLING - {"plan"}),
+    **dict.fromkeys(SAMPLING - DEALING, BASIS | SAMPLING - DEALING),
+    **dict.fromkeys(DEALING, BASIS | SAMPLING),
     "permutation": BASIS,
-    "plan": BASIS | SAMPLING,
     "storage": BASIS,
 }
 MUST_NOT_IMPORT = {
-    **dict.fromkeys(CELLS - {"sources"}, ABOVE | SAMPLING | {"sources", "storage"}),
-    "sources": ABOVE | SAMPLING,
-    "state": CELLS | {"loader", "tools", "cli"},
-    "readahead": {"loader", "tools", "cli"},
-    "loader": {"tools", "cli"},
+    **dict.fromkeys(CELLS, TOOLS | LOADING | SAMPLING | {"sources", "storage"}),
+    "sources": TOOLS | LOADING | SAMPLING,
+    **dict.fromkeys(LOADING, TOOLS),
+    **dict.fromkeys(LOADING - {"loader"}, TOOLS | {"loader"}),
     "tools": {"cli"},
 }
 
