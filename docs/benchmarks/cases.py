@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 OURS = "scdataset-core"
 LIMIT = "limit"
+LIMIT_TO_MEMORY = "limit, to memory"
+FETCH_BYTES = 64 << 20  # about a fetch of 64 minibatches of 64 cells
 STORAGE_BLOCK = 24  # rows the others use where this library aligns blocks to chunks
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import page_cache
-from cases import CASES, LIMIT, OURS, Case
+from cases import CASES, FETCH_BYTES, LIMIT, LIMIT_TO_MEMORY, OURS, Case
 from contestants import CONTESTANTS, Setting
 from limits import limit_rate
 from make_plates import make_plates
@@ -26,6 +26,7 @@ from report import describe_machine, write_report
 from scaling import measure_memory, measure_scaling
 
 COLD_CELLS = 65_536
+LIMITS = {LIMIT: 0, LIMIT_TO_MEMORY: FETCH_BYTES}  # bytes of a thread's buffer
 WARM_SHARE = 0.999
 COLD_SHARE = 0.01
 
@@ -92,9 +93,9 @@ def measure(
 ) -> dict[str, float]:
     """Measure one library, or the limit, once."""
     paths = data.paths(library, case.compression)
-    if library == LIMIT:
+    if library in LIMITS:
         set_cache(paths, cold=False)
-        return limit_rate(paths)
+        return limit_rate(paths, buffer_bytes=LIMITS[library])
     block = case.block if library == OURS else case.rival_block
     worker = pool[library]
     opened = worker.open(Setting(library, paths, block, case.fetch, case.genes))
@@ -118,7 +119,7 @@ def run(
     """Measure every case `repeats` times; the order of the libraries turns."""
     for repeat in range(repeats):
         for case in cases:
-            names = [OURS, *case.rivals, *([] if case.cold or case.genes else [LIMIT])]
+            names = [OURS, *case.rivals, *([] if case.cold or case.genes else LIMITS)]
             names = [name for name in names if name in libraries and pool.has(name)]
             turn = repeat % max(len(names), 1)
             for library in names[turn:] + names[:turn]:
@@ -147,7 +148,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="run the cases whose name holds this text")
-    everyone = (*CONTESTANTS, LIMIT)
+    everyone = (*CONTESTANTS, *LIMITS)
     parser.add_argument(
         "--libraries", nargs="+", choices=everyone, default=everyone, metavar="NAME"
     )
