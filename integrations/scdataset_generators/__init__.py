@@ -1,3 +1,5 @@
 """Plain generators over the engine's minibatches, for everything else."""
 
-__all__: list[str] = []
+from .generators import batches, cells, forever
+
+__all__ = ["batches", "cells", "forever"]

@@ -1,0 +1,252 @@
+"""Generators give what the Loader gives, end cleanly, and feed common consumers."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from scdataset_generators import batches, cells, forever
+
+import scdataset_core as scd
+
+N_ROWS = 1200
+TABLE = np.arange(N_ROWS * 3, dtype=np.float32).reshape(N_ROWS, 3)
+
+
+def make_loader(collection: Any = TABLE, **options: Any) -> scd.Loader:
+    sizes: dict[str, Any] = {"batch_size": 32, "fetch_factor": 4, "seed": 3}
+    return scd.Loader(collection, scd.BlockShuffling(8), **(sizes | options))
+
+
+def plate_loader(plates: Path, **options: Any) -> scd.Loader:
+    source = scd.open(plates / "*.h5ad", obs=["cell_line", "drug"])
+    return make_loader(source, **options)
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+
+
+def assert_same_batch(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        for name in one:
+            assert_same_batch(one[name], other[name])
+    elif sp.issparse(one):
+        assert one.shape == other.shape
+        for part in ("data", "indices", "indptr"):
+            assert_same_batch(getattr(one, part), getattr(other, part))
+    else:
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@given(
+    seed=st.integers(0, 5),
+    epoch=st.integers(0, 3),
+    world_size=st.integers(1, 3),
+    rank=st.integers(0, 2),
+    batch_size=st.integers(1, 40),
+    drop_last=st.booleans(),
+)
+def test_batches_equal_the_loaders(
+    seed: int,
+    epoch: int,
+    world_size: int,
+    rank: int,
+    batch_size: int,
+    drop_last: bool,
+) -> None:
+    def make() -> scd.Loader:
+        loader = make_loader(
+            TABLE[:300],
+            seed=seed,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            rank=rank % world_size,
+            world_size=world_size,
+            read_ahead=0,
+        )
+        loader.set_epoch(epoch)
+        return loader
+
+    expected = list(make())
+    given_ = list(batches(make()))
+    assert len(given_) == len(expected) == len(make())
+    for one, other in zip(given_, expected, strict=True):
+        assert_same_batch(one, other)
+
+
+@pytest.mark.parametrize("output", ["csr", "dense", "padded"])
+def test_batches_of_files_equal_the_loaders(plates: Path, output: str) -> None:
+    expected = list(plate_loader(plates, output=output))
+    given_ = list(batches(plate_loader(plates, output=output)))
+    for one, other in zip(given_, expected, strict=True):
+        assert_same_batch(one, other)
+
+
+def test_each_call_is_the_next_epoch() -> None:
+    loader, reference = make_loader(), make_loader()
+    for _ in range(2):
+        for one, other in zip(batches(loader), reference, strict=True):
+            assert_same_batch(one, other)
+    assert loader.epoch == 1
+
+
+def test_state_names_the_next_batch() -> None:
+    loader = make_loader()
+    running = batches(loader)
+    for _ in range(5):
+        next(running)
+    resumed = make_loader()
+    resumed.load_state_dict(loader.state_dict())
+    for one, other in zip(batches(resumed), running, strict=True):
+        assert_same_batch(one, other)
+
+
+@pytest.mark.parametrize("generator", [batches, cells, forever])
+def test_break_leaves_no_thread(generator: Any) -> None:
+    before = reading_threads()
+    running = generator(make_loader())
+    for _ in running:
+        break
+    assert len(reading_threads()) > len(before)
+    running.close()
+    assert reading_threads() == before
+
+
+def test_dropped_generator_leaves_no_thread() -> None:
+    before = reading_threads()
+    for _ in batches(make_loader()):
+        break
+    assert reading_threads() == before
+
+
+@pytest.mark.parametrize("generator", [batches, cells, forever])
+@pytest.mark.parametrize("hook", ["fetch_transform", "batch_transform"])
+def test_errors_rise_in_the_consumer(generator: Any, hook: str) -> None:
+    def fail(_: Any) -> Any:
+        raise ArithmeticError("the hook's own error")
+
+    before = reading_threads()
+    with pytest.raises(ArithmeticError, match="the hook's own error") as caught:
+        next(generator(make_loader(**{hook: fail})))
+    assert "fail" in [frame.name for frame in caught.traceback]
+    assert reading_threads() == before
+
+
+def test_cells_of_arrays_are_rows() -> None:
+    rows = np.stack(list(cells(make_loader())))
+    np.testing.assert_array_equal(rows, np.concatenate(list(make_loader())))
+
+
+def test_cells_of_sparse_matrices_keep_one_row() -> None:
+    matrix = sp.csr_array(TABLE)
+    one = next(cells(make_loader(matrix)))
+    first = next(iter(make_loader(matrix)))
+    np.testing.assert_array_equal(one.toarray(), first.toarray()[:1])
+
+
+def test_cells_of_tuples_are_tuples() -> None:
+    loader = make_loader(batch_transform=lambda rows: (rows, list(rows[:, 0])))
+    row, first = next(cells(loader))
+    assert row.shape == (3,)
+    assert row[0] == first
+    assert sum(1 for _ in cells(loader)) == N_ROWS
+
+
+def test_cells_of_files_leave_out_filled_rows(plates: Path) -> None:
+    loader = plate_loader(plates, output="padded", batch_size=77)
+    singles = list(cells(loader))
+    assert sorted(int(cell["index"]) for cell in singles) == list(range(N_ROWS))
+    assert singles[0]["X"]["values"].shape == (128,)
+    assert singles[0]["obs"]["drug"].shape == ()
+
+
+def test_forever_goes_through_the_epochs() -> None:
+    loader, reference = make_loader(), make_loader()
+    expected = [batch for _ in range(3) for batch in reference]
+    given_ = list(itertools.islice(forever(loader), len(expected)))
+    for one, other in zip(given_, expected, strict=True):
+        assert_same_batch(one, other)
+    assert loader.epoch == 2
+
+
+def test_forever_without_a_batch_is_an_error() -> None:
+    loader = make_loader(batch_size=N_ROWS + 1, drop_last=True)
+    with pytest.raises(ValueError, match="would never yield: an epoch"):
+        next(forever(loader))
+
+
+def test_feeds_partial_fit(plates: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    loader = plate_loader(plates)
+    classes = np.arange(len(loader.source.categories["drug"]))
+    model = linear_model.SGDClassifier(random_state=0)
+    for batch in batches(loader):
+        model.partial_fit(batch["X"], batch["obs"]["drug"], classes=classes)
+    assert model.coef_.shape == (3, loader.source.shape[1])
+    assert model.t_ == N_ROWS + 1
+
+
+def test_feeds_a_from_generator_signature() -> None:
+    """Called with no argument once an epoch, as `tf.data`'s `from_generator` does."""
+    loader = make_loader(batch_transform=lambda rows: (rows[:, 1:], rows[:, 0]))
+
+    def from_generator(generator: Any, args: tuple[Any, ...] = ()) -> Iterator[Any]:
+        assert callable(generator)
+        yield from generator(*args)
+
+    for epoch in range(2):
+        seen = np.concatenate([y for _, y in from_generator(batches, args=(loader,))])
+        np.testing.assert_array_equal(np.sort(seen), TABLE[:, 0])
+        assert loader.epoch == epoch
+
+
+def test_feeds_a_keras_py_dataset() -> None:
+    """`PyDataset`: `len`, items in order from one worker, `on_epoch_end`."""
+
+    class Batches:
+        def __init__(self, loader: scd.Loader) -> None:
+            self.loader = loader
+            self.running = batches(loader)
+
+        def __len__(self) -> int:
+            return len(self.loader)
+
+        def __getitem__(self, index: int) -> Any:
+            return next(self.running)
+
+        def on_epoch_end(self) -> None:
+            self.running.close()
+            self.running = batches(self.loader)
+
+    data = Batches(make_loader())
+    expected = make_loader()
+    for _ in range(2):
+        for index, batch in enumerate(expected):
+            assert_same_batch(data[index], batch)
+        assert index + 1 == len(data)
+        data.on_epoch_end()
+
+
+def total(batch: Any) -> float:
+    return float(batch.sum())
+
+
+def test_feeds_a_pool_of_processes() -> None:
+    # spawn: what macOS and Windows do, and Linux where threads must not be forked
+    with get_context("spawn").Pool(1) as pool:
+        running = batches(make_loader())
+        totals: list[float] = []
+        while group := list(itertools.islice(running, 8)):
+            totals += pool.map(total, group)
+    assert totals == [total(batch) for batch in make_loader()]
