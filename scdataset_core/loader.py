@@ -236,6 +236,11 @@ class Loader:
         """Epoch of the latest iterator; of the next one before the first."""
         return self._progress.epoch
 
+    @property
+    def next_epoch(self) -> int:
+        """Epoch of the next iterator."""
+        return self._next_progress().epoch
+
     def __len__(self) -> int:
         """Return the batches this loader yields in a fresh epoch."""
         return self._dealing(self.epoch).share(self._shard).n_batches
