@@ -238,6 +238,11 @@ class Loader:
 
     @property
     def next_epoch(self) -> int:
+        """Epoch of the next iteration."""
+        return self._next_progress().epoch
+
+    @property
+    def next_epoch(self) -> int:
         """Epoch of the next iterator."""
         return self._next_progress().epoch
 
