@@ -1,0 +1,22 @@
+"""Arrays in files: chunk tables, decoders, and scattered reads on several threads."""
+
+from .arrays import StoredArray
+from .context import ReadContext, default_context
+from .filters import Filter, register_decoder
+from .layout import ArrayLayout, ChunkGrid
+from .requests import Request
+from .scatter import scatter
+from .stats import ReadStats
+
+__all__ = [
+    "ArrayLayout",
+    "ChunkGrid",
+    "Filter",
+    "ReadContext",
+    "ReadStats",
+    "Request",
+    "StoredArray",
+    "default_context",
+    "register_decoder",
+    "scatter",
+]

@@ -1,0 +1,91 @@
+"""Buffers that are used again, but only when nothing looks into them any more."""
+
+import ctypes
+import weakref
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BufferPool"]
+
+# Below this, a fresh allocation comes out of memory the process already has; above it
+# every page is faulted in anew, which costs as much as reading warm data into it.
+SMALLEST = 64 * 1024
+STEPS_PER_DOUBLING = 8
+
+
+class _Lease(weakref.ref[Any]):
+    """Gives a block back to its pool when the last view of it is gone."""
+
+    __slots__ = ("block", "pool")
+    block: npt.NDArray[np.uint8]
+    pool: "BufferPool"
+
+
+def _end_of_lease(lease: weakref.ref[Any]) -> None:
+    assert isinstance(lease, _Lease)
+    lease.pool.take_back(lease)
+
+
+class BufferPool:
+    """Hands out 1-D arrays, and takes their memory back once no view of it lives.
+
+    Every array lies over an exporter object of its own, which all views of the array
+    keep alive: slices, sparse matrices, tensors and memory views alike. When the
+    exporter dies, the memory may be handed out again, from whatever thread that is.
+
+    Parameters
+    ----------
+    idle_bytes
+        How much memory that nobody uses is kept.
+    """
+
+    def __init__(self, idle_bytes: int = 128 << 20) -> None:
+        self.idle_bytes = idle_bytes
+        self._idle: dict[int, list[npt.NDArray[np.uint8]]] = {}
+        self._leases: dict[int, _Lease] = {}
+
+    def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return an array of shape ``(n,)`` whose contents are arbitrary."""
+        kind = np.dtype(dtype)
+        n_bytes = int(n) * kind.itemsize
+        if n_bytes < SMALLEST:
+            return np.empty(n, kind)
+        block = self._block(n_bytes)
+        exporter = (ctypes.c_char * len(block)).from_buffer(block.data)
+        lease = _Lease(exporter, _end_of_lease)
+        lease.block, lease.pool = block, self
+        self._leases[id(lease)] = lease
+        array: npt.NDArray[Any] = np.frombuffer(memoryview(exporter), kind, n)
+        return array
+
+    def _block(self, n_bytes: int) -> npt.NDArray[np.uint8]:
+        """Return an idle block of about `n_bytes`, or a new one."""
+        step = 1 << (n_bytes - 1).bit_length() - STEPS_PER_DOUBLING.bit_length()
+        size = -(-n_bytes // step) * step
+        for near in (size, size + step, size + 2 * step):
+            try:
+                return self._idle[near].pop()
+            except (KeyError, IndexError):
+                continue
+        return np.empty(size, np.uint8)
+
+    def take_back(self, lease: _Lease) -> None:
+        """Keep the memory of an ended lease, unless enough lies idle."""
+        # Runs wherever the last view dies, even inside a garbage collection that
+        # interrupts `empty`: no lock and no counter, only atomic steps.
+        self._leases.pop(id(lease), None)
+        size = len(lease.block)
+        if self.n_idle_bytes + size <= self.idle_bytes:
+            self._idle.setdefault(size, []).append(lease.block)
+
+    @property
+    def n_idle_bytes(self) -> int:
+        """Bytes that lie idle."""
+        return sum(size * len(blocks) for size, blocks in list(self._idle.items()))
+
+    def close(self) -> None:
+        """Drop what lies idle, and keep nothing from now on."""
+        self.idle_bytes = 0
+        self._idle.clear()

@@ -1,0 +1,99 @@
+"""Where the chunks of an array lie, in memory of a few bytes a chunk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .files import Identity
+
+__all__ = ["ABSENT", "ChunkTable", "Located"]
+
+# Offset of a chunk that was never written.
+ABSENT = -1
+
+
+class Located(NamedTuple):
+    """Where some chunks lie.
+
+    Parameters
+    ----------
+    offsets
+        First byte of each in its file, int64; `ABSENT` where it was never written.
+    sizes
+        Bytes stored of each.
+    skipped
+        For each chunk the filters that were skipped when it was written, as bits;
+        None: none, for all chunks.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[Any]
+    skipped: npt.NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkTable:
+    """Where each chunk of one array lies, whatever the format around it.
+
+    Parameters
+    ----------
+    files
+        The files that hold chunks.
+    identities
+        What each file was when the table was made; None: not to be checked.
+    offsets
+        First byte of each chunk in its file, int64, shape ``(n_chunks,)``; `ABSENT`
+        for chunks that were never written.
+    sizes
+        Stored bytes of each chunk.
+    skipped
+        Bits of the filters that were skipped for each chunk; None: none.
+    file_of
+        For each chunk the number of its file; None: all in the first.
+    """
+
+    files: Sequence[str]
+    identities: Sequence[Identity | None]
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[Any]
+    skipped: npt.NDArray[np.uint8] | None = None
+    file_of: npt.NDArray[np.uint32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def n_bytes(self) -> int:
+        """Stored bytes of all chunks."""
+        return int(self.sizes[self.offsets != ABSENT].sum(dtype=np.uint64))
+
+    @property
+    def n_bytes_held(self) -> int:
+        """Memory the table takes."""
+        held = (self.offsets, self.sizes, self.skipped, self.file_of)
+        return sum(column.nbytes for column in held if column is not None)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether all chunks were written, inside one file, and are of one size."""
+        identity = self.identities[0]
+        return bool(
+            self.file_of is None
+            and identity is not None
+            and len(self)
+            and self.offsets.min() >= 0
+            and self.sizes.min() == self.sizes.max()
+            and int(self.offsets.max()) + int(self.sizes[0]) <= identity.n_bytes
+        )
+
+    def locate(self, chunks: npt.NDArray[np.int64]) -> Located:
+        """Return where `chunks` lie, numbers in ``[0, n_chunks)``."""
+        return Located(
+            self.offsets[chunks],
+            self.sizes[chunks],
+            None if self.skipped is None else self.skipped[chunks],
+        )

@@ -1,0 +1,109 @@
+"""Open files: opened when first needed, checked for change, closed when unused."""
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import FileChangedError
+
+__all__ = ["Identity", "OpenFile", "OpenFiles", "check_unchanged"]
+
+
+class Identity(NamedTuple):
+    """What tells a file from one that was changed since.
+
+    Parameters
+    ----------
+    n_bytes
+        Size of the file.
+    mtime_ns
+        Time of its last change, in nanoseconds.
+    """
+
+    n_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, file: str | int) -> "Identity":
+        """Return the identity that a path or an open file has now."""
+        status = os.fstat(file) if isinstance(file, int) else Path(file).stat()
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+def check_unchanged(path: str, expected: Identity, now: Identity | None = None) -> None:
+    """Raise if a file is not what it was when its layout was taken."""
+    if now is None:
+        now = Identity.of(path)
+    if now != expected:
+        raise FileChangedError(
+            f"{path} changed since it was opened: it had {expected.n_bytes} bytes, last"
+            f" changed at {expected.mtime_ns / 1e9:.6f} s, and now has {now.n_bytes},"
+            f" changed at {now.mtime_ns / 1e9:.6f} s; open the source again once"
+            " nothing writes to it"
+        )
+
+
+class OpenFile:
+    """A file open for positional reads; closed when nothing refers to it any more.
+
+    So a file that is dropped while a thread reads it stays open until that read ends.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.pid = os.getpid()
+        self.lock = threading.Lock()  # for readers that move the file's own position
+        self.identity = Identity.of(self.fd)
+
+    def check(self, expected: Identity | None) -> None:
+        """Raise if the file is not what it was when its layout was taken."""
+        if expected is not None:
+            check_unchanged(self.path, expected, Identity.of(self.fd))
+
+    def __del__(self) -> None:
+        fd = getattr(self, "fd", -1)
+        if fd >= 0:
+            os.close(fd)
+
+
+class OpenFiles:
+    """The files one reading context has open, the longest unused closed first.
+
+    Parameters
+    ----------
+    most
+        How many stay open.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: str, expected: Identity | None = None) -> OpenFile:
+        """Return `path` opened in this process, checked against `expected`."""
+        with self._lock:
+            file = self._open.get(path)
+            if file is not None and file.pid != os.getpid():
+                file = None  # the parent's; its position must not be shared
+            if file is None:
+                file = OpenFile(path)
+                self._open[path] = file
+            self._open.move_to_end(path)
+            while len(self._open) > self._most:
+                self._open.popitem(last=False)
+        file.check(expected)
+        return file
+
+    def close(self) -> None:
+        """Close every file that nothing is reading."""
+        with self._lock:
+            self._open.clear()

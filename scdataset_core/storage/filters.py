@@ -1,0 +1,217 @@
+"""The decoders of single filters, by HDF5's registered numbers.
+
+A decoder takes bytes and the size they must decode to, and gives bytes of that size or
+raises; it never makes more, whatever the bytes say about themselves. deflate has a
+module of its own: :mod:`.inflate`.
+"""
+
+import ctypes
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+
+from .checksums import matches
+
+__all__ = [
+    "Buffer",
+    "CodecError",
+    "Decoder",
+    "Filter",
+    "decoder_of",
+    "register_decoder",
+    "unshuffle",
+]
+
+DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
+BLOSC, LZ4, ZSTD = 32001, 32004, 32015
+CHECKSUM_BYTES = 4
+
+Buffer = bytes | bytearray | memoryview
+
+
+class CodecError(Exception):
+    """Stored bytes that do not decode to what was declared."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One step of an encoding.
+
+    Parameters
+    ----------
+    code
+        The filter's registered number.
+    name
+        Its name, for messages.
+    values
+        Its parameters, as stored in the file.
+    """
+
+    code: int
+    name: str = ""
+    values: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name or f"filter {self.code}"
+
+
+class Decoder(Protocol):
+    """Undoes one filter."""
+
+    def __call__(self, data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+        """Return exactly `n_bytes` bytes, or raise :class:`CodecError`."""
+        ...
+
+
+_decoders: dict[int, Decoder] = {}
+
+
+def register_decoder(code: int, decoder: Decoder) -> None:
+    """Use `decoder` for filters of number `code`."""
+    _decoders[code] = decoder
+
+
+def decoder_of(step: Filter) -> Decoder | None:
+    """Return what undoes a filter, or None where nothing here does."""
+    if step.code == LZF and _lzf_decompress() is None:
+        return None
+    return _decoders.get(step.code)
+
+
+def unshuffle(data: Buffer, n_bytes: int, itemsize: int) -> Buffer:
+    """Undo the byte shuffle: first all first bytes, then all second bytes, ..."""
+    if itemsize == 1:
+        return data
+    n, rest = divmod(n_bytes, itemsize)
+    source = np.frombuffer(data, np.uint8, n_bytes)
+    plain = np.empty(n_bytes, np.uint8)
+    plain[: n * itemsize].reshape(n, itemsize)[:] = (
+        source[: n * itemsize].reshape(itemsize, n).T
+    )
+    if rest:
+        plain[n * itemsize :] = source[n * itemsize :]
+    return plain.data
+
+
+def _decode_shuffle(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    if len(data) != n_bytes or not step.values:
+        raise CodecError(f"it has {len(data)} bytes where {n_bytes} were declared")
+    return unshuffle(data, n_bytes, max(step.values[0], 1))
+
+
+def _decode_fletcher32(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    view = memoryview(data)
+    if len(view) < CHECKSUM_BYTES:
+        raise CodecError("it is too short for its checksum")
+    if not matches(view[-CHECKSUM_BYTES:], view[:-CHECKSUM_BYTES]):
+        raise CodecError("its checksum (fletcher32) does not match its bytes")
+    return view[:-CHECKSUM_BYTES]
+
+
+@lru_cache
+def _lzf_decompress() -> Any:  # Any: a ctypes function pointer
+    """Return the LZF decoder that h5py carries, or None where it is not reachable."""
+    try:
+        from h5py import h5z
+
+        function = ctypes.CDLL(h5z.__file__).lzf_decompress
+    except (ImportError, OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_uint
+    function.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+        ctypes.c_uint,
+    )
+    return function
+
+
+def _decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    source = np.frombuffer(data, np.uint8)
+    plain = np.empty(n_bytes, np.uint8)
+    n = _lzf_decompress()(source.ctypes.data, len(source), plain.ctypes.data, n_bytes)
+    if n != n_bytes:
+        raise CodecError(f"its LZF bytes do not decode to the {n_bytes} bytes declared")
+    return plain.data
+
+
+def _numcodecs(module: str, step: Filter) -> Any:  # Any: a module without types
+    try:
+        return import_module(f"numcodecs.{module}")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("numcodecs"):
+            raise
+        raise ModuleNotFoundError(
+            f"chunks compressed with {step} need numcodecs:"
+            " pip install 'scdataset-core[codecs]'",
+            name="numcodecs",
+        ) from error
+
+
+def _decode_with(module: str, data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decode with numcodecs into memory of the declared size."""
+    plain = np.empty(n_bytes, np.uint8)
+    try:
+        _numcodecs(module, step).decompress(bytes(data), plain)
+    except (RuntimeError, ValueError) as error:
+        raise CodecError(
+            f"its {module} bytes do not decode to the {n_bytes} bytes declared: {error}"
+        ) from error
+    return plain.data
+
+
+def _decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    if len(data) < 16:
+        raise CodecError("it is too short for a blosc header")
+    declared, _, stored = struct.unpack_from("<III", data, 4)
+    if declared != n_bytes or stored > len(data):
+        raise CodecError(
+            f"its blosc header says {declared} bytes out of {stored}, where {n_bytes}"
+            f" out of {len(data)} were declared"
+        )
+    return _decode_with("blosc", data, n_bytes, step)
+
+
+def _decode_zstd(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    return _decode_with("zstd", data, n_bytes, step)
+
+
+def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decode HDF5's framing of LZ4: a header, then blocks with their sizes."""
+    wrong = CodecError(f"its lz4 bytes do not decode to the {n_bytes} bytes declared")
+    view = memoryview(data)
+    if len(view) < 12:
+        raise wrong
+    declared, block_bytes = struct.unpack_from(">QI", view)
+    if declared != n_bytes or (block_bytes == 0 and n_bytes):
+        raise wrong
+    plain = bytearray()
+    at = 12
+    while len(plain) < n_bytes:
+        if at + 4 > len(view):
+            raise wrong
+        (stored,) = struct.unpack_from(">I", view, at)
+        block = view[at + 4 : at + 4 + stored]
+        at += 4 + stored
+        size = min(block_bytes, n_bytes - len(plain))
+        if len(block) != stored:
+            raise wrong
+        if stored == size:
+            plain += block
+        else:
+            framed = struct.pack("<I", size) + bytes(block)
+            plain += _decode_with("lz4", framed, size, step)
+    return plain
+
+
+register_decoder(SHUFFLE, _decode_shuffle)
+register_decoder(FLETCHER32, _decode_fletcher32)
+register_decoder(LZF, _decode_lzf)
+register_decoder(BLOSC, _decode_blosc)
+register_decoder(LZ4, _decode_lz4)
+register_decoder(ZSTD, _decode_zstd)

@@ -1,0 +1,271 @@
+"""Decoding zlib streams: whole chunks, and as little of a chunk as is wanted.
+
+Whole chunks go through libdeflate, the fastest here that checks the checksum. It has no
+streaming interface, but it decodes in order and stops when its output is full, which is
+how the beginning of a chunk is had at the cost of the beginning alone.
+"""
+
+import ctypes
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from .scratch import Scratch
+
+__all__ = ["InflateError", "Inflater", "inflate_windows", "inflater"]
+
+# Longest copy in a deflate stream, and how far past its position libdeflate may write
+# while it copies (299 bytes in 1.8 and later).
+LONGEST_MATCH = 258
+OVERSHOOT = 1024
+SENTINEL = (0x9E3779B97F4A7C15).to_bytes(8, "little")
+SUCCESS, BAD_DATA, SHORT_OUTPUT, INSUFFICIENT_SPACE = range(4)
+WINDOW = 1 << 20
+
+
+class InflateError(Exception):
+    """A stream that cannot be decoded, or is of another size than was declared."""
+
+
+class Inflater(Protocol):
+    """Decodes a zlib stream that lies in a thread's scratch memory."""
+
+    def __call__(
+        self, scratch: Scratch, start: int, size: int, want: int, n_bytes: int
+    ) -> memoryview:
+        """Return the decoded bytes, or at least the first `want` of them.
+
+        The stream is ``scratch.packed[start : start + size]``; `n_bytes` is what it
+        declares to decode to.
+        """
+        ...
+
+
+def _library() -> Any:  # Any: a ctypes library
+    """Return libdeflate out of the extension module that carries it, or None."""
+    try:
+        from deflate import _deflate
+
+        library = ctypes.CDLL(_deflate.__file__)
+        library.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
+        library.libdeflate_free_decompressor.argtypes = (ctypes.c_void_p,)
+        library.libdeflate_zlib_decompress.restype = ctypes.c_int
+        library.libdeflate_zlib_decompress.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+        )
+    except (ImportError, OSError, AttributeError):
+        return None
+    return library
+
+
+class Libdeflate:
+    """Calls libdeflate itself, straight from scratch memory into scratch memory."""
+
+    def __init__(self) -> None:
+        library = _library()
+        if library is None:
+            raise OSError("libdeflate cannot be called directly on this system")
+        self._decompress = library.libdeflate_zlib_decompress
+        self._make = library.libdeflate_alloc_decompressor
+        self._free = library.libdeflate_free_decompressor
+        if not self._stops_in_order():
+            raise OSError("this libdeflate does not decode in order")
+
+    def __call__(
+        self, scratch: Scratch, start: int, size: int, want: int, n_bytes: int
+    ) -> memoryview:
+        """Decode, see :class:`Inflater`."""
+        state = scratch.decompressor
+        if state is None:
+            state = scratch.keep_decompressor(self._make(), self._free)
+        scratch.reserve_plain(n_bytes)
+        limit = want + OVERSHOOT + len(SENTINEL) + LONGEST_MATCH
+        if limit < n_bytes:
+            mark = want + OVERSHOOT
+            sentinel = scratch.plain[mark : mark + len(SENTINEL)]
+            sentinel[:] = SENTINEL
+            code = self._decompress(
+                state,
+                scratch.packed_address + start,
+                size,
+                scratch.plain_address,
+                limit,
+                None,
+            )
+            # A run of stored bytes that does not fit is not begun; then, or if the
+            # data are the sentinel by chance, the chunk is decoded whole.
+            if code == INSUFFICIENT_SPACE and sentinel != SENTINEL:
+                return scratch.plain
+            if code != INSUFFICIENT_SPACE:
+                raise InflateError(_meaning(code, n_bytes))
+        code = self._decompress(
+            state,
+            scratch.packed_address + start,
+            size,
+            scratch.plain_address,
+            n_bytes,
+            None,
+        )
+        if code != SUCCESS:
+            raise InflateError(_meaning(code, n_bytes))
+        return scratch.plain
+
+    def _stops_in_order(self) -> bool:
+        """Try on known streams that a full output holds the stream's beginning."""
+        rng = np.arange(200_000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        noisy = (rng >> np.uint64(58)).astype(np.uint8).tobytes()
+        for plain in (noisy, bytes(200_000), b"cell" * 50_000):
+            packed = zlib.compress(plain, 6)
+            scratch = Scratch()
+            scratch.reserve_packed(len(packed))
+            scratch.packed[: len(packed)] = packed
+            for want in (1, 1000, 65_537, 150_000, 200_000):
+                try:
+                    got = self(scratch, 0, len(packed), want, len(plain))
+                except InflateError:
+                    return False
+                if got[:want] != plain[:want]:
+                    return False
+        return True
+
+
+def _meaning(code: int, n_bytes: int) -> str:
+    if code == INSUFFICIENT_SPACE:
+        return f"its compressed bytes hold more than the {n_bytes} bytes declared"
+    if code == BAD_DATA:
+        return "its compressed bytes are not a whole zlib stream"
+    return f"its compressed bytes hold less than the {n_bytes} bytes declared"
+
+
+class DeflateModule:
+    """Decodes whole chunks with :mod:`deflate`, beginnings with a streaming decoder."""
+
+    def __call__(
+        self, scratch: Scratch, start: int, size: int, want: int, n_bytes: int
+    ) -> memoryview:
+        """Decode, see :class:`Inflater`."""
+        stream = scratch.packed[start : start + size]
+        if want < n_bytes:
+            return _beginning(stream, want)
+        import deflate
+
+        try:
+            data = deflate.zlib_decompress(stream, n_bytes)
+        except deflate.DeflateError as error:
+            raise InflateError(
+                f"its compressed bytes are not a zlib stream of {n_bytes} bytes"
+            ) from error
+        if len(data) != n_bytes:
+            raise InflateError(_meaning(SHORT_OUTPUT, n_bytes))
+        return memoryview(data)
+
+
+class Streaming:
+    """Decodes with a streaming decoder: isal where it is installed, else zlib."""
+
+    def __call__(
+        self, scratch: Scratch, start: int, size: int, want: int, n_bytes: int
+    ) -> memoryview:
+        """Decode, see :class:`Inflater`."""
+        stream = scratch.packed[start : start + size]
+        if want < n_bytes:
+            return _beginning(stream, want)
+        whole = b"".join(inflate_windows(iter([stream]), n_bytes, window=n_bytes + 1))
+        if len(whole) != n_bytes:
+            raise InflateError(_meaning(SHORT_OUTPUT, n_bytes))
+        return memoryview(whole)
+
+
+@lru_cache
+def _streaming() -> tuple[Any, Any]:  # Any: zlib or a module like it
+    """Return the fastest module with zlib's interface, and its error."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib, zlib.error
+    return isal_zlib, isal_zlib.error
+
+
+def _beginning(stream: memoryview, want: int) -> memoryview:
+    module, error = _streaming()
+    try:
+        data = module.decompressobj().decompress(stream, want)
+    except error as cause:
+        raise InflateError(_meaning(BAD_DATA, want)) from cause
+    if len(data) < want:
+        raise InflateError(_meaning(BAD_DATA, want))
+    return memoryview(data)
+
+
+def inflate_windows(
+    parts: Iterator[memoryview], n_bytes: int, *, window: int = WINDOW
+) -> Iterator[bytes]:
+    """Decode a zlib stream piece by piece, in bounded memory.
+
+    Parameters
+    ----------
+    parts
+        The stream, in pieces.
+    n_bytes
+        Size it declares to decode to.
+    window
+        Largest piece to yield.
+
+    Raises
+    ------
+    InflateError
+        If the stream is damaged, ends early, or holds more than `n_bytes`; the last
+        only when the end is reached.
+    """
+    module, error = _streaming()
+    decoder = module.decompressobj()
+    done = 0
+    for part in parts:
+        rest: Any = part
+        while len(rest) and not decoder.eof:
+            try:
+                data = decoder.decompress(rest, window)
+            except error as cause:
+                raise InflateError(_meaning(BAD_DATA, n_bytes)) from cause
+            done += len(data)
+            if done > n_bytes:
+                raise InflateError(_meaning(INSUFFICIENT_SPACE, n_bytes))
+            if data:
+                yield data
+            rest = decoder.unconsumed_tail
+    last = b"" if decoder.eof else decoder.flush()
+    done += len(last)
+    if done > n_bytes:
+        raise InflateError(_meaning(INSUFFICIENT_SPACE, n_bytes))
+    if last:
+        yield last
+    if not decoder.eof or done < n_bytes:
+        raise InflateError(_meaning(SHORT_OUTPUT, n_bytes))
+
+
+@lru_cache
+def inflater(name: str | None = None) -> Inflater:
+    """Return a decoder: "libdeflate", "deflate" or "stream"; None: the fastest here."""
+    if name in (None, "libdeflate"):
+        try:
+            return Libdeflate()
+        except OSError:
+            if name is not None:
+                raise
+    if name in (None, "deflate"):
+        try:
+            import deflate  # noqa: F401 - to see whether it is there
+        except ImportError:
+            if name is not None:
+                raise
+        else:
+            return DeflateModule()
+    return Streaming()

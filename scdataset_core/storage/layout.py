@@ -1,0 +1,168 @@
+"""What storage knows of one array: its chunks, how they are encoded, and where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CorruptFileError
+from .chunks import ChunkTable
+from .codecs import Pipeline
+
+__all__ = ["ArrayLayout", "ChunkGrid", "Library", "TableMaker"]
+
+
+class TableMaker(Protocol):
+    """Makes an array's chunk table; pickles, and works in any process."""
+
+    def __call__(self) -> ChunkTable:
+        """Return the table."""
+        ...
+
+
+class Library(Protocol):
+    """Reads rows through a format's own library, where its bytes cannot be had."""
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``start`` to ``stop``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkGrid:
+    """An array cut into chunks, each encoded on its own.
+
+    Parameters
+    ----------
+    chunk_shape
+        Shape of a chunk; chunks at the edges are stored whole.
+    stored_dtype
+        Type of the stored elements, with their byte order.
+    pipeline
+        How a chunk is encoded.
+    fill
+        Value of elements that were never written.
+    make_table
+        Says where the chunks lie.
+    """
+
+    chunk_shape: tuple[int, ...]
+    stored_dtype: np.dtype[Any]
+    pipeline: Pipeline
+    fill: Any  # Any: a scalar of the array's type
+    make_table: TableMaker
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of one decoded chunk."""
+        return prod(self.chunk_shape) * self.stored_dtype.itemsize
+
+
+class ArrayLayout:
+    """One array of a file: its shape and type, and how its bytes are had.
+
+    Pickles; the chunk table is made where and when it is first needed.
+
+    Parameters
+    ----------
+    file
+        Path of the file, for messages.
+    name
+        Name of the array in its file.
+    shape
+        Its shape.
+    dtype
+        Type of what reading gives, in native byte order.
+    grid
+        Its chunks; None where only `library` can read it.
+    library
+        Reads rows through the format's library; None where `grid` is known.
+    contiguous
+        Whether the array is stored in one piece, its grid a single chunk.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        grid: ChunkGrid | None,
+        library: Library | None = None,
+        contiguous: bool = False,
+    ) -> None:
+        self.file = file
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+        self.grid = grid
+        self.library = library
+        self.contiguous = contiguous
+        self._table: ChunkTable | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_table": None}
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        how = "through its library"
+        if self.grid is not None:
+            how = f"in chunks of {self.grid.chunk_shape}, {self.grid.pipeline}"
+        return f"{type(self).__name__}({self.label}, {self.shape} {self.dtype}, {how})"
+
+    @property
+    def label(self) -> str:
+        """File and name, for messages."""
+        return f"{self.file}:{self.name}"
+
+    @property
+    def chunk_rows(self) -> int | None:
+        """Rows in a chunk; None where the array has no chunks, or none are known."""
+        if self.grid is None or self.contiguous:
+            return None
+        return self.grid.chunk_shape[0]
+
+    @property
+    def table(self) -> ChunkTable:
+        """Where the chunks lie."""
+        if self._table is None:
+            assert self.grid is not None
+            self._table = self.grid.make_table()
+        return self._table
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Bytes the array takes in its file, as far as is known."""
+        if self.grid is None:
+            return prod(self.shape) * self.dtype.itemsize
+        return self.table.n_bytes
+
+    def corrupt(self, chunk: int, wrong: str) -> CorruptFileError:
+        """Return the error for a chunk that cannot be right."""
+        where = "its data" if self.contiguous else f"chunk {chunk}{self._cell(chunk)}"
+        return CorruptFileError(
+            f"{self.file}: data set {self.name}, {where}: {wrong};"
+            " the file is damaged or was cut short, restore it from its origin"
+        )
+
+    def _cell(self, chunk: int) -> str:
+        """Return which rows a chunk has, for messages."""
+        assert self.grid is not None
+        per_row = [
+            -(-size // step)
+            for size, step in zip(
+                self.shape[1:], self.grid.chunk_shape[1:], strict=True
+            )
+        ]
+        rows = self.grid.chunk_shape[0]
+        first = chunk // max(prod(per_row), 1) * rows
+        return f" (elements {first} to {min(first + rows, self.shape[0])})"
+
+
+Layouts = Sequence[ArrayLayout]

@@ -1,0 +1,169 @@
+"""From decoded chunks to the places of rows."""
+
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .requests import Pieces, Request, cut
+
+__all__ = ["Placer", "placer_of"]
+
+Integers = npt.NDArray[np.int64]
+
+
+class Placer(Protocol):
+    """The chunks a request touches, and what is done with each.
+
+    Attributes
+    ----------
+    chunk : ndarray of int64
+        Numbers of the chunks, each once.
+    want : ndarray of int64
+        Bytes of the beginning of each decoded chunk that are wanted.
+    """
+
+    chunk: Integers
+    want: Integers
+
+    def place(self, index: int, plain: memoryview) -> None:
+        """Copy what is wanted out of ``chunk[index]``, decoded."""
+        ...
+
+
+def placer_of(request: Request) -> Placer:
+    """Return what places the rows of a request."""
+    grid = request.array.grid
+    assert grid is not None
+    pieces = cut(
+        request.starts,
+        request.stops,
+        request.which,
+        request.offsets,
+        chunk_rows=grid.chunk_shape[0],
+    )
+    if len(pieces.chunk) and (np.diff(pieces.chunk) < 0).any():
+        order = np.argsort(pieces.chunk, kind="stable")
+        pieces = Pieces(*(column[order] for column in pieces))
+    if request.columns is None and grid.chunk_shape[1:] == request.array.shape[1:]:
+        return RowPlacer(request, pieces)
+    return ColumnPlacer(request, pieces)
+
+
+def _by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers]:
+    """Return each row of chunks once, where its pieces begin, and the rows wanted."""
+    first = np.flatnonzero(np.diff(pieces.chunk, prepend=-1))
+    rows = np.maximum.reduceat(pieces.first + pieces.n, first) if len(first) else first
+    return pieces.chunk[first], np.append(first, len(pieces.chunk)), rows
+
+
+class RowPlacer:
+    """Copies whole rows, which are together in a chunk and in their target.
+
+    Parameters
+    ----------
+    request
+        What is asked.
+    pieces
+        Its pieces, sorted by chunk.
+    """
+
+    def __init__(self, request: Request, pieces: Pieces) -> None:
+        array = request.array
+        row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
+        self.chunk, bounds, rows = _by_chunk(pieces)
+        self.want = rows * row_bytes
+        self._bounds = bounds.tolist()
+        self._views = [
+            target.reshape(-1).view(np.uint8).data for target in request.targets
+        ]
+        self._which = pieces.which.tolist()
+        self._to = (pieces.offset * row_bytes).tolist()
+        self._to_end = ((pieces.offset + pieces.n) * row_bytes).tolist()
+        self._at = (pieces.first * row_bytes).tolist()
+        self._at_end = ((pieces.first + pieces.n) * row_bytes).tolist()
+
+    def place(self, index: int, plain: memoryview) -> None:
+        """Copy what is wanted out of a chunk."""
+        some = slice(self._bounds[index], self._bounds[index + 1])
+        views = self._views
+        for which, to, to_end, at, at_end in zip(
+            self._which[some],
+            self._to[some],
+            self._to_end[some],
+            self._at[some],
+            self._at_end[some],
+            strict=True,
+        ):
+            views[which][to:to_end] = plain[at:at_end]
+
+    def place_window(self, index: int, window: bytes, start: int) -> None:
+        """Copy what is wanted out of a chunk's bytes from `start` on."""
+        view, end = memoryview(window), start + len(window)
+        for i in range(self._bounds[index], self._bounds[index + 1]):
+            low, high = max(self._at[i], start), min(self._at_end[i], end)
+            if low < high:
+                shift = self._to[i] - self._at[i]
+                target = self._views[self._which[i]]
+                target[low + shift : high + shift] = view[low - start : high - start]
+
+
+class ColumnPlacer:
+    """Copies rows of a 2-D array whose rows lie in several chunks, or some columns.
+
+    Parameters
+    ----------
+    request
+        What is asked.
+    pieces
+        Its pieces, sorted by row of chunks.
+    """
+
+    def __init__(self, request: Request, pieces: Pieces) -> None:
+        array = request.array
+        assert array.grid is not None
+        self._dtype = array.dtype
+        self._width = width = array.grid.chunk_shape[1]
+        n_columns = array.shape[1]
+        columns = request.columns
+        if columns is None:
+            columns = np.arange(n_columns)
+        rows_of_chunks, bounds, rows = _by_chunk(pieces)
+        # For each column of chunks that is touched: columns in it, columns in a target.
+        order = np.argsort(columns, kind="stable")
+        touched, first = np.unique(columns[order] // width, return_index=True)
+        self._columns = [
+            (_as_slice(columns[some] - column * width), _as_slice(some))
+            for column, some in zip(
+                touched.tolist(), np.split(order, first[1:]), strict=True
+            )
+        ]
+        per_row = -(-n_columns // width)
+        self.chunk = np.add.outer(rows_of_chunks * per_row, touched).reshape(-1)
+        self.want = np.repeat(rows * width * array.dtype.itemsize, len(touched))
+        self._targets = request.targets
+        self._bounds = bounds.tolist()
+        self._pieces = [column.tolist() for column in pieces[1:]]
+
+    def place(self, index: int, plain: memoryview) -> None:
+        """Copy what is wanted out of a chunk."""
+        row, column = divmod(index, len(self._columns))
+        block = np.frombuffer(plain, self._dtype)
+        block = block[: len(block) // self._width * self._width]
+        block = block.reshape(-1, self._width)
+        inside, outside = self._columns[column]
+        some = slice(self._bounds[row], self._bounds[row + 1])
+        for first, n, which, offset in zip(
+            *(values[some] for values in self._pieces), strict=True
+        ):
+            self._targets[which][offset : offset + n, outside] = block[
+                first : first + n, inside
+            ]
+
+
+def _as_slice(numbers: Integers) -> Any:  # Any: a slice, or the numbers
+    """Return numbers that follow one another as a slice, which copies faster."""
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers

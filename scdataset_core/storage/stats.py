@@ -1,0 +1,58 @@
+"""Counters of what reading costs."""
+
+import threading
+from dataclasses import dataclass, field
+
+__all__ = ["ReadStats"]
+
+
+@dataclass
+class ReadStats:
+    """What was read and decoded so far, and the thread-seconds it took.
+
+    Parameters
+    ----------
+    bytes_read
+        Bytes that came from files.
+    bytes_decoded
+        Bytes that decoding gave.
+    bytes_used
+        Bytes that were placed in targets.
+    chunks_decoded
+        Chunks that were decoded, whole or in part.
+    read_s, decode_s, place_s
+        Seconds spent reading, decoding and copying rows to their places, summed over
+        threads; uncompressed rows are read straight into their places.
+    """
+
+    bytes_read: int = 0
+    bytes_decoded: int = 0
+    bytes_used: int = 0
+    chunks_decoded: int = 0
+    read_s: float = 0.0
+    decode_s: float = 0.0
+    place_s: float = 0.0
+    _lock: threading.Lock = field(
+        default_factory=threading.Lock, repr=False, compare=False
+    )
+
+    def add(
+        self,
+        *,
+        bytes_read: int = 0,
+        bytes_decoded: int = 0,
+        bytes_used: int = 0,
+        chunks_decoded: int = 0,
+        read_s: float = 0.0,
+        decode_s: float = 0.0,
+        place_s: float = 0.0,
+    ) -> None:
+        """Count what one task did; safe from any thread."""
+        with self._lock:
+            self.bytes_read += bytes_read
+            self.bytes_decoded += bytes_decoded
+            self.bytes_used += bytes_used
+            self.chunks_decoded += chunks_decoded
+            self.read_s += read_s
+            self.decode_s += decode_s
+            self.place_s += place_s
