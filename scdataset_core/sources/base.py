@@ -66,6 +66,8 @@ class Source(ABC):
         Type of the values of X.
     natural_block : int
         Rows in a typical storage chunk.
+    notices : tuple of str
+        What was found on opening that the user should know.
     """
 
     files: tuple[str, ...]
@@ -74,6 +76,7 @@ class Source(ABC):
     dtype: np.dtype[Any]
     natural_block: int
     info: CellInfo
+    notices: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -137,7 +140,9 @@ class Source(ABC):
         """Return X of each part, see :meth:`read_batches`."""
 
     @abstractmethod
-    def _read_obs(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    def _read_obs(
+        self, rows: Rows, context: "ReadContext"
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the carried columns at `rows` (non-decreasing), in that order."""
 
     def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
@@ -145,7 +150,10 @@ class Source(ABC):
         return None
 
     def _obs_column(self, name: str) -> npt.NDArray[Any]:
-        return self._read_obs(np.arange(len(self), dtype=np.int64))[name]
+        from ..storage.context import default_context
+
+        rows = np.arange(len(self), dtype=np.int64)
+        return self._read_obs(rows, default_context())[name]
 
     @property
     def stored_form(self) -> Form:
@@ -177,20 +185,16 @@ class Source(ABC):
         OSError
             If a file cannot be read, naming file, data set and chunk.
         """
-        from ..storage import ReadContext
+        from ..storage.context import default_context
 
         checked = self.check_rows(rows)
-        context = ReadContext()
-        try:
-            return self.read_batches(
-                checked,
-                check_places(places, len(checked)),
-                np.array([0, len(checked)]),
-                self.stored_form,
-                context,
-            )[0]
-        finally:
-            context.close()
+        return self.read_batches(
+            checked,
+            check_places(places, len(checked)),
+            np.array([0, len(checked)]),
+            self.stored_form,
+            default_context(),
+        )[0]
 
     def read_batches(
         self,
@@ -220,7 +224,7 @@ class Source(ABC):
         index[places] = rows
         obs = {
             name: placed(values, places)
-            for name, values in self._read_obs(rows).items()
+            for name, values in self._read_obs(rows, context).items()
         }
         names = self._read_names(rows)
         if names is not None:

@@ -1,0 +1,99 @@
+"""Cells where they lie: `open` turns paths and objects into sources."""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from .base import Source
+from .formats import open_files, open_object, paths_of
+from .options import Genes, Join, OpenOptions
+
+__all__ = ["Source", "open"]
+
+
+def open(
+    data: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | object",
+    *,
+    obs: Literal[True] | str | Sequence[str] | None = None,
+    x: str = "X",
+    join: Join = "exact",
+    genes: Genes | None = None,
+    categories: Mapping[str, Sequence[Any]] | None = None,
+    allow_external: bool = False,
+    obs_names: bool = False,
+) -> Source:
+    """Open files, or an object in memory, as one source of cells.
+
+    Nothing is converted or copied: rows are read from the files when asked for.
+
+    Parameters
+    ----------
+    data
+        A path, a glob (its matches sorted as strings), a list of paths (their order
+        kept), or an object: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
+        matrix or array, an `AnnData`.
+    obs
+        Names of the obs columns to carry; True for all that can be carried, with a
+        warning that names the others; none by default.
+    x
+        Which matrix to read: ``"X"``, ``"raw/X"``, ``"layers/NAME"`` or
+        ``"obsm/NAME"``, whose columns are called ``NAME1``, ``NAME2``, ....
+    join
+        How the genes of several files are joined: ``"exact"`` demands the same genes
+        in the same order, ``"inner"`` keeps those that all files have, in the order of
+        the first, ``"outer"`` those that any has, in the order in which they first
+        appear; where a file has none, its values are 0.
+    genes
+        Names or positions of the genes to keep, in the order wanted; all by default.
+        Only these columns are kept in memory.
+    categories
+        A saved vocabulary, ``source.categories`` of another source: labels keep the
+        codes they have there. Other labels get -1, with one warning that counts them.
+    allow_external
+        Whether to follow HDF5 external links and virtual data sets to other files.
+    obs_names
+        Whether to carry the names of the cells into ``output="anndata"``.
+
+    Returns
+    -------
+    source
+        The cells of all files, one after the other.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or nothing matches the glob.
+    FileFormatError
+        If a file is not of a known format, is cut short, or has no such X.
+    MissingNameError
+        If there is no obs column, layer or gene of a name; it names the nearest.
+    GeneMismatchError
+        If files disagree in their genes.
+
+    Examples
+    --------
+    >>> import scdataset_core as scd
+    >>> source = scd.open("plates/*.h5ad", obs=["cell_line", "drug"])
+    >>> source.shape
+    (1200, 300)
+    >>> cells = source.read([0, 5, 1199])
+    >>> cells["X"].shape
+    (3, 300)
+    >>> source.categories["drug"]
+    ['Afatinib', 'Bortezomib', 'DMSO']
+    """
+    options = OpenOptions.of(
+        obs,
+        x=x,
+        join=join,
+        genes=genes,
+        categories=categories,
+        allow_external=allow_external,
+        obs_names=obs_names,
+    )
+    paths = paths_of(data)
+    source = open_object(data, options) if paths is None else open_files(paths, options)
+    for notice in source.notices:
+        warnings.warn(notice, stacklevel=2)
+    return source

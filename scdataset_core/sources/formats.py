@@ -1,0 +1,154 @@
+"""The kinds of files and objects that can be opened, each recognised by its content."""
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import FileFormatError, nearest
+from .base import Source
+from .options import OpenOptions
+
+__all__ = ["FILE_FORMATS", "OBJECT_FORMATS", "open_files", "open_object", "paths_of"]
+
+
+class Format(NamedTuple):
+    """A kind of file, or of object, that can be opened.
+
+    Parameters
+    ----------
+    name
+        What it is called in errors.
+    module
+        The module of this package that opens it, imported when first needed.
+    recognise
+        Name of the module's function that says whether a path, or an object, is one.
+    open
+        Name of its function ``(paths, options)``, or ``(object, options)``.
+    suits
+        A first look that imports nothing: whether the module should be asked.
+    """
+
+    name: str
+    module: str
+    recognise: str
+    open: str
+    suits: Callable[[Any], bool]
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return a function of the module."""
+        found: Callable[..., Any] = getattr(
+            import_module(f".{self.module}", __package__), name
+        )
+        return found
+
+
+def _of_package(*packages: str) -> Callable[[Any], bool]:
+    """Return whether an object's class, or a base of it, comes from a package."""
+
+    def suits(obj: Any) -> bool:
+        modules = {cls.__module__.partition(".")[0] for cls in type(obj).__mro__}
+        return not modules.isdisjoint(packages)
+
+    return suits
+
+
+# The first that recognises a path, or an object, opens it.
+FILE_FORMATS = [
+    Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
+]
+OBJECT_FORMATS = [
+    Format(
+        "an AnnData",
+        "anndata",
+        "is_anndata",
+        "open_anndata",
+        _of_package("anndata"),
+    ),
+    Format(
+        "an array",
+        "arrays",
+        "is_array",
+        "open_array",
+        _of_package("numpy", "scipy"),
+    ),
+]
+
+
+def paths_of(data: object) -> list[str] | None:
+    """Return the paths that `data` stands for: a path, a glob, or a list of paths.
+
+    None if it is none of these.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path is not there, or a glob matches nothing.
+    """
+    if isinstance(data, str | os.PathLike):
+        text = os.fspath(data)
+        if not isinstance(text, str):
+            raise TypeError(f"a path must be text, got {text!r}")
+        if Path(text).exists() or not glob.has_magic(text):
+            return [_existing(text)]
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # absolute ones too
+        if not found:
+            raise FileNotFoundError(f"no file matches {text}")
+        return found
+    if isinstance(data, list | tuple):
+        if not data:
+            raise ValueError("an empty list of paths: there is nothing to open")
+        if all(isinstance(path, str | os.PathLike) for path in data):
+            return [_existing(os.fspath(path)) for path in data]
+    return None
+
+
+def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
+    """Open files of one format as one source."""
+    formats = [_format_of(path) for path in paths]
+    for path, other in zip(paths, formats, strict=True):
+        if other is not formats[0]:
+            raise FileFormatError(
+                f"{paths[0]} is {formats[0].name} and {path} is {other.name}; open"
+                " files of one format at a time"
+            )
+    source: Source = formats[0].function(formats[0].open)(paths, options)
+    return source
+
+
+def open_object(obj: object, options: OpenOptions) -> Source:
+    """Open an object in memory as a source."""
+    for kind in OBJECT_FORMATS:
+        if kind.suits(obj) and kind.function(kind.recognise)(obj):
+            source: Source = kind.function(kind.open)(obj, options)
+            return source
+    raise TypeError(
+        "open() takes a path, a glob, a list of paths, a NumPy array, a SciPy CSR"
+        f" matrix or an AnnData, got {type(obj).__name__}; a Loader also takes any"
+        " object with len() and obj[rows]"
+    )
+
+
+def _format_of(path: str) -> Format:
+    for kind in FILE_FORMATS:
+        if kind.suits(path) and kind.function(kind.recognise)(path):
+            return kind
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise FileFormatError(f"{path}: the file is empty")
+    what = "folder" if Path(path).is_dir() else "file"
+    known = ", ".join(kind.name for kind in FILE_FORMATS)
+    raise FileFormatError(
+        f"{path}: not a {what} of a format that is known here ({known}): it has none of"
+        " their signatures; if it was cut short or packed, fetch or unpack it again"
+    )
+
+
+def _existing(path: str) -> str:
+    if not Path(path).exists():
+        folder = Path(path).parent
+        beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+        hint = f"; {nearest(Path(path).name, beside)}" if beside else ""
+        raise FileNotFoundError(f"{path}: there is no such file{hint}")
+    return path

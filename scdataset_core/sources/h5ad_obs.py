@@ -1,0 +1,205 @@
+"""The tables of an `.h5ad` file: their index and their columns, of every version."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import FileFormatError, MissingNameError, nearest
+from ..storage import StoredArray
+from .columns import (
+    Column,
+    Label,
+    LabelColumn,
+    NumberColumn,
+    TextArray,
+    Unreadable,
+    check_length,
+    text_column,
+)
+from .h5ad_legacy import record_column, record_columns, record_index
+from .hdf5 import Hdf5Text, Tree, is_text, text_of
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Table"]
+
+
+class Table:
+    """A table of an `.h5ad` file: ``obs``, ``var``, ``raw/var``.
+
+    A group with a data set or group a column (0.7 and later), or one data set of
+    records (before).
+
+    Parameters
+    ----------
+    tree
+        The file.
+    path
+        Path of the table.
+    """
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        import h5py
+
+        found = tree.find(path)
+        if found is None:
+            raise FileFormatError(
+                f'{tree.file}: there is no "{path}": not a file of AnnData'
+            )
+        self._tree, self._path = tree, path
+        self._records = found if isinstance(found, h5py.Dataset) else None
+        self._group = found if isinstance(found, h5py.Group) else None
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns, in order."""
+        if self._records is not None:
+            return record_columns(self._records)
+        assert self._group is not None
+        order = self._group.attrs.get("column-order")
+        if order is None:
+            index = self._index_path.rpartition("/")[2]
+            return [n for n in self._group if n not in (index, "__categories")]
+        return decoded_names(np.atleast_1d(np.asarray(order)))
+
+    @property
+    def _index_path(self) -> str:
+        assert self._group is not None
+        name = self._group.attrs.get("_index", "_index")
+        name = name.decode("utf-8") if isinstance(name, bytes) else str(name)
+        for candidate in (name, "index"):
+            if self._tree.find(f"{self._path}/{candidate}") is not None:
+                return f"{self._path}/{candidate}"
+        raise FileFormatError(f'{self._tree.file}: {self._path} has no index "{name}"')
+
+    def index_text(self) -> TextArray:
+        """Return the index, to be read by ranges."""
+        if self._records is not None:
+            field = record_index(self._records)
+            n = int(self._records.shape[0])
+            return Hdf5Text(self._tree.file, str(self._records.name), n, field=field)
+        text = self._text(self._index_path)
+        if text is not None:
+            return text
+        values = self._tree.dataset(self._index_path)
+        return Hdf5Text(self._tree.file, str(values.name), int(values.shape[0]))
+
+    def index(self) -> npt.NDArray[np.object_]:
+        """Return the whole index, as strings."""
+        if self._records is not None:
+            names = text_of(self._records, record_index(self._records))
+            return np.array(names, object)
+        text = self.index_text()
+        return np.array(text.read(0, len(text)), object)
+
+    def column(self, name: str) -> Column:
+        """Return the column called `name`."""
+        if self._records is not None:
+            return record_column(self._tree, self._records, name)
+        return self._member(f"{self._path}/{name}")
+
+    def columns(self, wanted: tuple[str, ...] | bool, n_rows: int) -> dict[str, Column]:
+        """Return the columns called `wanted`, or all for True, checked for length."""
+        known = self.column_names
+        names = known if wanted is True else wanted or ()
+        columns = {}
+        for name in names:
+            if name not in known:
+                raise MissingNameError(
+                    f'{self._tree.file}: there is no obs column "{name}";'
+                    f" {nearest(name, known)}"
+                )
+            column = self.column(name)
+            if not isinstance(column, Unreadable):
+                for array in column.arrays:
+                    check_length(array, n_rows)
+            columns[name] = column
+        return columns
+
+    def _member(self, path: str) -> Column:
+        import h5py
+
+        found = self._tree.find(path)
+        if found is None:
+            raise FileFormatError(f"{self._tree.file}: {path} is missing")
+        text = self._text(path)
+        if text is not None:
+            return text_column(text)
+        if isinstance(found, h5py.Dataset):
+            if "categories" in found.attrs:
+                return self._referenced_categorical(found)
+            if found.ndim != 1 or found.dtype.kind not in "biufc":
+                return Unreadable(f"it is {found.dtype} of shape {found.shape}")
+            return NumberColumn(StoredArray.from_hdf5(found))
+        return self._encoded(found, path)
+
+    def _encoded(self, group: "h5py.Group", path: str) -> Column:
+        encoding = group.attrs.get("encoding-type")
+        if encoding == "categorical":
+            codes = StoredArray.from_hdf5(self._tree.dataset(f"{path}/codes"))
+            labels = self._labels(f"{path}/categories")
+            return _labelled(codes, labels, bool(group.attrs.get("ordered", False)))
+        if encoding in ("nullable-integer", "nullable-boolean"):
+            values = self._tree.dataset(f"{path}/values")
+            mask = self._tree.dataset(f"{path}/mask")
+            return NumberColumn(
+                StoredArray.from_hdf5(values), StoredArray.from_hdf5(mask)
+            )
+        return Unreadable(f"it is encoded as {encoding!r}")
+
+    def _text(self, path: str) -> Hdf5Text | None:
+        """Return text at `path` (a data set, or values with a mask), or None."""
+        import h5py
+
+        found, mask = self._tree.find(path), None
+        if isinstance(found, h5py.Group):
+            if found.attrs.get("encoding-type") != "nullable-string-array":
+                return None
+            mask = str(self._tree.dataset(f"{path}/mask").name)
+            found = self._tree.dataset(f"{path}/values")
+        if found is None or found.ndim != 1 or not is_text(found.dtype):
+            return None
+        n = int(found.shape[0])
+        return Hdf5Text(self._tree.file, str(found.name), n, mask=mask)
+
+    def _labels(self, path: str) -> list[Label]:
+        text = self._text(path)
+        if text is not None:
+            return list(text.read(0, len(text)))
+        values = self._tree.dataset(path)[()]
+        return list(np.atleast_1d(values).tolist())
+
+    def _referenced_categorical(self, codes: "h5py.Dataset") -> Column:
+        """Return a categorical of AnnData 0.7, which points at its categories."""
+        import h5py
+
+        reference = codes.attrs["categories"]
+        parent = codes.parent
+        found = parent[reference]
+        if not isinstance(found, h5py.Dataset):
+            raise FileFormatError(
+                f"{self._tree.file}: the categories of {codes.name} are no data set"
+            )
+        self._tree.check_inside(found)
+        labels = (
+            text_of(found)
+            if is_text(found.dtype)
+            else list(np.atleast_1d(found[()]).tolist())
+        )
+        ordered = bool(found.attrs.get("ordered", False))
+        return _labelled(StoredArray.from_hdf5(codes), labels, ordered)
+
+
+def _labelled(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:
+    if codes.dtype.kind not in "iu":
+        return Unreadable(f"its codes are {codes.dtype}")
+    if len(set(labels)) != len(labels):
+        return Unreadable("its categories are not different from each other")
+    return LabelColumn(codes, labels, ordered)
+
+
+def decoded_names(values: npt.NDArray[Any]) -> list[str]:
+    """Return names from an attribute, which may hold bytes."""
+    return [n.decode("utf-8") if isinstance(n, bytes) else str(n) for n in values]

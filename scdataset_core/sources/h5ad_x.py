@@ -1,0 +1,161 @@
+"""Where X lies in an `.h5ad` file, and the names of its columns."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import FileFormatError, MissingNameError, nearest
+from ..storage import StoredArray
+from .h5ad_obs import Table
+from .hdf5 import Tree
+from .layout import DenseX, SparseX
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["column_names", "locate_x"]
+
+# Before AnnData 0.7, `raw` lay at the top level under these names.
+_BEFORE_07 = {"raw/X": "raw.X", "raw/var": "raw.var"}
+
+
+def locate_x(tree: Tree, x: str) -> SparseX | DenseX:
+    """Return where the matrix called `x` lies.
+
+    Raises
+    ------
+    MissingNameError
+        If there is none of that name.
+    FileFormatError
+        If it is not laid out as rows.
+    """
+    import h5py
+
+    found = tree.find(_path(tree, x))
+    if isinstance(found, h5py.Dataset) and found.shape is None:
+        found = None  # AnnData's way of writing that there is none
+    if found is None:
+        folder, _, name = x.partition("/")
+        records = tree.find(folder)
+        if folder == "obsm" and isinstance(records, h5py.Dataset):
+            return _field(tree, records, name)
+        raise _missing(tree, x)
+    path = str(found.name)
+    if isinstance(found, h5py.Dataset):
+        return _dense(tree, found, path)
+    if found.attrs.get("encoding-type") == "null":
+        raise _missing(tree, x)
+    return _sparse(tree, found, path)
+
+
+def column_names(tree: Tree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
+    """Return the names of the columns of the matrix called `x`.
+
+    Those of ``obsm/NAME`` are ``NAME1``, ``NAME2`` and so on.
+    """
+    folder, _, name = x.partition("/")
+    if folder == "obsm":
+        return np.array([f"{name}{i + 1}" for i in range(n_vars)], object)
+    path = _path(tree, "raw/var") if folder == "raw" else "var"
+    names = Table(tree, path).index()
+    if len(names) != n_vars:
+        raise FileFormatError(
+            f"{tree.file}: {x} has {n_vars} columns and {path} names {len(names)} genes"
+        )
+    return names
+
+
+def _path(tree: Tree, x: str) -> str:
+    before = _BEFORE_07.get(x)
+    return before if before is not None and tree.find(before) is not None else x
+
+
+def _missing(tree: Tree, x: str) -> MissingNameError | FileFormatError:
+    folder, _, name = x.partition("/")
+    group = tree.group(folder) if name else None
+    if x == "X":
+        others = ["raw/X"] if tree.find(_path(tree, "raw/X")) is not None else []
+        layers = tree.group("layers")
+        others += [f"layers/{layer}" for layer in layers or ()]
+        hint = f"; x= can name {', '.join(others)}" if others else ""
+        return FileFormatError(f"{tree.file}: there is no X{hint}")
+    known = [f"{folder}/{key}" for key in group] if group is not None else []
+    return MissingNameError(f'{tree.file}: there is no "{x}"; {nearest(x, known)}')
+
+
+def _dense(tree: Tree, found: "h5py.Dataset", path: str) -> DenseX:
+    if found.ndim != 2 or found.dtype.kind not in "biuf":
+        raise FileFormatError(
+            f"{tree.file}: {path} is {found.dtype} of shape {found.shape}, expected"
+            " numbers of shape (cells, genes)"
+        )
+    return DenseX(StoredArray.from_hdf5(found))
+
+
+def _field(tree: Tree, records: "h5py.Dataset", name: str) -> DenseX:
+    names = [str(other) for other in records.dtype.names or ()]
+    if name not in names:
+        known = [f"obsm/{other}" for other in names]
+        raise MissingNameError(
+            f'{tree.file}: there is no "obsm/{name}"; {nearest(f"obsm/{name}", known)}'
+        )
+    dtype = records.dtype[name]
+    if len(dtype.shape) != 1 or dtype.base.kind not in "biuf":
+        raise FileFormatError(f"{tree.file}: obsm/{name} is {dtype}, expected numbers")
+    return DenseX(StoredArray.from_hdf5(records), name)
+
+
+def _sparse(tree: Tree, group: "h5py.Group", path: str) -> SparseX:
+    path = path.lstrip("/")
+    attrs = group.attrs
+    kind = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "")))
+    kind = kind.removesuffix("_matrix")
+    if kind == "csc":
+        raise FileFormatError(
+            f"{tree.file}: {path} is stored by columns (CSC), and cells can only be"
+            " read from rows; convert it once: adata = anndata.read_h5ad(path);"
+            f" adata.{_python(path)} = adata.{_python(path)}.tocsr();"
+            " adata.write_h5ad(new_path)"
+        )
+    if kind != "csr":
+        raise FileFormatError(
+            f"{tree.file}: {path} is a group encoded as {kind!r}, expected a dense"
+            " data set or a csr_matrix"
+        )
+    shape = np.asarray(attrs.get("shape", attrs.get("h5sparse_shape", ()))).tolist()
+    data, indices, indptr = (
+        _vector(tree, f"{path}/{part}", kinds)
+        for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu"))
+    )
+    if len(shape) != 2 or indptr.shape[0] != shape[0] + 1:
+        raise FileFormatError(
+            f"{tree.file}: {path} has the shape {shape} and {indptr.shape[0]} row"
+            " pointers, expected one more than rows"
+        )
+    if data.shape != indices.shape:
+        raise FileFormatError(
+            f"{tree.file}: {path}/data has {data.shape[0]} elements and"
+            f" {path}/indices {indices.shape[0]}"
+        )
+    return SparseX(data, indices, indptr, int(shape[1]))
+
+
+def _vector(tree: Tree, path: str, kinds: str) -> StoredArray:
+    dataset: Any = tree.dataset(path)
+    if dataset.ndim != 1 or dataset.dtype.kind not in kinds:
+        what = "integers" if kinds == "iu" else "numbers"
+        raise FileFormatError(
+            f"{tree.file}: {path} is {dataset.dtype} of shape {dataset.shape},"
+            f" expected a vector of {what}"
+        )
+    return StoredArray.from_hdf5(dataset)
+
+
+def _python(path: str) -> str:
+    """Return how AnnData's users write a path: ``layers["counts"]``."""
+    folder, _, name = path.partition("/")
+    if folder in ("layers", "obsm"):
+        return f'{folder}["{name}"]'
+    return re.sub(r"[/]", ".", path)

@@ -1,0 +1,209 @@
+"""Finding things in an HDF5 file without following links out of it."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import FileFormatError
+from .ranges import Rows
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Hdf5Text", "Tree", "decoded", "is_hdf5", "is_text", "opened", "text_of"]
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MAX_USER_BLOCK = 1 << 26
+
+# Names that lie closer than this are read in one range.
+_GAP_ROWS = 64
+
+
+def is_hdf5(path: str) -> bool:
+    """Return whether a file has HDF5's signature, at its head or after a user block."""
+    with Path(path).open("rb") as file:
+        size, at = file.seek(0, 2), 0
+        while at + len(_SIGNATURE) <= size and at <= _MAX_USER_BLOCK:
+            file.seek(at)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return True
+            at = at * 2 or 512
+    return False
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator["h5py.File"]:
+    """Open a file with h5py for reading; an error names the file."""
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FileFormatError(
+            f"{path}: HDF5 cannot open it: {error}; if it was cut short, copy or"
+            " download it again"
+        ) from error
+    with file:
+        yield file
+
+
+class Tree:
+    """The groups and data sets of an HDF5 file, found by path.
+
+    Parameters
+    ----------
+    root
+        The open file, or a group of it that stands for one.
+    file
+        Its name, for errors.
+    allow_external
+        Whether links and virtual data sets may lead to other files.
+    """
+
+    def __init__(self, root: "h5py.Group", file: str, *, allow_external: bool) -> None:
+        self.root = root
+        self.file = file
+        self.allow_external = allow_external
+
+    def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
+        """Return what lies at `path`, or None."""
+        import h5py
+
+        found: Any = self.root
+        for name in path.split("/"):
+            if not isinstance(found, h5py.Group):
+                return None
+            link = found.get(name, getlink=True)
+            if link is None:
+                return None
+            if isinstance(link, h5py.ExternalLink) and not self.allow_external:
+                raise FileFormatError(
+                    f"{self.file}: {path} is a link to {link.filename};"
+                    " open(..., allow_external=True) follows it"
+                )
+            try:
+                found = found[name]
+            except (KeyError, OSError) as error:
+                raise FileFormatError(
+                    f"{self.file}: {path} cannot be opened: {error}"
+                ) from error
+        if isinstance(found, h5py.Dataset):
+            self.check_inside(found)
+        return found if isinstance(found, h5py.Group | h5py.Dataset) else None
+
+    def check_inside(self, dataset: "h5py.Dataset") -> None:
+        """Refuse a data set whose bytes lie in other files, unless that is allowed."""
+        if self.allow_external:
+            return
+        if dataset.is_virtual:
+            raise FileFormatError(
+                f"{self.file}: {dataset.name} is a virtual data set, made of others;"
+                " open(..., allow_external=True) reads it"
+            )
+        if dataset.external:
+            raise FileFormatError(
+                f"{self.file}: {dataset.name} keeps its bytes in"
+                f" {dataset.external[0][0]}; open(..., allow_external=True) reads it"
+            )
+
+    def group(self, path: str) -> "h5py.Group | None":
+        """Return the group at `path`, or None."""
+        import h5py
+
+        found = self.find(path)
+        return found if isinstance(found, h5py.Group) else None
+
+    def dataset(self, path: str) -> "h5py.Dataset":
+        """Return the data set at `path`; an error if there is none."""
+        import h5py
+
+        found = self.find(path)
+        if not isinstance(found, h5py.Dataset):
+            what = "is missing" if found is None else "is a group, not a data set"
+            raise FileFormatError(f"{self.file}: {path} {what}")
+        return found
+
+
+def is_text(dtype: np.dtype[Any]) -> bool:
+    """Return whether an HDF5 type is text of fixed or variable length."""
+    import h5py
+
+    return h5py.check_string_dtype(dtype) is not None
+
+
+def decoded(values: npt.NDArray[Any]) -> list[str]:
+    """Return text as HDF5 gives it (bytes or str) as Python strings."""
+    return [
+        value.decode("utf-8") if isinstance(value, bytes) else str(value)
+        for value in values.tolist()
+    ]
+
+
+def text_of(dataset: "h5py.Dataset", field: str | None = None) -> list[str]:
+    """Return all of a small data set, or one field of its records, as strings."""
+    values = dataset[()] if field is None else dataset.fields(field)[()]
+    try:
+        return decoded(np.asarray(values))
+    except UnicodeDecodeError as error:
+        raise FileFormatError(
+            f"{dataset.file.filename}: {dataset.name} is not UTF-8: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Hdf5Text:
+    """Text in an HDF5 file, read by ranges through h5py.
+
+    Parameters
+    ----------
+    file
+        The file.
+    name
+        Path of the data set.
+    length
+        Number of entries.
+    field
+        The field of a record that holds the text.
+    mask
+        Path of a data set that is True where text is missing.
+    """
+
+    file: str
+    name: str
+    length: int
+    field: str | None = None
+    mask: str | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, start: int, stop: int) -> Sequence[str | None]:
+        """Return the text in ``[start, stop)``, None where it is missing."""
+        with opened(self.file) as root:
+            return self._read(root, start, stop)
+
+    def at(self, rows: Rows) -> Sequence[str | None]:
+        """Return the text at non-decreasing rows, the file opened once."""
+        text: list[str | None] = []
+        with opened(self.file) as root:
+            for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1):
+                first = int(run[0])
+                read = self._read(root, first, int(run[-1]) + 1)
+                text.extend(read[row - first] for row in run.tolist())
+        return text
+
+    def _read(self, root: "h5py.File", start: int, stop: int) -> list[str | None]:
+        dataset: Any = root[self.name]
+        part = dataset if self.field is None else dataset.fields(self.field)
+        text: list[str | None] = [*decoded(np.asarray(part[start:stop]))]
+        if self.mask is not None:
+            for position in np.flatnonzero(root[self.mask][start:stop]):
+                text[position] = None
+        return text

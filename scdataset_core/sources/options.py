@@ -1,0 +1,98 @@
+"""What a user may ask of :func:`scdataset_core.open`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Genes", "Join", "OpenOptions"]
+
+Join = Literal["exact", "inner", "outer"]
+Genes = Sequence[str] | Sequence[int] | npt.NDArray[Any]
+
+_X_FOLDERS = ("layers", "obsm")
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """The options of :func:`scdataset_core.open`, checked.
+
+    Parameters
+    ----------
+    obs
+        Names of the obs columns to carry, or True for all.
+    x
+        ``"X"``, ``"raw/X"``, ``"layers/NAME"`` or ``"obsm/NAME"``.
+    join
+        How the genes of several files are joined.
+    genes
+        Names or positions of the genes to keep, in the order wanted; None keeps all.
+    categories
+        A saved vocabulary: the labels of each column, in the order of their codes.
+    allow_external
+        Whether to follow links and virtual data sets into other files.
+    obs_names
+        Whether to carry the names of the cells.
+    """
+
+    obs: tuple[str, ...] | Literal[True] = ()
+    x: str = "X"
+    join: Join = "exact"
+    genes: Genes | None = None
+    categories: Mapping[str, Sequence[Any]] | None = None  # Any: str, int, float, bool
+    allow_external: bool = False
+    obs_names: bool = False
+
+    def __post_init__(self) -> None:
+        if self.join not in ("exact", "inner", "outer"):
+            raise ValueError(
+                f'join must be "exact", "inner" or "outer", got {self.join!r}'
+            )
+        folder, _, name = str(self.x).partition("/")
+        if self.x not in ("X", "raw/X") and not (folder in _X_FOLDERS and name):
+            raise ValueError(
+                f'x must be "X", "raw/X", "layers/NAME" or "obsm/NAME", got {self.x!r}'
+            )
+        if self.genes is not None:
+            check_genes(self.genes)
+        for column, labels in (self.categories or {}).items():
+            if isinstance(labels, str) or len(set(labels)) != len(labels):
+                raise ValueError(
+                    f'categories["{column}"] must be a list of different labels,'
+                    f" got {str(labels)[:80]}"
+                )
+
+    @classmethod
+    def of(
+        cls, obs: bool | str | Sequence[str] | None, **rest: Any
+    ) -> "OpenOptions":  # Any: the other fields, checked above
+        """Return options with `obs` given in any of the ways :func:`open` takes it."""
+        if obs is True:
+            return cls(obs=True, **rest)
+        if obs is None or obs is False:
+            return cls(**rest)
+        names = (obs,) if isinstance(obs, str) else tuple(obs)
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"obs must be names of columns or True, got {name!r}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"obs names a column twice: {list(names)}")
+        return cls(obs=names, **rest)
+
+
+def check_genes(genes: Genes) -> None:
+    """Check that `genes` are names or positions, at least one, none twice."""
+    if isinstance(genes, str):
+        raise TypeError(f"genes must be a list of names or positions, got {genes!r}")
+    wanted = np.asarray(genes)
+    if wanted.ndim != 1 or len(wanted) == 0 or wanted.dtype.kind not in "iuUOT":
+        raise ValueError(
+            "genes must be a list of names or integer positions, at least one,"
+            f" got {wanted.dtype} of shape {wanted.shape}"
+        )
+    unique, counts = np.unique(wanted.astype(str), return_counts=True)
+    if len(unique) != len(wanted):
+        twice = ", ".join(unique[counts > 1][:5])
+        raise ValueError(f"genes must not repeat, got twice: {twice}")

@@ -1,0 +1,203 @@
+"""Cells in files of AnnData's layout: one file, or several as one."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cells import CellInfo
+from ..errors import FileFormatError
+from ..form import Form
+from ..storage import ReadContext
+from .base import Source
+from .dense import DenseReader
+from .describe import describe
+from .genes import FileGenes, GeneJoin
+from .layout import CellFile, DenseX, SparseX
+from .obs import ObsTable, cut_by_file
+from .pointers import chunk_firsts, longest
+from .ranges import KeptArrays, Rows
+from .sparse import SparseReader
+
+__all__ = ["StoredSource"]
+
+# Elements that data in one piece is taken to be read in: about AnnData's own chunks.
+_PIECE_ELEMENTS = 1 << 15
+
+
+class StoredSource(Source):
+    """Cells in one or more files, read by ranges.
+
+    Made by :func:`scdataset_core.open`.
+
+    Parameters
+    ----------
+    parts
+        Where everything lies in each file.
+    genes
+        How the genes of the files are joined.
+    obs
+        The columns carried.
+    x
+        Which matrix X is.
+
+    Attributes
+    ----------
+    genes_report : tuple of FileGenes
+        For each file, what the join and the selection of genes leave out or add.
+    """
+
+    def __init__(
+        self, parts: Sequence[CellFile], genes: GeneJoin, obs: ObsTable, *, x: str
+    ) -> None:
+        self.files = tuple(part.file for part in parts)
+        self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
+        self.x = x
+        self.info = CellInfo(genes.names, obs.categories)
+        self.notices = obs.notices
+        self._genes = genes
+        self._obs = obs
+        self._xs = tuple(part.x for part in parts)
+        self._texts = tuple(part.names for part in parts)
+        self._longest: int | None = None
+        self._block_starts: Rows | None = None
+        self._lock = threading.Lock()
+        sparse = [part.x for part in parts if isinstance(part.x, SparseX)]
+        dense = [part.x for part in parts if isinstance(part.x, DenseX)]
+        if sparse and dense:
+            raise FileFormatError(
+                f"{x} is sparse in {sparse[0].data.file} and dense in"
+                f" {dense[0].values.file}; write it the same way in all files"
+            )
+        self.sparse = bool(sparse)
+        self.natural_block = int(np.median([_chunk_rows(part.x) for part in parts]))
+        self.dtype = np.result_type(*(part.x.dtype for part in parts))
+        self._kept = KeptArrays([*(part.indptr for part in sparse), *obs.arrays])
+        self._reader: SparseReader | DenseReader = (
+            SparseReader(sparse, self.file_starts, genes, self._kept, self.dtype)
+            if sparse
+            else DenseReader(dense, self.file_starts, genes, self.dtype)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return describe(self, [x.values for x in self._xs], self.genes_report)
+
+    @property
+    def genes_report(self) -> tuple[FileGenes, ...]:
+        """For each file, what the join and the selection of genes change."""
+        return self._genes.report
+
+    @property
+    def obs_columns(self) -> tuple[str, ...]:
+        """Names of the obs columns that batches carry."""
+        return tuple(self._obs.columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of row counts, stored counts, genes and what X is."""
+        facts = {
+            "x": self.x,
+            "rows": [x.n_obs for x in self._xs],
+            "stored": [x.n_stored for x in self._xs],
+            "genes": [str(name) for name in self.var_names],
+        }
+        text = json.dumps(facts, sort_keys=True).encode()
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    @property
+    def mean_stored(self) -> float:
+        """Mean number of stored values a row (of genes for dense rows)."""
+        if not self.sparse:
+            return float(self.shape[1])
+        return sum(x.n_stored for x in self._xs) / max(len(self), 1)
+
+    def longest_row(self) -> int:
+        """Return the largest number of stored values in a row.
+
+        With genes left out it may be less: then it is at most their number.
+        """
+        if not self.sparse:
+            return self.shape[1]
+        if self._longest is None:
+            sparse = [x for x in self._xs if isinstance(x, SparseX)]
+            self._longest = max(longest(x) for x in sparse)
+        if all(table is None for table in self._genes.tables):
+            return self._longest
+        return min(self._longest, self.shape[1])
+
+    @property
+    def block_starts(self) -> Rows:
+        """First row of the rows that start inside each storage chunk, int64.
+
+        Increasing; every file starts a block. For data in one piece, every
+        `natural_block` rows. One pass over the row pointers, when first asked for.
+        """
+        with self._lock:
+            if self._block_starts is None:
+                firsts = [
+                    start + self._file_block_starts(x)
+                    for start, x in zip(self.file_starts[:-1], self._xs, strict=True)
+                ]
+                self._block_starts = np.concatenate(firsts)
+            return self._block_starts
+
+    def _file_block_starts(self, x: SparseX | DenseX) -> Rows:
+        chunk = x.values.chunk_rows
+        if isinstance(x, SparseX) and chunk is not None:
+            return chunk_firsts(x, chunk)
+        return np.arange(0, x.n_obs, chunk or self.natural_block, dtype=np.int64)
+
+    def _read_x(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        return self._reader.read(rows, places, bounds, form, context)
+
+    def _read_obs(
+        self, rows: Rows, context: ReadContext
+    ) -> dict[str, npt.NDArray[Any]]:
+        return self._obs.read(rows, self.file_starts, self._kept, context)
+
+    def _obs_column(self, name: str) -> npt.NDArray[Any]:
+        from ..storage.context import default_context
+
+        rows = np.arange(len(self), dtype=np.int64)
+        context = default_context()
+        columns = self._obs.read(rows, self.file_starts, self._kept, context, name)
+        return columns[name]
+
+    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        if self._texts[0] is None:
+            return None
+        out = np.empty(len(rows), object)
+        for file, start, stop in cut_by_file(rows, self.file_starts):
+            text = self._texts[file]
+            assert text is not None
+            local = rows[start:stop] - self.file_starts[file]
+            out[start:stop] = text.at(local)
+        return out
+
+
+def _chunk_rows(x: SparseX | DenseX) -> float:
+    """Return the mean rows in a chunk of the values of one file, at least 1."""
+    per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
+    chunk = x.values.chunk_rows
+    if chunk is not None and isinstance(x, DenseX):
+        return float(chunk)
+    return max(1.0, (chunk or _PIECE_ELEMENTS) / per_row)

@@ -1,0 +1,133 @@
+"""One list of labels over all files of a column."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import FileFormatError
+from .columns import MAX_LABELS, Label, LabelColumn
+
+__all__ = ["Vocabulary", "join_labels", "saved_labels"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The labels of a column, and where each file's own codes lead.
+
+    Parameters
+    ----------
+    labels
+        The label of each code of the source.
+    tables
+        For each file the code of the source for each of its own codes, and -1 as the
+        last entry, which is where -1 points; int32.
+    unseen
+        Labels of the files that are not among `labels`.
+    """
+
+    labels: list[Label]
+    tables: list[npt.NDArray[np.int32]]
+    unseen: list[Label]
+
+
+def join_labels(
+    name: str, files: Sequence[str], columns: Sequence[LabelColumn]
+) -> Vocabulary:
+    """Return one vocabulary for a column of several files.
+
+    The same list in every file keeps its order; otherwise it is the union, sorted as
+    strings, whatever the order of the files.
+
+    Raises
+    ------
+    FileFormatError
+        If ordered labels differ, labels are of different kinds, or are too many.
+    """
+    lists = [[_plain(label) for label in column.labels] for column in columns]
+    _check_kinds(name, files, lists)
+    if any(float in {type(label) for label in labels} for labels in lists):
+        lists = [
+            [float(x) if type(x) is int else x for x in labels] for labels in lists
+        ]
+    if all(labels == lists[0] for labels in lists):
+        labels = lists[0]
+    else:
+        _check_order(name, files, columns, lists)
+        labels = sorted({label for own in lists for label in own}, key=str)
+    if len(labels) > MAX_LABELS:
+        raise FileFormatError(
+            f'obs column "{name}" has {len(labels)} distinct labels over'
+            f" {len(files)} files, and {MAX_LABELS} is the most that can be coded:"
+            " leave it out of obs"
+        )
+    return _vocabulary(labels, lists)
+
+
+def saved_labels(saved: Sequence[Label], columns: Sequence[LabelColumn]) -> Vocabulary:
+    """Return the vocabulary that encodes a column as `saved` did."""
+    lists = [[_plain(label) for label in column.labels] for column in columns]
+    return _vocabulary([_plain(label) for label in saved], lists)
+
+
+def _vocabulary(labels: list[Label], lists: list[list[Label]]) -> Vocabulary:
+    code = {label: position for position, label in enumerate(labels)}
+    tables: dict[tuple[Label, ...], npt.NDArray[np.int32]] = {}
+    unseen: dict[Label, None] = {}
+    for own in map(tuple, lists):
+        if own not in tables:
+            tables[own] = np.array([*(code.get(x, -1) for x in own), -1], np.int32)
+            unseen.update((x, None) for x in own if x not in code)
+    return Vocabulary(labels, [tables[tuple(own)] for own in lists], list(unseen))
+
+
+def _plain(label: Label) -> Label:
+    """Return a label as a Python str, int, float or bool, which JSON can hold."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _check_kinds(
+    name: str, files: Sequence[str], lists: Sequence[Sequence[Label]]
+) -> None:
+    kinds: dict[str, tuple[str, Label]] = {}
+    for file, labels in zip(files, lists, strict=True):
+        for label in labels:
+            kinds.setdefault(_kind(label), (file, label))
+    if len(kinds) > 1:
+        listed = " and ".join(
+            f"{kind} in {file} (such as {label!r})"
+            for kind, (file, label) in list(kinds.items())[:2]
+        )
+        raise FileFormatError(
+            f'obs column "{name}" has labels that are {listed}; make them one type'
+        )
+
+
+def _kind(label: Any) -> str:
+    if isinstance(label, str):
+        return "text"
+    return "boolean" if isinstance(label, bool) else "numbers"
+
+
+def _check_order(
+    name: str,
+    files: Sequence[str],
+    columns: Sequence[LabelColumn],
+    lists: Sequence[Sequence[Label]],
+) -> None:
+    if not any(column.ordered for column in columns):
+        return
+    first = next(i for i, column in enumerate(columns) if column.ordered)
+    other = next(i for i, labels in enumerate(lists) if labels != lists[first])
+    raise FileFormatError(
+        f'obs column "{name}" is ordered, so its categories must be the same in every'
+        f" file: {files[first]} has {_short(lists[first])} and {files[other]} has"
+        f" {_short(lists[other])}"
+    )
+
+
+def _short(labels: Sequence[Label]) -> str:
+    listed = ", ".join(map(str, labels[:6]))
+    return f"[{listed}, ...]" if len(labels) > 6 else f"[{listed}]"
