@@ -134,7 +134,7 @@ class Dealing:
         )
 
     def dropped(self, world_size: int) -> int:
-        """Return the rows no rank yields: of a short last minibatch, and trimmed ones."""
+        """Return the rows no rank yields: a short last minibatch, and trimmed ones."""
         _, loose = self._split(world_size)
         dealt, _ = self._deal_loose(loose, world_size)
         trimmed = sum(self.rows_of(int(b), int(b) + 1) for b in loose[len(dealt) :])

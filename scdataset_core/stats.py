@@ -1,7 +1,8 @@
 """Counters of an iteration: cells a second, bytes, and where the time went."""
 
 import time
-from typing import Any
+
+from .storage import ReadStats
 
 __all__ = ["LoaderStats"]
 
@@ -24,7 +25,7 @@ class LoaderStats:
         Seconds the consumer spent making batches: hooks on batches, AnnData objects.
     """
 
-    def __init__(self, reading: Any = None) -> None:  # Any: storage's counters or None
+    def __init__(self, reading: ReadStats | None = None) -> None:
         self.n_cells = 0
         self.n_batches = 0
         self.wait_s = 0.0
@@ -66,7 +67,10 @@ class LoaderStats:
             "batch_s": self.batch_s,
             "consumer_s": self.consumer_s,
         }
-        return own if self.reading is None else {**own, **self.reading.to_dict()}
+        if self.reading is None:
+            return own
+        counters = vars(self.reading)
+        return own | {name: n for name, n in counters.items() if name[0] != "_"}
 
     def __repr__(self) -> str:
         shown = (

@@ -1,0 +1,372 @@
+"""The Loader on plain arrays: epochs, hooks, threads, errors, pickling."""
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scdataset_core as scd
+from scdataset_core import BlockShuffling, Loader, Streaming
+
+DATA = np.arange(103)
+
+
+def lists(loader):
+    return [batch.tolist() for batch in loader]
+
+
+def reading_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+
+
+def test_every_row_once_an_epoch_and_a_new_order_each_epoch():
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8, fetch_factor=3)
+    epochs = [lists(loader) for _ in range(3)]
+    assert all(sorted(sum(epoch, [])) == DATA.tolist() for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert [len(batch) for batch in epochs[0]] == [8] * 12 + [7]
+    assert len(loader) == 13
+    assert loader.epoch == 2
+
+
+def test_drop_last_leaves_out_the_short_minibatch():
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8, drop_last=True)
+    assert len(loader) == 12
+    assert [len(batch) for batch in loader] == [8] * 12
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1, 3])
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_threads_change_nothing(read_ahead, threads):
+    plain = lists(Loader(DATA, BlockShuffling(4), batch_size=8, read_ahead=0))
+    loader = Loader(
+        DATA, BlockShuffling(4), batch_size=8, read_ahead=read_ahead, threads=threads
+    )
+    assert lists(loader) == plain
+
+
+def test_set_epoch_starts_that_epoch_from_its_beginning():
+    loader = Loader(DATA, batch_size=8)
+    first, second = lists(loader), lists(loader)
+    loader.set_epoch(0)
+    assert loader.epoch == 0
+    assert lists(loader) == first
+    loader.set_epoch(0)
+    next(iter(loader))
+    loader.set_epoch(0)
+    assert lists(loader) == first
+    assert lists(loader) == second
+
+
+def test_an_interrupted_epoch_is_abandoned():
+    loader = Loader(DATA, batch_size=8)
+    next(iter(loader))
+    next(iter(loader))
+    assert loader.epoch == 1
+
+
+def test_collections_of_other_types_give_batches_of_their_own():
+    sparse = sp.random_array((50, 20), density=0.2, format="csr", rng=0)
+    batch = next(iter(Loader(sparse, batch_size=7)))
+    assert isinstance(batch, sp.csr_array)
+    assert batch.shape == (7, 20)
+    assert isinstance(next(iter(Loader(sp.csr_matrix(sparse)))), sp.csr_matrix)
+
+
+def test_memmap_is_read_where_it_lies(tmp_path):
+    path = tmp_path / "x.bin"
+    DATA.tofile(path)
+    mapped = np.memmap(path, dtype=DATA.dtype, mode="r")
+    assert sorted(np.concatenate(list(Loader(mapped))).tolist()) == DATA.tolist()
+
+
+def test_h5py_dataset_with_repeated_rows(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = DATA
+        strategy = scd.BlockWeightedSampling(4, weights=np.arange(103), total_size=500)
+        expected = lists(Loader(DATA, strategy))
+        assert lists(Loader(file["x"], strategy)) == expected
+        assert len(set(sum(expected, []))) < 103
+
+
+def test_anndata_gives_anndata():
+    ad = pytest.importorskip("anndata")
+    import pandas as pd
+
+    obs = pd.DataFrame({"row": range(30)}, index=[str(i) for i in range(30)])
+    adata = ad.AnnData(np.arange(30.0)[:, None], obs=obs)
+    for batch in Loader(adata, batch_size=8):
+        assert isinstance(batch, ad.AnnData)
+        assert np.array_equal(batch.X[:, 0], batch.obs["row"])
+
+
+def test_hooks_mean_what_the_paper_says():
+    calls = []
+
+    def fetch_callback(collection, rows):
+        assert collection is DATA
+        assert np.all(np.diff(rows) > 0)
+        calls.append("fetch_callback")
+        return collection[rows].tolist()
+
+    def fetch_transform(fetched):
+        calls.append("fetch_transform")
+        return [2 * value for value in fetched]
+
+    def batch_callback(fetched, positions):
+        calls.append("batch_callback")
+        return [fetched[position] for position in positions]
+
+    def batch_transform(batch):
+        calls.append("batch_transform")
+        return np.array(batch) + 1
+
+    sizes = {"batch_size": 8, "fetch_factor": 3, "read_ahead": 0}
+    plain = lists(Loader(DATA, BlockShuffling(4), **sizes))
+    hooked = Loader(
+        DATA,
+        BlockShuffling(4),
+        **sizes,
+        fetch_callback=fetch_callback,
+        fetch_transform=fetch_transform,
+        batch_callback=batch_callback,
+        batch_transform=batch_transform,
+    )
+    assert lists(hooked) == [[2 * v + 1 for v in batch] for batch in plain]
+    assert calls[:4] == [
+        "fetch_callback",
+        "fetch_transform",
+        "batch_callback",
+        "batch_transform",
+    ]
+    assert calls.count("fetch_callback") == 5
+    assert calls.count("batch_callback") == 13
+
+
+class Recording:
+    """A collection that keeps what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return len(DATA)
+
+    def __getitem__(self, rows):
+        self.asked.append(rows)
+        return DATA[rows]
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_resume_reads_whole_fetches_only_for_hooks(hooked):
+    sizes = {"batch_size": 8, "fetch_factor": 4, "read_ahead": 0}
+    if hooked:
+        sizes["fetch_transform"] = lambda fetched: fetched
+    loader = Loader(Recording(), BlockShuffling(4), **sizes)
+    iterator = iter(loader)
+    for _ in range(3):
+        next(iterator)
+    collection = Recording()
+    resumed = Loader(collection, BlockShuffling(4), **sizes)
+    resumed.load_state_dict(loader.state_dict())
+    assert lists(resumed) == lists(iterator)
+    assert len(collection.asked[0]) == (32 if hooked else 8)
+
+
+def test_an_error_of_the_thread_surfaces_with_its_traceback():
+    def broken_reader(collection, rows):
+        raise OSError("the disk is gone")
+
+    loader = Loader(DATA, fetch_callback=broken_reader)
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        next(iter(loader))
+    assert "broken_reader" in "".join(traceback.format_tb(caught.value.__traceback__))
+    assert reading_threads() == []
+
+
+def test_an_error_of_the_consumer_stops_the_threads():
+    def broken(batch):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        list(Loader(DATA, batch_size=2, fetch_factor=1, batch_transform=broken))
+    assert reading_threads() == []
+
+
+@pytest.mark.parametrize("how", ["close", "collect", "exhaust", "break"])
+def test_no_thread_is_left(how):
+    loader = Loader(DATA, batch_size=2, fetch_factor=1)
+    iterator = iter(loader)
+    next(iterator)
+    assert reading_threads() != []
+    if how == "close":
+        iterator.close()
+    elif how == "exhaust":
+        list(iterator)
+    elif how == "break":
+        for _ in iterator:
+            break
+    del iterator
+    gc.collect()
+    assert reading_threads() == []
+
+
+def test_ctrl_c_while_waiting_leaves_no_thread():
+    code = """
+import os, signal, threading, time
+import numpy as np
+import scdataset_core as scd
+
+def slow(collection, rows):
+    if rows[0] > 0:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(1)
+    return collection[rows]
+
+loader = scd.Loader(np.arange(100), scd.Streaming(), batch_size=10, fetch_factor=1,
+                    fetch_callback=slow)
+try:
+    for batch in loader:
+        pass
+except KeyboardInterrupt:
+    left = [t.name for t in threading.enumerate() if t.name.startswith("scdataset")]
+    print("interrupted", left)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.strip() == "interrupted []", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX only")
+def test_reading_ahead_is_bounded():
+    made = []
+
+    def count(collection, rows):
+        made.append(len(rows))
+        return collection[rows]
+
+    loader = Loader(DATA, batch_size=2, fetch_factor=1, fetch_callback=count)
+    iterator = iter(loader)
+    next(iterator)
+    next(iterator)
+    iterator.close()
+    assert len(made) <= 4
+
+
+def first_batches(loader):
+    return [batch.tolist() for batch in loader][:3]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_loaders_pickle_into_processes(method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        there = pool.apply(first_batches, (loader,))
+    assert there == first_batches(loader)
+
+
+def test_pickling_keeps_the_position():
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8)
+    iterator = iter(loader)
+    next(iterator)
+    again = Loader(DATA, BlockShuffling(4), batch_size=8)
+    again.load_state_dict(loader.state_dict())
+    assert lists(pickle.loads(pickle.dumps(again))) == lists(iterator)
+
+
+def test_a_strategy_of_the_users_own():
+    class Backwards:
+        def order(self, source, *, seed, epoch):
+            n = len(source)
+
+            class Order:
+                shuffle = False
+
+                def __len__(self):
+                    return n
+
+                def rows(self, start, stop):
+                    return np.arange(n - 1 - start, n - 1 - stop, -1)
+
+            return Order()
+
+    assert np.concatenate(list(Loader(DATA, Backwards()))).tolist() == list(
+        range(102, -1, -1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"batch_size": -1}, ValueError, "got -1"),
+        ({"batch_size": 2.0}, TypeError, "batch_size must be an integer"),
+        ({"fetch_factor": 0}, ValueError, "fetch_factor must be at least 1"),
+        ({"read_ahead": -1}, ValueError, "read_ahead must be at least 0"),
+        ({"threads": 0}, ValueError, "threads must be at least 1"),
+        ({"seed": "a"}, TypeError, "seed must be an integer"),
+        ({"seed": 2**64}, ValueError, "64 bits"),
+        ({"uneven": "no"}, ValueError, "uneven"),
+        ({"rank": 1}, ValueError, "rank must be below world_size"),
+        ({"output": "dense"}, ValueError, "output goes with a source"),
+        ({"dtype": "float32"}, ValueError, "dtype goes with a source"),
+        ({"memory": "1GiB"}, ValueError, "memory goes with a source"),
+        ({"strategy": object()}, TypeError, "strategy must have a method order"),
+        ({"strategy": Streaming([200])}, ValueError, "below the number of rows"),
+    ],
+)
+def test_refuses_bad_arguments_at_construction(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Loader(DATA, **arguments)
+    assert reading_threads() == []
+
+
+@pytest.mark.parametrize(
+    ("collection", "error", "message"),
+    [
+        ("plate.h5ad", TypeError, "open it first"),
+        ([1, 2], TypeError, "list cannot be indexed"),
+        ({"a": 1}, TypeError, "dict cannot be indexed"),
+        (np.empty((0, 4)), ValueError, "no rows"),
+        (object(), TypeError, r"no len\(\)"),
+    ],
+)
+def test_refuses_what_is_no_collection(collection, error, message):
+    with pytest.raises(error, match=message):
+        Loader(collection)
+
+
+def test_a_data_frame_is_not_indexed_by_row():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="to_numpy"):
+        Loader(pd.DataFrame({"a": [1]}))
+
+
+def test_repr_and_stats_are_worth_reading():
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8, rank=1, world_size=2)
+    assert "rank 1 of 2" in repr(loader)
+    assert "BlockShuffling(block_size=4" in repr(loader)
+    assert "ndarray of shape (103,)" in repr(loader)
+    n = sum(len(batch) for batch in loader)
+    assert loader.stats.n_cells == n
+    assert loader.stats.n_batches == len(loader)
+    assert loader.stats.cells_per_s > 0
+    assert "n_cells=" in repr(loader.stats)

@@ -1,0 +1,329 @@
+"""States: exact resume anywhere, on other ranks and workers, again and again."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scdataset_core import BlockShuffling, Loader, StateError, Streaming, merge_states
+
+
+def stored(state):
+    return json.loads(json.dumps(state))
+
+
+def lists(iterator):
+    return [tuple(batch.tolist()) for batch in iterator]
+
+
+@given(
+    n=st.integers(1, 90),
+    batch_size=st.integers(1, 9),
+    fetch_factor=st.integers(1, 5),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=40)
+def test_resumes_at_every_possible_point(n, batch_size, fetch_factor, seed):
+    def make():
+        return Loader(
+            np.arange(n),
+            BlockShuffling(3),
+            batch_size=batch_size,
+            fetch_factor=fetch_factor,
+            seed=seed,
+            read_ahead=0,
+        )
+
+    whole = make()
+    first, second = lists(whole), lists(whole)
+    running = make()
+    iterator = iter(running)
+    for done in range(len(first) + 1):
+        resumed = make()
+        resumed.load_state_dict(stored(running.state_dict()))
+        if done < len(first):
+            assert resumed.epoch == 0
+            assert lists(resumed) == first[done:]
+        assert lists(resumed) == second
+        if done < len(first):
+            next(iterator)
+
+
+TOPOLOGY = st.tuples(st.integers(1, 4), st.integers(1, 3))
+
+
+@given(
+    n=st.integers(1, 160),
+    batch_size=st.integers(1, 8),
+    fetch_factor=st.integers(1, 5),
+    uneven=st.sampled_from(["trim", "pad"]),
+    drop_last=st.booleans(),
+    topologies=st.lists(TOPOLOGY, min_size=1, max_size=4),
+    data=st.data(),
+)
+@settings(max_examples=150)
+def test_merged_states_resume_on_any_number_of_ranks_and_workers(
+    n, batch_size, fetch_factor, uneven, drop_last, topologies, data
+):
+    def make():
+        return Loader(
+            np.arange(n),
+            BlockShuffling(4),
+            batch_size=batch_size,
+            fetch_factor=fetch_factor,
+            uneven=uneven,
+            drop_last=drop_last,
+            read_ahead=0,
+        )
+
+    whole = lists(make())
+    yielded = []
+    merged = None
+    for turn, (world_size, num_workers) in enumerate(topologies):
+        states, counts = [], []
+        for rank in range(world_size):
+            counts.append(0)
+            for worker in range(num_workers):
+                loader = make()
+                if merged is not None:
+                    loader.load_state_dict(merged)
+                loader = loader.shard(rank, world_size, worker, num_workers)
+                loader.set_epoch(0)
+                iterator = iter(loader)
+                counts[-1] += len(iterator)
+                last = turn == len(topologies) - 1
+                n_now = (
+                    len(iterator) if last else data.draw(st.integers(0, len(iterator)))
+                )
+                yielded += [tuple(next(iterator).tolist()) for _ in range(n_now)]
+                states.append(stored(loader.state_dict()))
+                iterator.close()
+        assert len(set(counts)) == 1
+        merged = stored(merge_states(states))
+    if uneven == "pad":
+        assert set(yielded) == set(whole)
+    else:
+        assert len(set(yielded)) == len(yielded)
+        assert set(yielded) <= set(whole)
+        most = max(world_size for world_size, _ in topologies)
+        assert len(whole) - len(yielded) < most
+
+
+def make(**changes):
+    arguments = {"batch_size": 8, "fetch_factor": 3, **changes}
+    data = arguments.pop("data", np.arange(103))
+    return Loader(data, arguments.pop("strategy", BlockShuffling(4)), **arguments)
+
+
+def test_one_rank_merged_goes_on_in_the_same_order():
+    loader = make()
+    first, second = lists(loader), lists(loader)
+    loader.set_epoch(0)
+    iterator = iter(loader)
+    for _ in range(5):
+        next(iterator)
+    resumed = make()
+    resumed.load_state_dict(merge_states([loader.state_dict()]))
+    assert lists(resumed) == first[5:]
+    assert lists(resumed) == second
+
+
+def test_a_finished_state_goes_on_with_the_next_epoch():
+    loader = make()
+    lists(loader)
+    second = lists(make().shard()) and lists(loader)
+    resumed = make()
+    loader.set_epoch(0)
+    lists(loader)
+    resumed.load_state_dict(stored(loader.state_dict()))
+    assert resumed.epoch == 0
+    assert lists(resumed) == second
+    assert resumed.epoch == 1
+
+
+def test_set_epoch_keeps_the_position_of_a_loaded_state_only():
+    loader = make()
+    first = lists(loader)
+    loader.set_epoch(0)
+    iterator = iter(loader)
+    next(iterator)
+    state = loader.state_dict()
+    resumed = make()
+    resumed.load_state_dict(state)
+    resumed.set_epoch(0)
+    assert lists(resumed) == first[1:]
+    resumed.set_epoch(0)
+    assert lists(resumed) == first
+    resumed.load_state_dict(state)
+    resumed.set_epoch(5)
+    assert resumed.epoch == 5
+    assert len(lists(resumed)) == len(first)
+
+
+def test_a_finished_state_held_by_set_epoch_yields_nothing_once():
+    loader = make()
+    lists(loader)
+    resumed = make()
+    resumed.load_state_dict(loader.state_dict())
+    resumed.set_epoch(0)
+    assert lists(resumed) == []
+    assert resumed.epoch == 0
+    assert len(lists(resumed)) == 13
+    assert resumed.epoch == 1
+
+
+def test_the_state_is_of_the_latest_iterator_and_of_nothing_read_ahead():
+    loader = make()
+    old = iter(loader)
+    next(old)
+    new = iter(loader)
+    next(new)
+    next(new)
+    next(old)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["yielded"]) == (1, 2)
+
+
+def test_finished_ranks_make_a_finished_state():
+    shards = [make(world_size=2, rank=rank) for rank in range(2)]
+    for shard in shards:
+        lists(shard)
+    merged = merge_states([shard.state_dict() for shard in shards])
+    resumed = make()
+    resumed.load_state_dict(merged)
+    assert len(lists(resumed)) == 13
+    assert resumed.epoch == 1
+
+
+def test_merging_a_merged_state_alone_changes_nothing():
+    merged = merge_states([make().state_dict()])
+    assert merge_states([merged]) == merged
+
+
+def test_an_unstarted_shard_carries_a_merged_state_on():
+    loader = make()
+    iterator = iter(loader)
+    for _ in range(4):
+        next(iterator)
+    rest = lists(iterator)
+    loader.set_epoch(0)
+    iterator = iter(loader)
+    for _ in range(4):
+        next(iterator)
+    target = make()
+    target.load_state_dict(merge_states([loader.state_dict()]))
+    halves = [lists(target.shard(rank, 2)) for rank in range(2)]
+    assert len(halves[0]) == len(halves[1]) == len(rest) // 2
+    assert set(halves[0] + halves[1]) <= set(rest)
+
+
+def test_states_are_small_for_a_billion_rows():
+    class Huge:
+        def __len__(self):
+            return 10**9
+
+        def __getitem__(self, rows):
+            return rows
+
+    loader = Loader(Huge(), BlockShuffling(16), fetch_factor=64, rank=3, world_size=8)
+    iterator = iter(loader)
+    next(iterator)
+    iterator.close()
+    assert len(json.dumps(loader.state_dict())) < 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": np.arange(104)}, "another data set"),
+        ({"strategy": BlockShuffling(5)}, "another strategy"),
+        ({"strategy": Streaming()}, "another strategy"),
+        ({"seed": 1}, "another seed"),
+        ({"batch_size": 9}, "another batch_size"),
+        ({"fetch_factor": 4}, "another fetch_factor"),
+        ({"drop_last": True}, "another drop_last"),
+        ({"uneven": "pad"}, "another uneven"),
+        ({"rank": 1, "world_size": 2}, "merge_states"),
+        ({"num_workers": 2}, "merge the states"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(changes, message):
+    with pytest.raises(StateError, match=message):
+        make(**changes).load_state_dict(make().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: {}, "no version"),
+        (lambda state: None, "no state"),
+        (lambda state: {**state, "version": 99}, "version 99"),
+        (lambda state: {**state, "yielded": -1}, "damaged"),
+        (lambda state: {**state, "batch_size": 0}, "damaged"),
+        (lambda state: {**state, "extra": 1}, "damaged"),
+        (lambda state: {**state, "shard": {"rank": 5}}, "damaged"),
+    ],
+)
+def test_a_damaged_state_is_refused(damage, message):
+    loader = make()
+    with pytest.raises(StateError, match=message):
+        loader.load_state_dict(damage(loader.state_dict()))
+
+
+def test_missing_ranks_are_named():
+    states = [make(rank=r, world_size=3).state_dict() for r in (0, 2)]
+    with pytest.raises(StateError, match="missing: rank 1 worker 0"):
+        merge_states(states)
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        (lambda: [], "got none"),
+        (
+            lambda: [make(rank=r, world_size=2).state_dict() for r in (0, 1, 1)],
+            "more than once",
+        ),
+        (
+            lambda: [
+                make(world_size=2).state_dict(),
+                make(num_workers=2).state_dict(),
+            ],
+            "different",
+        ),
+        (
+            lambda: [
+                make(world_size=2).state_dict(),
+                make(world_size=2, rank=1, seed=3).state_dict(),
+            ],
+            "another seed",
+        ),
+        (
+            lambda: [
+                make(world_size=2).state_dict(),
+                {**make(world_size=2, rank=1).state_dict(), "epoch": 1},
+            ],
+            "state 1 is of epoch 1",
+        ),
+        (
+            lambda: [
+                merge_states([make().state_dict()]),
+                make().state_dict(),
+            ],
+            "a merged state stands among",
+        ),
+    ],
+)
+def test_states_that_do_not_belong_together_are_refused(states, message):
+    with pytest.raises(StateError, match=message):
+        merge_states(states())
+
+
+def test_a_loaded_state_of_one_rank_is_not_divided():
+    loader = make()
+    next(iter(loader))
+    resumed = make()
+    resumed.load_state_dict(loader.state_dict())
+    with pytest.raises(StateError, match="before dividing"):
+        resumed.shard(0, 2)
