@@ -2,13 +2,30 @@
 
 try:
     import grain  # noqa: F401  imported for its absence
+    import jax  # noqa: F401
 except ModuleNotFoundError as err:
-    if err.name != "grain":
+    if err.name not in ("grain", "jax"):
         raise
     raise ModuleNotFoundError(
         "scdataset_grain needs Grain and JAX; "
         "install them with `pip install 'scdataset-core[grain]'`",
-        name="grain",
+        name=err.name,
     ) from err
 
-__all__: list[str] = []
+from .batches import BatchIterDataset
+from .device import device_prefetch
+from .fetches import FetchDataset, SplitFetches
+from .forms import densify, to_sparse
+from .singles import CellSource
+from .states import loader_states
+
+__all__ = [
+    "BatchIterDataset",
+    "CellSource",
+    "FetchDataset",
+    "SplitFetches",
+    "densify",
+    "device_prefetch",
+    "loader_states",
+    "to_sparse",
+]

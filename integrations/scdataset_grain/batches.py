@@ -1,0 +1,197 @@
+"""BatchIterDataset: the Loader's minibatches as a `grain.IterDataset`."""
+
+from typing import Any, Literal, Self
+
+import grain
+import jax
+
+from scdataset_core import Loader
+
+from .states import IteratorState
+
+__all__ = ["BatchIterDataset"]
+
+
+class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is untyped
+    """Ready minibatches, the same as the Loader's, bit for bit.
+
+    Every iterator starts at ``loader.epoch``, or where a loaded state stands, and
+    leaves the loader as it was. Epochs are counted in the iterator, and so in its
+    state: one JSON string.
+
+    ``mp_prefetch`` divides the work by ``loader.shard(worker=, num_workers=)``, and
+    takes the workers' minibatches in turn. Grain's ``repeat`` repeats one epoch, the
+    same minibatches in the same order: `num_epochs` is what gives new ones.
+
+    Parameters
+    ----------
+    loader
+        Whose minibatches; of one rank if `processes` is None, of all ranks otherwise.
+    num_epochs
+        Epochs that an iterator goes through; None: it does not end.
+    processes
+        ``"jax"``: the rank is ``jax.process_index()`` of ``jax.process_count()``, taken
+        when this is made. None: the rank of `loader`.
+
+    Raises
+    ------
+    TypeError
+        If `loader` is not a Loader.
+    ValueError
+        If `loader` is already divided, or another argument is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scdataset_core as scd
+    >>> loader = scd.Loader(np.arange(10), scd.Streaming(), batch_size=4)
+    >>> dataset = BatchIterDataset(loader).map(lambda rows: rows * 10)
+    >>> [rows.tolist() for rows in dataset]
+    [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90]]
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        num_epochs: int | None = 1,
+        processes: Literal["jax"] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(loader, Loader):
+            raise TypeError(f"loader must be a Loader, got {type(loader).__name__}")
+        if num_epochs is not None and num_epochs < 1:
+            raise ValueError(f"num_epochs must be at least 1 or None, got {num_epochs}")
+        if processes not in (None, "jax"):
+            raise ValueError(f'processes must be "jax" or None, got {processes!r}')
+        _check_undivided(loader, processes)
+        self._loader = loader
+        self._num_epochs = num_epochs
+        self._rank, self._world_size = loader.rank, loader.world_size
+        if processes == "jax":
+            self._rank, self._world_size = jax.process_index(), jax.process_count()
+        self._worker, self._num_workers = 0, 1
+
+    def __iter__(self) -> "BatchDatasetIterator":
+        """Return an iterator of its own over the epochs, from the first on."""
+        loader = self._loader.shard(
+            self._rank, self._world_size, self._worker, self._num_workers
+        )
+        return BatchDatasetIterator(loader, self._num_epochs)
+
+    def set_slice(self, sl: slice, sequential_slice: bool = False) -> None:
+        """Yield one worker's share from now on; Grain calls this in its workers.
+
+        Parameters
+        ----------
+        sl
+            ``slice(worker, None, num_workers)``, of the whole and not of an earlier
+            slice.
+        sequential_slice
+            Makes no difference: a worker's share is whole fetches.
+        """
+        del sequential_slice
+        worker, num_workers = sl.start or 0, sl.step or 1
+        if sl.stop is not None or not 0 <= worker < num_workers:
+            raise ValueError(
+                f"a slice of minibatches is slice(worker, None, num_workers), got {sl}"
+            )
+        self._worker, self._num_workers = worker, num_workers
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy that reads the same data: it is read, never changed."""
+        other = type(self)(self._loader, self._num_epochs)
+        other.__dict__.update(vars(self))
+        return other
+
+    def __str__(self) -> str:
+        return f"BatchIterDataset(num_epochs={self._num_epochs})"
+
+    def __repr__(self) -> str:
+        return (
+            f"BatchIterDataset(num_epochs={self._num_epochs}, rank {self._rank} of"
+            f" {self._world_size}, worker {self._worker} of {self._num_workers}, of"
+            f" {self._loader!r})"
+        )
+
+
+class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # untyped
+    """The minibatches of `num_epochs` epochs of a loader that nobody else uses."""
+
+    def __init__(self, loader: Loader, num_epochs: int | None) -> None:
+        super().__init__()
+        # A loaded state of a finished epoch: the first epoch here is the next one.
+        if loader.next_epoch != loader.epoch:
+            loader.set_epoch(loader.next_epoch)
+        self._loader = loader
+        self._num_epochs = num_epochs
+        self._ended = 0
+        self._batches: Any = None
+
+    def __next__(self) -> Any:
+        self._assert_not_closed()
+        while self._ended != self._num_epochs:
+            self.start_prefetch()
+            try:
+                return next(self._batches)
+            except StopIteration:
+                self._batches = None
+                if self._num_epochs is None and len(self._loader) == 0:
+                    break  # nothing for this worker, in this epoch or any other
+                self._ended += 1
+            except BaseException:
+                self.set_state(self.get_state())  # asked again, it tries again
+                raise
+        raise StopIteration
+
+    def start_prefetch(self) -> None:
+        """Start reading ahead, if that has not begun."""
+        if self._batches is None and self._ended != self._num_epochs:
+            self._batches = iter(self._loader)
+
+    def get_state(self) -> str:
+        """Return where the iterator stands: the minibatches yielded, no more."""
+        return IteratorState(self._loader.state_dict(), self._ended).to_text()
+
+    def set_state(self, state: str) -> None:
+        """Go on from a state.
+
+        Raises
+        ------
+        StateError
+            If it is of another data set, strategy, size, shard or version.
+        """
+        given = IteratorState.from_text(state)
+        given = given.of_worker(self._loader.worker, self._loader.num_workers)
+        self._loader.load_state_dict(given.loader)
+        # Keeps the position: a finished epoch yields nothing and counts as ended.
+        self._loader.set_epoch(self._loader.epoch)
+        self._ended = given.ended
+        self._stop()
+
+    def close(self) -> None:
+        """End the reading threads."""
+        if not getattr(self, "_closed", True):
+            super().close()
+            self._stop()
+
+    def _stop(self) -> None:
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches.close()
+
+    def __str__(self) -> str:
+        return f"BatchDatasetIterator(epoch={self._loader.epoch})"
+
+
+def _check_undivided(loader: Loader, processes: str | None) -> None:
+    """Raise if dividing the work of `loader` would divide it a second time."""
+    if loader.num_workers != 1:
+        raise ValueError(
+            f"the loader is already divided: worker {loader.worker} of"
+            f" {loader.num_workers}; give one of a whole rank, and mp_prefetch divides"
+        )
+    if processes is not None and loader.world_size != 1:
+        raise ValueError(
+            f"the loader is already divided: rank {loader.rank} of {loader.world_size};"
+            f" give one of all ranks, or leave out processes={processes!r}"
+        )

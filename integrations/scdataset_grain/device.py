@@ -1,0 +1,194 @@
+"""device_prefetch: minibatches on the accelerator before they are wanted."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from scdataset_core.readahead import ReadAhead
+
+__all__ = ["device_prefetch"]
+
+_DEPTH = 2  # batches on the device beyond the one in use: double buffering
+
+
+def device_prefetch(
+    iterator: Iterable[Any], sharding: jax.sharding.Sharding | None = None
+) -> "DeviceIterator":
+    """Put minibatches onto the device while the ones before are computed with.
+
+    A thread takes batches from `iterator` and starts their transfer, at most two ahead.
+    Every batch must have the shapes of the first, so that ``jit`` compiles once; arrays
+    that are already on a device pass unchecked and unchanged where `sharding` is None.
+
+    Parameters
+    ----------
+    iterator
+        Minibatches that are trees of arrays: a Grain dataset or its iterator, a Loader,
+        a generator.
+    sharding
+        Where the arrays go; axis 0 of each is the batch. With several processes, each
+        gives its own rows and gets the global array
+        (``jax.make_array_from_process_local_data``). None: the default device.
+
+    Returns
+    -------
+    batches
+        An iterator. ``get_state()`` is the state of a Grain iterator, or of a Loader,
+        after the batch that was yielded last, whatever the thread has taken since.
+        ``close()`` ends the thread, as does dropping it.
+
+    Raises
+    ------
+    ValueError
+        From ``next``: if a batch's shapes differ from the first's, or its rows cannot
+        be divided among the devices.
+    TypeError
+        From ``next``: if part of a batch is no array, such as a SciPy matrix.
+    OverflowError
+        From ``next``: if a 64-bit integer does not fit into the 32 bits that JAX uses
+        by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scdataset_core as scd
+    >>> loader = scd.Loader(np.ones((8, 3), np.float32), batch_size=4)
+    >>> [type(rows).__name__ for rows in device_prefetch(loader)]
+    ['ArrayImpl', 'ArrayImpl']
+    """
+    return DeviceIterator(iterator, sharding)
+
+
+class DeviceIterator(Iterator[Any]):
+    """What `device_prefetch` returns."""
+
+    def __init__(
+        self, iterable: Iterable[Any], sharding: jax.sharding.Sharding | None
+    ) -> None:
+        iterator = iter(iterable)
+        self._state_of = _state_getter(iterable, iterator)
+        self._state = self._state_of()
+        place = _Placement(sharding)
+        self._ahead = ReadAhead(_placed(iterator, place, self._state_of), depth=_DEPTH)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        batch, self._state = next(self._ahead)
+        return batch
+
+    def get_state(self) -> Any:
+        """Return the iterator's state after the batch that was yielded last.
+
+        Raises
+        ------
+        TypeError
+            If what was given has no state.
+        """
+        if self._state is None:
+            raise TypeError(
+                "device_prefetch was given an iterator without a state; give it a"
+                " BatchIterDataset, its iterator, or a Loader"
+            )
+        return self._state
+
+    def close(self) -> None:
+        """End the thread and drop what it has put onto the device."""
+        self._ahead.close()
+
+
+def _placed(
+    iterator: Iterator[Any], place: "_Placement", state_of: Callable[[], Any]
+) -> Generator[tuple[Any, Any], None, None]:
+    for batch in iterator:
+        yield place(batch), state_of()
+
+
+def _state_getter(iterable: Any, iterator: Any) -> Callable[[], Any]:
+    """Return what says where `iterator` stands; it says None where nothing does."""
+    for owner, name in ((iterator, "get_state"), (iterable, "state_dict")):
+        if hasattr(owner, name):
+            getter: Callable[[], Any] = getattr(owner, name)
+            return getter
+    return lambda: None
+
+
+class _Placement:
+    """Puts batches of one shape where `sharding` says."""
+
+    def __init__(self, sharding: jax.sharding.Sharding | None) -> None:
+        self._sharding = sharding
+        self._first: dict[str, tuple[int, ...]] | None = None
+
+    def __call__(self, batch: Any) -> Any:
+        leaves, tree = jax.tree_util.tree_flatten_with_path(batch)
+        named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+        for name, leaf in named:
+            _check_array(name, leaf)
+        self._check_shapes(named)
+        return jax.tree_util.tree_unflatten(tree, [self._put(*pair) for pair in named])
+
+    def _check_shapes(self, named: list[tuple[str, Any]]) -> None:
+        shapes = {
+            name: np.shape(leaf)
+            for name, leaf in named
+            if self._sharding is not None or not isinstance(leaf, jax.Array)
+        }
+        if self._first is None:
+            self._first = shapes
+        if shapes == self._first:
+            return
+        name = next(
+            name
+            for name in [*self._first, *shapes]
+            if self._first.get(name) != shapes.get(name)
+        )
+        raise ValueError(
+            f"batch{name} has shape {shapes.get(name)}, and the first batch's"
+            f" {self._first.get(name)}: every shape is another compilation. Give the"
+            ' Loader output="padded", whose batches are all of one shape, or'
+            " drop_last=True if only the last batch is short"
+        )
+
+    def _put(self, name: str, leaf: Any) -> Any:
+        if self._sharding is None:
+            return leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf)
+        try:
+            return jax.make_array_from_process_local_data(  # type: ignore[no-untyped-call]  # has no hints
+                self._sharding, np.asarray(leaf)
+            )
+        except ValueError as error:
+            error.add_note(
+                f"batch{name} has shape {np.shape(leaf)}: batch_size times the number"
+                " of processes must be a multiple of the devices along axis 0"
+            )
+            raise
+
+
+def _check_array(name: str, leaf: Any) -> None:
+    if isinstance(leaf, jax.Array | np.number | np.bool_ | bool | int | float):
+        return
+    if not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "biufc":
+        kind = leaf.dtype if isinstance(leaf, np.ndarray) else type(leaf).__name__
+        raise TypeError(
+            f"batch{name} is {kind}, which cannot go onto a device; ask the Loader for"
+            ' output="padded" or output="dense", or convert it in batch_transform'
+            " (scdataset_grain.to_sparse for CSR)"
+        )
+    _check_fits(name, leaf)
+
+
+def _check_fits(name: str, leaf: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Raise where JAX would cut 64-bit integers to 32 bits and change their values."""
+    made = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if leaf.dtype.kind not in "iu" or made == leaf.dtype or not leaf.size:
+        return
+    limits = np.iinfo(made)
+    if leaf.min() < limits.min or leaf.max() > limits.max:
+        raise OverflowError(
+            f"batch{name} holds {leaf.max()}, and JAX makes it {made}; call"
+            " jax.config.update('jax_enable_x64', True), or drop it in batch_transform"
+        )

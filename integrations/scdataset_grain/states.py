@@ -1,0 +1,139 @@
+"""States: where a Grain iterator stands, as one JSON string."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scdataset_core import StateError
+
+__all__ = ["IteratorState", "loader_states"]
+
+_KIND = "scdataset_grain"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class IteratorState:
+    """Where the iterator of a `BatchIterDataset` stands.
+
+    Parameters
+    ----------
+    loader
+        What the Loader's ``state_dict`` says.
+    ended
+        Epochs that have ended since the iterator was made.
+    """
+
+    loader: dict[str, Any]
+    ended: int
+
+    def to_text(self) -> str:
+        """Return the state as JSON, the same text for the same state."""
+        parts = {_KIND: _VERSION, "ended": self.ended, "loader": self.loader}
+        return json.dumps(parts, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: object) -> "IteratorState":
+        """Return the state of a text.
+
+        Raises
+        ------
+        StateError
+            If it is no such text, or one of another version.
+        """
+        state = cls.found_in(text)
+        if state is None:
+            raise StateError(
+                "this is no state of a BatchIterDataset's iterator:"
+                f" {str(text)[:80]!r}; give what get_state() of the same pipeline"
+                " returned"
+            )
+        return state
+
+    @classmethod
+    def found_in(cls, leaf: object) -> "IteratorState | None":
+        """Return the state that a leaf of a state tree is, or None if it is not one."""
+        if not isinstance(leaf, str):
+            return None
+        try:
+            parts = json.loads(leaf)
+        except json.JSONDecodeError:
+            return None
+        if not isinstance(parts, dict) or _KIND not in parts:
+            return None
+        if parts[_KIND] != _VERSION:
+            raise StateError(
+                f"the iterator's state has version {parts[_KIND]}, and this release"
+                f" reads version {_VERSION}; use the release that wrote it"
+            )
+        return cls(parts["loader"], parts["ended"])
+
+    def of_worker(self, worker: int, num_workers: int) -> "IteratorState":
+        """Return the state for one of several workers, if this is the rank's start.
+
+        Grain takes the state of a pipeline that has not begun in the main process,
+        where the work is not divided yet.
+        """
+        shard = self.loader.get("shard")
+        if shard is None or shard["num_workers"] != 1 or self.loader["yielded"]:
+            return self
+        divided = {**shard, "worker": worker, "num_workers": num_workers}
+        return IteratorState({**self.loader, "shard": divided}, self.ended)
+
+
+def loader_states(state: Any) -> list[dict[str, Any]]:
+    """Return the Loader's states inside a Grain state, one for each worker.
+
+    With those of all processes, :func:`scdataset_core.merge_states` makes a state for
+    any number of them: Grain's own states go on only where the number is the same.
+
+    Parameters
+    ----------
+    state
+        What ``get_state()`` of an iterator over a `BatchIterDataset` returned, whatever
+        Grain transformations follow it. Where the pipeline mixes several, give the part
+        of the state that is of one.
+
+    Returns
+    -------
+    states
+        For ``merge_states``, in the order of the workers.
+
+    Raises
+    ------
+    StateError
+        If there is none in it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scdataset_core as scd
+    >>> from scdataset_grain import BatchIterDataset
+    >>> loader = scd.Loader(np.arange(6), batch_size=2)
+    >>> running = iter(BatchIterDataset(loader))
+    >>> _ = next(running)
+    >>> [state["yielded"] for state in loader_states(running.get_state())]
+    [1]
+    """
+    found = [
+        part
+        for leaf in _leaves(state)
+        if (part := IteratorState.found_in(leaf)) is not None
+    ]
+    if not found:
+        raise StateError(
+            "there is no Loader's state in this Grain state; give what get_state() of"
+            " an iterator over a BatchIterDataset returned"
+        )
+    return [
+        part.of_worker(worker, len(found)).loader for worker, part in enumerate(found)
+    ]
+
+
+def _leaves(tree: Any) -> list[Any]:
+    if isinstance(tree, Mapping):
+        return [leaf for part in tree.values() for leaf in _leaves(part)]
+    if isinstance(tree, list | tuple):
+        return [leaf for part in tree for leaf in _leaves(part)]
+    return [tree]
