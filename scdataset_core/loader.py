@@ -241,11 +241,6 @@ class Loader:
         """Epoch of the next iteration."""
         return self._next_progress().epoch
 
-    @property
-    def next_epoch(self) -> int:
-        """Epoch of the next iterator."""
-        return self._next_progress().epoch
-
     def __len__(self) -> int:
         """Return the batches this loader yields in a fresh epoch."""
         return self._dealing(self.epoch).share(self._shard).n_batches
