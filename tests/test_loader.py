@@ -1,6 +1,7 @@
 """The Loader on plain arrays: epochs, hooks, threads, errors, pickling."""
 
 import gc
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -24,6 +25,10 @@ def lists(loader):
     return [batch.tolist() for batch in loader]
 
 
+def flat(batches):
+    return list(itertools.chain.from_iterable(batches))
+
+
 def reading_threads():
     return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
 
@@ -31,7 +36,7 @@ def reading_threads():
 def test_every_row_once_an_epoch_and_a_new_order_each_epoch():
     loader = Loader(DATA, BlockShuffling(4), batch_size=8, fetch_factor=3)
     epochs = [lists(loader) for _ in range(3)]
-    assert all(sorted(sum(epoch, [])) == DATA.tolist() for epoch in epochs)
+    assert all(sorted(flat(epoch)) == DATA.tolist() for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert [len(batch) for batch in epochs[0]] == [8] * 12 + [7]
     assert len(loader) == 13
@@ -96,7 +101,7 @@ def test_h5py_dataset_with_repeated_rows(tmp_path):
         strategy = scd.BlockWeightedSampling(4, weights=np.arange(103), total_size=500)
         expected = lists(Loader(DATA, strategy))
         assert lists(Loader(file["x"], strategy)) == expected
-        assert len(set(sum(expected, []))) < 103
+        assert len(set(flat(expected))) < 103
 
 
 def test_anndata_gives_anndata():

@@ -20,7 +20,7 @@ N_BINS = 25
 
 
 def chi_square_p(values, n):
-    """Return how likely values as uneven as these are, were they uniform on range(n)."""
+    """Return how likely values as uneven as these are, if uniform on range(n)."""
     counts = np.bincount(np.asarray(values) * N_BINS // n, minlength=N_BINS)
     expected = len(values) / N_BINS
     return chi2.sf(((counts - expected) ** 2 / expected).sum(), N_BINS - 1)

@@ -222,7 +222,7 @@ def test_refuses_what_does_not_fit_the_source(strategy, message):
 
 
 def test_block_size_must_be_an_integer():
-    with pytest.raises(TypeError, match="block_size must be an integer, got 2.5"):
+    with pytest.raises(TypeError, match="block_size must be an integer"):
         BlockShuffling(2.5)
 
 
