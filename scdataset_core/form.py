@@ -72,7 +72,7 @@ def pack_rows(
     *,
     n_vars: int,
     form: Form,
-) -> "csr_array[Any, tuple[int, int]] | npt.NDArray[Any] | dict[str, npt.NDArray[Any]]":
+) -> Any:  # Any: which of three types depends on the form
     """Lay sparse rows out in `form`.
 
     Parameters
@@ -102,9 +102,7 @@ def pack_rows(
     return _padded(values, columns, starts, form, dtype)
 
 
-def pack_dense(
-    rows: npt.NDArray[Any], *, form: Form
-) -> "csr_array[Any, tuple[int, int]] | npt.NDArray[Any] | dict[str, npt.NDArray[Any]]":
+def pack_dense(rows: npt.NDArray[Any], *, form: Form) -> Any:  # Any: as pack_rows
     """Lay dense rows ``(n_rows, n_vars)`` out in `form`."""
     if form.output == "dense":
         return rows.astype(form.value_dtype(rows.dtype), copy=False)

@@ -357,7 +357,8 @@ class BlockWeightedSampling(_Listed):
             )
         if not chosen.any():
             raise ValueError("weights must not all be zero for the rows in indices")
-        return chosen / chosen.max()  # so that no sum of theirs overflows
+        # Scaled, so that no sum of theirs overflows.
+        return np.asarray(chosen / chosen.max())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_reached": None, "_chances": None}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ class Recording:
 
 @pytest.mark.parametrize("hooked", [False, True])
 def test_a_resume_reads_whole_fetches_only_for_hooks(hooked):
-    sizes = {"batch_size": 8, "fetch_factor": 4, "read_ahead": 0}
+    sizes: dict[str, Any] = {"batch_size": 8, "fetch_factor": 4, "read_ahead": 0}
     if hooked:
         sizes["fetch_transform"] = lambda fetched: fetched
     loader = Loader(Recording(), BlockShuffling(4), **sizes)

@@ -22,7 +22,7 @@ def test_gives_the_items_in_order(depth):
 
 
 def test_makes_no_more_than_depth_ahead():
-    made = []
+    made: list[int] = []
     items = ReadAhead(numbers(50, made), depth=2)
     assert next(items) == 0
     items.close()

@@ -162,6 +162,8 @@ def test_class_balance_counts_over_what_the_labels_are_for():
     labels = np.array(["a"] * 90 + ["b"] * 10)
     everywhere = ClassBalancedSampling(labels, indices=np.arange(85, 95))
     within = ClassBalancedSampling(labels[85:95], indices=np.arange(85, 95))
+    assert everywhere.weights is not None
+    assert within.weights is not None
     assert everywhere.weights[95] == pytest.approx(9 * everywhere.weights[0])
     assert within.weights[9] == within.weights[0]
     drawn = rows_of(ClassBalancedSampling(labels, total_size=10_000), 100)

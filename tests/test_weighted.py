@@ -43,9 +43,12 @@ def test_expected_counts_are_in_proportion_to_the_weights():
     weights = rng.random(n) ** 3
     weights[::7] = 0
     strategy = BlockWeightedSampling(8, weights=weights, total_size=total)
-    counts = sum(
-        np.bincount(drawn(strategy, n, epoch=epoch), minlength=n)
-        for epoch in range(n_epochs)
+    counts = np.sum(
+        [
+            np.bincount(drawn(strategy, n, epoch=epoch), minlength=n)
+            for epoch in range(n_epochs)
+        ],
+        axis=0,
     )
     expected = n_epochs * total * weights / weights.sum()
     assert counts[::7].sum() == 0
