@@ -11,4 +11,16 @@ except ModuleNotFoundError as err:
         name="torch",
     ) from err
 
-__all__: list[str] = []
+from .collate import to_tensors
+from .compat.scdataset import scDataset
+from .dataset import LoaderDataset
+from .device import to_device
+from .states import merge_dataloader_states
+
+__all__ = [
+    "LoaderDataset",
+    "merge_dataloader_states",
+    "scDataset",
+    "to_device",
+    "to_tensors",
+]

@@ -1,0 +1,199 @@
+"""Suggestions for settings, as in `scdataset` 0.3: a rule of thumb from memory.
+
+``scdataset tune`` measures instead.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["estimate_sample_size", "suggest_parameters"]
+
+_GIB = 1024**3
+_MIB = 1024**2
+
+
+def estimate_sample_size(
+    data_collection: Any,
+    n_samples: int = 16,
+    fetch_callback: Callable[..., Any] | None = None,
+    fetch_transform: Callable[[Any], Any] | None = None,
+    batch_callback: Callable[..., Any] | None = None,
+    batch_transform: Callable[[Any], Any] | None = None,
+) -> int:
+    """Return the mean bytes of a row in memory, over the first rows.
+
+    Parameters
+    ----------
+    data_collection
+        The collection.
+    n_samples
+        Rows to look at.
+    fetch_callback, fetch_transform, batch_callback, batch_transform
+        The hooks that `scDataset` will be given, applied to one row at a time.
+
+    Examples
+    --------
+    >>> estimate_sample_size(np.zeros((10, 100)))
+    800
+    """
+    sizes = []
+    for row in range(min(n_samples, len(data_collection))):
+        if fetch_callback is not None:
+            sample = fetch_callback(data_collection, [row])
+        elif hasattr(data_collection, "_indexables"):  # [row] is one of its collections
+            sample = data_collection[[row]]
+        else:
+            sample = data_collection[row]
+        if fetch_transform is not None:
+            sample = fetch_transform(sample)
+        if batch_callback is not None:
+            sample = batch_callback(sample, [0])
+        if batch_transform is not None:
+            sample = batch_transform(sample)
+        sizes.append(_size(sample, set()))
+    return int(np.mean(sizes)) if sizes else 0
+
+
+def _size(thing: Any, seen: set[int]) -> int:
+    """Return the bytes of anything, counting what is shared once."""
+    if id(thing) in seen:
+        return 0
+    seen.add(id(thing))
+    if hasattr(thing, "memory_usage"):  # pandas
+        return int(np.sum(thing.memory_usage(deep=True)))
+    if hasattr(thing, "element_size") and hasattr(thing, "numel"):
+        return int(thing.element_size() * thing.numel())
+    if hasattr(thing, "nbytes") and hasattr(thing, "dtype") and hasattr(thing, "shape"):
+        return int(thing.nbytes)
+    if hasattr(thing, "data") and hasattr(thing, "indices"):
+        parts = (thing.data, thing.indices, getattr(thing, "indptr", None))
+        return sum(int(part.nbytes) for part in parts if part is not None)
+    if isinstance(thing, str):
+        return len(thing.encode("utf-8"))
+    if isinstance(thing, bytes):
+        return len(thing)
+    held = _held(thing)
+    return sum(_size(part, seen) for part in held) + _own_size(thing)
+
+
+def _held(thing: Any) -> list[Any]:
+    """Return what a container is made of."""
+    if hasattr(thing, "adatas"):  # an AnnCollection
+        names = ("obs", "var", "obs_names", "var_names")
+        return [getattr(thing, name, None) for name in names] + list(thing.adatas)
+    if hasattr(thing, "X") and hasattr(thing, "obs") and hasattr(thing, "var_names"):
+        layers = [*thing.obsm.values(), *thing.layers.values()]
+        return [thing.X, thing.obs, thing.var, *layers]
+    if hasattr(thing, "_indexables"):
+        return [*thing._indexables, thing.unstructured or None]
+    if isinstance(thing, Mapping):
+        return [*thing.keys(), *thing.values()]
+    return list(thing) if isinstance(thing, list | tuple) else []
+
+
+def _own_size(thing: Any) -> int:
+    """Return the bytes of a container itself, of those that Python counts well."""
+    counted = isinstance(thing, dict | list | tuple) or not _held(thing)
+    return sys.getsizeof(thing) if counted and thing is not None else 0
+
+
+def suggest_parameters(
+    data_collection: Any,
+    batch_size: int,
+    target_ram_fraction: float = 0.20,
+    max_workers: int = 16,
+    min_workers: int = 1,
+    verbose: bool = True,
+    fetch_callback: Callable[..., Any] | None = None,
+    fetch_transform: Callable[[Any], Any] | None = None,
+    batch_callback: Callable[..., Any] | None = None,
+    batch_transform: Callable[[Any], Any] | None = None,
+) -> dict[str, Any]:
+    """Suggest workers, fetch factor and block sizes that fit into memory.
+
+    Parameters
+    ----------
+    data_collection
+        The collection.
+    batch_size
+        Rows of a minibatch.
+    target_ram_fraction
+        Share of the free memory that fetches of all workers may take.
+    max_workers, min_workers
+        Limits of the number of workers.
+    verbose
+        Print the suggestions.
+    fetch_callback, fetch_transform, batch_callback, batch_transform
+        The hooks that `scDataset` will be given.
+
+    Returns
+    -------
+    parameters
+        ``num_workers``, ``fetch_factor``, ``prefetch_factor``, three block sizes
+        (``block_size_conservative``, ``_balanced``, ``_aggressive``), the memory they
+        take in MB, and the ``system_info`` they follow from.
+    """
+    info = _system_info()
+    free_gib = info["available_ram_gb"] if info["measured"] else 8.0
+    num_workers = min(max(info["cpu_count"] // 2, min_workers), max_workers)
+    sample_bytes = estimate_sample_size(
+        data_collection,
+        fetch_callback=fetch_callback,
+        fetch_transform=fetch_transform,
+        batch_callback=batch_callback,
+        batch_transform=batch_transform,
+    )
+    info["estimated_sample_size_bytes"] = sample_bytes
+    # Twice: a fetch is in use while the next one is read.
+    fetched_bytes = 2 * batch_size * num_workers * sample_bytes
+    fetch_factor = 8
+    if fetched_bytes > 0:
+        within = int(target_ram_fraction * free_gib * _GIB / fetched_bytes)
+        fetch_factor = max(1, min(within, 256))
+    del info["measured"]
+    result = {
+        "num_workers": num_workers,
+        "fetch_factor": fetch_factor,
+        "block_size_conservative": max(1, fetch_factor // 2),
+        "block_size_balanced": max(1, fetch_factor),
+        "block_size_aggressive": max(1, fetch_factor * 2),
+        "prefetch_factor": fetch_factor + 1,
+        "estimated_memory_per_fetch_mb": batch_size
+        * fetch_factor
+        * sample_bytes
+        / _MIB,
+        "estimated_total_memory_mb": fetch_factor * fetched_bytes / _MIB,
+        "system_info": info,
+    }
+    if verbose:
+        lines = [f"{name}: {value}" for name, value in result.items()]
+        sys.stdout.write("\n".join(["Suggested parameters", *lines]) + "\n")
+    return result
+
+
+def _system_info() -> dict[str, Any]:
+    cpu_count = os.cpu_count() or 4
+    try:
+        import psutil
+    except ImportError:
+        warnings.warn(
+            "psutil not installed: free memory is taken to be 8 GiB; install it with"
+            " `pip install psutil`",
+            UserWarning,
+            stacklevel=3,
+        )
+        unknown = "unknown (psutil not installed)"
+        sizes = dict.fromkeys(("available_ram_gb", "total_ram_gb"), unknown)
+        return {**sizes, "cpu_count": cpu_count, "measured": False}
+    memory = psutil.virtual_memory()
+    return {
+        "available_ram_gb": memory.available / _GIB,
+        "total_ram_gb": memory.total / _GIB,
+        "cpu_count": cpu_count,
+        "measured": True,
+    }

@@ -1,0 +1,5 @@
+"""MultiIndexable, the core's own."""
+
+from scdataset_core import MultiIndexable
+
+__all__ = ["MultiIndexable"]

@@ -1,0 +1,315 @@
+"""scDataset: the dataset of `scdataset` 0.3, run by the engine."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+
+from scdataset_core import Loader, Source
+from scdataset_core.dealing import Dealing, Shard
+from scdataset_core.orders import Order
+from scdataset_core.strategies import Strategy
+
+from ..dataset import ShardedDataset
+from .strategy import OrderedStrategy, SamplingStrategy
+
+__all__ = ["scDataset"]
+
+_SEEDS_BETWEEN_EPOCHS = 1000  # as 0.3 spaces them
+
+Rows = npt.NDArray[np.int64]
+
+
+class scDataset(ShardedDataset):  # noqa: N801  the name users import
+    """An iterable dataset of shuffled minibatches, as in `scdataset` 0.3.
+
+    Other than in 0.3, every iteration is another epoch in every worker, persistent or
+    not; all ranks yield the same number of batches; a minibatch has the same rows for
+    any number of ranks and workers; and a ``StatefulDataLoader`` resumes it exactly.
+
+    Parameters
+    ----------
+    data_collection
+        Any object with ``len()`` and ``obj[rows]``, whose batches are of its own type;
+        or a source of :func:`scdataset_core.open`, with dict batches.
+    strategy
+        A :class:`~scdataset_torch.compat.SamplingStrategy`, or a strategy of
+        `scdataset_core`.
+    batch_size
+        Rows of a minibatch.
+    fetch_factor
+        Minibatches fetched at once and shuffled together.
+    drop_last
+        Leave out the last minibatch if it is short.
+    fetch_callback
+        ``fetch_callback(collection, sorted rows)`` in place of ``collection[rows]``.
+    fetch_transform
+        ``fetch_transform(fetched)``.
+    batch_callback
+        ``batch_callback(fetched, positions)`` in place of ``fetched[positions]``.
+    batch_transform
+        ``batch_transform(batch)``.
+    rank, world_size
+        The share of this process; from ``torch.distributed`` where it is initialised,
+        else the only one.
+    seed
+        What the order depends on; by default a random one that all ranks share.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` or `fetch_factor` is not positive.
+    TypeError
+        If `strategy` is no strategy.
+    RuntimeError
+        If there are several ranks and neither a seed nor a process group.
+
+    Examples
+    --------
+    >>> from scdataset_torch.compat import Streaming
+    >>> dataset = scDataset(np.arange(10), Streaming(), batch_size=4)
+    >>> [batch.tolist() for batch in dataset]
+    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    """
+
+    def __init__(
+        self,
+        data_collection: Any,
+        strategy: Any,
+        batch_size: int,
+        fetch_factor: int = 16,
+        drop_last: bool = False,
+        fetch_callback: Callable[[Any, Rows], Any] | None = None,
+        fetch_transform: Callable[[Any], Any] | None = None,
+        batch_callback: Callable[[Any, Rows], Any] | None = None,
+        batch_transform: Callable[[Any], Any] | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("fetch_factor", fetch_factor)):
+            if value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if not isinstance(strategy, SamplingStrategy | Strategy):
+            raise TypeError(
+                "strategy must be an instance of SamplingStrategy, got"
+                f" {type(strategy).__name__}"
+            )
+        grouped = dist.is_available() and dist.is_initialized()
+        if rank is None:
+            rank = dist.get_rank() if grouped else 0
+        if world_size is None:
+            world_size = dist.get_world_size() if grouped else 1
+        super().__init__(rank, world_size)
+        self.collection = data_collection
+        self.strategy = strategy
+        self.batch_size = batch_size
+        self.fetch_factor = fetch_factor
+        self.drop_last = drop_last
+        self.fetch_size = batch_size * fetch_factor
+        self.sort_before_fetch = True
+        self.fetch_callback = fetch_callback
+        self.fetch_transform = fetch_transform
+        self.batch_callback = batch_callback
+        self.batch_transform = batch_transform
+        self._seed = _shared_seed(world_size) if seed is None else int(seed)
+        self._made: tuple[tuple[Any, ...], Loader] | None = None
+
+    def __len__(self) -> int:
+        """Return the batches of this rank."""
+        if isinstance(self.strategy, Strategy):
+            return len(self._rank_loader())
+        get_len = getattr(self.strategy, "get_len", None)
+        if get_len is None:
+            n_rows = len(self.strategy.get_indices(self.collection, seed=self._seed))
+        else:
+            n_rows = get_len(self.collection)
+        dealing = Dealing(
+            n_rows, self.batch_size, self.fetch_factor, self.drop_last, "pad"
+        )
+        return dealing.share(Shard(self.rank, self.world_size)).n_batches
+
+    def _rank_loader(self) -> Loader:
+        """Return the engine for the attributes as they are now: users change them."""
+        parts = (
+            self.collection,
+            self.strategy,
+            self.batch_size,
+            self.fetch_factor,
+            self.drop_last,
+            self.fetch_callback,
+            self.fetch_transform,
+            self.batch_callback,
+            self.batch_transform,
+        )
+        if self._made is None or any(
+            old is not new for old, new in zip(self._made[0], parts, strict=True)
+        ):
+            self._made = (parts, self._make_loader())
+        return self._made[1].shard(self.rank, self.world_size)
+
+    def _make_loader(self) -> Loader:
+        collection, fetch = self.collection, self.fetch_callback
+        if not isinstance(collection, Source):
+            collection = AnyCollection(collection, self.strategy)
+            fetch = fetch and partial(_fetched, fetch)
+        strategy = self.strategy
+        if not isinstance(strategy, Strategy):
+            strategy = Epochs(strategy, self.collection, self.fetch_size)
+        return Loader(
+            collection,
+            strategy,
+            batch_size=self.batch_size,
+            fetch_factor=self.fetch_factor,
+            seed=self._seed,
+            drop_last=self.drop_last,
+            uneven="pad",
+            fetch_callback=fetch,
+            fetch_transform=self.fetch_transform,
+            batch_callback=self.batch_callback,
+            batch_transform=self.batch_transform,
+            # Hooks and collections of 0.3 expect the thread that iterates.
+            read_ahead=1 if isinstance(collection, Source) else 0,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_made": None}
+
+
+class AnyCollection:
+    """A collection that 0.3 takes, with the number of rows the engine asks for.
+
+    Parameters
+    ----------
+    collection
+        What the user gave: it may be empty, and with indices and a fetch_callback it
+        needs neither ``len()`` nor ``[rows]``.
+    strategy
+        Knows the number of rows of an epoch where the collection has no ``len()``.
+    """
+
+    def __init__(self, collection: Any, strategy: Any) -> None:
+        self.collection = collection
+        self._strategy = strategy
+
+    @property
+    def shape(self) -> tuple[int]:
+        """The number of rows, at least 1."""
+        if hasattr(self.collection, "__len__"):
+            try:
+                return (max(1, len(self.collection)),)
+            except TypeError:  # SciPy's sparse arrays
+                return (max(1, self.collection.shape[0]),)
+        get_len = getattr(self._strategy, "get_len", None)
+        return (1 if get_len is None else max(1, get_len(self.collection)),)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows) -> Any:
+        return self.collection[rows]
+
+
+def _fetched(fetch_callback: Any, collection: AnyCollection, rows: Rows) -> Any:
+    return fetch_callback(collection.collection, rows)
+
+
+class Epochs:
+    """A strategy of 0.3 as the engine asks for it: an order for each epoch.
+
+    Parameters
+    ----------
+    strategy
+        The strategy.
+    collection
+        What it is asked about.
+    fetch_size
+        Rows of a fetch.
+    """
+
+    def __init__(
+        self, strategy: SamplingStrategy, collection: Any, fetch_size: int
+    ) -> None:
+        self._strategy = strategy
+        self._collection = collection
+        self._fetch_size = fetch_size
+
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
+        """Return the order of an epoch."""
+        strategy = self._strategy
+        key = seed + _SEEDS_BETWEEN_EPOCHS * epoch
+        if (
+            isinstance(strategy, OrderedStrategy)
+            and type(strategy).get_indices is OrderedStrategy.get_indices
+        ):
+            return strategy.order_of(self._collection, key)
+        return ListedOrder(strategy, self._collection, key, self._fetch_size)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a state keeps of the strategy."""
+        plain = {
+            name: value
+            for name, value in vars(self._strategy).items()
+            if isinstance(value, int | float | str | None)
+        }
+        return {"name": type(self._strategy).__name__, **plain}
+
+
+class ListedOrder:
+    """The rows that a user's own strategy lists, at O(n) memory.
+
+    Parameters
+    ----------
+    strategy, collection
+        What is asked for the rows, about what.
+    seed
+        What the rows depend on.
+    fetch_size
+        Rows of a fetch: unless they are shuffled, 0.3 yields them sorted.
+    """
+
+    def __init__(
+        self, strategy: SamplingStrategy, collection: Any, seed: int, fetch_size: int
+    ) -> None:
+        self._strategy = strategy
+        self._collection = collection
+        self._seed = seed
+        self._fetch_size = fetch_size
+        self._listed: Rows | None = None
+        self.shuffle = bool(strategy._shuffle_before_yield)
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        return self._all()[start:stop]
+
+    def _all(self) -> Rows:
+        if self._listed is None:
+            given = self._strategy.get_indices(self._collection, seed=self._seed)
+            rows = np.asarray(given).astype(np.int64)
+            if not self.shuffle:
+                fetches = np.arange(len(rows)) // self._fetch_size
+                rows = rows[np.lexsort((rows, fetches))]
+            self._listed = rows
+        return self._listed
+
+
+def _shared_seed(world_size: int) -> int:
+    """Return a random seed, the same on all ranks."""
+    seed = int(torch.randint(0, 2**31, (1,)).item())
+    if world_size == 1:
+        return seed
+    if not (dist.is_available() and dist.is_initialized()):
+        raise RuntimeError(
+            f"world_size={world_size} but torch.distributed is not initialized: give a"
+            " seed, or call torch.distributed.init_process_group() first"
+        )
+    shared = [seed]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]

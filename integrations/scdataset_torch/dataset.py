@@ -1,0 +1,265 @@
+"""LoaderDataset: a Loader as an iterable dataset of ready batches."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from scdataset_core import Loader, StateError
+
+from .epochs import EpochCounter, Iteration
+from .ranks import rank_and_world_size
+from .states import state_after
+
+__all__ = ["LoaderDataset", "ShardedDataset"]
+
+
+class ShardedDataset(IterableDataset[Any]):
+    """What divides a Loader's work among workers, epoch after epoch.
+
+    Parameters
+    ----------
+    rank, world_size
+        The share of this process.
+    epoch
+        Epoch of the first iteration.
+    """
+
+    def __init__(self, rank: int, world_size: int, *, epoch: int = 0) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self._epochs = EpochCounter(epoch)
+        self._loaded: Loader | None = None  # stands where the first iteration begins
+        self._own: Loader | None = None  # a worker's, with a state loaded in it
+        self._running: Loader | None = None
+        self._n_begun = 0
+
+    @abstractmethod
+    def _rank_loader(self) -> Loader:
+        """Return an unstarted loader of this rank, without a state."""
+
+    def _collated(self, batches: Iterator[Any]) -> Iterator[Any]:
+        return batches
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the latest iteration; of the next one before the first."""
+        return self._epochs.epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        """Start the next epoch, or go on where a loaded state stands."""
+        iteration = self._iteration()
+        worker = (0, 1)
+        if iteration is not None:
+            worker = (iteration.worker, iteration.num_workers)
+        self._n_begun += 1
+        own, self._own = self._own, None
+        start = self._epochs.begin(iteration, at=None if own is None else own.epoch)
+        if own is not None:
+            running = own
+        elif start.resumes and self._loaded is not None:
+            running = self._loaded.shard(self.rank, self.world_size, *worker)
+        else:
+            running = self._rank_loader().shard(self.rank, self.world_size, *worker)
+            running.set_epoch(start.epoch)
+        self._running = running
+        return self._collated(iter(running))
+
+    def _iteration(self) -> Iteration | None:
+        info = get_worker_info()
+        if info is None:
+            return None
+        return Iteration(info.seed - info.id, self._n_begun, info.id, info.num_workers)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration epoch `epoch`, from its beginning.
+
+        Called in the main process; it reaches persistent workers too. Between loading a
+        state and the next iteration the state's own epoch keeps the position.
+        """
+        loaded = self._loaded
+        keeps = self._epochs.pending and loaded is not None and loaded.epoch == epoch
+        if keeps and loaded is not None:
+            loaded.set_epoch(epoch)
+        else:
+            self._rank_loader().set_epoch(epoch)  # checks it
+        self._epochs.set(epoch, resumes=keeps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the latest iterator of this process stands.
+
+        For ``torchdata``'s ``StatefulDataLoader``, which asks each worker. With a plain
+        ``DataLoader`` with workers use :meth:`state_after`.
+        """
+        loader = self._running or self._loaded or self._rank_loader()
+        return loader.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on, at the next iteration, with the very next batch after a state.
+
+        The state of a finished epoch yields nothing, once: a ``StatefulDataLoader``
+        lets every worker finish its epoch before the next.
+
+        Parameters
+        ----------
+        state
+            From :meth:`state_dict` of the same worker and rank, or a merged one.
+
+        Raises
+        ------
+        StateError
+            If it is of another data set, strategy, seed, size, rank or worker.
+        """
+        info = get_worker_info()
+        loader = self._rank_loader()
+        if info is not None:
+            loader = loader.shard(self.rank, self.world_size, info.id, info.num_workers)
+        loader.load_state_dict(state)
+        loader.set_epoch(loader.epoch)
+        self._running = None
+        if info is not None:
+            self._own = loader
+            return
+        self._loaded = loader
+        self._epochs.load(loader.epoch)
+
+    def state_after(self, n_batches: int, num_workers: int = 0) -> dict[str, Any]:
+        """Return the state once a plain ``DataLoader`` has given `n_batches`.
+
+        Which worker yields what is a function of the numbers alone: a ``DataLoader``
+        asks its workers in turn (with ``in_order=True``, its default). All ranks are
+        taken to have had `n_batches`, as they have when they train in step, so every
+        rank computes the same state, of all of them.
+
+        Parameters
+        ----------
+        n_batches
+            Batches taken since the latest iteration began.
+        num_workers
+            Workers of the ``DataLoader``.
+
+        Returns
+        -------
+        state
+            A merged state for :meth:`scdataset_core.Loader.load_state_dict`, on any
+            number of ranks and workers.
+
+        Raises
+        ------
+        StateError
+            If the epoch has fewer batches, or the workers went on from states of a
+            ``StatefulDataLoader``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> loader = Loader(np.arange(40), batch_size=2, fetch_factor=2)
+        >>> dataset = LoaderDataset(loader)
+        >>> seen = [batch for batch, _ in zip(dataset, range(5))]
+        >>> loader.load_state_dict(dataset.state_after(5))
+        >>> len(list(LoaderDataset(loader)))
+        15
+        """
+        latest = self._epochs.latest
+        if latest is None:
+            raise StateError(
+                "the workers went on from states that were loaded in them; take"
+                " state_dict() of the StatefulDataLoader, and merge_dataloader_states"
+            )
+        if latest.resumes and self._loaded is not None:
+            loader = self._loaded
+        else:
+            loader = self._rank_loader()
+            loader.set_epoch(latest.epoch)
+        return state_after(
+            loader,
+            n_batches,
+            world_size=self.world_size,
+            num_workers=max(1, num_workers),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_running": None}
+
+
+class LoaderDataset(ShardedDataset):
+    """A Loader as an ``IterableDataset`` whose elements are ready batches.
+
+    For ``DataLoader(dataset, batch_size=None, num_workers=...)``. Each iteration is one
+    epoch and each is another order, whether workers persist or not. Ranks are found in
+    the process that makes the dataset: from ``torch.distributed`` if it is initialised,
+    else from the environment variables RANK and WORLD_SIZE; workers where it is
+    iterated.
+
+    With no worker or one, a rank's batches come in the order in which the Loader itself
+    yields them. With more, worker `w` yields every `num_workers`-th of the rank's
+    fetches, and the ``DataLoader`` takes batches from its workers in turn.
+
+    Parameters
+    ----------
+    loader
+        The engine, not sharded. A merged state that is loaded in it is gone on from.
+    collate
+        What to make of each batch, such as ``to_tensors()``; by default batches are the
+        Loader's own, of which a ``DataLoader`` turns arrays into tensors and leaves
+        SciPy's CSR arrays.
+
+    Raises
+    ------
+    TypeError
+        If `loader` is no Loader.
+    ValueError
+        If it is sharded already, or RANK and WORLD_SIZE do not go together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch.utils.data import DataLoader
+    >>> loader = Loader(np.arange(10), batch_size=4)
+    >>> [len(batch) for batch in DataLoader(LoaderDataset(loader), batch_size=None)]
+    [4, 4, 2]
+    """
+
+    def __init__(
+        self, loader: Loader, collate: Callable[[Any], Any] | None = None
+    ) -> None:
+        if not isinstance(loader, Loader):
+            raise TypeError(
+                f"loader must be a scdataset_core.Loader, got {type(loader).__name__}"
+            )
+        if (loader.world_size, loader.num_workers) != (1, 1):
+            raise ValueError(
+                f"the loader is sharded already: rank {loader.rank} of"
+                f" {loader.world_size}, worker {loader.worker} of"
+                f" {loader.num_workers}; give one that is not, ranks and workers are"
+                " found here"
+            )
+        rank, world_size = rank_and_world_size()
+        loaded = loader.shard(rank, world_size)
+        super().__init__(rank, world_size, epoch=loaded.next_epoch)
+        self.collate = collate
+        self._loaded = loaded
+        self._fresh = _without_state(loader).shard(rank, world_size)
+
+    def __len__(self) -> int:
+        """Return the batches of this rank in a fresh epoch."""
+        return len(self._fresh)
+
+    def __repr__(self) -> str:
+        return f"LoaderDataset({self._fresh!r})"
+
+    def _rank_loader(self) -> Loader:
+        return self._fresh.shard(self.rank, self.world_size)
+
+    def _collated(self, batches: Iterator[Any]) -> Iterator[Any]:
+        return batches if self.collate is None else map(self.collate, batches)
+
+
+def _without_state(loader: Loader) -> Loader:
+    """Return an unstarted copy that stands at the beginning of its epoch."""
+    copy = loader.shard()
+    epoch = copy.epoch
+    copy.set_epoch(epoch + 1)  # leaves the epoch of a loaded state ...
+    copy.set_epoch(epoch)  # ... so that this does not keep its position
+    return copy

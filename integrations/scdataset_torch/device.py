@@ -1,0 +1,105 @@
+"""Batches on a device, moved while the one before is in use."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+from .collate import map_nested, map_tensors, tensor_of
+
+__all__ = ["to_device"]
+
+
+def to_device(
+    batches: Iterable[Any],
+    device: torch.device | str | int,
+    *,
+    dense: bool = False,
+    ahead: int = 1,
+) -> Iterator[Any]:
+    """Yield batches on `device`.
+
+    On a CUDA device batches are copied from pinned memory on a stream of their own, up
+    to `ahead` of the one in use; pinning is done here where the ``DataLoader`` has not.
+    Elsewhere each is simply moved when it is asked for.
+
+    Parameters
+    ----------
+    batches
+        A ``DataLoader`` over a :class:`LoaderDataset`, the dataset or the Loader
+        itself: any iterable of nested dicts, lists and tuples of tensors, arrays and
+        CSR arrays.
+    device
+        Where to, as ``torch.device`` takes it.
+    dense
+        Make sparse tensors dense, on the device: their parts are a fraction of what
+        dense rows would be to copy.
+    ahead
+        Batches to copy ahead, at least 1. Each takes memory of the device.
+
+    Raises
+    ------
+    ValueError
+        If `ahead` is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> batches = [{"X": csr_array(np.eye(2, dtype=np.float32))}]
+    >>> next(to_device(batches, "cpu", dense=True))["X"]
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    if ahead < 1:
+        raise ValueError(f"ahead must be at least 1, got {ahead}")
+    where = torch.device(device)
+    tensors = (map_nested(batch, tensor_of) for batch in batches)
+    if where.type == "cuda":
+        return _on_side_stream(tensors, where, dense=dense, ahead=ahead)
+    return (_moved(batch, where, dense=dense) for batch in tensors)
+
+
+def _on_side_stream(
+    batches: Iterator[Any], device: torch.device, *, dense: bool, ahead: int
+) -> Iterator[Any]:
+    """Yield batches that were copied on a stream of their own."""
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # its own
+    ready: deque[tuple[Any, Any]] = deque()
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            moved = _moved(map_tensors(batch, _pinned), device, dense=dense)
+            ready.append((moved, stream.record_event()))
+        if len(ready) > ahead:
+            yield _handed_over(*ready.popleft(), device)
+    while ready:
+        yield _handed_over(*ready.popleft(), device)
+
+
+def _handed_over(batch: Any, copied: Any, device: torch.device) -> Any:
+    """Return `batch` for use on the current stream, once it is copied."""
+    current = torch.cuda.current_stream(device)
+    current.wait_event(copied)
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        # Freed before the current stream is through with it, its memory would be
+        # given to the next copy.
+        tensor.record_stream(current)
+        return tensor
+
+    return map_tensors(batch, keep)
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.is_pinned() else tensor.pin_memory()
+
+
+def _moved(batch: Any, device: torch.device, *, dense: bool) -> Any:
+    moved = map_tensors(batch, lambda part: part.to(device, non_blocking=True))
+    return map_nested(moved, _densified) if dense else moved
+
+
+def _densified(leaf: Any) -> Any:
+    sparse = isinstance(leaf, torch.Tensor) and leaf.layout == torch.sparse_csr
+    return leaf.to_dense() if sparse else leaf
