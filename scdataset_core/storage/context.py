@@ -222,8 +222,8 @@ _default: tuple[int, ReadContext] | None = None
 
 
 def default_context() -> ReadContext:
-    """Return the context of one-off reads in this process."""
+    """Return the context of one-off reads in this process; it starts no thread."""
     global _default
     if _default is None or _default[0] != os.getpid():
-        _default = (os.getpid(), ReadContext())
+        _default = (os.getpid(), ReadContext(1))
     return _default[1]
