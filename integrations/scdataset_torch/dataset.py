@@ -92,8 +92,10 @@ class ShardedDataset(IterableDataset[Any]):
         For ``torchdata``'s ``StatefulDataLoader``, which asks each worker. With a plain
         ``DataLoader`` with workers use :meth:`state_after`.
         """
-        loader = self._running or self._loaded or self._rank_loader()
-        return loader.state_dict()
+        for loader in (self._running, self._loaded):
+            if loader is not None:
+                return loader.state_dict()
+        return self._rank_loader().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, at the next iteration, with the very next batch after a state.
@@ -112,17 +114,35 @@ class ShardedDataset(IterableDataset[Any]):
             If it is of another data set, strategy, seed, size, rank or worker.
         """
         info = get_worker_info()
+        if info is None:
+            loader = self.go_on(state)
+            self.set_epoch(loader.epoch)
+            return
         loader = self._rank_loader()
-        if info is not None:
-            loader = loader.shard(self.rank, self.world_size, info.id, info.num_workers)
+        loader = loader.shard(self.rank, self.world_size, info.id, info.num_workers)
         loader.load_state_dict(state)
         loader.set_epoch(loader.epoch)
-        self._running = None
-        if info is not None:
-            self._own = loader
-            return
+        self._own = loader
+
+    def go_on(self, state: Mapping[str, Any]) -> Loader:
+        """Load a state as a Loader does: after that of a finished epoch comes the next.
+
+        Parameters
+        ----------
+        state
+            A merged state, or that of a single process.
+
+        Returns
+        -------
+        loader
+            The loader that stands there.
+        """
+        loader = self._rank_loader()
+        loader.load_state_dict(state)
         self._loaded = loader
-        self._epochs.load(loader.epoch)
+        self._running = None
+        self._epochs.load(loader.next_epoch)
+        return loader
 
     def state_after(self, n_batches: int, num_workers: int = 0) -> dict[str, Any]:
         """Return the state once a plain ``DataLoader`` has given `n_batches`.
