@@ -48,9 +48,10 @@ def densify(x: Mapping[str, Any], n_vars: int) -> jax.Array:
     [[5.0, 0.0, 6.0], [0.0, 7.0, 0.0]]
     """
     values, indices = _checked_padded(x, "densify")
-    rows = jnp.arange(values.shape[0])[:, None]
-    zeros = jnp.zeros((values.shape[0], n_vars), values.dtype)
-    return zeros.at[rows, indices].add(values)
+    row_zeros = jnp.zeros(n_vars, values.dtype)
+    # Row by row: a row stays on the device that holds it.
+    made: jax.Array = jax.vmap(lambda at, of: row_zeros.at[at].add(of))(indices, values)
+    return made
 
 
 def to_sparse(
@@ -89,7 +90,7 @@ def to_sparse(
         If the batch has more stored elements than `nse` allows.
     """
     if layout not in ("bcoo", "bcsr"):
-        raise ValueError(f'layout must be "bcoo" or "bcsr", got {layout!r}')
+        raise ValueError(f'layout must be "bcoo" or "bcsr", got "{layout}"')
     if isinstance(x, Mapping):
         if nse is not None:
             raise ValueError("nse goes with CSR; padded rows have a fixed number")

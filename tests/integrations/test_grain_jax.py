@@ -1,0 +1,368 @@
+"""JAX's side: fixed shapes, dense and sparse forms, and arrays on devices."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scdataset_core as scd
+
+jax = pytest.importorskip("jax")
+pytest.importorskip("scdataset_grain")
+
+import jax.numpy as jnp  # noqa: E402
+from scdataset_grain import (  # noqa: E402
+    BatchIterDataset,
+    densify,
+    device_prefetch,
+    to_sparse,
+)
+
+ROOT = Path(__file__).parents[2]
+N_GENES = 300
+
+
+def plate_loader(plates: Path, **options: Any) -> scd.Loader:
+    source = scd.open(plates / "*.h5ad", obs=["drug"])
+    sizes: dict[str, Any] = {"batch_size": 128, "fetch_factor": 2, "seed": 1}
+    return scd.Loader(source, scd.BlockShuffling(8), **(sizes | options))
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+
+
+def test_padded_batches_compile_once_over_an_epoch(plates: Path) -> None:
+    traced = 0
+
+    @jax.jit
+    def total(batch: Any) -> Any:
+        nonlocal traced
+        traced += 1
+        return densify(batch["X"], N_GENES).sum(), (batch["index"] >= 0).sum()
+
+    loader = plate_loader(plates, output="padded")
+    sums, n_cells = zip(*(total(batch) for batch in loader), strict=True)
+    assert len(sums) == 10  # the last one has 48 cells, and 80 filled rows
+    assert traced == 1
+    assert total._cache_size() == 1
+    assert sum(map(int, n_cells)) == 1200
+    expected = sum(batch["X"].sum() for batch in plate_loader(plates))
+    assert float(sum(sums)) == pytest.approx(float(expected))
+
+
+def test_densify_is_the_dense_output(plates: Path) -> None:
+    padded = plate_loader(plates, output="padded", drop_last=True)
+    dense = plate_loader(plates, output="dense", drop_last=True)
+    make = jax.jit(densify, static_argnums=1)
+    for one, other in zip(padded, dense, strict=True):
+        np.testing.assert_array_equal(make(one["X"], N_GENES), other["X"])
+
+
+def test_densify_keeps_half_precision(plates: Path) -> None:
+    batch = next(iter(plate_loader(plates, output="padded", dtype="float16")))
+    assert densify(batch["X"], N_GENES).dtype == jnp.float16
+
+
+def test_densify_takes_no_notice_of_what_stands_beyond_the_length() -> None:
+    x = {
+        "indices": np.zeros((2, 3), np.int32),
+        "values": np.full((2, 3), np.nan, np.float32),
+        "length": np.zeros(2, np.int32),
+    }
+    np.testing.assert_array_equal(densify(x, 4), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("x", [np.ones((2, 3)), {"indices": np.ones(2)}])
+def test_densify_of_another_form_is_an_error(x: Any) -> None:
+    with pytest.raises(TypeError, match=r'densify takes padded.*output="padded"'):
+        densify(x, 3)
+
+
+@pytest.mark.parametrize("layout", ["bcoo", "bcsr"])
+@pytest.mark.parametrize("nse", [None, 5000, (100, 4500, 9000)])
+def test_sparse_of_csr(plates: Path, layout: Any, nse: Any) -> None:
+    x = next(iter(plate_loader(plates)))["X"]
+    made = to_sparse(x, N_GENES, layout=layout, nse=nse)
+    assert made.nse == (x.nnz if nse is None else 5000 if nse == 5000 else 4500)
+    assert made.shape == x.shape
+    np.testing.assert_array_equal(made.todense(), x.toarray())
+    weights = np.arange(N_GENES * 2, dtype=np.float32).reshape(N_GENES, 2)
+    product = jax.jit(lambda matrix: matrix @ weights)(made)
+    np.testing.assert_allclose(product, x @ weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["bcoo", "bcsr"])
+def test_sparse_of_padded_inside_jit(plates: Path, layout: Any) -> None:
+    batch = next(iter(plate_loader(plates, output="padded")))
+    dense = next(iter(plate_loader(plates, output="dense")))["X"]
+
+    @jax.jit
+    def make(x: Any) -> Any:
+        return to_sparse(x, N_GENES, layout=layout)
+
+    np.testing.assert_array_equal(make(batch["X"]).todense(), dense)
+
+
+def test_buckets_bound_the_compilations(plates: Path) -> None:
+    loader = plate_loader(plates, drop_last=True)
+    stored = [batch["X"].nnz for batch in loader]
+    loader.set_epoch(0)
+    assert len(set(stored)) > 2
+    buckets = [int(np.median(stored)), max(stored)]
+
+    @jax.jit
+    def total(matrix: Any) -> Any:
+        return matrix.data.sum()
+
+    for batch in loader:
+        total(to_sparse(batch["X"], N_GENES, nse=buckets))
+    assert total._cache_size() == 2
+
+
+def test_sparse_that_does_not_fit_is_an_error() -> None:
+    x = sp.csr_array(np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match="6 stored elements and nse is at most 5"):
+        to_sparse(x, 3, nse=[2, 5])
+
+
+def test_sparse_of_another_form_is_an_error() -> None:
+    with pytest.raises(TypeError, match="takes CSR or padded rows, got ndarray"):
+        to_sparse(np.ones((2, 3)), 3)
+    with pytest.raises(ValueError, match='layout must be "bcoo" or "bcsr", got "csc"'):
+        to_sparse(sp.csr_array((2, 3)), 3, layout="csc")  # type: ignore[arg-type]
+    padded = {"indices": np.ones(2), "values": np.ones(2), "length": np.ones(2)}
+    with pytest.raises(ValueError, match="nse goes with CSR"):
+        to_sparse(padded, 3, nse=4)
+
+
+@pytest.mark.parametrize("output", ["dense", "padded"])
+def test_prefetched_batches_are_the_loaders(plates: Path, output: str) -> None:
+    before = reading_threads()
+    loader = plate_loader(plates, output=output, drop_last=True)
+    expected = list(loader)
+    loader.set_epoch(0)
+    given = list(device_prefetch(BatchIterDataset(loader)))
+    assert isinstance(given[0]["index"], jax.Array)
+    for one, other in zip(given, expected, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert reading_threads() == before
+
+
+@pytest.mark.parametrize("through_grain", [True, False])
+def test_state_is_of_the_batch_that_was_yielded(
+    plates: Path, through_grain: bool
+) -> None:
+    loader = plate_loader(plates, output="padded")
+    given = BatchIterDataset(loader) if through_grain else loader
+    running = device_prefetch(given)
+    for position in range(4):
+        state = running.get_state()
+        said = json.loads(state)["loader"] if through_grain else state
+        assert said["yielded"] == position
+        batch = next(running)
+    running.close()
+    resumed = plate_loader(plates, output="padded")
+    resumed.load_state_dict(json.loads(json.dumps(said)))
+    np.testing.assert_array_equal(next(iter(resumed))["index"], batch["index"])
+
+
+def test_prefetch_without_a_state_says_so() -> None:
+    running = device_prefetch(iter([np.ones(2)]))
+    with pytest.raises(TypeError, match="given an iterator without a state"):
+        running.get_state()
+
+
+def test_prefetch_works_ahead_and_stops_when_dropped(plates: Path) -> None:
+    taken = 0
+    enough = threading.Event()
+
+    def batches() -> Iterator[Any]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            if taken == 3:
+                enough.set()
+            yield np.ones(4)
+
+    before = reading_threads()
+    running = device_prefetch(batches())
+    next(running)
+    assert enough.wait(60)
+    del running
+    assert taken <= 4
+    assert reading_threads() == before
+
+
+def test_shorter_last_batch_is_an_error_that_names_the_ways_out(plates: Path) -> None:
+    running = device_prefetch(plate_loader(plates, output="dense"))
+    words = (
+        r"batch\['X'\] has shape \(48, 300\), and the first batch's \(128, 300\):"
+        r'.*output="padded".*drop_last=True'
+    )
+    with pytest.raises(ValueError, match=words):
+        list(running)
+
+
+def test_batch_with_another_part_is_an_error() -> None:
+    running = device_prefetch([{"a": np.ones(2)}, {"a": np.ones(2), "b": np.ones(2)}])
+    with pytest.raises(ValueError, match=r"batch\['b'\] has shape \(2,\), and the"):
+        list(running)
+
+
+def test_scipy_matrix_is_an_error_that_names_the_way_out(plates: Path) -> None:
+    words = r'batch\[\'X\'\] is csr_array.*output="padded".*to_sparse for CSR'
+    with pytest.raises(TypeError, match=words):
+        next(device_prefetch(plate_loader(plates)))
+
+
+def test_text_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"batch\['name'\] is <U1, which cannot go"):
+        next(device_prefetch([{"name": np.array(["a"])}]))
+
+
+def test_row_numbers_beyond_32_bits_are_an_error() -> None:
+    far = np.array([3_000_000_000])
+    with pytest.raises(OverflowError, match=r"3000000000, and JAX makes it int32"):
+        next(device_prefetch([{"index": far}]))
+    jax.config.update("jax_enable_x64", True)
+    try:
+        assert int(next(device_prefetch([{"index": far}]))["index"][0]) == far[0]
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+def test_sparse_arrays_of_jax_pass(plates: Path) -> None:
+    def convert(batch: Any) -> Any:
+        return {**batch, "X": to_sparse(batch["X"], N_GENES)}
+
+    loader = plate_loader(plates, batch_transform=convert, drop_last=True)
+    stored = [batch["X"].nse for batch in device_prefetch(loader)]
+    assert len(set(stored)) > 2
+
+
+def run_jax(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    roots = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env=os.environ
+        | {"PYTHONPATH": roots, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"}
+        | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def results(*running: subprocess.Popen[str]) -> list[Any]:
+    said = [process.communicate(timeout=120) for process in running]
+    for process, (_, errors) in zip(running, said, strict=True):
+        assert process.returncode == 0, errors
+    return [json.loads(output.splitlines()[-1]) for output, _ in said]
+
+
+EIGHT_DEVICES = """
+import json
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+import scdataset_core as scd
+from scdataset_grain import BatchIterDataset, densify, device_prefetch
+
+assert len(jax.devices()) == 8
+sharding = NamedSharding(jax.make_mesh((8,), ("data",)), PartitionSpec("data"))
+
+
+def make(batch_size):
+    source = scd.open("*.h5ad")
+    strategy = scd.BlockShuffling(8)
+    return scd.Loader(source, strategy, batch_size=batch_size, output="padded")
+
+
+sums = jax.jit(lambda x: densify(x, 300).sum(axis=1))
+equal = []
+for batch, other in zip(
+    device_prefetch(BatchIterDataset(make(128)), sharding), make(128), strict=True
+):
+    assert batch["X"]["values"].sharding == sharding
+    assert len(batch["index"].addressable_shards) == 8
+    assert batch["index"].addressable_shards[3].data.shape == (16,)
+    jax.tree.map(np.testing.assert_array_equal, batch, other)
+    close = np.allclose(sums(batch["X"]), other["X"]["values"].sum(axis=1))
+    equal.append(bool(close))
+try:
+    next(device_prefetch(make(100), sharding))
+except ValueError as error:
+    note = error.__notes__[0]
+print(json.dumps([equal, sums._cache_size(), note]))
+"""
+
+
+def test_batches_lie_over_eight_devices(plates: Path) -> None:
+    flags = "--xla_force_host_platform_device_count=8"
+    ((equal, compiled, note),) = results(
+        run_jax(EIGHT_DEVICES, plates, XLA_FLAGS=flags)
+    )
+    assert equal == [True] * 10
+    assert compiled == 1
+    assert "must be a multiple of the devices along axis 0" in note
+
+
+TWO_PROCESSES = """
+import json
+import os
+import jax
+jax.distributed.initialize(
+    os.environ["COORDINATOR"], num_processes=2, process_id=int(os.environ["RANK"])
+)
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+import scdataset_core as scd
+from scdataset_grain import BatchIterDataset, densify, device_prefetch, loader_states
+
+source = scd.open("*.h5ad")
+loader = scd.Loader(source, scd.BlockShuffling(8), batch_size=128, output="padded")
+dataset = BatchIterDataset(loader, processes="jax")
+sharding = NamedSharding(jax.make_mesh((2,), ("data",)), PartitionSpec("data"))
+total = jax.jit(lambda batch: densify(batch["X"], 300).sum())
+mine, shapes, totals = [], [], []
+running = device_prefetch(dataset, sharding)
+for batch in running:
+    shapes.append(batch["index"].shape)
+    mine.append(np.asarray(batch["index"].addressable_shards[0].data).tolist())
+    totals.append(float(total(batch)))
+states = loader_states(running.get_state())
+print(json.dumps([mine, shapes, totals, states]))
+jax.distributed.shutdown()
+"""
+
+
+def test_two_processes_share_the_work_and_make_global_arrays(plates: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    running = [
+        run_jax(TWO_PROCESSES, plates, COORDINATOR=coordinator, RANK=str(rank))
+        for rank in range(2)
+    ]
+    said = results(*running)
+    source = scd.open(plates / "*.h5ad")
+    whole = scd.Loader(source, scd.BlockShuffling(8), batch_size=128, output="padded")
+    for rank, (mine, shapes, totals, states) in enumerate(said):
+        share = list(whole.shard(rank=rank, world_size=2))
+        assert mine == [batch["index"].tolist() for batch in share]
+        assert shapes == [[256]] * 5
+        assert totals == said[0][2]
+        assert states[0]["shard"]["rank"] == rank
+    merged = scd.merge_states([state for *_, states in said for state in states])
+    assert merged["done"] == [[0, 10]]
