@@ -10,7 +10,6 @@ from .base import Source
 from .columns import (
     Column,
     LabelColumn,
-    MemoryText,
     NumberColumn,
     Unreadable,
     text_column,
@@ -21,6 +20,7 @@ from .hdf5 import Tree, opened
 from .layout import CellFile
 from .options import OpenOptions
 from .ranges import MemoryArray
+from .text import MemoryText
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,11 +14,12 @@ from ..errors import FileFormatError
 from ..form import Form, pack_dense, pack_rows
 from ..storage import ReadContext
 from .base import Source
-from .columns import Column, TextArray
+from .columns import Column
 from .genes import GeneJoin, join_genes, select_columns
 from .obs import ObsTable, join_obs
 from .options import OpenOptions
 from .ranges import KeptArrays, Rows
+from .text import TextArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CorruptFileError, FileFormatError
-from .ranges import RowArray, Rows, windows
+from .ranges import RowArray, windows
+from .text import TextArray, TextCodes, distinct
 
 __all__ = [
     "MAX_LABELS",
     "Column",
     "LabelColumn",
-    "MemoryText",
     "NumberColumn",
-    "TextArray",
-    "TextCodes",
     "Unreadable",
     "check_codes",
     "check_length",
@@ -29,8 +26,6 @@ Label = Any  # str, int, float or bool
 
 # Text with more distinct values is an identifier, not a label.
 MAX_LABELS = 1 << 20
-
-_TEXT_ROWS = 1 << 16  # rows of text held at a time: text is some 60 bytes an object
 
 
 @dataclass(frozen=True)
@@ -87,107 +82,14 @@ class Unreadable:
 Column = LabelColumn | NumberColumn | Unreadable
 
 
-class TextArray(Protocol):
-    """Text, one a cell, read by ranges; None where it is missing."""
-
-    @property
-    def file(self) -> str:
-        """The file it lies in."""
-
-    @property
-    def name(self) -> str:
-        """Its path in the file."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, stop: int) -> Sequence[str | None]:
-        """Return the text in ``[start, stop)``."""
-
-    def at(self, rows: Rows) -> Sequence[str | None]:
-        """Return the text at non-decreasing rows."""
-
-
-@dataclass(frozen=True)
-class MemoryText:
-    """Text in memory."""
-
-    values: Sequence[str | None]
-    name: str
-    file: str = "memory"
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def read(self, start: int, stop: int) -> Sequence[str | None]:
-        """Return the text in ``[start, stop)``."""
-        return self.values[start:stop]
-
-    def at(self, rows: Rows) -> Sequence[str | None]:
-        """Return the text at `rows`."""
-        return [self.values[row] for row in rows.tolist()]
-
-
-@dataclass(frozen=True)
-class TextCodes:
-    """The codes of a column of text, found when read."""
-
-    text: TextArray
-    labels: tuple[str, ...]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text, "labels": self.labels}
-
-    @cached_property
-    def _codes(self) -> dict[str | None, int]:
-        return {None: -1, **{label: code for code, label in enumerate(self.labels)}}
-
-    @property
-    def file(self) -> str:
-        """The file of the text."""
-        return self.text.file
-
-    @property
-    def name(self) -> str:
-        """The path of the text."""
-        return self.text.name
-
-    @property
-    def shape(self) -> tuple[int]:
-        """Number of cells."""
-        return (len(self.text),)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The smallest type that holds every code."""
-        return np.min_scalar_type(-max(1, len(self.labels)))
-
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return the codes in ``[start, stop)``; missing text is -1."""
-        out = np.empty(stop - start, self.dtype)
-        for low, high in windows(stop - start, _TEXT_ROWS):
-            text = self.text.read(start + low, start + high)
-            try:
-                out[low:high] = [self._codes[value] for value in text]
-            except KeyError as error:
-                raise CorruptFileError(
-                    f"{self.file}: {self.name} holds {error.args[0]!r} now, which was"
-                    " not there when the file was opened; open it again"
-                ) from error
-        return out
-
-
 def text_column(text: TextArray) -> Column:
     """Return a column of text as labels, sorted."""
-    seen: dict[str | None, None] = {}
-    for start, stop in windows(len(text), _TEXT_ROWS):
-        seen.update(dict.fromkeys(text.read(start, stop)))
-        seen.pop(None, None)
-        if len(seen) > MAX_LABELS:
-            return Unreadable(
-                f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
-            )
-    labels = tuple(sorted(map(str, seen)))
-    return LabelColumn(TextCodes(text, labels), labels)
+    labels = distinct(text, MAX_LABELS)
+    if labels is None:
+        return Unreadable(
+            f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
+        )
+    return LabelColumn(TextCodes(text, tuple(labels)), labels)
 
 
 def check_codes(

@@ -68,6 +68,13 @@ OBJECT_FORMATS = [
         _of_package("anndata"),
     ),
     Format(
+        "an open HDF5 file",
+        "h5ad",
+        "is_handle",
+        "open_handle",
+        _of_package("h5py"),
+    ),
+    Format(
         "an array",
         "arrays",
         "is_array",

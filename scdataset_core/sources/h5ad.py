@@ -1,6 +1,7 @@
 """`.h5ad` files: one, or several as one."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import FileFormatError
 from .genes import join_genes
@@ -12,7 +13,17 @@ from .obs import join_obs
 from .options import OpenOptions
 from .stored import StoredSource
 
-__all__ = ["open_h5ad", "read_layout", "recognise"]
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = [
+    "is_handle",
+    "join_files",
+    "open_h5ad",
+    "open_handle",
+    "read_layout",
+    "recognise",
+]
 
 
 def recognise(path: str) -> bool:
@@ -28,6 +39,24 @@ def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
             tree = Tree(root, file, allow_external=options.allow_external)
             parts.append(read_layout(tree, options))
     return join_files(parts, options)
+
+
+def is_handle(obj: object) -> bool:
+    """Return whether an object is an HDF5 file, or a group of one, open in h5py."""
+    import h5py
+
+    return isinstance(obj, h5py.Group)
+
+
+def open_handle(handle: "h5py.Group", options: OpenOptions) -> StoredSource:
+    """Return the source over an open file, or a group that is laid out like one.
+
+    A file that only h5py can see (in memory, or behind a driver of its own) is read
+    through h5py.
+    """
+    file = str(handle.file.filename)
+    tree = Tree(handle, file, allow_external=options.allow_external)
+    return join_files([read_layout(tree, options)], options)
 
 
 def join_files(parts: Sequence[CellFile], options: OpenOptions) -> StoredSource:

@@ -4,40 +4,60 @@ The first field is the index. A categorical is a field of codes, and its categor
 in ``uns`` under the field's name and ``_categories``.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import FileFormatError
+from ..storage import StoredArray
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, text_column
-from .hdf5 import Hdf5Text, Tree, is_text, text_of
+from .hdf5 import Tree, is_text, text_of
 from .ranges import RowArray
+from .text import StoredText
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["record_column", "record_columns", "record_index"]
+__all__ = ["record_column", "record_columns", "record_index", "record_text"]
 
 
+@dataclass(frozen=True)
 class _Field:
-    """One field of a data set of records, read by ranges through h5py."""
+    """One field of a data set of records."""
 
-    def __init__(self, dataset: "h5py.Dataset", file: str, field: str) -> None:
-        self.file = file
-        self.name = f"{dataset.name}/{field}"
-        self.shape = (int(dataset.shape[0]),)
-        self.dtype: np.dtype[Any] = dataset.dtype[field].newbyteorder("=")
-        self._path = dataset.name
-        self._field = field
+    records: StoredArray
+    field: str
+
+    @property
+    def file(self) -> str:
+        """The file it lies in."""
+        return self.records.file
+
+    @property
+    def name(self) -> str:
+        """Path of the records, and the field."""
+        return f"{self.records.name}/{self.field}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of records."""
+        return self.records.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the field, in native byte order."""
+        return self.records.dtype[self.field].newbyteorder("=")
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return the entries in ``[start, stop)``."""
-        from .hdf5 import opened
+        return self.records.read(start, stop)[self.field].astype(self.dtype, copy=False)
 
-        with opened(self.file) as root:
-            values = root[self._path].fields(self._field)[start:stop]
-        return np.asarray(values).astype(self.dtype, copy=False)
+
+def record_text(dataset: "h5py.Dataset", field: str) -> StoredText:
+    """Return a field of text."""
+    return StoredText(_Field(StoredArray.from_hdf5(dataset), field))
 
 
 def record_index(dataset: "h5py.Dataset") -> str:
@@ -60,11 +80,10 @@ def record_column(tree: Tree, dataset: "h5py.Dataset", name: str) -> Column:
     """Return one column of a table of records."""
     dtype = dataset.dtype[name]
     if is_text(dtype):
-        length = int(dataset.shape[0])
-        return text_column(Hdf5Text(tree.file, str(dataset.name), length, field=name))
+        return text_column(record_text(dataset, name))
     if dtype.kind not in "biufc" or dtype.shape:
         return Unreadable(f"it is {dtype}")
-    values = _Field(dataset, tree.file, name)
+    values = _Field(StoredArray.from_hdf5(dataset), name)
     labels = _categories(tree, name) if dtype.kind in "iu" else None
     if labels is not None and _are_codes(values, len(labels)):
         return LabelColumn(values, labels)
@@ -78,15 +97,9 @@ def _categories(tree: Tree, name: str) -> list[Label] | None:
     if not isinstance(found, h5py.Dataset):
         return None
     if is_text(found.dtype):
-        return text_of(found) if found.ndim else [text_of_scalar(found)]
+        return list(text_of(found))
     values = np.atleast_1d(found[()])
     return list(values.tolist()) if values.dtype.kind in "biuf" else None
-
-
-def text_of_scalar(dataset: "h5py.Dataset") -> str:
-    """Return the text of a data set that holds one string."""
-    value = dataset[()]
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
 def _are_codes(values: RowArray, n_labels: int) -> bool:

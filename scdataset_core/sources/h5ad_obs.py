@@ -1,6 +1,6 @@
 """The tables of an `.h5ad` file: their index and their columns, of every version."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,13 @@ from .columns import (
     Label,
     LabelColumn,
     NumberColumn,
-    TextArray,
     Unreadable,
     check_length,
     text_column,
 )
-from .h5ad_legacy import record_column, record_columns, record_index
-from .hdf5 import Hdf5Text, Tree, is_text, text_of
+from .h5ad_legacy import record_column, record_columns, record_index, record_text
+from .hdf5 import Tree, is_text, text_of
+from .text import StoredText, TextArray, decoded
 
 if TYPE_CHECKING:
     import h5py
@@ -62,7 +62,7 @@ class Table:
         if order is None:
             index = self._index_path.rpartition("/")[2]
             return [n for n in self._group if n not in (index, "__categories")]
-        return decoded_names(np.atleast_1d(np.asarray(order)))
+        return decoded(np.atleast_1d(np.asarray(order)), self._path)
 
     @property
     def _index_path(self) -> str:
@@ -77,20 +77,15 @@ class Table:
     def index_text(self) -> TextArray:
         """Return the index, to be read by ranges."""
         if self._records is not None:
-            field = record_index(self._records)
-            n = int(self._records.shape[0])
-            return Hdf5Text(self._tree.file, str(self._records.name), n, field=field)
-        text = self._text(self._index_path)
+            return record_text(self._records, record_index(self._records))
+        path = self._index_path
+        text = self._text(path)
         if text is not None:
             return text
-        values = self._tree.dataset(self._index_path)
-        return Hdf5Text(self._tree.file, str(values.name), int(values.shape[0]))
+        return StoredText(StoredArray.from_hdf5(self._tree.dataset(path)))
 
     def index(self) -> npt.NDArray[np.object_]:
         """Return the whole index, as strings."""
-        if self._records is not None:
-            names = text_of(self._records, record_index(self._records))
-            return np.array(names, object)
         text = self.index_text()
         return np.array(text.read(0, len(text)), object)
 
@@ -149,7 +144,7 @@ class Table:
             )
         return Unreadable(f"it is encoded as {encoding!r}")
 
-    def _text(self, path: str) -> Hdf5Text | None:
+    def _text(self, path: str) -> StoredText | None:
         """Return text at `path` (a data set, or values with a mask), or None."""
         import h5py
 
@@ -157,12 +152,11 @@ class Table:
         if isinstance(found, h5py.Group):
             if found.attrs.get("encoding-type") != "nullable-string-array":
                 return None
-            mask = str(self._tree.dataset(f"{path}/mask").name)
+            mask = StoredArray.from_hdf5(self._tree.dataset(f"{path}/mask"))
             found = self._tree.dataset(f"{path}/values")
         if found is None or found.ndim != 1 or not is_text(found.dtype):
             return None
-        n = int(found.shape[0])
-        return Hdf5Text(self._tree.file, str(found.name), n, mask=mask)
+        return StoredText(StoredArray.from_hdf5(found), mask)
 
     def _labels(self, path: str) -> list[Label]:
         text = self._text(path)
@@ -198,8 +192,3 @@ def _labelled(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:
     if len(set(labels)) != len(labels):
         return Unreadable("its categories are not different from each other")
     return LabelColumn(codes, labels, ordered)
-
-
-def decoded_names(values: npt.NDArray[Any]) -> list[str]:
-    """Return names from an attribute, which may hold bytes."""
-    return [n.decode("utf-8") if isinstance(n, bytes) else str(n) for n in values]

@@ -1,27 +1,22 @@
 """Finding things in an HDF5 file without following links out of it."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import FileFormatError
-from .ranges import Rows
+from .text import decoded
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5Text", "Tree", "decoded", "is_hdf5", "is_text", "opened", "text_of"]
+__all__ = ["Tree", "is_hdf5", "is_text", "opened", "text_of"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_USER_BLOCK = 1 << 26
-
-# Names that lie closer than this are read in one range.
-_GAP_ROWS = 64
 
 
 def is_hdf5(path: str) -> bool:
@@ -138,72 +133,6 @@ def is_text(dtype: np.dtype[Any]) -> bool:
     return h5py.check_string_dtype(dtype) is not None
 
 
-def decoded(values: npt.NDArray[Any]) -> list[str]:
-    """Return text as HDF5 gives it (bytes or str) as Python strings."""
-    return [
-        value.decode("utf-8") if isinstance(value, bytes) else str(value)
-        for value in values.tolist()
-    ]
-
-
-def text_of(dataset: "h5py.Dataset", field: str | None = None) -> list[str]:
-    """Return all of a small data set, or one field of its records, as strings."""
-    values = dataset[()] if field is None else dataset.fields(field)[()]
-    try:
-        return decoded(np.asarray(values))
-    except UnicodeDecodeError as error:
-        raise FileFormatError(
-            f"{dataset.file.filename}: {dataset.name} is not UTF-8: {error}"
-        ) from error
-
-
-@dataclass(frozen=True)
-class Hdf5Text:
-    """Text in an HDF5 file, read by ranges through h5py.
-
-    Parameters
-    ----------
-    file
-        The file.
-    name
-        Path of the data set.
-    length
-        Number of entries.
-    field
-        The field of a record that holds the text.
-    mask
-        Path of a data set that is True where text is missing.
-    """
-
-    file: str
-    name: str
-    length: int
-    field: str | None = None
-    mask: str | None = None
-
-    def __len__(self) -> int:
-        return self.length
-
-    def read(self, start: int, stop: int) -> Sequence[str | None]:
-        """Return the text in ``[start, stop)``, None where it is missing."""
-        with opened(self.file) as root:
-            return self._read(root, start, stop)
-
-    def at(self, rows: Rows) -> Sequence[str | None]:
-        """Return the text at non-decreasing rows, the file opened once."""
-        text: list[str | None] = []
-        with opened(self.file) as root:
-            for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1):
-                first = int(run[0])
-                read = self._read(root, first, int(run[-1]) + 1)
-                text.extend(read[row - first] for row in run.tolist())
-        return text
-
-    def _read(self, root: "h5py.File", start: int, stop: int) -> list[str | None]:
-        dataset: Any = root[self.name]
-        part = dataset if self.field is None else dataset.fields(self.field)
-        text: list[str | None] = [*decoded(np.asarray(part[start:stop]))]
-        if self.mask is not None:
-            for position in np.flatnonzero(root[self.mask][start:stop]):
-                text[position] = None
-        return text
+def text_of(dataset: "h5py.Dataset") -> list[str]:
+    """Return all of a small data set of text."""
+    return decoded(np.atleast_1d(np.asarray(dataset[()], object)), str(dataset.name))

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..storage import StoredArray
-from .columns import Column, TextArray
+from .columns import Column
+from .text import TextArray
 
 __all__ = ["CellFile", "DenseX", "SparseX"]
 

@@ -179,10 +179,12 @@ class SparseReader:
         columns = [context.empty(size, self._column_dtype) for size in sizes]
         requests, casts = [], []
         for file, a, b in fetch.cuts:
-            x = self.files[file]
+            x, ranges = self.files[file], _ranges(fetch, a, b)
             for array, targets in ((x.data, values), (x.indices, columns)):
                 if array.dtype == targets[0].dtype:
-                    requests.append(_request(array, fetch, a, b, targets))
+                    starts, stops, which, offsets = ranges
+                    request = Request(array, starts, stops, targets, which, offsets)
+                    requests.append(request)
                 else:
                     cast = _Cast(array, fetch, a, b, targets, context)
                     requests.append(cast.request)
@@ -299,14 +301,14 @@ class SparseReader:
         return file, row - int(self.file_starts[file])
 
 
-def _request(
-    array: StoredArray, fetch: _Fetch, a: int, b: int, targets: Targets
-) -> Request:
-    """Return the request for rows a to b of a fetch, which lie in one file."""
+def _ranges(fetch: _Fetch, a: int, b: int) -> tuple[Rows, Rows, Rows, Rows]:
+    """Return the ranges of rows a to b of a fetch, and where each goes.
+
+    Neighbours that stay neighbours are one range: nearly all of an unshuffled read.
+    """
     starts, lengths = fetch.starts[a:b], fetch.lengths[a:b]
     which, offsets = fetch.which[a:b], fetch.offsets[a:b]
     stops = starts + lengths
-    # Neighbours that stay neighbours are one range: nearly all of an unshuffled read.
     joined = (
         (starts[1:] == stops[:-1])
         & (which[1:] == which[:-1])
@@ -317,7 +319,7 @@ def _request(
         last = np.append(first[1:], len(starts)) - 1
         starts, stops = starts[first], stops[last]
         which, offsets = which[first], offsets[first]
-    return Request(array, starts, stops, targets, which, offsets)
+    return starts, stops, which, offsets
 
 
 class _Cast:

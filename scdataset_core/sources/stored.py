@@ -75,7 +75,7 @@ class StoredSource(Source):
                 f" {dense[0].values.file}; write it the same way in all files"
             )
         self.sparse = bool(sparse)
-        self.natural_block = int(np.median([_chunk_rows(part.x) for part in parts]))
+        self.natural_block = round(np.median([_chunk_rows(part.x) for part in parts]))
         self.dtype = np.result_type(*(part.x.dtype for part in parts))
         self._kept = KeptArrays([*(part.indptr for part in sparse), *obs.arrays])
         self._reader: SparseReader | DenseReader = (
@@ -198,6 +198,8 @@ def _chunk_rows(x: SparseX | DenseX) -> float:
     """Return the mean rows in a chunk of the values of one file, at least 1."""
     per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
     chunk = x.values.chunk_rows
-    if chunk is not None and isinstance(x, DenseX):
-        return float(chunk)
-    return max(1.0, (chunk or _PIECE_ELEMENTS) / per_row)
+    if chunk is None or isinstance(x, SparseX):
+        chunk_rows = (chunk or _PIECE_ELEMENTS) / per_row
+    else:
+        chunk_rows = float(chunk)
+    return max(1.0, min(chunk_rows, x.n_obs))
