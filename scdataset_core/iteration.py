@@ -1,6 +1,7 @@
 """One pass over a plan: reads ahead, hands out minibatches, counts."""
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, Self
@@ -60,6 +61,8 @@ class BatchIterator(Iterator[Any]):
         self.stats = LoaderStats(self._context.stats)
         fetches = _read_fetches(plan, batching, self._context, progress.yielded)
         self._fetches = ReadAhead(fetches, depth=read_ahead)
+        # Not __del__: at the end of the interpreter this runs while threads still do.
+        self._end = weakref.finalize(self, _end, self._fetches, self._context)
 
     def __iter__(self) -> Self:
         return self
@@ -92,10 +95,9 @@ class BatchIterator(Iterator[Any]):
     def close(self) -> None:
         """Stop reading; the epoch is abandoned where it stands."""
         self._parts.clear()
-        self._fetches.close()
-        self._context.close()
+        self._end()
 
-    def __del__(self) -> None:
-        # Attributes are missing when __init__ raised.
-        if hasattr(self, "_fetches"):
-            self.close()
+
+def _end(fetches: ReadAhead[deque[Part]], context: ReadContext) -> None:
+    fetches.close()
+    context.close()

@@ -87,6 +87,11 @@ def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Ord
     TypeError
         If `strategy` is neither.
     """
+    if isinstance(strategy, type):
+        raise TypeError(
+            f"strategy is the class {strategy.__name__}; give an instance of it:"
+            f" {strategy.__name__}(...)"
+        )
     if isinstance(strategy, Strategy):
         return strategy.order(collection, seed=seed, epoch=epoch)
     if isinstance(strategy, LegacyStrategy):

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterator
 from types import TracebackType
@@ -79,6 +80,13 @@ def _fill(channel: _Channel[Item], items: Generator[Item, None, None]) -> None:
     channel.end(error)
 
 
+def _end(channel: _Channel[Item], thread: threading.Thread) -> None:
+    """Stop the thread, after the read that is under way."""
+    channel.stop()
+    if thread is not threading.current_thread():
+        thread.join(_JOIN_S)
+
+
 class ReadAhead(Iterator[Item]):
     """Iterate over `items`, made on a thread up to `depth` ahead of the consumer.
 
@@ -97,16 +105,19 @@ class ReadAhead(Iterator[Item]):
     def __init__(self, items: Generator[Item, None, None], *, depth: int) -> None:
         self._items = items
         self._channel: _Channel[Item] | None = None
-        self._thread: threading.Thread | None = None
-        if depth > 0:
-            self._channel = _Channel(depth)
-            self._thread = threading.Thread(
-                target=_fill,
-                args=(self._channel, items),
-                name="scdataset-read-ahead",
-                daemon=True,
-            )
-            self._thread.start()
+        if depth == 0:
+            self._end = weakref.finalize(self, items.close)
+            return
+        self._channel = _Channel(depth)
+        thread = threading.Thread(
+            target=_fill,
+            args=(self._channel, items),
+            name="scdataset-read-ahead",
+            daemon=True,
+        )
+        thread.start()
+        # Not __del__: at the end of the interpreter this runs while threads still do.
+        self._end = weakref.finalize(self, _end, self._channel, thread)
 
     def __iter__(self) -> Self:
         return self
@@ -118,12 +129,7 @@ class ReadAhead(Iterator[Item]):
 
     def close(self) -> None:
         """Stop the thread, after the read that is under way, and drop what is ready."""
-        if self._channel is None or self._thread is None:
-            self._items.close()
-            return
-        self._channel.stop()
-        if self._thread is not threading.current_thread():
-            self._thread.join(_JOIN_S)
+        self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -135,8 +141,3 @@ class ReadAhead(Iterator[Item]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        # Attributes are missing when __init__ raised.
-        if getattr(self, "_thread", None) is not None:
-            self.close()

@@ -336,6 +336,7 @@ def test_a_strategy_of_the_users_own():
         ({"dtype": "float32"}, ValueError, "dtype goes with a source"),
         ({"memory": "1GiB"}, ValueError, "memory goes with a source"),
         ({"strategy": object()}, TypeError, "strategy must have a method order"),
+        ({"strategy": Streaming}, TypeError, "give an instance"),
         ({"strategy": Streaming([200])}, ValueError, "below the number of rows"),
     ],
 )
