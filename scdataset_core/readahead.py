@@ -4,7 +4,7 @@ import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -105,6 +105,7 @@ class ReadAhead(Iterator[Item]):
     def __init__(self, items: Generator[Item, None, None], *, depth: int) -> None:
         self._items = items
         self._channel: _Channel[Item] | None = None
+        self._end: Callable[[], object]
         if depth == 0:
             self._end = weakref.finalize(self, items.close)
             return
