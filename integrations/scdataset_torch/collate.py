@@ -1,16 +1,17 @@
 """Batches as tensors."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["TensorBatch", "map_nested", "map_tensors", "tensor_of", "to_tensors"]
+from .nested import hush_beta_warning, is_csr, map_tensors, tensor_of
+from .shipping import pack, unpack
+
+__all__ = ["TensorBatch", "to_tensors"]
 
 Layout = Literal["csr", "dense"]
 
@@ -25,6 +26,12 @@ class TensorBatch(dict[str, Any]):
     def pin_memory(self) -> "TensorBatch":
         """Return the batch with all tensors in pinned memory."""
         return TensorBatch(map_tensors(dict(self), torch.Tensor.pin_memory))
+
+    def __copy__(self) -> "TensorBatch":
+        return TensorBatch(self)
+
+    def __reduce__(self) -> Any:
+        return _unpacked, pack(self)
 
 
 def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBatch]:
@@ -64,7 +71,7 @@ def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBa
     """
     if layout not in ("csr", "dense"):
         raise ValueError(f'layout must be "csr" or "dense", got {layout!r}')
-    _hush_beta_warning()
+    hush_beta_warning()
     return _ToTensors(layout)
 
 
@@ -86,57 +93,11 @@ class _ToTensors:
                 }
             elif isinstance(part, Mapping):
                 made[name] = {key: tensor_of(array) for key, array in part.items()}
-            elif _is_csr(part) and self.layout == "dense":
+            elif is_csr(part) and self.layout == "dense":
                 made[name] = torch.from_numpy(part.toarray())
             else:
                 made[name] = tensor_of(part)
         return made
-
-
-def tensor_of(part: Any) -> Any:
-    """Return an array or a CSR array as a tensor that shares its memory."""
-    if isinstance(part, np.ndarray):
-        return torch.from_numpy(part if part.flags.writeable else part.copy())
-    if _is_csr(part):
-        return csr_tensor(
-            torch.from_numpy(part.indptr),
-            torch.from_numpy(part.indices),
-            torch.from_numpy(part.data),
-            part.shape,
-        )
-    return part
-
-
-def csr_tensor(
-    crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, shape: Any
-) -> torch.Tensor:
-    """Return a tensor of layout ``torch.sparse_csr`` of its three parts."""
-    _hush_beta_warning()
-    return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
-
-
-def map_nested(data: Any, change: Callable[[Any], Any]) -> Any:
-    """Return nested mappings, lists and tuples with everything in them changed."""
-    if isinstance(data, Mapping):
-        return {name: map_nested(part, change) for name, part in data.items()}
-    if isinstance(data, list | tuple):
-        parts = (map_nested(part, change) for part in data)
-        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
-    return change(data)
-
-
-def map_tensors(data: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Return nested data with every tensor changed; of a sparse one its parts."""
-
-    def changed(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        if leaf.layout != torch.sparse_csr:
-            return change(leaf)
-        crow, col = change(leaf.crow_indices()), change(leaf.col_indices())
-        return csr_tensor(crow, col, change(leaf.values()), leaf.shape)
-
-    return map_nested(data, changed)
 
 
 def _label_tensor(column: npt.NDArray[Any]) -> torch.Tensor:
@@ -145,16 +106,5 @@ def _label_tensor(column: npt.NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(column)
 
 
-def _is_csr(part: Any) -> bool:
-    return getattr(part, "format", None) == "csr" and hasattr(part, "indptr")
-
-
-@cache
-def _hush_beta_warning() -> None:
-    """Let PyTorch say, once a process and unheard, that CSR tensors are in beta."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        empty = torch.zeros(1, dtype=torch.int64)
-        torch.sparse_csr_tensor(
-            empty, empty[:0], empty[:0].float(), (0, 1), check_invariants=False
-        )
+def _unpacked(places: Any, buffer: torch.Tensor) -> TensorBatch:
+    return TensorBatch(unpack(places, buffer))

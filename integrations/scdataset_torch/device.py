@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .collate import map_nested, map_tensors, tensor_of
+from .nested import map_nested, map_tensors, tensor_of
 
 __all__ = ["to_device"]
 

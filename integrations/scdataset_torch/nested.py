@@ -1,0 +1,80 @@
+"""Nested batches, leaf by leaf, and CSR rows as tensors."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = [
+    "csr_tensor",
+    "hush_beta_warning",
+    "is_csr",
+    "map_nested",
+    "map_tensors",
+    "tensor_of",
+]
+
+
+def tensor_of(part: Any) -> Any:
+    """Return an array or a CSR array as a tensor that shares its memory."""
+    if isinstance(part, np.ndarray):
+        return torch.from_numpy(part if part.flags.writeable else part.copy())
+    if is_csr(part):
+        return csr_tensor(
+            torch.from_numpy(part.indptr),
+            torch.from_numpy(part.indices),
+            torch.from_numpy(part.data),
+            part.shape,
+        )
+    return part
+
+
+def csr_tensor(
+    crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, shape: Any
+) -> torch.Tensor:
+    """Return a tensor of layout ``torch.sparse_csr`` of its three parts."""
+    hush_beta_warning()
+    return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
+
+
+def map_nested(data: Any, change: Callable[[Any], Any]) -> Any:
+    """Return nested mappings, lists and tuples with everything in them changed."""
+    if isinstance(data, Mapping):
+        return {name: map_nested(part, change) for name, part in data.items()}
+    if isinstance(data, list | tuple):
+        parts = (map_nested(part, change) for part in data)
+        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
+    return change(data)
+
+
+def map_tensors(data: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Return nested data with every tensor changed; of a sparse one its parts."""
+
+    def changed(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        if leaf.layout != torch.sparse_csr:
+            return change(leaf)
+        crow, col = change(leaf.crow_indices()), change(leaf.col_indices())
+        return csr_tensor(crow, col, change(leaf.values()), leaf.shape)
+
+    return map_nested(data, changed)
+
+
+def is_csr(part: Any) -> bool:
+    """Return whether it is a CSR array or matrix of SciPy."""
+    return getattr(part, "format", None) == "csr" and hasattr(part, "indptr")
+
+
+@cache
+def hush_beta_warning() -> None:
+    """Let PyTorch say, once a process and unheard, that CSR tensors are in beta."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        empty = torch.zeros(1, dtype=torch.int64)
+        torch.sparse_csr_tensor(
+            empty, empty[:0], empty[:0].float(), (0, 1), check_invariants=False
+        )
