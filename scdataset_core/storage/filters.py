@@ -9,12 +9,12 @@ import ctypes
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 
 from .checksums import matches
+from .compressors import decompressor
 
 __all__ = [
     "Buffer",
@@ -140,28 +140,14 @@ def _decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
     return plain.data
 
 
-def _numcodecs(module: str, step: Filter) -> Any:  # Any: a module without types
-    try:
-        return import_module(f"numcodecs.{module}")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("numcodecs"):
-            raise
-        raise ModuleNotFoundError(
-            f"chunks compressed with {step} need numcodecs:"
-            " pip install 'scdataset-core[codecs]'",
-            name="numcodecs",
-        ) from error
-
-
-def _decode_with(module: str, data: Buffer, n_bytes: int, step: Filter) -> Buffer:
-    """Decode with numcodecs into memory of the declared size."""
+def _decode_with(name: str, data: Buffer, n_bytes: int) -> Buffer:
+    """Decompress into memory of the declared size."""
     plain = np.empty(n_bytes, np.uint8)
-    try:
-        _numcodecs(module, step).decompress(bytes(data), plain)
-    except (RuntimeError, ValueError) as error:
+    packed = np.frombuffer(data, np.uint8, len(data))
+    if decompressor(name)(packed, plain) != n_bytes:
         raise CodecError(
-            f"its {module} bytes do not decode to the {n_bytes} bytes declared: {error}"
-        ) from error
+            f"its {name} bytes do not decode to the {n_bytes} bytes declared"
+        )
     return plain.data
 
 
@@ -174,11 +160,11 @@ def _decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
             f"its blosc header says {declared} bytes out of {stored}, where {n_bytes}"
             f" out of {len(data)} were declared"
         )
-    return _decode_with("blosc", data, n_bytes, step)
+    return _decode_with("blosc", data, n_bytes)
 
 
 def _decode_zstd(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
-    return _decode_with("zstd", data, n_bytes, step)
+    return _decode_with("zstd", data, n_bytes)
 
 
 def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
@@ -204,8 +190,7 @@ def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
         if stored == size:
             plain += block
         else:
-            framed = struct.pack("<I", size) + bytes(block)
-            plain += _decode_with("lz4", framed, size, step)
+            plain += _decode_with("lz4", block, size)
     return plain
 
 
