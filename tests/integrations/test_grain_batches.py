@@ -362,13 +362,13 @@ def test_one_jax_process_is_rank_0_of_1() -> None:
             id="no_epoch",
         ),
         pytest.param(
-            lambda: BatchIterDataset(make_loader(), processes="torch"),  # type: ignore[arg-type]
+            lambda: BatchIterDataset(make_loader(), processes="torch"),
             ValueError,
             'processes must be "jax" or None',
             id="processes",
         ),
         pytest.param(
-            lambda: BatchIterDataset(TABLE),  # type: ignore[arg-type]
+            lambda: BatchIterDataset(TABLE),
             TypeError,
             "loader must be a Loader, got ndarray",
             id="no_loader",

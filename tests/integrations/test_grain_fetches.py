@@ -87,7 +87,7 @@ def test_fetches_of_a_divided_loader_are_an_error(shard: dict[str, int]) -> None
 
 def test_fetches_of_something_else_are_an_error() -> None:
     with pytest.raises(TypeError, match="loader must be a Loader, got ndarray"):
-        FetchDataset(TABLE)  # type: ignore[arg-type]
+        FetchDataset(TABLE)
 
 
 @pytest.fixture(scope="module")
@@ -137,4 +137,4 @@ def test_cells_through_a_data_loader(cells: CellSource) -> None:
 
 def test_cells_of_no_source_are_an_error() -> None:
     with pytest.raises(TypeError, match=r"what scdataset_core\.open returned, got"):
-        CellSource(TABLE)  # type: ignore[arg-type]
+        CellSource(TABLE)

@@ -139,7 +139,7 @@ def test_sparse_of_another_form_is_an_error() -> None:
     with pytest.raises(TypeError, match="takes CSR or padded rows, got ndarray"):
         to_sparse(np.ones((2, 3)), 3)
     with pytest.raises(ValueError, match='layout must be "bcoo" or "bcsr", got "csc"'):
-        to_sparse(sp.csr_array((2, 3)), 3, layout="csc")  # type: ignore[arg-type]
+        to_sparse(sp.csr_array((2, 3)), 3, layout="csc")
     padded = {"indices": np.ones(2), "values": np.ones(2), "length": np.ones(2)}
     with pytest.raises(ValueError, match="nse goes with CSR"):
         to_sparse(padded, 3, nse=4)
