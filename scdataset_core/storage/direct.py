@@ -1,6 +1,6 @@
 """Chunks stored as they are: the wanted bytes, read straight into their places."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
@@ -9,11 +9,39 @@ import numpy.typing as npt
 
 from .layout import ArrayLayout
 from .locate import find
-from .requests import Pieces, Request, cut
+from .requests import Pieces, Ranges, cut
 
 __all__ = ["Reads", "plan_direct"]
 
 Integers = npt.NDArray[np.int64]
+
+
+class Spans(NamedTuple):
+    """Runs of bytes that are together both in a chunk and in a target.
+
+    Parameters
+    ----------
+    range
+        The range each is of.
+    chunk
+        Number of the chunk it lies in.
+    inside
+        Its first byte there.
+    n_bytes
+        Its length.
+    outside
+        Its first byte in its target.
+    """
+
+    range: Integers
+    chunk: Integers
+    inside: Integers
+    n_bytes: Integers
+    outside: Integers
+
+    def take(self, selected: npt.NDArray[np.bool_]) -> "Spans":
+        """Return some of them."""
+        return Spans(*(column[selected] for column in self))
 
 
 class Reads(NamedTuple):
@@ -21,10 +49,10 @@ class Reads(NamedTuple):
 
     Parameters
     ----------
-    array
-        The array they belong to.
-    chunk
-        The chunk of each, for messages.
+    arrays
+        Arrays they belong to.
+    of, chunk
+        The array and the chunk of each, for messages.
     file
         The number of its file in the array's table; None: 0 for all.
     position, n_bytes
@@ -33,152 +61,172 @@ class Reads(NamedTuple):
         The place.
     """
 
-    array: ArrayLayout
+    arrays: list[ArrayLayout]
+    of: Integers
     chunk: Integers
-    file: npt.NDArray[Any] | None
+    file: Integers | None
     position: Integers
     n_bytes: Integers
     address: Integers
 
 
-class Spans(NamedTuple):
-    """Runs of bytes that are together both in a chunk and in a target.
-
-    Parameters
-    ----------
-    chunk
-        Number of the chunk each lies in.
-    inside
-        Its first byte there.
-    n_bytes
-        Its length.
-    which, outside
-        Its target and first byte there.
-    """
-
-    chunk: Integers
-    inside: Integers
-    n_bytes: Integers
-    which: Integers
-    outside: Integers
-
-    def take(self, selected: npt.NDArray[np.bool_]) -> "Spans":
-        """Return some of them."""
-        return Spans(*(column[selected] for column in self))
-
-
-def addresses_of(targets: Sequence[npt.NDArray[Any]]) -> Integers:
-    """Return where each target lies in memory."""
-    found = [target.__array_interface__["data"][0] for target in targets]
-    return np.array(found, np.int64)
-
-
-def spans_of(array: ArrayLayout, pieces: Pieces) -> Spans:
-    """Return the runs of bytes of pieces of whole rows."""
-    grid = array.grid
-    assert grid is not None
-    row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
-    if grid.chunk_shape[1:] == array.shape[1:]:
-        return Spans(
-            pieces.chunk,
-            pieces.first * row_bytes,
-            pieces.n * row_bytes,
-            pieces.which,
-            pieces.offset * row_bytes,
-        )
-    # A row lies in several chunks: one run a row and chunk, by chunk, then by row.
-    itemsize = array.dtype.itemsize
-    width = grid.chunk_shape[1]
-    per_row = -(-array.shape[1] // width)
-    of = np.repeat(np.arange(len(pieces.n)), pieces.n * per_row)
-    number = np.arange(len(of)) - np.repeat(
-        (np.cumsum(pieces.n) - pieces.n) * per_row, pieces.n * per_row
+def plan_direct(ranges: Ranges) -> tuple[Reads, Callable[[], None] | None]:
+    """Return the reads of requests, and what is to be done after them."""
+    arrays = [request.array for request in ranges.requests]
+    wanted = np.ones(len(ranges.of), bool)
+    np.logical_or(
+        ranges.starts[1:] != ranges.starts[:-1],
+        ranges.stops[1:] != ranges.stops[:-1],
+        out=wanted[1:],
     )
-    column, row = np.divmod(number, pieces.n[of])
-    columns = np.minimum(width, array.shape[1] - column * width)
-    return Spans(
-        pieces.chunk[of] * per_row + column,
-        (pieces.first[of] + row) * (width * itemsize),
-        columns * itemsize,
-        pieces.which[of],
-        (pieces.offset[of] + row) * row_bytes + column * (width * itemsize),
-    )
-
-
-def plan_direct(request: Request) -> tuple[Reads, Callable[[], None] | None]:
-    """Return the reads of a request, and what is to be done after them."""
-    array = request.array
-    grid = array.grid
-    assert grid is not None
-    starts, stops = request.starts, request.stops
-    which, offsets = request.which, request.offsets
-    # A range that repeats is read once, and copied.
-    repeats = (starts[1:] == starts[:-1]) & (stops[1:] == stops[:-1])
-    has_repeats = bool(repeats.any())
-    if has_repeats:
-        new = np.concatenate(([True], ~repeats))
-        starts, stops, which, offsets = (
-            column[new] for column in (starts, stops, which, offsets)
-        )
-    spans = spans_of(
-        array, cut(starts, stops, which, offsets, chunk_rows=grid.chunk_shape[0])
-    )
-    found = find(array, spans.chunk, encoded=False)
+    # A range that repeats is read once, and copied; two arrays never share one.
+    wanted[ranges.bounds[:-1]] = True
+    has_repeats = not wanted.all()
+    spans = _spans(ranges, wanted if has_repeats else None)
+    position, file, absent = _positions(ranges, spans)
     missing = None
-    position, file = found.position, found.file
-    if found.absent is not None:
-        missing = spans.take(found.absent)
-        position = position[~found.absent]
-        file = None if file is None else file[~found.absent]
-        spans = spans.take(~found.absent)
-    address = addresses_of(request.targets)[spans.which] + spans.outside
-    reads = Reads(
-        array, spans.chunk, file, position + spans.inside, spans.n_bytes, address
+    if absent is not None:
+        missing = spans.take(absent)
+        spans, position = spans.take(~absent), position[~absent]
+        file = None if file is None else file[~absent]
+    addresses = np.array(
+        [target.__array_interface__["data"][0] for target in ranges.targets], np.int64
     )
-    swapped = not grid.stored_dtype.isnative
-    if missing is None and not swapped and not has_repeats:
+    reads = Reads(
+        arrays,
+        ranges.of[spans.range],
+        spans.chunk,
+        file,
+        position + spans.inside,
+        spans.n_bytes,
+        addresses[ranges.target[spans.range]] + spans.outside,
+    )
+    swapped = [not array.stored_natively for array in arrays]
+    if missing is None and not any(swapped) and not has_repeats:
         return reads, None
 
     def finish() -> None:
         if missing is not None:
-            for run in _runs(request, missing):
-                run[...] = grid.fill
-        if swapped:
-            for run in _runs(request, spans):
-                run.byteswap(inplace=True)
+            _fill(ranges, missing)
+        if any(swapped):
+            _swap(ranges, spans.take(np.array(swapped)[reads.of]))
         if has_repeats:
-            _repeat(request, repeats)
+            _repeat(ranges, wanted)
 
     return reads, finish
 
 
-def _runs(request: Request, spans: Spans) -> list[npt.NDArray[Any]]:
+def _spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
+    """Return the runs of bytes of all ranges, or of those that are wanted."""
+    grids = [request.array.needed_grid for request in ranges.requests]
+    of, starts, stops, offset = ranges.of, ranges.starts, ranges.stops, ranges.offset
+    if wanted is not None:
+        of, starts = of[wanted], starts[wanted]
+        stops, offset = stops[wanted], offset[wanted]
+    chunk_rows = np.array([grid.chunk_shape[0] for grid in grids], np.int64)
+    pieces = cut(starts, stops, offset, chunk_rows[of])
+    of = of[pieces.range]
+    if wanted is not None:
+        pieces = pieces._replace(range=np.flatnonzero(wanted)[pieces.range])
+    shapes = [request.array.shape[1:] for request in ranges.requests]
+    itemsize = [grid.stored_dtype.itemsize for grid in grids]
+    row_bytes = np.array(
+        [prod(shape) * size for shape, size in zip(shapes, itemsize, strict=True)],
+        np.int64,
+    )
+    if all(grid.chunk_shape[1:] == s for grid, s in zip(grids, shapes, strict=True)):
+        size = row_bytes[of]
+        return Spans(
+            pieces.range,
+            pieces.chunk,
+            pieces.first * size,
+            pieces.n * size,
+            pieces.offset * size,
+        )
+    chunk_bytes = [grid.n_bytes // grid.chunk_shape[0] for grid in grids]
+    return _split_rows(pieces, row_bytes[of], np.array(chunk_bytes, np.int64)[of])
+
+
+def _split_rows(pieces: Pieces, row_bytes: Integers, width: Integers) -> Spans:
+    """Return the runs of rows that lie in several chunks of `width` bytes a row.
+
+    One a row and chunk: by chunk, then by row.
+    """
+    per_row = -(-row_bytes // width)
+    counts = pieces.n * per_row
+    of = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    n = pieces.n[of]
+    column = number // n
+    row = number - column * n
+    width, row_bytes = width[of], row_bytes[of]
+    return Spans(
+        pieces.range[of],
+        pieces.chunk[of] * per_row[of] + column,
+        (pieces.first[of] + row) * width,
+        np.minimum(width, row_bytes - column * width),
+        (pieces.offset[of] + row) * row_bytes + column * width,
+    )
+
+
+def _positions(
+    ranges: Ranges, spans: Spans
+) -> tuple[Integers, Integers | None, npt.NDArray[np.bool_] | None]:
+    """Return where the spans' chunks begin, in which file, and which are absent."""
+    position = np.empty(len(spans.chunk), np.int64)
+    file: Integers | None = None
+    absent: npt.NDArray[np.bool_] | None = None
+    # Spans keep the order of their ranges, so each request's are together.
+    edges = np.searchsorted(spans.range, ranges.bounds).tolist()
+    for number, request in enumerate(ranges.requests):
+        here = slice(edges[number], edges[number + 1])
+        found = find(request.array, spans.chunk[here], encoded=False)
+        position[here] = found.position
+        if found.file is not None:
+            file = np.zeros(len(position), np.int64) if file is None else file
+            file[here] = found.file
+        if found.absent is not None:
+            absent = np.zeros(len(position), bool) if absent is None else absent
+            absent[here] = found.absent
+    return position, file, absent
+
+
+def _runs(ranges: Ranges, spans: Spans) -> list[npt.NDArray[Any]]:
     """Return the elements of targets that spans go to, as views."""
-    itemsize = request.array.dtype.itemsize
-    flat = [target.reshape(-1) for target in request.targets]
-    starts = spans.outside // itemsize
-    stops = starts + spans.n_bytes // itemsize
+    flat = [target.reshape(-1).view(np.uint8) for target in ranges.targets]
+    number = ranges.target[spans.range].tolist()
     return [
-        flat[which][start:stop]
-        for which, start, stop in zip(
-            spans.which.tolist(), starts.tolist(), stops.tolist(), strict=True
+        flat[target][start : start + n].view(ranges.targets[target].dtype)
+        for target, start, n in zip(
+            number, spans.outside.tolist(), spans.n_bytes.tolist(), strict=True
         )
     ]
 
 
-def _repeat(request: Request, repeats: npt.NDArray[np.bool_]) -> None:
+def _fill(ranges: Ranges, spans: Spans) -> None:
+    """Write the fill values of chunks that were never written."""
+    of = ranges.of[spans.range].tolist()
+    for number, run in zip(of, _runs(ranges, spans), strict=True):
+        run[...] = ranges.requests[number].array.needed_grid.fill
+
+
+def _swap(ranges: Ranges, spans: Spans) -> None:
+    """Turn bytes around that were read in the other byte order."""
+    for run in _runs(ranges, spans):
+        run.byteswap(inplace=True)
+
+
+def _repeat(ranges: Ranges, wanted: npt.NDArray[np.bool_]) -> None:
     """Copy what was read for a range to the ranges after it that are the same."""
-    targets = request.targets
-    here = np.flatnonzero(repeats) + 1
-    numbers = np.arange(len(repeats) + 1)
-    numbers[here] = 0
-    origin = np.maximum.accumulate(numbers)[here]
+    targets = ranges.targets
+    here = np.flatnonzero(~wanted)
+    origin = np.maximum.accumulate(np.where(wanted, np.arange(len(wanted)), 0))[here]
     for to, source, to_at, source_at, n in zip(
-        request.which[here].tolist(),
-        request.which[origin].tolist(),
-        request.offsets[here].tolist(),
-        request.offsets[origin].tolist(),
-        (request.stops - request.starts)[here].tolist(),
+        ranges.target[here].tolist(),
+        ranges.target[origin].tolist(),
+        ranges.offset[here].tolist(),
+        ranges.offset[origin].tolist(),
+        (ranges.stops - ranges.starts)[here].tolist(),
         strict=True,
     ):
         targets[to][to_at : to_at + n] = targets[source][source_at : source_at + n]

@@ -1,6 +1,6 @@
 """Reads that lie together, done together: groups, and tasks of groups."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from time import perf_counter
 
@@ -21,38 +21,39 @@ TASK_BYTES = 1 << 20
 
 
 class Groups:
-    """All reads of a call, in groups that one system call each can do.
+    """Reads in groups that one system call each can do.
 
     Parameters
     ----------
     reads
-        The reads, request by request.
+        The reads, at least one.
     context
         Files, reader and counters.
     """
 
-    def __init__(self, reads: Sequence[Reads], context: ReadContext) -> None:
+    def __init__(self, reads: Reads, context: ReadContext) -> None:
         self._reads = reads
         self._context = context
         self._files, file = _open_files(reads, context)
-        position = np.concatenate([part.position for part in reads])
-        n_bytes = np.concatenate([part.n_bytes for part in reads])
+        position, n_bytes = reads.position, reads.n_bytes
         table = np.empty((len(position), 2), np.uint64)
-        table[:, 0] = np.concatenate([part.address for part in reads])
+        table[:, 0] = reads.address
         table[:, 1] = n_bytes
         self._places = Places(table)
         first = _group_starts(position, n_bytes, file)
-        self.n_bytes: Integers = np.add.reduceat(n_bytes, first)
         count = np.diff(first, append=len(position))
+        size = np.add.reduceat(n_bytes, first)
+        if len(reads.arrays) > 1:
+            # Data and indices lie side by side in many files: as the file has them.
+            keys = (
+                (position[first],) if file is None else (position[first], file[first])
+            )
+            order = np.lexsort(keys)
+            first, count, size = first[order], count[order], size[order]
         self.position: Integers = position[first]
-        if len(reads) > 1:
-            order = np.argsort(self.position, kind="stable")
-            if file is not None:
-                order = np.lexsort((self.position, file[first]))
-            first, count = first[order], count[order]
-            self.position, self.n_bytes = self.position[order], self.n_bytes[order]
-        self._first, self._count = first, count
+        self.n_bytes: Integers = size
         self.file = None if file is None else file[first]
+        self._first, self._count = first, count
 
     def tasks(self) -> list[Callable[[], None]]:
         """Return functions that together do all reads."""
@@ -90,24 +91,22 @@ class Groups:
                         read, file, position, places, first, count, n_bytes, done
                     )
             except (OSError, ShortReadError) as error:
-                raise self._error(error, first, position) from error
+                raise self._error(error, first) from error
             total += n_bytes
         self._context.stats.add(
             bytes_read=total, bytes_used=total, read_s=perf_counter() - begun
         )
 
-    def _error(self, error: Exception, first: int, position: int) -> OSError:
+    def _error(self, error: Exception, first: int) -> OSError:
         """Return the error that names the chunk of the read that failed."""
-        for part in self._reads:
-            if first < len(part.chunk):
-                break
-            first -= len(part.chunk)
+        reads = self._reads
         if isinstance(error, ShortReadError):
-            ends = part.position + part.n_bytes
-            later = np.flatnonzero(ends[first:] > error.position)
-            at = first + (int(later[0]) if len(later) else 0)
-            return part.array.corrupt(int(part.chunk[at]), str(error))
-        return failed(part.array, int(part.chunk[first]), error)
+            ends = reads.position[first:] + reads.n_bytes[first:]
+            first += int(np.argmax(ends > error.position))
+        array, chunk = reads.arrays[int(reads.of[first])], int(reads.chunk[first])
+        if isinstance(error, ShortReadError):
+            return array.corrupt(chunk, str(error))
+        return failed(array, chunk, error)
 
 
 def failed(array: ArrayLayout, chunk: int, error: Exception) -> OSError:
@@ -118,28 +117,32 @@ def failed(array: ArrayLayout, chunk: int, error: Exception) -> OSError:
 
 
 def _open_files(
-    reads: Sequence[Reads], context: ReadContext
-) -> tuple[list[OpenFile], npt.NDArray[np.int64] | None]:
-    """Open every file there is to read, and say which each read needs."""
+    reads: Reads, context: ReadContext
+) -> tuple[list[OpenFile], Integers | None]:
+    """Open every file there is to read, and say which each read needs.
+
+    None for the second: all need the only one.
+    """
     files: list[OpenFile] = []
     known: dict[str, int] = {}
-    columns = []
-    for part in reads:
-        table = part.array.table
-        numbers = [0] if part.file is None else np.unique(part.file).tolist()
-        here = np.zeros(max(numbers, default=0) + 1, np.int64)
-        for number in numbers:
-            path = table.files[number]
-            if path not in known:
-                known[path] = len(files)
-                files.append(context.open_file(path, table.identities[number]))
-            here[number] = known[path]
-        columns.append(
-            np.full(len(part.position), here[0])
-            if part.file is None
-            else here[part.file]
-        )
-    return files, None if len(files) == 1 else np.concatenate(columns)
+
+    def number_of(array: ArrayLayout, at: int) -> int:
+        path = array.table.files[at]
+        if path not in known:
+            known[path] = len(files)
+            files.append(context.open_file(path, array.table.identities[at]))
+        return known[path]
+
+    if reads.file is None:
+        numbers = np.array([number_of(array, 0) for array in reads.arrays], np.int64)
+        return files, None if len(files) == 1 else numbers[reads.of]
+    per_read = np.zeros(len(reads.of), np.int64)
+    for number, array in enumerate(reads.arrays):
+        here = reads.of == number
+        used, inverse = np.unique(reads.file[here], return_inverse=True)
+        numbers = np.array([number_of(array, at) for at in used.tolist()], np.int64)
+        per_read[here] = numbers[inverse] if len(used) else 0
+    return files, per_read
 
 
 def _group_starts(
@@ -160,14 +163,9 @@ def _group_starts(
     return first
 
 
-def read_tasks(
-    reads: Sequence[Reads], context: ReadContext
-) -> list[Callable[[], None]]:
+def read_tasks(reads: Reads, context: ReadContext) -> list[Callable[[], None]]:
     """Return functions that together do all `reads`, on any threads.
 
     The places must stay in memory until all are done.
     """
-    wanted = [part for part in reads if len(part.position)]
-    if not wanted:
-        return []
-    return Groups(wanted, context).tasks()
+    return Groups(reads, context).tasks() if len(reads.position) else []

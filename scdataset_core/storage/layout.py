@@ -122,6 +122,17 @@ class ArrayLayout:
         return f"{self.file}:{self.name}"
 
     @property
+    def needed_grid(self) -> ChunkGrid:
+        """The array's chunks, where there must be some."""
+        assert self.grid is not None
+        return self.grid
+
+    @property
+    def stored_natively(self) -> bool:
+        """Whether elements are stored in this machine's byte order."""
+        return self.needed_grid.stored_dtype.isnative
+
+    @property
     def chunk_rows(self) -> int | None:
         """Rows in a chunk; None where the array has no chunks, or none are known."""
         if self.grid is None or self.contiguous:
@@ -132,8 +143,7 @@ class ArrayLayout:
     def table(self) -> ChunkTable:
         """Where the chunks lie."""
         if self._table is None:
-            assert self.grid is not None
-            self._table = self.grid.make_table()
+            self._table = self.needed_grid.make_table()
         return self._table
 
     @property
@@ -153,14 +163,12 @@ class ArrayLayout:
 
     def _cell(self, chunk: int) -> str:
         """Return which rows a chunk has, for messages."""
-        assert self.grid is not None
+        grid = self.needed_grid
         per_row = [
             -(-size // step)
-            for size, step in zip(
-                self.shape[1:], self.grid.chunk_shape[1:], strict=True
-            )
+            for size, step in zip(self.shape[1:], grid.chunk_shape[1:], strict=True)
         ]
-        rows = self.grid.chunk_shape[0]
+        rows = grid.chunk_shape[0]
         first = chunk // max(prod(per_row), 1) * rows
         return f" (elements {first} to {min(first + rows, self.shape[0])})"
 

@@ -53,8 +53,7 @@ def find(array: ArrayLayout, chunk: Integers, *, encoded: bool) -> Found:
         If a chunk would lie outside its file, or is of a size it cannot have.
     """
     table = array.table
-    grid = array.grid
-    assert grid is not None
+    grid = array.needed_grid
     position = table.offsets[chunk]
     size = table.sizes[chunk]
     file = None if table.file_of is None else table.file_of[chunk]

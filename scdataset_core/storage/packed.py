@@ -14,19 +14,33 @@ from .groups import failed
 from .inflate import InflateError, inflate_windows
 from .layout import ArrayLayout
 from .locate import find
-from .placing import Placer, RowPlacer
+from .placing import Placer, RowPlacer, placer_of
 from .readers import Places, ShortReadError, read_fully
+from .requests import Ranges
 from .scratch import Scratch
 
-__all__ = ["Packed"]
+__all__ = ["packed_tasks"]
 
 Integers = npt.NDArray[np.int64]
 # A task reads a few chunks at once, and is small enough to share a fetch evenly.
 MOST_CHUNKS = 16
+TASKS_PER_THREAD = 6
 TASK_BYTES = 2 << 20
 # A chunk larger than this is decoded in windows where its encoding allows it.
 GIANT = 32 << 20
 WINDOW = 1 << 20
+
+
+def packed_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None]]:
+    """Return functions that do requests for encoded chunks, on any threads."""
+    parts = [
+        Packed(request.array, placer_of(ranges, number), context)
+        for number, request in enumerate(ranges.requests)
+    ]
+    few = sum(map(len, parts)) // (TASKS_PER_THREAD * context.threads) + 1
+    placed = [task for part in parts for task in part.tasks(min(few, MOST_CHUNKS))]
+    # Near each other what is near in the files.
+    return [task for _, task in sorted(placed, key=lambda task: task[0])]
 
 
 class Packed:
@@ -45,8 +59,7 @@ class Packed:
     def __init__(
         self, array: ArrayLayout, placer: Placer, context: ReadContext
     ) -> None:
-        grid = array.grid
-        assert grid is not None
+        grid = array.needed_grid
         self._array, self._grid, self._placer = array, grid, placer
         self._context = context
         found = find(array, placer.chunk, encoded=True)
@@ -63,8 +76,8 @@ class Packed:
     def __len__(self) -> int:
         return len(self._chunk)
 
-    def tasks(self, n_chunks: int) -> list[tuple[int, Callable[[], None]]]:
-        """Return functions that do a few chunks each, with their place in the file.
+    def tasks(self, n_chunks: int) -> list[tuple[tuple[str, int], Callable[[], None]]]:
+        """Return functions that do a few chunks each, with their file and place there.
 
         Parameters
         ----------
@@ -77,15 +90,15 @@ class Packed:
                 table.files[number], table.identities[number]
             )
         if self._grid.n_bytes > GIANT:
-            return [
-                (self._position[i], partial(self._do_giant, i))
-                for i in range(len(self))
-            ]
+            return [(self._at(i), partial(self._do_giant, i)) for i in range(len(self))]
         step = max(min(n_chunks, TASK_BYTES // self._grid.n_bytes), 1)
         return [
-            (self._position[i], partial(self._do, i, min(i + step, len(self))))
+            (self._at(i), partial(self._do, i, min(i + step, len(self))))
             for i in range(0, len(self), step)
         ]
+
+    def _at(self, i: int) -> tuple[str, int]:
+        return self._files[self._file_of[i]].path, self._position[i]
 
     def _do(self, start: int, stop: int) -> None:
         """Read, decode and place some chunks."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .requests import Pieces, Request, cut
+from .requests import Pieces, Ranges, Request, cut
 
 __all__ = ["Placer", "placer_of"]
 
@@ -32,23 +32,21 @@ class Placer(Protocol):
         ...
 
 
-def placer_of(request: Request) -> Placer:
-    """Return what places the rows of a request."""
-    grid = request.array.grid
-    assert grid is not None
-    pieces = cut(
-        request.starts,
-        request.stops,
-        request.which,
-        request.offsets,
-        chunk_rows=grid.chunk_shape[0],
-    )
+def placer_of(ranges: Ranges, number: int) -> Placer:
+    """Return what places the rows of one of the requests."""
+    request = ranges.requests[number]
+    grid = request.array.needed_grid
+    here = slice(ranges.bounds[number], ranges.bounds[number + 1])
+    starts = ranges.starts[here]
+    chunk_rows = np.full(len(starts), grid.chunk_shape[0])
+    pieces = cut(starts, ranges.stops[here], ranges.offset[here], chunk_rows)
+    pieces = pieces._replace(range=pieces.range + here.start)
     if len(pieces.chunk) and (np.diff(pieces.chunk) < 0).any():
         order = np.argsort(pieces.chunk, kind="stable")
         pieces = Pieces(*(column[order] for column in pieces))
     if request.columns is None and grid.chunk_shape[1:] == request.array.shape[1:]:
-        return RowPlacer(request, pieces)
-    return ColumnPlacer(request, pieces)
+        return RowPlacer(ranges, request, pieces)
+    return ColumnPlacer(ranges, request, pieces)
 
 
 def _by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers]:
@@ -63,22 +61,24 @@ class RowPlacer:
 
     Parameters
     ----------
+    ranges
+        All ranges and targets.
     request
-        What is asked.
+        Which of the requests it is.
     pieces
         Its pieces, sorted by chunk.
     """
 
-    def __init__(self, request: Request, pieces: Pieces) -> None:
+    def __init__(self, ranges: Ranges, request: Request, pieces: Pieces) -> None:
         array = request.array
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
         self.chunk, bounds, rows = _by_chunk(pieces)
         self.want = rows * row_bytes
         self._bounds = bounds.tolist()
         self._views = [
-            target.reshape(-1).view(np.uint8).data for target in request.targets
+            target.reshape(-1).view(np.uint8).data for target in ranges.targets
         ]
-        self._which = pieces.which.tolist()
+        self._which = ranges.target[pieces.range].tolist()
         self._to = (pieces.offset * row_bytes).tolist()
         self._to_end = ((pieces.offset + pieces.n) * row_bytes).tolist()
         self._at = (pieces.first * row_bytes).tolist()
@@ -114,17 +114,18 @@ class ColumnPlacer:
 
     Parameters
     ----------
+    ranges
+        All ranges and targets.
     request
-        What is asked.
+        Which of the requests it is.
     pieces
         Its pieces, sorted by row of chunks.
     """
 
-    def __init__(self, request: Request, pieces: Pieces) -> None:
+    def __init__(self, ranges: Ranges, request: Request, pieces: Pieces) -> None:
         array = request.array
-        assert array.grid is not None
         self._dtype = array.dtype
-        self._width = width = array.grid.chunk_shape[1]
+        self._width = width = array.needed_grid.chunk_shape[1]
         n_columns = array.shape[1]
         columns = request.columns
         if columns is None:
@@ -142,9 +143,15 @@ class ColumnPlacer:
         per_row = -(-n_columns // width)
         self.chunk = np.add.outer(rows_of_chunks * per_row, touched).reshape(-1)
         self.want = np.repeat(rows * width * array.dtype.itemsize, len(touched))
-        self._targets = request.targets
+        self._targets = ranges.targets
         self._bounds = bounds.tolist()
-        self._pieces = [column.tolist() for column in pieces[1:]]
+        columns_of_pieces = (
+            pieces.first,
+            pieces.n,
+            ranges.target[pieces.range],
+            pieces.offset,
+        )
+        self._pieces = [column.tolist() for column in columns_of_pieces]
 
     def place(self, index: int, plain: memoryview) -> None:
         """Copy what is wanted out of a chunk."""

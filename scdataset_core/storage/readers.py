@@ -209,6 +209,8 @@ def read_fully(
     ShortReadError
         If the file ends before.
     """
+    if not done:
+        done = reader(file, position, places, first, count)
     while done < n_bytes:
         # Cut what is done off the table: the rest starts inside one of the places.
         rest = places.table[first : first + count].copy()

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from .columns import column_tasks
 from .context import ReadContext
-from .direct import Reads, plan_direct
+from .direct import plan_direct
 from .groups import read_tasks
-from .layout import ArrayLayout
-from .packed import MOST_CHUNKS, Packed
-from .placing import placer_of
-from .requests import Request
+from .packed import packed_tasks
+from .requests import Ranges, Request, merge
 
 __all__ = ["scatter"]
 
-TASKS_PER_THREAD = 6
 # Reading this much is over before another thread has woken up.
 INLINE_BYTES = 4 << 20
 
@@ -34,6 +35,8 @@ def scatter(requests: Sequence[Request], context: ReadContext) -> None:
 
     Raises
     ------
+    ValueError
+        If the parts of a request do not fit each other, or are out of bounds.
     CorruptFileError
         If chunks are damaged, missing or not what the file says they are; the message
         names file, data set and chunk. The targets then hold nothing useful.
@@ -42,80 +45,82 @@ def scatter(requests: Sequence[Request], context: ReadContext) -> None:
     OSError
         If the system cannot read a file.
     """
-    reads: list[Reads] = []
-    packed: list[Packed] = []
+    asked = [request for request in requests if len(request.starts)]
+    if not asked:
+        return
+    # Checked all together, then done by kind; a call rarely has more than one kind.
+    kinds = [_kind(request) for request in asked]
+    parts = {
+        kind: merge([r for r, k in zip(asked, kinds, strict=True) if k == kind])
+        for kind in dict.fromkeys(kinds)
+    }
+    if set(parts) == {"direct"}:
+        _read_straight(parts["direct"], context)
+        return
+    finish: Callable[[], None] | None = None
     tasks: list[Callable[[], None]] = []
-    after: list[Callable[[], None]] = []
-    for request in requests:
-        grid = request.array.grid
-        if len(request.starts) == 0:
-            continue
-        if grid is None:
-            tasks.append(partial(_through_library, request))
-        elif grid.pipeline:
-            packed.append(Packed(request.array, placer_of(request), context))
-        elif request.columns is not None:
-            tasks += column_tasks(request, context)
-        else:
-            part, finish = plan_direct(request)
-            reads.append(part)
-            if finish is not None:
-                after.append(finish)
-    _run(tasks, reads, packed, context)
-    for finish in after:
+    if "direct" in parts:
+        reads, finish = plan_direct(parts["direct"])
+        tasks += read_tasks(reads, context)
+    if "columns" in parts:
+        tasks += column_tasks(parts["columns"], context)
+    if "packed" in parts:
+        tasks += packed_tasks(parts["packed"], context)
+    if "library" in parts:
+        ranges = parts["library"]
+        tasks += [
+            partial(_through_library, ranges, number)
+            for number in range(len(ranges.requests))
+        ]
+    context.run(tasks)
+    if finish is not None:
         finish()
 
 
-def _run(
-    tasks: list[Callable[[], None]],
-    reads: list[Reads],
-    packed: list[Packed],
-    context: ReadContext,
-) -> None:
-    """Do all that was planned, near each other what is near in the files."""
-    n_bytes = sum(int(part.n_bytes.sum()) for part in reads)
-    tasks = tasks + read_tasks(reads, context)
-    n_chunks = sum(map(len, packed))
-    if n_chunks:
-        few = n_chunks // (TASKS_PER_THREAD * context.threads) + 1
-        placed = [task for part in packed for task in part.tasks(min(few, MOST_CHUNKS))]
-        tasks += [task for _, task in sorted(placed, key=lambda task: task[0])]
-    if n_chunks == 0 and n_bytes <= INLINE_BYTES:
+def _kind(request: Request) -> str:
+    """Return the way a request is done."""
+    grid = request.array.grid
+    if grid is None:
+        return "library"
+    if grid.pipeline:
+        return "packed"
+    return "direct" if request.columns is None else "columns"
+
+
+def _read_straight(ranges: Ranges, context: ReadContext) -> None:
+    """Do requests that only read; by the calling thread if there is little to read."""
+    reads, finish = plan_direct(ranges)
+    tasks = read_tasks(reads, context)
+    if int(reads.n_bytes.sum()) <= INLINE_BYTES:
         for task in tasks:
             task()
     else:
         context.run(tasks)
+    if finish is not None:
+        finish()
 
 
-def _through_library(request: Request) -> None:
+def _through_library(ranges: Ranges, number: int) -> None:
     """Do a request through the format's library: run by run of touching ranges."""
-    array: ArrayLayout = request.array
-    assert array.library is not None
-    start = stop = -1
-    members: list[tuple[int, int, int, int]] = []
+    request = ranges.requests[number]
+    library = request.array.library
+    assert library is not None
+    here = slice(ranges.bounds[number], ranges.bounds[number + 1])
+    starts, stops = ranges.starts[here], ranges.stops[here]
+    ends = np.maximum.accumulate(stops)
+    new = np.flatnonzero(np.append(True, starts[1:] > ends[:-1]) | _falls(starts))
+    for first, last in pairwise([*new.tolist(), len(starts)]):
+        low, high = int(starts[first]), int(stops[first:last].max())
+        rows = library(low, high)
+        if request.columns is not None:
+            rows = rows[:, request.columns]
+        for i in range(first, last):
+            part = rows[int(starts[i]) - low : int(stops[i]) - low]
+            at = int(request.offsets[i])
+            request.targets[int(request.which[i])][at : at + len(part)] = part
 
-    def flush() -> None:
-        if members:
-            assert array.library is not None
-            rows = array.library(start, stop)
-            for low, high, which, offset in members:
-                part = rows[low - start : high - start]
-                if request.columns is not None:
-                    part = part[:, request.columns]
-                request.targets[which][offset : offset + high - low] = part
 
-    for low, high, which, offset in zip(
-        request.starts.tolist(),
-        request.stops.tolist(),
-        request.which.tolist(),
-        request.offsets.tolist(),
-        strict=True,
-    ):
-        if low == high:
-            continue
-        if not (members and start <= low <= stop):
-            flush()
-            members, start, stop = [], low, high
-        members.append((low, high, which, offset))
-        stop = max(stop, high)
-    flush()
+def _falls(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return where ranges begin before the one ahead of them."""
+    falls: npt.NDArray[np.bool_] = np.diff(starts, prepend=starts[:1]) < 0
+    return falls
