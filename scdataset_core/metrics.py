@@ -138,7 +138,7 @@ def expected_entropy(
     >>> round(expected_entropy(shares, batch_size=64), 2)
     3.65
     >>> round(expected_entropy(shares, batch_size=64, block_size=16), 2)
-    1.73
+    1.79
     >>> sizes = {"batch_size": 64, "block_size": 16}
     >>> round(expected_entropy(shares, fetch_factor=4, **sizes), 2)
     3.04

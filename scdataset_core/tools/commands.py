@@ -152,8 +152,8 @@ def demo(
 
 def _table(comparison: Comparison) -> Table:
     table = Table(
-        title=f"One epoch of a linear classifier of {comparison.label}:"
-        f" {comparison.n_train:,} cells in minibatches of {comparison.batch_size}",
+        title=f"One epoch of a linear classifier of {comparison.label}:\n"
+        f"{comparison.n_train:,} cells in minibatches of {comparison.batch_size}",
         caption=f"{comparison.n_classes} labels; cells drawn at random one by one have"
         f" an entropy of {comparison.random_entropy:.2f} bits. Accuracy on"
         f" {comparison.n_held_out:,} held-out cells, of which"
