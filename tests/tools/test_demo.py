@@ -110,7 +110,7 @@ def test_label_of_numbers_is_refused(few):
 
 
 def test_too_few_labels_are_refused(few, tmp_path):
-    cells = anndata.read_h5ad(few)[:8]
+    cells = anndata.read_h5ad(few)[:8].copy()
     cells.write_h5ad(tmp_path / "fewer.h5ad")
     with pytest.raises(ValueError, match="at least 10 cells must have a label"):
         compare(scd.open(tmp_path / "fewer.h5ad", obs=["kind"]), "kind")
