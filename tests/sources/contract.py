@@ -1,0 +1,360 @@
+"""What every source of cells must do, whatever its format.
+
+A format's tests subclass `SourceContract` and say how three `AnnData` are written, and
+what is then opened.
+"""
+
+import multiprocessing
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import scdataset_core as scd
+from scdataset_core.form import Form
+from scdataset_core.sources.base import Source
+from scdataset_core.storage import ReadContext
+
+N_CELLS = (37, 50, 13)  # of each part
+N_GENES = 11
+LINES = ["MCF7", "A549", "HCT15"]  # not in the order of the alphabet
+
+
+def make_parts() -> list[ad.AnnData]:
+    """Return three AnnDatas of the same genes; column 0 of X holds the row number + 1.
+
+    obs has `line` (categorical), `number` (int64, the row number), `score` (float32)
+    and `passed` (boolean). Some rows hold nothing but their number.
+    """
+    rng = np.random.default_rng(0)
+    parts, start = [], 0
+    for n in N_CELLS:
+        dense = rng.integers(1, 9, (n, N_GENES)) * (rng.random((n, N_GENES)) < 0.4)
+        dense[rng.random(n) < 0.2] = 0
+        dense[:, 0] = np.arange(start, start + n) + 1
+        codes = rng.integers(0, len(LINES), n)
+        obs = pd.DataFrame(
+            {
+                "line": pd.Categorical.from_codes(codes, LINES),
+                "number": np.arange(start, start + n),
+                "score": rng.random(n).astype(np.float32),
+                "passed": rng.random(n) < 0.5,
+            },
+            index=[f"cell{i}" for i in range(start, start + n)],
+        )
+        var = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
+        X = sp.csr_matrix(dense.astype(np.float32))
+        parts.append(ad.AnnData(X, obs=obs, var=var))
+        start += n
+    return parts
+
+
+def dense_of(x: Any) -> np.ndarray[Any, Any]:
+    """Return X of any form as a dense array of the contract's genes."""
+    if isinstance(x, dict):
+        out = np.zeros((len(x["length"]), N_GENES), x["values"].dtype)
+        for row, length in enumerate(x["length"]):
+            assert not x["values"][row, length:].any()
+            assert not x["indices"][row, length:].any()
+            out[row, x["indices"][row, :length]] = x["values"][row, :length]
+        return out
+    return x.toarray() if sp.issparse(x) else x
+
+
+def spoken(source: Source, cells: Any, column: str) -> list[Any]:
+    """Return a column's labels as they are called."""
+    values = cells["obs"][column]
+    if column not in source.categories:
+        return list(values.tolist())
+    labels = source.categories[column]
+    return [labels[code] if code >= 0 else None for code in values]
+
+
+class SourceContract:
+    """Behaviours of a source; subclass it and say how its data is written."""
+
+    sparse = True
+    one_file = False  # whether all parts end up in one file or object
+
+    @classmethod
+    def write(cls, folder: Path, parts: list[ad.AnnData]) -> Any:
+        """Write `parts` below `folder` and return what `open` is given."""
+        raise NotImplementedError
+
+    @classmethod
+    def open(cls, data: Any, **options: Any) -> Source:
+        """Open what `write` returned."""
+        return scd.open(data, **options)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def parts(cls) -> list[ad.AnnData]:
+        return make_parts()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def data(cls, parts: list[ad.AnnData], tmp_path_factory: Any) -> Any:
+        return cls.write(tmp_path_factory.mktemp("data"), parts)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def whole(cls, parts: list[ad.AnnData]) -> ad.AnnData:
+        with warnings.catch_warnings():
+            # AnnData's own use of pandas, which concat is used for here alone.
+            warnings.simplefilter("ignore")
+            return ad.concat(parts)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def source(cls, data: Any) -> Source:
+        return cls.open(data, obs=["line", "number", "score", "passed"])
+
+    def check(self, source: Source, whole: ad.AnnData, cells: Any) -> None:
+        """Check that X, obs and index of every cell are of the same cell."""
+        rows = cells["index"]
+        x = dense_of(cells["X"])
+        np.testing.assert_array_equal(x, whole.X.toarray()[rows].astype(x.dtype))
+        np.testing.assert_array_equal(x[:, 0], rows + 1)
+        np.testing.assert_array_equal(cells["obs"]["number"], rows)
+        assert spoken(source, cells, "line") == whole.obs["line"].iloc[rows].tolist()
+        for name in ("score", "passed"):
+            want = whole.obs[name].to_numpy()[rows]
+            np.testing.assert_array_equal(cells["obs"][name], want)
+
+    def test_shape_names_and_types(self, source, whole):
+        assert len(source) == whole.n_obs
+        assert source.shape == whole.shape
+        assert source.var_names.tolist() == whole.var_names.tolist()
+        assert source.dtype == np.float32
+        assert source.sparse == self.sparse
+        assert source.obs_columns == ("line", "number", "score", "passed")
+        assert source.natural_block >= 1
+        assert source.file_starts[0] == 0
+        assert source.file_starts[-1] == len(source)
+        dtypes = {name: values.dtype for name, values in source.obs.items()}
+        assert dtypes["line"] == np.int32
+        assert dtypes["number"].kind == "i"
+        assert dtypes["score"] == np.float32
+        assert dtypes["passed"] == np.bool_
+
+    def test_a_list_of_labels_keeps_its_order(self, source):
+        assert source.categories == {"line": LINES}
+
+    def test_read_gives_rows_in_order(self, source, whole):
+        rows = np.array([0, 1, 1, 36, 37, 86, 87, 99])
+        cells = source.read(rows)
+        assert cells["index"].tolist() == rows.tolist()
+        self.check(source, whole, cells)
+
+    def test_read_gives_rows_at_their_places(self, source, whole):
+        places = np.random.default_rng(1).permutation(len(source))
+        cells = source.read(np.arange(len(source)), places)
+        np.testing.assert_array_equal(cells["index"][places], np.arange(len(source)))
+        self.check(source, whole, cells)
+
+    def test_read_of_no_rows_is_empty(self, source):
+        cells = source.read([])
+        assert cells["X"].shape == (0, N_GENES)
+        assert [len(values) for values in cells["obs"].values()] == [0] * 4
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            Form("csr"),
+            Form("csr", np.dtype(np.float64)),
+            Form("dense"),
+            Form("dense", np.dtype(np.float16)),
+            Form("padded", width=N_GENES),
+            Form("padded", np.dtype(np.float64), width=N_GENES + 5),
+        ],
+        ids=lambda form: f"{form.output}-{form.dtype}",
+    )
+    @given(data=st.data())
+    @settings(
+        max_examples=25,
+        suppress_health_check=[
+            # The fixtures are read only.
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,
+        ],
+    )
+    def test_parts_hold_any_rows_at_any_places(self, form, source, whole, data):
+        n = len(source)
+        rows = np.sort(data.draw(st.lists(st.integers(0, n - 1), max_size=60)))
+        rows = rows.astype(np.int64)
+        places = np.array(data.draw(st.permutations(range(len(rows)))), np.int64)
+        cuts = data.draw(st.lists(st.integers(0, len(rows)), max_size=4))
+        bounds = np.array([0, *sorted(cuts), len(rows)])
+        of_place = np.empty_like(rows)
+        of_place[places] = rows
+        with ReadContext(2) as context:
+            parts = source.read_batches(rows, places, bounds, form, context)
+        assert [part.n_cells for part in parts] == np.diff(bounds).tolist()
+        for part, start, stop in zip(parts, bounds[:-1], bounds[1:], strict=True):
+            np.testing.assert_array_equal(part["index"], of_place[start:stop])
+            self.check(source, whole, part)
+            values = part["X"]["values"] if form.output == "padded" else part["X"]
+            assert values.dtype == (form.dtype or source.dtype)
+
+    @pytest.mark.parametrize(
+        "genes",
+        [["gene7", "gene0", "gene2"], [7, 0, 2], np.array([7, 0, 2])],
+        ids=["names", "positions", "array"],
+    )
+    def test_genes_come_alone_and_in_the_order_wanted(self, data, whole, genes):
+        source = self.open(data, genes=genes)
+        assert source.var_names.tolist() == ["gene7", "gene0", "gene2"]
+        rows = np.arange(0, len(source), 3)
+        want = whole.X.toarray()[rows][:, [7, 0, 2]]
+        for form in (
+            source.stored_form,
+            Form("dense", np.dtype(np.float16)),
+            Form("csr"),
+        ):
+            with ReadContext(1) as context:
+                bounds = np.array([0, 10, len(rows)])
+                places = np.arange(len(rows))
+                parts = source.read_batches(rows, places, bounds, form, context)
+            got = np.concatenate([dense_of(part["X"]) for part in parts])
+            np.testing.assert_array_equal(got, want)
+        assert source.longest_row() <= 3
+
+    def test_all_columns_are_those_that_can_be_carried(self, data):
+        source = self.open(data, obs=True)
+        assert set(source.obs_columns) == {"line", "number", "score", "passed"}
+
+    def test_no_columns_by_default(self, data):
+        source = self.open(data)
+        assert source.read([0])["obs"] == {}
+        assert dict(source.obs) == {}
+
+    def test_columns_are_read_whole(self, source, whole):
+        assert list(source.obs) == ["line", "number", "score", "passed"]
+        np.testing.assert_array_equal(source.obs["number"], np.arange(len(source)))
+        np.testing.assert_array_equal(source.obs["score"], whole.obs["score"])
+
+    def test_missing_column_names_the_nearest(self, data):
+        with pytest.raises(ValueError, match='"lines".*did you mean "line"'):
+            self.open(data, obs=["lines"])
+
+    def test_saved_vocabulary_encodes_alike(self, data):
+        with pytest.warns(UserWarning, match="1 labels are not in the saved") as caught:
+            source = self.open(
+                data, obs=["line"], categories={"line": ["HCT15", "new", "A549"]}
+            )
+        assert len(caught) == 1
+        plain = self.open(data, obs=["line"])
+        want = np.array([-1, 2, 0])[plain.obs["line"]]
+        np.testing.assert_array_equal(source.obs["line"], want)
+        assert source.categories == {"line": ["HCT15", "new", "A549"]}
+
+    def test_unknown_gene_names_the_nearest(self, data):
+        with pytest.raises(ValueError, match='"gene77".*did you mean "gene7"'):
+            self.open(data, genes=["gene77"])
+
+    def test_repeated_gene_is_refused(self, data):
+        with pytest.raises(ValueError, match="must not repeat, got twice: gene1"):
+            self.open(data, genes=["gene1", "gene2", "gene1"])
+
+    def test_position_outside_is_refused(self, data):
+        with pytest.raises(IndexError, match="position 11, and the genes are 0 to 10"):
+            self.open(data, genes=[3, 11])
+
+    @pytest.mark.parametrize(
+        ("rows", "error", "match"),
+        [
+            pytest.param([3, 2], ValueError, "must not decrease", id="falling"),
+            pytest.param([-1], IndexError, "row -1 is outside", id="negative"),
+            pytest.param([0, 100], IndexError, "row 100 is outside", id="too_large"),
+            pytest.param([0.5], ValueError, "array of integers", id="fractions"),
+        ],
+    )
+    def test_wrong_rows_are_refused(self, source, rows, error, match):
+        with pytest.raises(error, match=match):
+            source.read(rows)
+
+    def test_names_of_cells_are_carried_when_asked_for(self, data, whole):
+        rows, places = np.array([3, 40, 99]), np.array([2, 0, 1])
+        adata = self.open(data, obs_names=True).read(rows, places).to_anndata()
+        assert adata.obs_names.tolist() == ["cell40", "cell99", "cell3"]
+        adata = self.open(data).read(rows, places).to_anndata()
+        assert adata.obs_names.tolist() == ["40", "99", "3"]
+
+    def test_longest_row_and_mean(self, source, whole):
+        stored = np.diff(whole.X.indptr) if self.sparse else [N_GENES]
+        assert source.longest_row() == max(stored)
+        assert source.mean_stored == pytest.approx(np.mean(stored))
+
+    def test_fingerprint_is_of_contents_not_of_paths(self, source, parts, tmp_path):
+        again = self.open(self.write(tmp_path, parts), obs=["line"])
+        assert again.fingerprint == source.fingerprint
+        fewer = [part[:-1].copy() for part in parts]
+        (tmp_path / "fewer").mkdir()
+        other = self.open(self.write(tmp_path / "fewer", fewer))
+        assert other.fingerprint != source.fingerprint
+
+    def test_block_starts_lie_on_a_grid_of_each_file(self, source):
+        starts = source.block_starts
+        if starts is None:
+            return
+        assert starts.dtype == np.int64
+        assert starts[0] == 0
+        assert np.all(np.diff(starts) > 0)
+        assert starts[-1] < len(source)
+        assert set(source.file_starts[:-1].tolist()) <= set(starts.tolist())
+
+    def test_repr_says_what_it_is(self, source):
+        text = repr(source)
+        assert "100 cells x 11 genes" in text
+        assert "line" in text
+
+    def test_pickles_and_reads_again(self, source, whole):
+        copy = pickle.loads(pickle.dumps(source))
+        assert copy.fingerprint == source.fingerprint
+        self.check(copy, whole, copy.read([0, 50, 99]))
+
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    # Python's own advice, which the fork below goes against on purpose.
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+    def test_reads_in_other_processes(self, source, whole, method):
+        if method not in multiprocessing.get_all_start_methods():
+            pytest.skip(f"no {method} here")
+        source.read([0, 99])
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            cells = pool.apply(source.read, ([0, 40, 99],))
+        self.check(source, whole, cells)
+
+    @pytest.mark.parametrize("output", ["csr", "dense", "padded", "anndata"])
+    def test_every_output_of_a_loader_keeps_cells_together(self, source, whole, output):
+        loader = scd.Loader(
+            source,
+            scd.BlockShuffling(block_size=4),
+            batch_size=16,
+            fetch_factor=2,
+            output=output,
+        )
+        seen = []
+        for batch in loader:
+            if output == "anndata":
+                rows = batch.obs_names.astype(int).to_numpy()
+                x, numbers = batch.X, batch.obs["number"].to_numpy()
+                lines = batch.obs["line"].tolist()
+            else:
+                rows = batch["index"][batch["index"] >= 0]
+                x, numbers = batch["X"], batch["obs"]["number"][: len(rows)]
+                codes = batch["obs"]["line"][: len(rows)]
+                lines = [source.categories["line"][code] for code in codes]
+            got = dense_of(x)[: len(rows)]
+            np.testing.assert_array_equal(got, whole.X.toarray()[rows])
+            np.testing.assert_array_equal(numbers, rows)
+            assert lines == whole.obs["line"].iloc[rows].tolist()
+            seen.extend(rows.tolist())
+        assert sorted(seen) == list(range(len(source)))
