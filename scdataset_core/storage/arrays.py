@@ -6,13 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .context import ReadContext, default_context
-from .hdf5 import describe
+from .hdf5 import Description, describe
 from .layout import ArrayLayout
 from .requests import Request
 from .scatter import scatter
+from .zarr import describe_zarr
 
 if TYPE_CHECKING:
     import h5py
+    import zarr
 
 __all__ = ["StoredArray"]
 
@@ -21,7 +23,8 @@ class StoredArray(ArrayLayout):
     """One array of a file, read by ranges of rows without the format's library.
 
     Small, and pickles: files are opened, and the chunk table is made, in the process
-    that reads, when it first does. Made by :meth:`from_hdf5`.
+    that reads, when it first does. Made by :meth:`from_hdf5` and
+    :meth:`from_zarr`.
 
     Attributes
     ----------
@@ -56,7 +59,29 @@ class StoredArray(ArrayLayout):
         FileFormatError
             If it is a scalar or has no value.
         """
-        found = describe(dataset)
+        return cls._described(describe(dataset))
+
+    @classmethod
+    def from_zarr(cls, array: "zarr.Array") -> "StoredArray":
+        """Return the array that an open zarr array is.
+
+        In a local folder its chunks and shards are read and decoded here; arrays of
+        other stores, text, and those with codecs unknown here through zarr-python.
+
+        Parameters
+        ----------
+        array
+            The array.
+
+        Raises
+        ------
+        FileFormatError
+            If it is a scalar, or holds pickled objects.
+        """
+        return cls._described(describe_zarr(array))
+
+    @classmethod
+    def _described(cls, found: Description) -> "StoredArray":
         return cls(
             found.file,
             found.name,

@@ -80,7 +80,7 @@ class ChunkTable:
     @cached_property
     def is_plain(self) -> bool:
         """Whether all chunks were written, inside one file, and are of one size."""
-        identity = self.identities[0]
+        identity = self.identities[0] if self.files else None
         return bool(
             self.file_of is None
             and identity is not None
@@ -89,6 +89,12 @@ class ChunkTable:
             and self.sizes.min() == self.sizes.max()
             and int(self.offsets.max()) + int(self.sizes[0]) <= identity.n_bytes
         )
+
+    @cached_property
+    def file_sizes(self) -> npt.NDArray[np.int64]:
+        """Size of every file, -1 where it is not known."""
+        sizes = [-1 if known is None else known.n_bytes for known in self.identities]
+        return np.array(sizes, np.int64)
 
     def locate(self, chunks: npt.NDArray[np.int64]) -> Located:
         """Return where `chunks` lie, numbers in ``[0, n_chunks)``."""

@@ -68,14 +68,8 @@ class _Columns:
         there: Integers,
     ) -> None:
         found = find(array, chunk, encoded=False)
-        numbers = [0] * len(chunk) if found.file is None else found.file.tolist()
-        table = array.table
-        files = {
-            n: context.open_file(table.files[n], table.identities[n])
-            for n in set(numbers)
-        }
         self._array, self._context = array, context
-        self._files = [files[n] for n in numbers]
+        self._file_of = None if found.file is None else found.file.tolist()
         self._positions = found.position.tolist()
         self._chunks = chunk.tolist()
         self._places = places
@@ -122,10 +116,11 @@ class _Columns:
         scratch.reserve_plain(n * row_bytes)
         places = Places(np.array([[scratch.plain_address, n_bytes]], np.uint64))
         position = self._positions[i] + first * row_bytes + self._low * itemsize
+        table = self._array.table
+        number = 0 if self._file_of is None else self._file_of[i]
+        file = self._context.open_file(table.files[number], table.identities[number])
         try:
-            read_fully(
-                self._context.reader, self._files[i], position, places, 0, 1, n_bytes
-            )
+            read_fully(self._context.reader, file, position, places, 0, 1, n_bytes)
         except ShortReadError as error:
             raise self._array.corrupt(self._chunks[i], str(error)) from error
         except OSError as error:

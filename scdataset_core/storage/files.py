@@ -63,6 +63,15 @@ class OpenFile:
         self.lock = threading.Lock()  # for readers that move the file's own position
         self.identity = Identity.of(self.fd)
 
+    def serves(self, expected: Identity | None) -> bool:
+        """Return whether it is this process's own, and still what is expected.
+
+        The parent's cannot be shared, for its position; and another file may have
+        taken the path since.
+        """
+        same = expected is None or Identity.of(self.fd) == expected
+        return self.pid == os.getpid() and same
+
     def check(self, expected: Identity | None) -> None:
         """Raise if the file is not what it was when its layout was taken."""
         if expected is not None:
@@ -72,6 +81,18 @@ class OpenFile:
         fd = getattr(self, "fd", -1)
         if fd >= 0:
             os.close(fd)
+
+
+def _opened(path: str, expected: Identity | None) -> OpenFile:
+    try:
+        return OpenFile(path)
+    except FileNotFoundError as error:
+        if expected is None:
+            raise
+        raise FileChangedError(
+            f"{path} is not there any more; open the source again once nothing writes"
+            " to it"
+        ) from error
 
 
 class OpenFiles:
@@ -92,10 +113,10 @@ class OpenFiles:
         """Return `path` opened in this process, checked against `expected`."""
         with self._lock:
             file = self._open.get(path)
-            if file is not None and file.pid != os.getpid():
-                file = None  # the parent's; its position must not be shared
+            if file is not None and not file.serves(expected):
+                file = None
             if file is None:
-                file = OpenFile(path)
+                file = _opened(path, expected)
                 self._open[path] = file
             self._open.move_to_end(path)
             while len(self._open) > self._most:

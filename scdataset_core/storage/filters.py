@@ -22,6 +22,7 @@ __all__ = [
     "Decoder",
     "Filter",
     "decoder_of",
+    "decompressed",
     "register_decoder",
     "unshuffle",
 ]
@@ -140,7 +141,7 @@ def _decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
     return plain.data
 
 
-def _decode_with(name: str, data: Buffer, n_bytes: int) -> Buffer:
+def decompressed(name: str, data: Buffer, n_bytes: int) -> Buffer:
     """Decompress into memory of the declared size."""
     plain = np.empty(n_bytes, np.uint8)
     packed = np.frombuffer(data, np.uint8, len(data))
@@ -160,11 +161,11 @@ def _decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
             f"its blosc header says {declared} bytes out of {stored}, where {n_bytes}"
             f" out of {len(data)} were declared"
         )
-    return _decode_with("blosc", data, n_bytes)
+    return decompressed("blosc", data, n_bytes)
 
 
 def _decode_zstd(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
-    return _decode_with("zstd", data, n_bytes)
+    return decompressed("zstd", data, n_bytes)
 
 
 def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
@@ -190,7 +191,7 @@ def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
         if stored == size:
             plain += block
         else:
-            plain += _decode_with("lz4", block, size)
+            plain += decompressed("lz4", block, size)
     return plain
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .context import ReadContext
 from .direct import Reads
-from .files import OpenFile
+from .files import Identity
 from .layout import ArrayLayout
 from .readers import IOV_MAX, Places, ShortReadError, read_fully
 
@@ -34,7 +34,7 @@ class Groups:
     def __init__(self, reads: Reads, context: ReadContext) -> None:
         self._reads = reads
         self._context = context
-        self._files, file = _open_files(reads, context)
+        self._files, file = _files_of(reads)
         position, n_bytes = reads.position, reads.n_bytes
         table = np.empty((len(position), 2), np.uint64)
         table[:, 0] = reads.address
@@ -70,20 +70,22 @@ class Groups:
         """Do the reads of some groups."""
         begun = perf_counter()
         read, places = self._context.reader, self._places
-        file = self._files[0]
-        numbers = None if self.file is None else self.file[start:stop].tolist()
-        total = 0
-        for at, (position, first, count, n_bytes) in enumerate(
-            zip(
-                self.position[start:stop].tolist(),
-                self._first[start:stop].tolist(),
-                self._count[start:stop].tolist(),
-                self.n_bytes[start:stop].tolist(),
-                strict=True,
-            )
+        some = slice(start, stop)
+        numbers = (
+            [0] * (stop - start) if self.file is None else self.file[some].tolist()
+        )
+        total, opened = 0, -1
+        for number, position, first, count, n_bytes in zip(
+            numbers,
+            self.position[some].tolist(),
+            self._first[some].tolist(),
+            self._count[some].tolist(),
+            self.n_bytes[some].tolist(),
+            strict=True,
         ):
-            if numbers is not None:
-                file = self._files[numbers[at]]
+            if number != opened:
+                # Not before: a fetch may read more files than can be open at once.
+                opened, file = number, self._context.open_file(*self._files[number])
             try:
                 done = read(file, position, places, first, count)
                 if done != n_bytes:
@@ -116,21 +118,21 @@ def failed(array: ArrayLayout, chunk: int, error: Exception) -> OSError:
     return OSError(code, message) if code is not None else OSError(message)
 
 
-def _open_files(
-    reads: Reads, context: ReadContext
-) -> tuple[list[OpenFile], Integers | None]:
-    """Open every file there is to read, and say which each read needs.
+def _files_of(
+    reads: Reads,
+) -> tuple[list[tuple[str, Identity | None]], Integers | None]:
+    """Return every file there is to read, and which one each read needs.
 
     None for the second: all need the only one.
     """
-    files: list[OpenFile] = []
+    files: list[tuple[str, Identity | None]] = []
     known: dict[str, int] = {}
 
     def number_of(array: ArrayLayout, at: int) -> int:
         path = array.table.files[at]
         if path not in known:
             known[path] = len(files)
-            files.append(context.open_file(path, array.table.identities[at]))
+            files.append((path, array.table.identities[at]))
         return known[path]
 
     if reads.file is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .scratch import Scratch
 
-__all__ = ["InflateError", "Inflater", "inflate_windows", "inflater"]
+__all__ = ["InflateError", "Inflater", "inflate_windows", "inflater", "streaming"]
 
 # Longest copy in a deflate stream, and how far past its position libdeflate may write
 # while it copies (299 bytes in 1.8 and later).
@@ -185,7 +185,7 @@ class Streaming:
 
 
 @lru_cache
-def _streaming() -> tuple[Any, Any]:  # Any: zlib or a module like it
+def streaming() -> tuple[Any, Any]:  # Any: zlib or a module like it
     """Return the fastest module with zlib's interface, and its error."""
     try:
         from isal import isal_zlib
@@ -195,7 +195,7 @@ def _streaming() -> tuple[Any, Any]:  # Any: zlib or a module like it
 
 
 def _beginning(stream: memoryview, want: int) -> memoryview:
-    module, error = _streaming()
+    module, error = streaming()
     try:
         data = module.decompressobj().decompress(stream, want)
     except error as cause:
@@ -225,7 +225,7 @@ def inflate_windows(
         If the stream is damaged, ends early, or holds more than `n_bytes`; the last
         only when the end is reached.
     """
-    module, error = _streaming()
+    module, error = streaming()
     decoder = module.decompressobj()
     done = 0
     for part in parts:

@@ -61,10 +61,9 @@ def find(array: ArrayLayout, chunk: Integers, *, encoded: bool) -> Found:
     if table.is_plain and (encoded or int(table.sizes[0]) == grid.n_bytes):
         return Found(position, size, skipped, file, None)
     absent = position == ABSENT
-    ends = np.array(
-        [-1 if known is None else known.n_bytes for known in table.identities], np.int64
-    )
-    end = ends[0 if file is None else file]
+    if len(chunk) == 0:
+        return Found(position, size, skipped, file, None)
+    end = table.file_sizes[0 if file is None else file]
     most = 2 * grid.n_bytes + (1 << 16) if encoded else grid.n_bytes
     least = 1 if encoded else grid.n_bytes
     stored = size.astype(np.int64)

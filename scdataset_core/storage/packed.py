@@ -71,7 +71,6 @@ class Packed:
         self._size = found.size.tolist()
         self._skipped = [0] * n if found.skipped is None else found.skipped.tolist()
         self._file_of = [0] * n if found.file is None else found.file.tolist()
-        self._files: dict[int, OpenFile] = {}
 
     def __len__(self) -> int:
         return len(self._chunk)
@@ -84,11 +83,6 @@ class Packed:
         n_chunks
             How many each does at most.
         """
-        for number in set(self._file_of):
-            table = self._array.table
-            self._files[number] = self._context.open_file(
-                table.files[number], table.identities[number]
-            )
         if self._grid.n_bytes > GIANT:
             return [(self._at(i), partial(self._do_giant, i)) for i in range(len(self))]
         step = max(min(n_chunks, TASK_BYTES // self._grid.n_bytes), 1)
@@ -98,7 +92,12 @@ class Packed:
         ]
 
     def _at(self, i: int) -> tuple[str, int]:
-        return self._files[self._file_of[i]].path, self._position[i]
+        return self._array.table.files[self._file_of[i]], self._position[i]
+
+    def _open(self, i: int) -> OpenFile:
+        """Return the file of a chunk; opened when it is read, for they may be many."""
+        table, number = self._array.table, self._file_of[i]
+        return self._context.open_file(table.files[number], table.identities[number])
 
     def _do(self, start: int, stop: int) -> None:
         """Read, decode and place some chunks."""
@@ -154,16 +153,12 @@ class Packed:
         """Read some chunks into scratch memory, one after another."""
         total = sum(map(self._stored, range(start, stop)))
         scratch.reserve_packed(total)
-        done = 0
+        done, number = 0, -1
         for first, n_bytes in self._runs(start, stop):
+            if self._file_of[first] != number:
+                number, file = self._file_of[first], self._open(first)
             position = self._position[first]
-            self._fill(
-                self._files[self._file_of[first]],
-                first,
-                position,
-                scratch.packed_address + done,
-                n_bytes,
-            )
+            self._fill(file, first, position, scratch.packed_address + done, n_bytes)
             done += n_bytes
         return total
 
@@ -234,7 +229,7 @@ class Packed:
         """Yield the stored bytes of a chunk piece by piece."""
         scratch = self._context.scratch
         scratch.reserve_packed(WINDOW)
-        file = self._files[self._file_of[i]]
+        file = self._open(i)
         for start in range(0, self._size[i], WINDOW):
             n_bytes = min(WINDOW, self._size[i] - start)
             position = self._position[i] + start

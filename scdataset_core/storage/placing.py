@@ -132,14 +132,12 @@ class ColumnPlacer:
             columns = np.arange(n_columns)
         rows_of_chunks, bounds, rows = _by_chunk(pieces)
         # For each column of chunks that is touched: columns in it, columns in a target.
-        order = np.argsort(columns, kind="stable")
-        touched, first = np.unique(columns[order] // width, return_index=True)
-        self._columns = [
-            (_as_slice(columns[some] - column * width), _as_slice(some))
-            for column, some in zip(
-                touched.tolist(), np.split(order, first[1:]), strict=True
-            )
-        ]
+        touched, of = np.unique(columns // width, return_inverse=True)
+        self._columns = []
+        for number, column in enumerate(touched.tolist()):
+            outside = np.flatnonzero(of == number)
+            inside = columns[outside] - column * width
+            self._columns.append((_as_slice(inside), _as_slice(outside)))
         per_row = -(-n_columns // width)
         self.chunk = np.add.outer(rows_of_chunks * per_row, touched).reshape(-1)
         self.want = np.repeat(rows * width * array.dtype.itemsize, len(touched))

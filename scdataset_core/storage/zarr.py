@@ -1,0 +1,261 @@
+"""Arrays of zarr stores: how they are laid out, of versions 2 and 3."""
+
+import os
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CorruptFileError, FileFormatError, ScdatasetError
+from .codecs import Pipeline
+from .files import Identity, check_unchanged
+from .hdf5 import Description
+from .layout import ChunkGrid
+from .zarr_codecs import pipeline_of
+from .zarr_tables import ShardIndex, ZarrTable, grid_shape
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["ZarrLibrary", "describe_zarr", "folder_of", "store_name"]
+
+Shape = tuple[int, ...]
+Metadata = Mapping[str, Any]  # Any: what JSON holds
+
+_PLAIN_TYPES = {"bool", "float16", "float32", "float64", "complex64", "complex128"}
+_PLAIN_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_PLAIN_KINDS = "biufc"
+_TEXT_KINDS = "OSUT"
+_MOST_CHUNKS = 1 << 31
+_INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
+
+
+class _Encoding(NamedTuple):
+    """How an array's files are cut and encoded."""
+
+    stored_dtype: np.dtype[Any]
+    file_shape: Shape
+    chunk_shape: Shape
+    pipeline: Pipeline
+    prefix: str
+    separator: str
+    shards: ShardIndex | None
+
+
+class _NotNativeError(Exception):
+    """Why only zarr-python can read an array."""
+
+
+class ZarrLibrary:
+    """Reads rows of an array with zarr-python.
+
+    Parameters
+    ----------
+    array
+        The array.
+    why
+        What keeps this library from reading it itself; empty for text, of which all
+        is read that way.
+    metadata
+        The local file that describes it, and what that was; None: there is none.
+    """
+
+    def __init__(
+        self, array: "zarr.Array", why: str, metadata: tuple[str, Identity] | None
+    ) -> None:
+        self.why = why
+        self._array, self._metadata = array, metadata
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``start`` to ``stop``."""
+        if self._metadata is not None:
+            check_unchanged(*self._metadata)
+        array = self._array
+        try:
+            rows = np.asarray(array[start:stop])
+        except (ScdatasetError, MemoryError, ImportError):
+            raise
+        except Exception as error:  # zarr's codecs raise what they like
+            raise CorruptFileError(
+                f"{store_name(array)}: data set {array.path}, elements {start} to"
+                f" {stop}: zarr cannot read them: {type(error).__name__}: {error}"
+            ) from error
+        return rows.astype(object) if rows.dtype.kind in _TEXT_KINDS else rows
+
+
+def describe_zarr(array: "zarr.Array") -> Description:
+    """Return how an array is laid out in its store.
+
+    Raises
+    ------
+    FileFormatError
+        If it has no first axis, or holds pickled objects.
+    """
+    store, metadata = store_name(array), array.metadata.to_dict()
+    shape = tuple(int(size) for size in array.shape)
+    if not shape:
+        raise FileFormatError(f"{store}: data set {array.path} must be an array")
+    filters = metadata.get("filters") or ()
+    if any(step.get("id") == "pickle" for step in filters):
+        raise FileFormatError(
+            f"{store}: data set {array.path} holds pickled objects, which could run any"
+            " code when read; write it again as text or numbers"
+        )
+    dtype = np.dtype(array.dtype)
+    text = dtype.kind in _TEXT_KINDS
+    dtype = np.dtype(object) if text else dtype.newbyteorder("=")
+    folder = folder_of(array)
+    described_by = None if folder is None else _metadata_file(folder)
+    grid, why = None, "" if text else f"its store is a {type(array.store).__name__}"
+    if folder is not None and not text:
+        try:
+            found = _encoding(metadata)
+            _check_grid(found, shape)
+        except _NotNativeError as reason:
+            why = str(reason)
+        else:
+            make_table = ZarrTable(
+                store,
+                array.path,
+                folder,
+                described_by,
+                shape,
+                found.file_shape,
+                found.prefix,
+                found.separator,
+                found.shards,
+            )
+            fill = 0 if array.fill_value is None else array.fill_value
+            grid = ChunkGrid(
+                found.chunk_shape, found.stored_dtype, found.pipeline, fill, make_table
+            )
+    library = None if grid is not None else ZarrLibrary(array, why, described_by)
+    return Description(store, array.path, shape, dtype, grid, library, False)
+
+
+def store_name(node: "zarr.Array | zarr.Group") -> str:
+    """Return what the store of an array or group is called in messages."""
+    root = getattr(node.store, "root", None) or getattr(node.store, "path", None)
+    return str(node.store) if root is None else str(root)
+
+
+def folder_of(node: "zarr.Array | zarr.Group") -> str | None:
+    """Return the local folder of an array or group, or None where there is none."""
+    from zarr.storage import LocalStore
+
+    if not isinstance(node.store, LocalStore):
+        return None
+    return str(Path(node.store.root, node.path).absolute())
+
+
+def _metadata_file(folder: str) -> tuple[str, Identity] | None:
+    for name in ("zarr.json", ".zarray"):
+        path = os.path.join(folder, name)  # noqa: PTH118  # a string is kept
+        if os.path.exists(path):  # noqa: PTH110
+            return path, Identity.of(path)
+    return None
+
+
+def _check_grid(found: _Encoding, shape: Shape) -> None:
+    """Raise where chunks cannot be placed here."""
+    if len(shape) > 2 and found.chunk_shape[1:] != shape[1:]:
+        raise _NotNativeError(f"it has {len(shape)} axes")
+    if prod(grid_shape(shape, found.chunk_shape)) > _MOST_CHUNKS:
+        raise _NotNativeError(f"it has more than {_MOST_CHUNKS} chunks")
+
+
+def _encoding(metadata: Metadata) -> _Encoding:
+    """Return the encoding that metadata describe."""
+    if metadata["zarr_format"] == 2:
+        return _version_2(metadata)
+    return _version_3(metadata)
+
+
+def _version_2(metadata: Metadata) -> _Encoding:
+    dtype = metadata["dtype"]
+    if not isinstance(dtype, str) or np.dtype(dtype).kind not in _PLAIN_KINDS:
+        raise _NotNativeError(f"its type is {dtype}")
+    chunks = tuple(metadata["chunks"])
+    if metadata["order"] != "C" and len(chunks) > 1:
+        raise _NotNativeError("its chunks are stored by columns")
+    steps = [*(metadata.get("filters") or ()), metadata.get("compressor")]
+    codecs = [
+        {"name": step["id"], "configuration": step}
+        for step in steps
+        if step is not None
+    ]
+    if any(codec["name"] == "crc32c" for codec in codecs):
+        raise _NotNativeError(
+            "its codec is crc32c"
+        )  # numcodecs' has a layout of its own
+    separator = str(metadata.get("dimension_separator", "."))
+    pipeline = _known(codecs)
+    return _Encoding(np.dtype(dtype), chunks, chunks, pipeline, "", separator, None)
+
+
+def _version_3(metadata: Metadata) -> _Encoding:
+    data_type, grid = metadata["data_type"], metadata["chunk_grid"]
+    if not isinstance(data_type, str) or data_type not in _PLAIN_TYPES:
+        raise _NotNativeError(f"its type is {data_type}")
+    if grid["name"] != "regular" or metadata.get("storage_transformers"):
+        raise _NotNativeError("its chunks are not on a regular grid")
+    file_shape = tuple(grid["configuration"]["chunk_shape"])
+    prefix, separator = _keys(metadata["chunk_key_encoding"])
+    codecs = list(metadata["codecs"])
+    shards, chunk_shape = None, file_shape
+    if codecs[0]["name"] == "sharding_indexed":
+        if len(codecs) > 1:
+            raise _NotNativeError("its shards are encoded as a whole")
+        shards, codecs = _shards(codecs[0]["configuration"])
+        chunk_shape = shards.chunk_shape
+    stored_dtype = _byte_order(np.dtype(data_type), codecs[0])
+    pipeline = _known(codecs[1:])
+    return _Encoding(
+        stored_dtype, file_shape, chunk_shape, pipeline, prefix, separator, shards
+    )
+
+
+def _keys(encoding: Metadata) -> tuple[str, str]:
+    """Return how the names of chunks begin, and what stands between their numbers."""
+    options = encoding.get("configuration", {})
+    if encoding["name"] == "default":
+        separator = str(options.get("separator", "/"))
+        return f"c{separator}", separator
+    if encoding["name"] == "v2":
+        return "", str(options.get("separator", "."))
+    raise _NotNativeError(f"its chunks are named in the way {encoding['name']}")
+
+
+def _shards(options: Metadata) -> tuple[ShardIndex, list[Metadata]]:
+    """Return the index of shards, and the codecs of the chunks in them."""
+    index = list(options["index_codecs"])
+    names = [codec["name"] for codec in index]
+    if names not in _INDEX_CODECS or _endian(index[0]) != "little":
+        raise _NotNativeError(f"the index of its shards is encoded as {names}")
+    found = ShardIndex(
+        tuple(options["chunk_shape"]),
+        options.get("index_location", "end") == "start",
+        "crc32c" in names,
+    )
+    return found, list(options["codecs"])
+
+
+def _byte_order(dtype: np.dtype[Any], codec: Metadata) -> np.dtype[Any]:
+    """Return the stored type, from the codec that turns an array into bytes."""
+    if codec["name"] != "bytes":
+        raise _NotNativeError(f"its codec is {codec['name']}")
+    return dtype.newbyteorder("<" if _endian(codec) == "little" else ">")
+
+
+def _endian(codec: Metadata) -> str:
+    return str((codec.get("configuration") or {}).get("endian", "little"))
+
+
+def _known(codecs: Sequence[Metadata]) -> Pipeline:
+    pipeline = pipeline_of(codecs)
+    if isinstance(pipeline, str):
+        raise _NotNativeError(f"its codec is {pipeline}")
+    return pipeline
