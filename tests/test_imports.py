@@ -186,7 +186,11 @@ def test_adapter_imports_its_own_framework_only(adapter: str) -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "framework"),
-    [("scdataset_torch", "torch"), ("scdataset_grain", "grain")],
+    [
+        ("scdataset_torch", "torch"),
+        ("scdataset_grain", "grain"),
+        ("scdataset_grain", "jax"),
+    ],
 )
 def test_adapter_without_its_framework_names_the_extra(
     adapter: str, framework: str

@@ -42,8 +42,8 @@ def batches(loader: Loader) -> Generator[Any, None, None]:
 def cells(loader: Loader) -> Generator[Any, None, None]:
     """Yield the cells of the loader's next epoch, one at a time.
 
-    Reading still goes by whole fetches, so a cell costs little more than its share of a
-    minibatch. Filled rows of padded minibatches are left out.
+    Reading still goes by whole fetches; taking single rows out of a sparse minibatch
+    takes longer than reading it. Filled rows of padded minibatches are left out.
 
     Parameters
     ----------

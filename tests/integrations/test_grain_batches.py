@@ -210,6 +210,14 @@ def test_map_and_mix() -> None:
     assert_equal_output_after_checkpoint(limited)
 
 
+def test_a_thread_of_grain_reads_ahead_and_resumes() -> None:
+    dataset = grain.experimental.ThreadPrefetchIterDataset(
+        BatchIterDataset(make_loader(), num_epochs=2), prefetch_buffer_size=2
+    )
+    assert_same(list(dataset)[:19], list(make_loader()))
+    assert_equal_output_after_checkpoint(dataset)
+
+
 def test_grains_repeat_repeats_one_epoch() -> None:
     dataset = BatchIterDataset(make_loader())
     repeated = grain.experimental.RepeatIterDataset(dataset, num_epochs=2)
