@@ -3,9 +3,9 @@
     python adapters_grain.py --data FOLDER --out results/adapters_grain.json
 
 FOLDER gets two small plates if they are not there (0.3 GB, 0.1 GB with gzip). All run
-in one process, turn by turn, over the same warm files with the same settings. Before each
-case the Loader alone is measured in the same form; a ratio is of these two, and the
-median of the repeats is given with the least and the greatest.
+in one process, turn by turn, over the same warm files with the same settings. Before
+each case the Loader alone is measured in the same form; a ratio is of these two. The
+median of the repeats is given, with the least and the greatest.
 """
 
 from __future__ import annotations
