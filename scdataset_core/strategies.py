@@ -89,7 +89,7 @@ class _Listed:
             )
         return Subset(n, self.indices)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the strategy: JSON values, arrays as digests."""
         parts = {name: _plain(value) for name, value in vars(self).items()}
         public = {name: part for name, part in parts.items() if name[0] != "_"}
@@ -213,6 +213,13 @@ class BlockShuffling(_Listed):
             seed=seed,
             epoch=epoch,
         )
+
+    def describe(self, source: Any) -> dict[str, Any]:
+        """Return what a state keeps, the layout of the storage where it counts."""
+        said = super().describe(source)
+        if self.block_size == "storage":
+            said["layout"] = digest(source.block_starts)
+        return said
 
     def _storage_bounds(self, source: Any, subset: Subset) -> Rows:
         starts = getattr(source, "block_starts", None)

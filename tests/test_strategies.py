@@ -239,6 +239,13 @@ def test_repr_and_description_name_the_parameters():
         "BlockShuffling(indices=<50 values>, block_size=4, drop_last=False,"
         " fixed_grid=False, chunks=1)"
     )
-    assert strategy.describe()["name"] == "BlockShuffling"
+    assert strategy.describe(range(50))["name"] == "BlockShuffling"
     other = BlockShuffling(4, indices=np.arange(1, 51))
-    assert strategy.describe() != other.describe()
+    assert strategy.describe(range(51)) != other.describe(range(51))
+
+
+def test_description_of_storage_blocks_covers_the_layout():
+    strategy = BlockShuffling("storage")
+    one, other = Stored(9, [0, 3, 6]), Stored(9, [0, 4, 6])
+    assert strategy.describe(one) == strategy.describe(one)
+    assert strategy.describe(one) != strategy.describe(other)
