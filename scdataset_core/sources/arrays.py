@@ -131,6 +131,7 @@ class ArraySource(Source):
         self.dtype = x.dtype.newbyteorder("=")
         self.info = CellInfo(genes.names, obs.categories)
         self.notices = obs.notices
+        self.genes_report = genes.report
         row_bytes = self._stored_per_row * self.dtype.itemsize
         self.natural_block = max(1, int(_BLOCK_BYTES // max(row_bytes, 1.0)))
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..cells import CellInfo, Cells
 from ..form import Form
+from .genes import FileGenes
 
 if TYPE_CHECKING:
     from ..storage import ReadContext
@@ -66,6 +67,8 @@ class Source(ABC):
         Type of the values of X.
     natural_block : int
         Rows in a typical storage chunk.
+    genes_report : tuple of FileGenes
+        For each file, what a join and a selection of genes leave out or add.
     notices : tuple of str
         What was found on opening that the user should know.
     """
@@ -76,6 +79,7 @@ class Source(ABC):
     dtype: np.dtype[Any]
     natural_block: int
     info: CellInfo
+    genes_report: tuple[FileGenes, ...] = ()
     notices: tuple[str, ...] = ()
 
     @property

@@ -17,7 +17,7 @@ from ..storage import ReadContext
 from .base import Source
 from .dense import DenseReader
 from .describe import describe
-from .genes import FileGenes, GeneJoin
+from .genes import GeneJoin
 from .layout import CellFile, DenseX, SparseX
 from .obs import ObsTable, cut_by_file
 from .pointers import chunk_firsts, longest
@@ -45,11 +45,6 @@ class StoredSource(Source):
         The columns carried.
     x
         Which matrix X is.
-
-    Attributes
-    ----------
-    genes_report : tuple of FileGenes
-        For each file, what the join and the selection of genes leave out or add.
     """
 
     def __init__(
@@ -60,6 +55,7 @@ class StoredSource(Source):
         self.x = x
         self.info = CellInfo(genes.names, obs.categories)
         self.notices = obs.notices
+        self.genes_report = genes.report
         self._genes = genes
         self._obs = obs
         self._xs = tuple(part.x for part in parts)
@@ -93,11 +89,6 @@ class StoredSource(Source):
 
     def __repr__(self) -> str:
         return describe(self, [x.values for x in self._xs], self.genes_report)
-
-    @property
-    def genes_report(self) -> tuple[FileGenes, ...]:
-        """For each file, what the join and the selection of genes change."""
-        return self._genes.report
 
     @property
     def obs_columns(self) -> tuple[str, ...]:

@@ -242,7 +242,7 @@ class SourceContract:
         np.testing.assert_array_equal(source.obs["score"], whole.obs["score"])
 
     def test_missing_column_names_the_nearest(self, data):
-        with pytest.raises(ValueError, match='"lines".*did you mean "line"'):
+        with pytest.raises(ValueError, match=r'"lines".*did you mean "line"'):
             self.open(data, obs=["lines"])
 
     def test_saved_vocabulary_encodes_alike(self, data):
@@ -257,7 +257,7 @@ class SourceContract:
         assert source.categories == {"line": ["HCT15", "new", "A549"]}
 
     def test_unknown_gene_names_the_nearest(self, data):
-        with pytest.raises(ValueError, match='"gene77".*did you mean "gene7"'):
+        with pytest.raises(ValueError, match=r'"gene77".*did you mean "gene7"'):
             self.open(data, genes=["gene77"])
 
     def test_repeated_gene_is_refused(self, data):

@@ -1,0 +1,410 @@
+"""What `open` takes, and what it says of files it cannot read."""
+
+import re
+import threading
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import scdataset_core as scd
+from scdataset_core.form import Form
+from scdataset_core.sources.ranges import KeptArrays
+from scdataset_core.storage import ReadContext
+
+N, GENES = 30, 8
+
+
+def make(path, start=0, n=N, **kwargs):
+    """Write a file whose column 0 holds the row number + 1, and return its path."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(1, 9, (n, GENES)) * (rng.random((n, GENES)) < 0.5)
+    X[:, 0] = np.arange(start, start + n) + 1
+    adata = ad.AnnData(
+        sp.csr_matrix(X.astype(np.float32)),
+        obs=pd.DataFrame({"line": ["a", "b"] * (n // 2)}, index=map(str, range(n))),
+    )
+    adata.layers["counts"] = adata.X.copy()
+    adata.write_h5ad(path, **kwargs)
+    return path
+
+
+def ids(source):
+    x = source.read(np.arange(len(source)))["X"]
+    return (x.toarray() if sp.issparse(x) else x)[:, 0].tolist()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return make(tmp_path / "a.h5ad")
+
+
+class TestPaths:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for i, name in enumerate(["10", "9", "b"]):
+            make(tmp_path / f"{name}.h5ad", start=100 * i, n=2)
+        return tmp_path
+
+    def test_a_glob_is_sorted_as_strings(self, folder):
+        source = scd.open(str(folder / "*.h5ad"))
+        assert [file.rpartition("/")[2] for file in source.files] == [
+            "10.h5ad",
+            "9.h5ad",
+            "b.h5ad",
+        ]
+        assert ids(source) == [1, 2, 101, 102, 201, 202]
+        assert source.file_starts.tolist() == [0, 2, 4, 6]
+
+    def test_a_list_keeps_its_order(self, folder):
+        source = scd.open([folder / "b.h5ad", str(folder / "10.h5ad")])
+        assert ids(source) == [201, 202, 1, 2]
+
+    def test_a_file_may_come_twice(self, folder):
+        assert ids(scd.open([folder / "9.h5ad"] * 2)) == [101, 102, 101, 102]
+
+    def test_a_name_with_brackets_is_a_file_if_there_is_one(self, folder):
+        make(folder / "x[1].h5ad", n=2)
+        assert ids(scd.open(folder / "x[1].h5ad")) == [1, 2]
+
+    def test_nothing_matches(self, folder):
+        with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.h5mu"):
+            scd.open(str(folder / "*.h5mu"))
+
+    def test_a_missing_file_names_the_nearest(self, folder):
+        with pytest.raises(FileNotFoundError, match=r'bb\.h5ad.*did you mean "b.h5ad"'):
+            scd.open([folder / "9.h5ad", folder / "bb.h5ad"])
+
+    def test_only_the_first_argument_is_positional(self, folder):
+        with pytest.raises(TypeError, match="positional argument"):
+            scd.open(folder / "9.h5ad", ["line"])
+
+
+class TestNotCells:
+    def test_other_bytes(self, tmp_path):
+        (tmp_path / "a.h5ad").write_bytes(b"PK\x03\x04 something else")
+        with pytest.raises(
+            scd.FileFormatError, match=r"a\.h5ad: not a file of a format"
+        ):
+            scd.open(tmp_path / "a.h5ad")
+
+    def test_nothing_in_it(self, tmp_path):
+        (tmp_path / "a.h5ad").touch()
+        with pytest.raises(ValueError, match=r"a\.h5ad: the file is empty"):
+            scd.open(tmp_path / "a.h5ad")
+
+    def test_a_folder(self, tmp_path):
+        with pytest.raises(ValueError, match="not a folder of a format that is known"):
+            scd.open(tmp_path)
+
+    def test_content_counts_and_not_the_name(self, path):
+        path.rename(path.with_suffix(".data"))
+        assert len(scd.open(path.with_suffix(".data"))) == N
+
+    def test_a_user_block_before_the_content(self, path, tmp_path):
+        block = tmp_path / "b.h5ad"
+        with (
+            h5py.File(path) as source,
+            h5py.File(block, "w", userblock_size=1024) as to,
+        ):
+            for key in source:
+                source.copy(key, to)
+        assert ids(scd.open(tmp_path / "b.h5ad")) == list(range(1, N + 1))
+
+    @pytest.mark.parametrize("share", [0.95, 0.5, 0.1])
+    def test_cut_short(self, path, share):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(OSError, match=r"a\.h5ad: .*cut short"):
+            scd.open(path)
+
+    def test_hdf5_of_another_kind(self, tmp_path):
+        with h5py.File(tmp_path / "a.h5ad", "w") as file:
+            file["matrix/data"] = np.arange(3)
+        with pytest.raises(ValueError, match=r"a\.h5ad: there is no X"):
+            scd.open(tmp_path / "a.h5ad")
+
+    def test_no_x_names_what_there_is(self, path):
+        with h5py.File(path, "r+") as file:
+            del file["X"]
+        with pytest.raises(ValueError, match=r"no X; x= can name layers/counts"):
+            scd.open(path)
+
+    def test_x_that_anndata_wrote_as_none(self, tmp_path):
+        adata = ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["g"]))
+        adata.write_h5ad(tmp_path / "a.h5ad")
+        with pytest.raises(ValueError, match="there is no X"):
+            scd.open(tmp_path / "a.h5ad")
+
+    @pytest.mark.parametrize(
+        ("x", "match"),
+        [
+            (
+                "layers/count",
+                r'a\.h5ad: there is no "layers/count"; did you mean "layers/c',
+            ),
+            ("obsm/X_pca", r'a\.h5ad: there is no "obsm/X_pca"; there are none'),
+            ("raw/X", r'a\.h5ad: there is no "raw/X"'),
+        ],
+    )
+    def test_a_missing_matrix(self, path, x, match):
+        with pytest.raises(scd.MissingNameError, match=match):
+            scd.open(path, x=x)
+
+    @pytest.mark.parametrize("x", ["counts", "layers/", "uns/x", "x", ""])
+    def test_x_of_no_known_place(self, path, x):
+        with pytest.raises(ValueError, match='x must be "X", "raw/X", "layers/NAME"'):
+            scd.open(path, x=x)
+
+    @pytest.mark.parametrize("legacy", [False, True])
+    def test_columns_are_refused_with_the_way_out(self, path, legacy):
+        with h5py.File(path, "r+") as file:
+            attrs = file["layers/counts"].attrs
+            if legacy:
+                del attrs["encoding-type"]
+                attrs["h5sparse_format"] = "csc"
+            else:
+                attrs["encoding-type"] = "csc_matrix"
+        match = re.escape('adata.layers["counts"] = adata.layers["counts"].tocsr()')
+        with pytest.raises(ValueError, match=rf"a\.h5ad.*CSC.*{match}"):
+            scd.open(path, x="layers/counts")
+
+    def test_join_of_no_known_kind(self, path):
+        with pytest.raises(ValueError, match=r"join must be .exact.*got 'left'"):
+            scd.open(path, join="left")
+
+    def test_sparse_and_dense_files(self, path, tmp_path):
+        adata = ad.read_h5ad(path)
+        adata.X = adata.X.toarray()
+        adata.write_h5ad(tmp_path / "b.h5ad")
+        match = r"X is sparse in .*a\.h5ad and dense in .*b\.h5ad"
+        with pytest.raises(ValueError, match=match):
+            scd.open([path, tmp_path / "b.h5ad"])
+
+    def test_no_rows(self, tmp_path):
+        make(tmp_path / "a.h5ad", n=0)
+        make(tmp_path / "b.h5ad", n=4)
+        source = scd.open(
+            [tmp_path / "a.h5ad", tmp_path / "b.h5ad", tmp_path / "a.h5ad"]
+        )
+        assert ids(source) == [1, 2, 3, 4]
+        np.testing.assert_array_equal(source.block_starts, [0])
+        empty = scd.open(tmp_path / "a.h5ad")
+        assert (len(empty), empty.longest_row(), empty.mean_stored) == (0, 0, 0)
+        assert empty.read([])["X"].shape == (0, GENES)
+
+
+def replace(path, name, values, **kwargs):
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file.create_dataset(name, data=values, **kwargs)
+
+
+def stored(path, name):
+    with h5py.File(path) as file:
+        return file[name][()]
+
+
+class TestContradictions:
+    @pytest.mark.parametrize(
+        ("name", "change", "match"),
+        [
+            pytest.param(
+                "X/indptr", lambda a: a[:-1], "and 30 row pointers", id="rows"
+            ),
+            pytest.param("X/data", lambda a: a[:-1], "X/indices", id="lengths"),
+            pytest.param(
+                "X/data", lambda a: a.astype("S"), "vector of numbers", id="text"
+            ),
+            pytest.param(
+                "X/indices",
+                lambda a: a.astype(float),
+                "vector of integers",
+                id="floats",
+            ),
+            pytest.param("var/_index", lambda a: a[:-1], "var names 7 genes", id="var"),
+            pytest.param(
+                "obs/_index", lambda a: a[:-1], "obs names 29 cells", id="obs"
+            ),
+        ],
+    )
+    def test_seen_when_opened(self, path, name, change, match):
+        dtype = h5py.string_dtype() if "index" in name and "_" in name else None
+        replace(path, name, change(stored(path, name)), dtype=dtype)
+        with pytest.raises(ValueError, match=rf"a\.h5ad: .*{match}"):
+            scd.open(path)
+
+    @pytest.mark.parametrize("kept", [True, False], ids=["kept", "by_range"])
+    @pytest.mark.parametrize("chunks", [None, (4,)], ids=["contiguous", "chunked"])
+    @pytest.mark.parametrize(
+        ("at", "value", "match"),
+        [
+            pytest.param(12, 1, "row 11 starts at .* and ends at 1, ", id="falling"),
+            pytest.param(0, -5, "row 0 starts at -5, ", id="negative"),
+            pytest.param(30, 10**6, "row 30 starts or ends at 1000000, ", id="beyond"),
+        ],
+    )
+    def test_row_pointers(self, path, at, value, match, chunks, kept, monkeypatch):
+        if not kept:
+            monkeypatch.setattr("scdataset_core.sources.ranges._GAP_ROWS", 1)
+            monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (0,))
+        pointers = stored(path, "X/indptr")
+        pointers[at] = value
+        replace(path, "X/indptr", pointers, chunks=chunks)
+        source = scd.open(path)
+        whole = rf"a\.h5ad: /?X/indptr is wrong: {match}and there are \d+ stored"
+        with pytest.raises(scd.CorruptFileError, match=whole):
+            source.read([0, 11, 12, 29])
+        with pytest.raises(scd.CorruptFileError, match=whole):
+            source.longest_row()
+
+    @pytest.mark.parametrize("dtype", ["i4", "i8", "u2", "u8"])
+    @pytest.mark.parametrize("value", [GENES, -1], ids=["too_large", "negative"])
+    @pytest.mark.parametrize(
+        "form",
+        [Form("csr"), Form("dense"), Form("padded", width=8)],
+        ids=lambda form: form.output,
+    )
+    @pytest.mark.parametrize("genes", [None, [3, 0]], ids=["all", "some"])
+    def test_column_ids(self, path, dtype, value, form, genes):
+        columns, pointers = stored(path, "X/indices"), stored(path, "X/indptr")
+        columns = columns.astype("i8")
+        columns[pointers[17]] = value
+        replace(path, "X/indices", columns.astype(dtype))
+        source = scd.open(path, genes=genes)
+        match = r"a\.h5ad: /?X/indices has column -?\d+ in row 17, and there are 8 col"
+        rows = np.array([3, 17, 20])
+        with ReadContext(2) as context:
+            with pytest.raises(scd.CorruptFileError, match=match):
+                source.read_batches(
+                    rows, np.array([2, 0, 1]), np.array([0, 2, 3]), form, context
+                )
+            rows = np.array([3, 16, 18])
+            source.read_batches(
+                rows, np.array([2, 0, 1]), np.array([0, 2, 3]), form, context
+            )
+
+    def test_column_ids_of_files_with_different_genes(self, path, tmp_path):
+        small = ad.read_h5ad(path)[:, :5].copy()
+        small.write_h5ad(tmp_path / "b.h5ad")
+        columns = stored(tmp_path / "b.h5ad", "X/indices")
+        pointers = stored(tmp_path / "b.h5ad", "X/indptr")
+        columns[pointers[4]] = 6  # there is such a column in the other file
+        replace(tmp_path / "b.h5ad", "X/indices", columns)
+        source = scd.open([path, tmp_path / "b.h5ad"], join="outer")
+        match = r"b\.h5ad: /?X/indices has column 6 in row 4, and there are 5 columns"
+        with pytest.raises(scd.CorruptFileError, match=match):
+            source.read([2, N + 4])
+        assert source.read([2, N + 3])["X"].shape == (2, GENES)
+
+    def test_a_file_that_changed_since(self, path):
+        source = scd.open(path, obs=["line"])
+        source.read([0, 1])
+        make(path, n=12, compression="gzip")
+        with pytest.raises(scd.FileChangedError, match=r"a\.h5ad changed since"):
+            source.read([0, 1])
+
+    def test_errors_leave_no_thread_behind(self, path):
+        columns = stored(path, "X/indices")
+        columns[-1] = 99
+        replace(path, "X/indices", columns)
+        before = threading.active_count()
+        source, rows, bounds = scd.open(path), np.arange(N), np.arange(0, N + 1, 5)
+        with ReadContext(3) as context, pytest.raises(OSError, match="column 99"):
+            source.read_batches(rows, rows, bounds, Form("csr"), context)
+        assert threading.active_count() <= before
+
+
+class TestOtherFiles:
+    @pytest.fixture(params=["link", "virtual", "external"])
+    def leading_out(self, request, path, tmp_path):
+        """Return a file whose X/data lies in another one."""
+        other = make(tmp_path / "other.h5ad")
+        values = stored(path, "X/data")
+        with h5py.File(path, "r+") as file:
+            del file["X/data"]
+            if request.param == "link":
+                file["X/data"] = h5py.ExternalLink("other.h5ad", "/X/data")
+            elif request.param == "virtual":
+                layout = h5py.VirtualLayout(values.shape, values.dtype)
+                layout[:] = h5py.VirtualSource(other, "/X/data", values.shape)
+                file.create_virtual_dataset("X/data", layout)
+            else:
+                raw = str(tmp_path / "raw")
+                values.tofile(raw)
+                file.create_dataset(
+                    "X/data",
+                    values.shape,
+                    values.dtype,
+                    external=[(raw, 0, values.nbytes)],
+                )
+        return path
+
+    def test_are_refused_by_default(self, leading_out):
+        with pytest.raises(ValueError, match=r"a\.h5ad: .*X/data.*allow_external=True"):
+            scd.open(leading_out)
+
+    def test_are_read_when_allowed(self, leading_out):
+        assert ids(scd.open(leading_out, allow_external=True)) == list(range(1, N + 1))
+
+    def test_a_link_within_the_file_is_followed(self, path):
+        with h5py.File(path, "r+") as file:
+            file.move("X", "matrix")
+            file["X"] = h5py.SoftLink("/matrix")
+        assert ids(scd.open(path)) == list(range(1, N + 1))
+
+
+class TestPadded:
+    def test_a_row_that_does_not_fit_is_named(self, tmp_path):
+        paths = [make(tmp_path / "a.h5ad"), make(tmp_path / "b.h5ad")]
+        replace_row(paths[1], 7)
+        source = scd.open(paths)
+        rows = np.array([3, N + 7])
+        form = Form("padded", width=7)
+        match = r"row 7 of .*b\.h5ad has 8 stored values and width is 7; .*largest"
+        with ReadContext(1) as context, pytest.raises(ValueError, match=match):
+            source.read_batches(rows, np.arange(2), np.array([0, 2]), form, context)
+
+    def test_the_largest_are_kept(self, path):
+        replace_row(path, 7)
+        form = Form("padded", width=3, overflow="largest")
+        with ReadContext(1) as context:
+            (cells,) = scd.open(path).read_batches(
+                np.array([7]), np.arange(1), np.array([0, 1]), form, context
+            )
+        assert cells["X"]["indices"].tolist() == [[5, 6, 7]]
+        assert cells["X"]["values"].tolist() == [[6, 7, 8]]
+        assert cells["X"]["length"].tolist() == [3]
+
+
+def replace_row(path, row):
+    """Give a row the values 1 to 8 in all of its columns."""
+    adata = ad.read_h5ad(path)
+    X = adata.X.tolil()
+    X[row] = np.arange(1, GENES + 1)
+    adata.X = X.tocsr()
+    adata.write_h5ad(path)
+
+
+class TestKept:
+    """Pointers of large files are read by range; the answer is the same."""
+
+    @pytest.mark.parametrize("gap", [1, 5, 512])
+    @pytest.mark.parametrize("budget", [0, 200, 1 << 20])
+    def test_any_budget(self, tmp_path, budget, gap, monkeypatch):
+        monkeypatch.setattr("scdataset_core.sources.ranges._GAP_ROWS", gap)
+        monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (budget,))
+        paths = [
+            make(tmp_path / "a.h5ad"),
+            make(tmp_path / "b.h5ad", start=N, n=40, compression="gzip"),
+        ]
+        source = scd.open(paths, obs=["line"])
+        rng = np.random.default_rng(0)
+        for n_rows in (1, 5, 50):
+            rows = np.sort(rng.integers(0, len(source), n_rows))
+            cells = source.read(rows)
+            np.testing.assert_array_equal(cells["X"].toarray()[:, 0], rows + 1)
+            np.testing.assert_array_equal(cells["obs"]["line"], rows % 2)
