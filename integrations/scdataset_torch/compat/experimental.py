@@ -6,7 +6,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,21 +85,31 @@ def _held(thing: Any) -> list[Any]:
     """Return what a container is made of."""
     if hasattr(thing, "adatas"):  # an AnnCollection
         names = ("obs", "var", "obs_names", "var_names")
-        return [getattr(thing, name, None) for name in names] + list(thing.adatas)
+        return _given(thing, names) + list(thing.adatas)
     if hasattr(thing, "X") and hasattr(thing, "obs") and hasattr(thing, "var_names"):
         layers = [*thing.obsm.values(), *thing.layers.values()]
-        return [thing.X, thing.obs, thing.var, *layers]
+        return [*_given(thing, ("X", "obs", "var")), *layers]
     if hasattr(thing, "_indexables"):
-        return [*thing._indexables, thing.unstructured or None]
+        return [*thing._indexables, *_given(thing, ("unstructured",))]
     if isinstance(thing, Mapping):
         return [*thing.keys(), *thing.values()]
     return list(thing) if isinstance(thing, list | tuple) else []
 
 
+def _given(thing: Any, names: Sequence[str]) -> list[Any]:
+    """Return the attributes that are there and hold something."""
+    found = [getattr(thing, name, None) for name in names]
+    return [part for part in found if part is not None and not _is_empty_dict(part)]
+
+
+def _is_empty_dict(part: Any) -> bool:
+    return isinstance(part, dict) and not part
+
+
 def _own_size(thing: Any) -> int:
     """Return the bytes of a container itself, of those that Python counts well."""
     counted = isinstance(thing, dict | list | tuple) or not _held(thing)
-    return sys.getsizeof(thing) if counted and thing is not None else 0
+    return sys.getsizeof(thing) if counted else 0
 
 
 def suggest_parameters(
@@ -177,7 +187,6 @@ def suggest_parameters(
 
 
 def _system_info() -> dict[str, Any]:
-    cpu_count = os.cpu_count() or 4
     try:
         import psutil
     except ImportError:
@@ -189,11 +198,11 @@ def _system_info() -> dict[str, Any]:
         )
         unknown = "unknown (psutil not installed)"
         sizes = dict.fromkeys(("available_ram_gb", "total_ram_gb"), unknown)
-        return {**sizes, "cpu_count": cpu_count, "measured": False}
+        return {**sizes, "cpu_count": 4, "measured": False}
     memory = psutil.virtual_memory()
     return {
         "available_ram_gb": memory.available / _GIB,
         "total_ram_gb": memory.total / _GIB,
-        "cpu_count": cpu_count,
+        "cpu_count": os.cpu_count() or 4,
         "measured": True,
     }

@@ -1,0 +1,252 @@
+"""Batches as tensors: types, layouts, pinning, shipping, devices."""
+
+import copy
+import pickle
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, csr_matrix
+
+pytest.importorskip("scdataset_torch")
+
+import torch
+from scdataset_torch import LoaderDataset, to_device, to_tensors
+from scdataset_torch.collate import TensorBatch
+from scdataset_torch.device import _on_side_stream
+from scdataset_torch.shipping import pack, unpack
+
+from scdataset_core import BlockShuffling, Loader, open
+
+X = csr_array(np.array([[0, 2, 0], [1, 0, 3]], np.float32))
+
+
+def make_batch(x=X):
+    obs = {
+        "drug": np.array([1, -1], np.int32),
+        "dose": np.array([0.5, np.nan]),
+        "treated": np.array([True, False]),
+        "well": np.array([300, 1], np.uint16),
+    }
+    return {"X": x, "obs": obs, "index": np.array([7, 3])}
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"), [("csr", torch.sparse_csr), ("dense", torch.strided)]
+)
+@pytest.mark.parametrize("kind", [csr_array, csr_matrix])
+def test_sparse_x_takes_the_layout(layout, expected, kind):
+    batch = to_tensors(layout)(make_batch(kind(X)))
+    assert batch["X"].layout == expected
+    assert batch["X"].dtype == torch.float32
+    assert np.array_equal(batch["X"].to_dense().numpy(), X.toarray())
+
+
+def test_integers_of_obs_are_int64_and_the_rest_as_it_is():
+    obs = to_tensors()(make_batch())["obs"]
+    types = {name: column.dtype for name, column in obs.items()}
+    assert types == {
+        "drug": torch.int64,
+        "dose": torch.float64,
+        "treated": torch.bool,
+        "well": torch.int64,
+    }
+    assert obs["drug"].tolist() == [1, -1]
+    assert to_tensors()(make_batch())["index"].dtype == torch.int64
+
+
+def test_dense_x_stays_dense_and_shares_its_memory():
+    dense = np.ones((2, 3), np.float32)
+    batch = to_tensors("csr")(make_batch(dense))
+    dense[0, 0] = 5
+    assert batch["X"][0, 0] == 5
+
+
+def test_read_only_arrays_are_copied():
+    index = np.arange(2)
+    index.flags.writeable = False
+    assert to_tensors()({**make_batch(), "index": index})["index"].tolist() == [0, 1]
+
+
+def test_padded_rows_become_three_tensors(plates):
+    source = open(plates / "plate1.h5ad")
+    loader = Loader(source, batch_size=8, output="padded")
+    x = next(iter(LoaderDataset(loader, to_tensors())))["X"]
+    assert {name: part.dtype for name, part in x.items()} == {
+        "indices": torch.int32,
+        "values": torch.float32,
+        "length": torch.int32,
+    }
+
+
+def test_another_layout_is_refused():
+    with pytest.raises(ValueError, match=r"layout must be .csr. or .dense., got 'coo'"):
+        to_tensors("coo")
+
+
+def test_what_is_no_dict_batch_is_refused():
+    with pytest.raises(TypeError, match="dict batches of a Loader over a source"):
+        to_tensors()(np.ones(3))
+
+
+@pytest.mark.parametrize("layout", ["csr", "dense"])
+def test_a_shipped_batch_is_the_same(layout):
+    batch = to_tensors(layout)(make_batch())
+    for other in (
+        pickle.loads(pickle.dumps(batch)),
+        copy.deepcopy(batch),
+        copy.copy(batch),
+        TensorBatch(unpack(*pack(batch))),
+    ):
+        assert isinstance(other, TensorBatch)
+        assert other["X"].layout == batch["X"].layout
+        assert torch.equal(other["X"].to_dense(), batch["X"].to_dense())
+        assert torch.equal(other["index"], batch["index"])
+        assert {k: v.dtype for k, v in other["obs"].items()} == {
+            k: v.dtype for k, v in batch["obs"].items()
+        }
+
+
+def test_an_empty_batch_ships():
+    empty = to_tensors()({"X": X[:0], "obs": {}, "index": np.arange(0)})
+    again = pickle.loads(pickle.dumps(empty))
+    assert again["X"].shape == (0, 3)
+
+
+def test_a_packed_batch_is_one_piece_of_shared_memory():
+    places, buffer = pack(to_tensors()(make_batch()))
+    assert buffer.is_shared()
+    parts = unpack(places, buffer)
+    pointers = [parts["X"].values().data_ptr(), parts["index"].data_ptr()]
+    low, high = buffer.data_ptr(), buffer.data_ptr() + buffer.numel()
+    assert all(low <= pointer < high for pointer in pointers)
+
+
+def test_pinning_pins_the_parts_of_sparse_tensors(monkeypatch):
+    pinned = []
+
+    def pin(tensor):
+        pinned.append(tensor.layout)
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    batch = to_tensors()(make_batch()).pin_memory()
+    assert pinned == [torch.strided] * 8
+    assert batch["X"].layout == torch.sparse_csr
+    assert isinstance(batch, TensorBatch)
+
+
+def test_a_dataloader_pins_through_the_batch(monkeypatch):
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    batch = pin_memory(to_tensors()(make_batch()))
+    assert batch["X"].layout == torch.sparse_csr
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("collate", [None, to_tensors("csr")])
+def test_to_device_without_a_gpu_moves_each_batch(plates, dense, collate):
+    source = open(plates / "plate1.h5ad", obs=["drug"])
+    loader = Loader(source, BlockShuffling(8), batch_size=64)
+    expected = [batch["X"].toarray() for batch in loader]
+    loader.set_epoch(0)
+    moved = list(to_device(LoaderDataset(loader, collate), "cpu", dense=dense))
+    layout = torch.strided if dense else torch.sparse_csr
+    assert {batch["X"].layout for batch in moved} == {layout}
+    for batch, x in zip(moved, expected, strict=True):
+        assert np.array_equal(batch["X"].to_dense().numpy(), x)
+        assert isinstance(batch["obs"]["drug"], torch.Tensor)
+
+
+def test_to_device_keeps_lists_tuples_and_other_things():
+    Pair = namedtuple("Pair", ["x", "name"])
+    batch = [Pair(np.arange(2), "a"), (torch.ones(1), None)]
+    moved = next(to_device([batch], "cpu"))
+    assert type(moved[0]).__name__ == "Pair"
+    assert moved[0].x.tolist() == [0, 1]
+    assert moved[0].name == "a"
+    assert moved[1][1] is None
+
+
+def test_to_device_reads_no_further_than_it_is_asked():
+    taken = []
+    source = (taken.append(i) or {"index": np.array([i])} for i in range(10))
+    batches = to_device(source, "cpu")
+    next(batches)
+    assert taken == [0]
+
+
+def test_ahead_must_be_positive():
+    with pytest.raises(ValueError, match="ahead must be at least 1, got 0"):
+        to_device([], "cpu", ahead=0)
+
+
+class FakeStream:
+    """A stream that notes what is done on it."""
+
+    def __init__(self, log, name):
+        self.log, self.name = log, name
+
+    def record_event(self):
+        self.log.append(f"{self.name} records")
+        return self.name
+
+    def wait_event(self, event):
+        self.log.append(f"{self.name} waits for {event}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        return None
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_the_side_stream_copies_ahead_and_is_waited_for(monkeypatch, ahead):
+    log = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: FakeStream(log, "side"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(
+        torch.cuda, "current_stream", lambda device: FakeStream(log, "main")
+    )
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: False)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
+    batches = iter([to_tensors()(make_batch()) for _ in range(4)])
+    moved = _on_side_stream(batches, torch.device("cpu"), dense=True, ahead=ahead)
+    first = next(moved)
+    assert log == ["side records"] * (ahead + 1) + ["main waits for side"]
+    assert first["X"].layout == torch.strided
+    assert len(list(moved)) == 3
+    assert log.count("main waits for side") == log.count("side records") == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_to_device_on_a_gpu(plates, dense, ahead):
+    source = open(plates / "*.h5ad", obs=["drug"])
+    loader = Loader(source, BlockShuffling(8), batch_size=64)
+    expected = [batch["X"].toarray() for batch in loader]
+    loader.set_epoch(0)
+    batches = to_device(LoaderDataset(loader), "cuda", dense=dense, ahead=ahead)
+    moved = list(batches)
+    for batch, x in zip(moved, expected, strict=True):
+        assert batch["X"].is_cuda
+        assert np.array_equal(batch["X"].to_dense().cpu().numpy(), x)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pinned_memory_on_a_gpu(plates, num_workers):
+    loader = Loader(open(plates / "*.h5ad", obs=["drug"]), batch_size=64)
+    batches = torch.utils.data.DataLoader(
+        LoaderDataset(loader, to_tensors()),
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=True,
+    )
+    for batch in batches:
+        assert batch["X"].values().is_pinned()
+        assert batch["obs"]["drug"].is_pinned()

@@ -1,0 +1,563 @@
+"""scdataset_torch.compat beside scdataset 0.3 itself: the same but for the order."""
+
+import inspect
+import pickle
+import sys
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+pytest.importorskip("scdataset_torch")
+pytest.importorskip("scdataset")
+
+import scdataset as old
+import scdataset_torch
+import torch
+from scdataset_torch import compat as new
+from torch.utils.data import DataLoader, IterableDataset
+
+import scdataset_core as scd
+
+both = pytest.mark.parametrize("lib", [pytest.param(old, id="0.3"), new])
+DATA = np.arange(105 * 2).reshape(105, 2)
+LABELS = np.array(["a"] * 90 + ["b"] * 15)
+STRATEGIES = {
+    "streaming": lambda lib: lib.Streaming(),
+    "buffer": lambda lib: lib.Streaming(shuffle=True),
+    "subset": lambda lib: lib.Streaming(indices=[3, 5, 5, 90]),
+    "blocks": lambda lib: lib.BlockShuffling(block_size=4),
+    "blocks_dropped": lambda lib: lib.BlockShuffling(4, None, True),
+    "blocks_subset": lambda lib: lib.BlockShuffling(4, indices=np.arange(50, 90)),
+    "weighted": lambda lib: lib.BlockWeightedSampling(4, weights=np.arange(105) + 1),
+    "weighted_size": lambda lib: lib.BlockWeightedSampling(total_size=33),
+    "unreplaced": lambda lib: lib.BlockWeightedSampling(
+        4, total_size=60, replace=False, sampling_size=25
+    ),
+    "balanced": lambda lib: lib.ClassBalancedSampling(LABELS, total_size=80),
+}
+every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
+
+
+def public_parameters(thing):
+    thing = thing.__init__ if inspect.isclass(thing) else thing
+    return [
+        (parameter.name, parameter.kind, parameter.default)
+        for parameter in inspect.signature(thing).parameters.values()
+    ]
+
+
+@pytest.mark.parametrize("name", old.__all__)
+def test_every_name_has_the_same_parameters_and_defaults(name):
+    if name == "MultiIndexable":
+        assert public_parameters(new.MultiIndexable)[1][0] == "indexables"
+        return
+    assert public_parameters(getattr(new, name)) == public_parameters(
+        getattr(old, name)
+    )
+
+
+def test_all_names_are_there():
+    assert set(new.__all__) == set(old.__all__)
+    assert scdataset_torch.scDataset is new.scDataset
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("strategy", ["SamplingStrategy", "Streaming", "BlockShuffling"]),
+        ("transforms", ["adata_to_mindex", "hf_tahoe_to_tensor"]),
+        ("multiindexable", ["MultiIndexable"]),
+        ("scdataset", ["scDataset"]),
+        ("experimental", ["suggest_parameters", "estimate_sample_size"]),
+    ],
+)
+def test_modules_have_the_same_names(module, names):
+    ours = sys.modules[f"scdataset_torch.compat.{module}"]
+    assert all(hasattr(ours, name) for name in names)
+
+
+@every_strategy
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize(("batch_size", "fetch_factor"), [(8, 2), (7, 16), (200, 1)])
+def test_lengths_and_batches_are_those_of_0_3(
+    make, drop_last, batch_size, fetch_factor
+):
+    theirs, ours = (
+        lib.scDataset(DATA, make(lib), batch_size, fetch_factor, drop_last, seed=3)
+        for lib in (old, new)
+    )
+    assert isinstance(ours, IterableDataset)
+    assert len(ours) == len(theirs)
+    for _ in range(2):
+        a, b = list(theirs), list(ours)
+        assert [x.shape for x in a] == [x.shape for x in b]
+        assert {x.dtype for x in b} <= {DATA.dtype}
+
+
+@pytest.mark.parametrize("name", ["streaming", "subset"])
+def test_unshuffled_batches_are_exactly_those_of_0_3(name):
+    make = STRATEGIES[name]
+    theirs, ours = (
+        [x.tolist() for x in lib.scDataset(DATA, make(lib), 8, 2)] for lib in (old, new)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["blocks", "blocks_subset", "buffer"])
+def test_every_row_comes_once_and_in_blocks_of_0_3(name):
+    make = STRATEGIES[name]
+    theirs = old.scDataset(DATA, make(old), 4, 1, seed=0)
+    ours = new.scDataset(DATA, make(new), 4, 1, seed=0)
+    rows = [[sorted(x[:, 0].tolist()) for x in dataset] for dataset in (theirs, ours)]
+    assert sorted(np.concatenate(rows[0])) == sorted(np.concatenate(rows[1]))
+    aligned = [batch for batch in rows[1] if len(batch) == 4]
+    assert all(batch == list(range(batch[0], batch[0] + 8, 2)) for batch in aligned)
+
+
+@every_strategy
+def test_get_indices_and_get_len(make):
+    theirs, ours = make(old), make(new)
+    assert ours.get_len(DATA) == theirs.get_len(DATA)
+    a, b = theirs.get_indices(DATA, seed=5), ours.get_indices(DATA, seed=5)
+    assert len(a) == len(b) == ours.get_len(DATA)
+    assert (a.dtype, a.ndim) == (b.dtype, b.ndim)
+    assert np.array_equal(b, ours.get_indices(DATA, seed=5))
+    rng = np.random.default_rng(1)
+    assert len(ours.get_indices(DATA, rng=rng)) == len(a)
+    assert bool(ours._shuffle_before_yield) == bool(theirs._shuffle_before_yield)
+
+
+def test_get_indices_are_the_rows_of_an_epoch_on_the_fixed_grid():
+    strategy = new.BlockShuffling(block_size=5)
+    blocks = strategy.get_indices(DATA, seed=7).reshape(-1, 5)
+    assert np.array_equal(blocks, blocks[:, :1] + np.arange(5))
+    assert set(blocks[:, 0]) == set(range(0, 105, 5))
+    dataset = new.scDataset(np.arange(105), strategy, 5, 1, seed=7)
+    for epoch in range(2):
+        expected = strategy.get_indices(DATA, seed=7 + 1000 * epoch).reshape(-1, 5)
+        assert [sorted(batch) for batch in dataset] == expected.tolist()
+
+
+def test_dropping_leaves_out_other_rows_each_epoch():
+    dataset = new.scDataset(np.arange(10), new.BlockShuffling(4, drop_last=True), 2)
+    left_out = {
+        tuple(set(range(10)) - set(np.concatenate(list(dataset)).tolist()))
+        for _ in range(20)
+    }
+    assert len(left_out) > 3
+
+
+def test_weights_decide_what_is_drawn():
+    weights = np.zeros(105)
+    weights[[3, 50]] = [1, 3]
+    strategy = new.BlockWeightedSampling(weights=weights, total_size=400)
+    drawn, counts = np.unique(strategy.get_indices(DATA, seed=0), return_counts=True)
+    assert drawn.tolist() == [3, 50]
+    assert abs(counts[0] - 100) <= 8  # a block more or less
+    subset = new.BlockWeightedSampling(
+        indices=[3, 4, 50], weights=weights, total_size=40
+    )
+    assert set(subset.get_indices(DATA, seed=0)) == {3, 50}
+
+
+@both
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda lib: lib.scDataset(DATA, lib.Streaming(), 0), ValueError, "batch_size"),
+        (
+            lambda lib: lib.scDataset(DATA, lib.Streaming(), 4, fetch_factor=-1),
+            ValueError,
+            "fetch_factor must be positive",
+        ),
+        (
+            lambda lib: lib.scDataset(DATA, "streaming", 4),
+            TypeError,
+            "must be an instance of SamplingStrategy",
+        ),
+        (
+            lambda lib: lib.scDataset(DATA, lib.Streaming(), 4, world_size=2),
+            RuntimeError,
+            r"world_size=2 but torch\.distributed is not initialized",
+        ),
+        (lambda lib: lib.BlockShuffling(0), ValueError, "block_size must be positive"),
+        (
+            lambda lib: lib.BlockWeightedSampling(weights=[1, -1]),
+            ValueError,
+            "weights must be non-negative",
+        ),
+        (
+            lambda lib: lib.BlockWeightedSampling(weights=[0, 0]),
+            ValueError,
+            "weights must sum to a positive value",
+        ),
+        (
+            lambda lib: lib.BlockWeightedSampling(replace=False),
+            ValueError,
+            "sampling_size must be provided when replace=False",
+        ),
+        (
+            lambda lib: lib.ClassBalancedSampling([]),
+            ValueError,
+            "labels cannot be empty",
+        ),
+        (
+            lambda lib: lib.ClassBalancedSampling([1], indices=[0, 1]),
+            ValueError,
+            r"labels length \(1\) must be either equal to indices",
+        ),
+        (
+            lambda lib: lib.SamplingStrategy().get_indices(DATA),
+            NotImplementedError,
+            "Subclasses must implement get_indices",
+        ),
+        (
+            lambda lib: list(
+                lib.scDataset(DATA, lib.BlockWeightedSampling(weights=[1, 2]), 4)
+            ),
+            ValueError,
+            "weights must have the same length as data_collection",
+        ),
+        (
+            lambda lib: list(
+                lib.scDataset(
+                    DATA, lib.BlockWeightedSampling(4, [1, 2, 3], weights=[1, 2]), 4
+                )
+            ),
+            ValueError,
+            r"weights length \(2\) must match",
+        ),
+        (
+            lambda lib: list(lib.scDataset(range(9), lib.Streaming(), 4)),
+            TypeError,
+            "only integer scalar arrays",
+        ),
+        (lambda lib: lib.hf_tahoe_to_tensor(3), ValueError, "a dictionary or a list"),
+    ],
+)
+def test_errors(lib, make, error, match):
+    with pytest.raises(error, match=match):
+        make(lib)
+
+
+@both
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda lib: lib.Streaming([3, 1]), "indices were not sorted"),
+        (lambda lib: lib.BlockShuffling(4, [3, 1]), "indices were not sorted"),
+        (
+            lambda lib: lib.BlockWeightedSampling(sampling_size=3),
+            "sampling_size is ignored when replace=True",
+        ),
+    ],
+)
+def test_warnings(lib, make, match):
+    with pytest.warns(UserWarning, match=match):
+        make(lib)
+
+
+@both
+def test_hooks_get_and_give_what_they_did(lib):
+    calls = []
+
+    def fetch(collection, rows):
+        assert collection is DATA
+        assert np.array_equal(rows, np.sort(rows))
+        calls.append(("fetch", len(rows)))
+        return collection[rows]
+
+    def fetched(data):
+        calls.append(("fetched", len(data)))
+        return {"x": data}
+
+    def take(data, positions):
+        calls.append(("take", len(positions)))
+        return data["x"][positions]
+
+    def batch(data):
+        calls.append(("batch", len(data)))
+        return data.sum()
+
+    dataset = lib.scDataset(
+        DATA, lib.BlockShuffling(4), 8, 4, False, fetch, fetched, take, batch
+    )
+    assert sum(dataset) == DATA.sum()
+    assert calls[:4] == [("fetch", 32), ("fetched", 32), ("take", 8), ("batch", 8)]
+    assert calls[-2:] == [("take", 1), ("batch", 1)]
+    assert len(calls) == 4 * 2 + 14 * 2
+
+
+@both
+def test_attributes(lib):
+    strategy = lib.BlockShuffling(4)
+    dataset = lib.scDataset(DATA, strategy, 8, drop_last=True)
+    assert dataset.collection is DATA
+    assert dataset.strategy is strategy
+    assert (dataset.batch_size, dataset.fetch_factor) == (8, 16)
+    assert (dataset.fetch_size, dataset.drop_last) == (128, True)
+    assert dataset.sort_before_fetch is True
+    assert (dataset.rank, dataset.world_size) == (0, 1)
+    hooks = ("fetch_callback", "fetch_transform", "batch_callback", "batch_transform")
+    assert [getattr(dataset, hook) for hook in hooks] == [None] * 4
+    assert (strategy.block_size, strategy.drop_last) == (4, False)
+    balanced = lib.ClassBalancedSampling(LABELS)
+    assert balanced.weights.sum() == pytest.approx(1)
+    assert (balanced.replace, balanced.total_size) == (True, None)
+
+
+@both
+def test_attributes_that_are_changed_count(lib):
+    dataset = lib.scDataset(DATA, lib.Streaming(), 8)
+    list(dataset)
+    dataset.batch_transform = len
+    assert sum(dataset) == 105
+
+
+@both
+def test_tolerance(lib):
+    assert list(lib.scDataset(DATA[:0], lib.Streaming(), 4)) == []
+    assert len(lib.scDataset([], lib.BlockShuffling(), 4)) == 0
+    assert len(lib.scDataset(range(105), lib.Streaming(), 10)) == 11
+    repeated = lib.scDataset(DATA, lib.Streaming([1, 1, 2]), 4)
+    assert np.concatenate(list(repeated)).tolist() == DATA[[1, 1, 2]].tolist()
+
+    def fetch(collection, rows):
+        return collection() + rows
+
+    without_len = lib.scDataset(
+        lambda: 10, lib.Streaming([0, 2, 4]), 2, fetch_callback=fetch
+    )
+    assert len(without_len) == 2
+    assert np.concatenate(list(without_len)).tolist() == [10, 12, 14]
+
+
+@both
+def test_a_strategy_of_the_users_own(lib):
+    class Backwards(lib.SamplingStrategy):
+        def get_indices(self, data_collection, seed=None, rng=None):
+            self.seeds = [*getattr(self, "seeds", []), seed]
+            return np.arange(len(data_collection))[::-1]
+
+    strategy = Backwards()
+    dataset = lib.scDataset(DATA[:, 0], strategy, 4, fetch_factor=2, seed=3)
+    batches = [batch.tolist() for batch in dataset]
+    assert batches[0] == [194, 196, 198, 200]
+    assert batches[-1] == [0]
+    assert len(list(iter(dataset))) == 27
+    assert set(strategy.seeds) == {3, 1003}
+
+
+@both
+def test_a_subclass_that_filters(lib):
+    class Even(lib.BlockShuffling):
+        def get_indices(self, data_collection, seed=None, rng=None):
+            rows = super().get_indices(data_collection, seed, rng)
+            return rows[rows % 2 == 0]
+
+    dataset = lib.scDataset(np.arange(105), Even(4), 8)
+    assert sorted(np.concatenate(list(dataset)).tolist()) == list(range(0, 105, 2))
+
+
+def make_adata():
+    obs = pd.DataFrame(
+        {"drug": pd.Categorical(LABELS)}, index=np.arange(105).astype(str)
+    )
+    return anndata.AnnData(csr_matrix(DATA.astype(np.float32)), obs=obs)
+
+
+@pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
+@pytest.mark.parametrize(
+    "collection",
+    [
+        pytest.param(lambda lib: csr_matrix(DATA), id="csr"),
+        pytest.param(lambda lib: torch.from_numpy(DATA), id="torch"),
+        pytest.param(lambda lib: make_adata(), id="anndata"),
+        pytest.param(lambda lib: lib.MultiIndexable(x=DATA, y=LABELS), id="multi"),
+        pytest.param(lambda lib: lib.MultiIndexable(DATA, LABELS), id="unnamed"),
+    ],
+)
+def test_batches_have_the_type_of_the_collection(collection):
+    theirs, ours = (
+        list(
+            lib.scDataset(collection(lib), lib.Streaming(indices=np.arange(40)), 16, 2)
+        )
+        for lib in (old, new)
+    )
+    for a, b in zip(theirs, ours, strict=True):
+        assert type(a).__name__ == type(b).__name__
+        if type(a).__name__ == "MultiIndexable":
+            assert a.names == b.names
+            assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+        elif type(a).__name__ == "AnnData":
+            assert a.obs.equals(b.obs)
+            assert np.array_equal(a.X.toarray(), b.X.toarray())
+        else:
+            dense = [x.toarray() if hasattr(x, "toarray") else x for x in (a, b)]
+            assert np.array_equal(*dense)
+
+
+@pytest.mark.parametrize("columns", [None, ["drug"]])
+def test_adata_to_mindex(columns, tmp_path):
+    path = tmp_path / "plate.h5ad"
+    make_adata().write_h5ad(path)
+    backed = anndata.read_h5ad(path, backed="r")
+    results = []
+    for lib in (old, new):
+        dataset = lib.scDataset(
+            backed,
+            lib.Streaming(),
+            16,
+            2,
+            fetch_transform=lambda batch, lib=lib: lib.adata_to_mindex(batch, columns),
+        )
+        results.append(list(dataset))
+    for a, b in zip(*results, strict=True):
+        assert a.names == b.names
+        assert np.array_equal(a["X"], b["X"])
+        if columns:
+            assert list(a["drug"]) == list(b["drug"])
+    backed.file.close()
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_hf_tahoe_to_tensor(as_list):
+    cells = [
+        {"genes": np.array([1, 4]), "expressions": np.array([2.0, 3.0])},
+        {"genes": np.array([0]), "expressions": np.array([5.0])},
+    ]
+    batch = cells if as_list else {key: [c[key] for c in cells] for key in cells[0]}
+    assert torch.equal(
+        new.hf_tahoe_to_tensor(batch, 6), old.hf_tahoe_to_tensor(batch, 6)
+    )
+
+
+@both
+def test_bionemo_to_tensor_names_the_package(lib, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bionemo", None)
+    with pytest.raises(ImportError, match="pip install bionemo-scdl"):
+        lib.bionemo_to_tensor(DATA, [0])
+
+
+@pytest.mark.parametrize(
+    "collection",
+    [
+        DATA,
+        torch.from_numpy(DATA),
+        [b"abc", "defg", {"x": [1, 2]}, (3.0, None)],
+        [csr_matrix(DATA), pd.DataFrame({"a": LABELS}), pd.Series(LABELS)],
+        old.MultiIndexable(x=DATA, y=LABELS),
+    ],
+    ids=["array", "tensor", "list", "sparse_and_pandas", "multi"],
+)
+def test_estimate_sample_size(collection):
+    theirs = old.estimate_sample_size(collection)
+    assert new.estimate_sample_size(collection) == theirs
+
+
+@pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
+def test_estimate_sample_size_with_hooks():
+    def size(lib):
+        return lib.estimate_sample_size(
+            DATA,
+            4,
+            fetch_callback=lambda data, rows: data[rows],
+            fetch_transform=lambda data: {"x": data.astype(np.float32)},
+            batch_callback=lambda data, positions: data["x"][positions],
+            batch_transform=lambda data: [data, None],
+        )
+
+    assert size(new) == size(old)
+    assert new.estimate_sample_size(make_adata()) == old.estimate_sample_size(
+        make_adata()
+    )
+
+
+def test_suggest_parameters(capsys):
+    pytest.importorskip("psutil")
+    theirs = old.suggest_parameters(DATA, 64, verbose=False)
+    ours = new.suggest_parameters(DATA, 64)
+    assert "fetch_factor" in capsys.readouterr().out
+    assert set(ours) == set(theirs)
+    assert set(ours["system_info"]) == set(theirs["system_info"])
+    same = set(ours) - {"system_info"}
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+
+
+def test_suggest_parameters_without_psutil(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with pytest.warns(UserWarning, match="psutil not installed"):
+        theirs = old.suggest_parameters(DATA, 64, verbose=False)
+    with pytest.warns(UserWarning, match="psutil not installed"):
+        ours = new.suggest_parameters(DATA, 64, verbose=False)
+    assert ours == theirs
+
+
+def test_seeds_repeat_and_epochs_differ():
+    first, again, other = (
+        new.scDataset(np.arange(105), new.BlockShuffling(4), 8, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    epochs = [np.concatenate(list(first)).tolist() for _ in range(2)]
+    assert [np.concatenate(list(again)).tolist() for _ in range(2)] == epochs
+    assert epochs[0] != epochs[1]
+    assert np.concatenate(list(other)).tolist() != epochs[0]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_have_as_many_batches_and_leave_out_none(world_size):
+    ranks = [
+        new.scDataset(
+            np.arange(105),
+            new.BlockShuffling(4),
+            8,
+            fetch_factor=2,
+            rank=rank,
+            world_size=world_size,
+            seed=1,
+        )
+        for rank in range(world_size)
+    ]
+    batches = [list(rank) for rank in ranks]
+    assert {len(rank) for rank in batches} == {len(rank) for rank in ranks}
+    assert len({len(rank) for rank in batches}) == 1
+    rows = np.concatenate([np.concatenate(rank) for rank in batches])
+    assert set(rows.tolist()) == set(range(105))
+
+
+def test_it_takes_a_source_and_a_strategy_of_the_core(plates):
+    source = scd.open(plates / "*.h5ad", obs=["drug"])
+    dataset = new.scDataset(source, scd.BlockShuffling(8), 64)
+    batch = next(iter(dataset))
+    assert set(batch) == {"X", "obs", "index"}
+    assert len(dataset) == len(list(dataset))
+
+
+def test_it_pickles():
+    dataset = pickle.loads(
+        pickle.dumps(new.scDataset(DATA, new.BlockShuffling(4), 8, seed=2))
+    )
+    assert len(list(dataset)) == 14
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
+@pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
+def test_workers_divide_the_work_and_every_epoch_is_new():
+    dataset = new.scDataset(np.arange(105), new.BlockShuffling(4), 8, 2, seed=2)
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
+    )
+    epochs = [torch.cat(list(loader)).tolist() for _ in range(2)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(105))] * 2
+    assert epochs[0] != epochs[1]
+
+
+def test_nothing_warns_that_did_not_in_0_3():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for make in STRATEGIES.values():
+            list(new.scDataset(DATA, make(new), 8))

@@ -1,0 +1,231 @@
+"""DataLoaders with real worker processes: start methods, epochs, errors, transport."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scdataset_torch")
+
+import torch
+from scdataset_torch import LoaderDataset, merge_dataloader_states, to_tensors
+from torch.utils.data import DataLoader
+
+from scdataset_core import BlockShuffling, Loader, open
+
+pytestmark = [
+    # Python 3.12 warns of every fork in a process with threads, as pytest-timeout's.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
+    # torchdata calls what PyTorch has deprecated.
+    pytest.mark.filterwarnings("ignore:.*set_vital"),
+]
+needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
+
+
+def make_loader(**options):
+    return Loader(
+        np.arange(203),
+        BlockShuffling(4),
+        **{"batch_size": 4, "fetch_factor": 3, "seed": 7, **options},
+    )
+
+
+def listed(batches):
+    return [np.asarray(batch).tolist() for batch in batches]
+
+
+def in_turn(epoch, num_workers=2):
+    """Return an epoch's batches as a DataLoader takes them from workers."""
+    shards = [make_loader().shard(0, 1, w, num_workers) for w in range(num_workers)]
+    for shard in shards:
+        shard.set_epoch(epoch)
+    queues = [listed(shard) for shard in shards]
+    rounds = max(map(len, queues))
+    return [queue[i] for i in range(rounds) for queue in queues if i < len(queue)]
+
+
+@pytest.mark.parametrize(
+    ("method", "persistent"),
+    [
+        pytest.param("fork", False, marks=needs_fork),
+        pytest.param("fork", True, marks=needs_fork),
+        ("spawn", True),
+        pytest.param("forkserver", False, marks=needs_fork),
+    ],
+)
+def test_every_epoch_is_new_under_every_start_method(method, persistent):
+    dataset = LoaderDataset(make_loader())
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=2,
+        persistent_workers=persistent,
+        multiprocessing_context=method,
+    )
+    epochs = [listed(loader) for _ in range(2)]
+    assert epochs == [in_turn(0), in_turn(1)]
+    assert len(loader) == len(epochs[0])
+    if persistent:
+        dataset.set_epoch(0)
+        assert listed(loader) == in_turn(0)
+
+
+@needs_fork
+@pytest.mark.parametrize("layout", ["csr", "dense"])
+def test_tensors_come_through_shared_memory_as_they_are(plates, layout):
+    source = open(plates / "*.h5ad", obs=["drug"])
+    loader = Loader(source, BlockShuffling(8), batch_size=64, fetch_factor=4)
+    dataset = LoaderDataset(loader, to_tensors(layout))
+    here = {int(batch["index"][0]): batch for batch in dataset}
+    dataset.set_epoch(0)
+    there = DataLoader(
+        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
+    )
+    n_batches = 0
+    for batch in there:
+        same = here[int(batch["index"][0])]
+        assert batch["X"].layout == same["X"].layout
+        assert torch.equal(batch["X"].to_dense(), same["X"].to_dense())
+        assert torch.equal(batch["index"], same["index"])
+        assert batch["obs"]["drug"].dtype == torch.int64
+        assert torch.equal(batch["obs"]["drug"], same["obs"]["drug"])
+        n_batches += 1
+    assert n_batches == len(here) == len(there)
+
+
+@needs_fork
+def test_plain_batches_keep_scipys_csr(plates):
+    source = open(plates / "plate1.h5ad", obs=["drug"])
+    loader = Loader(source, batch_size=64)
+    batch = next(
+        iter(
+            DataLoader(
+                LoaderDataset(loader),
+                batch_size=None,
+                num_workers=1,
+                multiprocessing_context="fork",
+            )
+        )
+    )
+    assert batch["X"].format == "csr"
+    assert isinstance(batch["obs"]["drug"], torch.Tensor)
+
+
+def fail_at_row_100(rows):
+    if 100 in rows:
+        raise OSError("plate2.h5ad: row 100 is damaged")
+    return rows
+
+
+@needs_fork
+def test_an_error_in_a_worker_surfaces_with_its_message():
+    dataset = LoaderDataset(make_loader(fetch_transform=fail_at_row_100))
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
+    )
+    with pytest.raises(OSError, match=r"plate2\.h5ad: row 100 is damaged"):
+        list(loader)
+
+
+def stateful(num_workers, persistent=False, **options):
+    torchdata = pytest.importorskip("torchdata.stateful_dataloader")
+    return torchdata.StatefulDataLoader(
+        LoaderDataset(make_loader()),
+        batch_size=None,
+        num_workers=num_workers,
+        persistent_workers=persistent,
+        multiprocessing_context="fork" if num_workers else None,
+        **options,
+    )
+
+
+stateful_cases = pytest.mark.parametrize(
+    ("num_workers", "persistent"),
+    [
+        (0, False),
+        pytest.param(2, False, marks=needs_fork),
+        pytest.param(2, True, marks=needs_fork),
+    ],
+)
+
+
+def full_epoch(epoch, num_workers):
+    return in_turn(epoch, max(1, num_workers))
+
+
+@stateful_cases
+@pytest.mark.parametrize("n_taken", [0, 7, 50])
+def test_stateful_dataloader_resumes_exactly_and_twice(
+    num_workers, persistent, n_taken
+):
+    loader = stateful(num_workers, persistent)
+    assert listed(loader) == full_epoch(0, num_workers)
+    iterator = iter(loader)
+    seen = listed(next(iterator) for _ in range(n_taken))
+    state = loader.state_dict()
+
+    loader = stateful(num_workers, persistent)
+    loader.load_state_dict(state)
+    iterator = iter(loader)
+    seen += listed(next(iterator) for _ in range(1))
+    state = loader.state_dict()
+
+    loader = stateful(num_workers, persistent)
+    loader.load_state_dict(state)
+    seen += listed(loader)
+    assert seen == full_epoch(1, num_workers)
+    assert listed(loader) == full_epoch(2, num_workers)
+
+
+@stateful_cases
+@pytest.mark.parametrize("ended", [True, False])
+def test_stateful_dataloader_resumes_at_the_end_of_an_epoch(
+    num_workers, persistent, ended
+):
+    loader = stateful(num_workers, persistent)
+    iterator = iter(loader)
+    for _ in range(len(loader)):
+        next(iterator)
+    if ended:
+        assert list(iterator) == []
+    state = loader.state_dict()
+    loader = stateful(num_workers, persistent)
+    loader.load_state_dict(state)
+    if not ended:
+        assert list(loader) == []
+    assert listed(loader) == full_epoch(1, num_workers)
+
+
+@stateful_cases
+@pytest.mark.parametrize("every", [1, 4])
+def test_merged_states_go_on_with_other_workers(num_workers, persistent, every):
+    loader = stateful(num_workers, persistent, snapshot_every_n_steps=every)
+    iterator = iter(loader)
+    seen = listed(next(iterator) for _ in range(11))
+    resumed = make_loader()
+    resumed.load_state_dict(merge_dataloader_states([loader.state_dict()]))
+    seen += listed(resumed)
+    assert sorted(seen) == sorted(full_epoch(0, 1))
+    assert listed(resumed) == full_epoch(1, 1)
+
+
+def test_merging_what_are_no_such_states_is_refused():
+    with pytest.raises(ValueError, match="no state of a StatefulDataLoader"):
+        merge_dataloader_states([make_loader().state_dict()])
+    with pytest.raises(TypeError, match="a list of the states of all ranks"):
+        merge_dataloader_states(stateful(0).state_dict())
+
+
+@needs_fork
+def test_state_after_counts_what_a_plain_dataloader_has_given():
+    dataset = LoaderDataset(make_loader())
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
+    )
+    list(loader)
+    iterator = iter(loader)
+    seen = listed(next(iterator) for _ in range(17))
+    resumed = make_loader()
+    resumed.load_state_dict(dataset.state_after(17, num_workers=2))
+    del iterator
+    assert sorted(seen + listed(resumed)) == sorted(full_epoch(1, 1))
