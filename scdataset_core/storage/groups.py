@@ -95,9 +95,7 @@ class Groups:
             except (OSError, ShortReadError) as error:
                 raise self._error(error, first) from error
             total += n_bytes
-        self._context.stats.add(
-            bytes_read=total, bytes_used=total, read_s=perf_counter() - begun
-        )
+        self._context.stats.add(bytes_read=total, read_s=perf_counter() - begun)
 
     def _error(self, error: Exception, first: int) -> OSError:
         """Return the error that names the chunk of the read that failed."""

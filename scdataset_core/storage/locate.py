@@ -58,14 +58,14 @@ def find(array: ArrayLayout, chunk: Integers, *, encoded: bool) -> Found:
     size = table.sizes[chunk]
     file = None if table.file_of is None else table.file_of[chunk]
     skipped = None if table.skipped is None else table.skipped[chunk]
-    if table.is_plain and (encoded or int(table.sizes[0]) == grid.n_bytes):
+    most = 2 * grid.n_bytes + (1 << 16) if encoded else grid.n_bytes
+    least = 1 if encoded else grid.n_bytes
+    if table.is_plain and least <= int(table.sizes[0]) <= most:
         return Found(position, size, skipped, file, None)
     absent = position == ABSENT
     if len(chunk) == 0:
         return Found(position, size, skipped, file, None)
     end = table.file_sizes[0 if file is None else file]
-    most = 2 * grid.n_bytes + (1 << 16) if encoded else grid.n_bytes
-    least = 1 if encoded else grid.n_bytes
     stored = size.astype(np.int64)
     outside = (position < 0) | (end >= 0) & (position > end - stored)
     bad = np.flatnonzero((outside | (stored < least) | (stored > most)) & ~absent)

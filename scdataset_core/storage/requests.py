@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,15 @@ class Ranges(NamedTuple):
     target: Integers
     offset: Integers
     targets: list[npt.NDArray[Any]]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all ranges in their targets."""
+        rows = np.bincount(self.of, self.stops - self.starts, len(self.requests))
+        return sum(
+            int(n) * prod(_row_shape(request)) * request.array.dtype.itemsize
+            for n, request in zip(rows.tolist(), self.requests, strict=True)
+        )
 
 
 def merge(requests: Sequence[Request]) -> Ranges:

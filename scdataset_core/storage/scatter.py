@@ -56,6 +56,7 @@ def scatter(requests: Sequence[Request], context: ReadContext) -> None:
     }
     if set(parts) == {"direct"}:
         _read_straight(parts["direct"], context)
+        context.stats.add(bytes_used=parts["direct"].n_bytes)
         return
     finish: Callable[[], None] | None = None
     tasks: list[Callable[[], None]] = []
@@ -75,6 +76,7 @@ def scatter(requests: Sequence[Request], context: ReadContext) -> None:
     context.run(tasks)
     if finish is not None:
         finish()
+    context.stats.add(bytes_used=sum(part.n_bytes for part in parts.values()))
 
 
 def _kind(request: Request) -> str:
