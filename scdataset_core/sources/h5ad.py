@@ -12,6 +12,7 @@ from .layout import CellFile
 from .obs import join_obs
 from .options import OpenOptions
 from .stored import StoredSource
+from .trees import FileTree
 
 if TYPE_CHECKING:
     import h5py
@@ -69,7 +70,7 @@ def join_files(parts: Sequence[CellFile], options: OpenOptions) -> StoredSource:
     return StoredSource(parts, genes, obs, x=options.x)
 
 
-def read_layout(tree: Tree, options: OpenOptions) -> CellFile:
+def read_layout(tree: FileTree, options: OpenOptions) -> CellFile:
     """Return where the parts of one file lie, checked against each other."""
     x = locate_x(tree, options.x)
     var_names = column_names(tree, options.x, x.n_vars)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ..errors import FileFormatError
 from ..storage import StoredArray
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, text_column
-from .hdf5 import Tree, is_text, text_of
 from .ranges import RowArray
-from .text import StoredText
+from .text import StoredText, decoded
+from .trees import FileTree
 
 if TYPE_CHECKING:
     import h5py
@@ -55,50 +55,48 @@ class _Field:
         return self.records.read(start, stop)[self.field].astype(self.dtype, copy=False)
 
 
-def record_text(dataset: "h5py.Dataset", field: str) -> StoredText:
+def record_text(tree: FileTree, dataset: "h5py.Dataset", field: str) -> StoredText:
     """Return a field of text."""
-    return StoredText(_Field(StoredArray.from_hdf5(dataset), field))
+    return StoredText(_Field(tree.stored(dataset), field))
 
 
-def record_index(dataset: "h5py.Dataset") -> str:
+def record_index(tree: FileTree, dataset: "h5py.Dataset") -> str:
     """Return the field that holds the index."""
     names = dataset.dtype.names
     if not names:
         raise FileFormatError(
-            f"{dataset.file.filename}: {dataset.name} is {dataset.dtype}, not a table"
+            f"{tree.file}: {dataset.name} is {dataset.dtype}, not a table"
         )
     return str(names[0])
 
 
-def record_columns(dataset: "h5py.Dataset") -> list[str]:
+def record_columns(tree: FileTree, dataset: "h5py.Dataset") -> list[str]:
     """Return the names of the columns."""
-    first = record_index(dataset)
+    first = record_index(tree, dataset)
     return [str(name) for name in dataset.dtype.names or () if name != first]
 
 
-def record_column(tree: Tree, dataset: "h5py.Dataset", name: str) -> Column:
+def record_column(tree: FileTree, dataset: "h5py.Dataset", name: str) -> Column:
     """Return one column of a table of records."""
     dtype = dataset.dtype[name]
-    if is_text(dtype):
-        return text_column(record_text(dataset, name))
+    if tree.is_text(dtype):
+        return text_column(record_text(tree, dataset, name))
     if dtype.kind not in "biufc" or dtype.shape:
         return Unreadable(f"it is {dtype}")
-    values = _Field(StoredArray.from_hdf5(dataset), name)
+    values = _Field(tree.stored(dataset), name)
     labels = _categories(tree, name) if dtype.kind in "iu" else None
     if labels is not None and _are_codes(values, len(labels)):
         return LabelColumn(values, labels)
     return NumberColumn(values)
 
 
-def _categories(tree: Tree, name: str) -> list[Label] | None:
-    import h5py
-
+def _categories(tree: FileTree, name: str) -> list[Label] | None:
     found = tree.find(f"uns/{name}_categories")
-    if not isinstance(found, h5py.Dataset):
+    if found is None or not tree.is_array(found):
         return None
-    if is_text(found.dtype):
-        return list(text_of(found))
-    values = np.atleast_1d(found[()])
+    values = np.atleast_1d(np.asarray(found[()]))
+    if tree.is_text(found.dtype):
+        return list(decoded(values, f"uns/{name}_categories"))
     return list(values.tolist()) if values.dtype.kind in "biuf" else None
 
 

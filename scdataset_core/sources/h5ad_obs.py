@@ -1,6 +1,6 @@
-"""The tables of an `.h5ad` file: their index and their columns, of every version."""
+"""The tables of AnnData's layout: their index and their columns, of every version."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,14 @@ from .columns import (
     text_column,
 )
 from .h5ad_legacy import record_column, record_columns, record_index, record_text
-from .hdf5 import Tree, is_text, text_of
 from .text import StoredText, TextArray, decoded
-
-if TYPE_CHECKING:
-    import h5py
+from .trees import FileTree
 
 __all__ = ["Table"]
 
 
 class Table:
-    """A table of an `.h5ad` file: ``obs``, ``var``, ``raw/var``.
+    """A table of a file of AnnData's layout: ``obs``, ``var``, ``raw/var``.
 
     A group with a data set or group a column (0.7 and later), or one data set of
     records (before).
@@ -40,23 +37,21 @@ class Table:
         Path of the table.
     """
 
-    def __init__(self, tree: Tree, path: str) -> None:
-        import h5py
-
+    def __init__(self, tree: FileTree, path: str) -> None:
         found = tree.find(path)
         if found is None:
             raise FileFormatError(
                 f'{tree.file}: there is no "{path}": not a file of AnnData'
             )
         self._tree, self._path = tree, path
-        self._records = found if isinstance(found, h5py.Dataset) else None
-        self._group = found if isinstance(found, h5py.Group) else None
+        self._records = found if tree.is_array(found) else None
+        self._group = None if tree.is_array(found) else found
 
     @property
     def column_names(self) -> list[str]:
         """Names of the columns, in order."""
         if self._records is not None:
-            return record_columns(self._records)
+            return record_columns(self._tree, self._records)
         assert self._group is not None
         order = self._group.attrs.get("column-order")
         if order is None:
@@ -77,12 +72,14 @@ class Table:
     def index_text(self) -> TextArray:
         """Return the index, to be read by ranges."""
         if self._records is not None:
-            return record_text(self._records, record_index(self._records))
+            return record_text(
+                self._tree, self._records, record_index(self._tree, self._records)
+            )
         path = self._index_path
         text = self._text(path)
         if text is not None:
             return text
-        return StoredText(StoredArray.from_hdf5(self._tree.dataset(path)))
+        return StoredText(self._tree.stored(self._tree.dataset(path)))
 
     def index(self) -> npt.NDArray[np.object_]:
         """Return the whole index, as strings."""
@@ -114,76 +111,62 @@ class Table:
         return columns
 
     def _member(self, path: str) -> Column:
-        import h5py
-
         found = self._tree.find(path)
         if found is None:
             raise FileFormatError(f"{self._tree.file}: {path} is missing")
         text = self._text(path)
         if text is not None:
             return text_column(text)
-        if isinstance(found, h5py.Dataset):
+        if self._tree.is_array(found):
             if "categories" in found.attrs:
                 return self._referenced_categorical(found)
             if found.ndim != 1 or found.dtype.kind not in "biufc":
                 return Unreadable(f"it is {found.dtype} of shape {found.shape}")
-            return NumberColumn(StoredArray.from_hdf5(found))
+            return NumberColumn(self._tree.stored(found))
         return self._encoded(found, path)
 
-    def _encoded(self, group: "h5py.Group", path: str) -> Column:
+    def _encoded(self, group: Any, path: str) -> Column:
         encoding = group.attrs.get("encoding-type")
         if encoding == "categorical":
-            codes = StoredArray.from_hdf5(self._tree.dataset(f"{path}/codes"))
+            codes = self._tree.stored(self._tree.dataset(f"{path}/codes"))
             labels = self._labels(f"{path}/categories")
             return _labelled(codes, labels, bool(group.attrs.get("ordered", False)))
         if encoding in ("nullable-integer", "nullable-boolean"):
             values = self._tree.dataset(f"{path}/values")
             mask = self._tree.dataset(f"{path}/mask")
-            return NumberColumn(
-                StoredArray.from_hdf5(values), StoredArray.from_hdf5(mask)
-            )
+            return NumberColumn(self._tree.stored(values), self._tree.stored(mask))
         return Unreadable(f"it is encoded as {encoding!r}")
 
     def _text(self, path: str) -> StoredText | None:
         """Return text at `path` (a data set, or values with a mask), or None."""
-        import h5py
-
         found, mask = self._tree.find(path), None
-        if isinstance(found, h5py.Group):
+        if found is not None and not self._tree.is_array(found):
             if found.attrs.get("encoding-type") != "nullable-string-array":
                 return None
-            mask = StoredArray.from_hdf5(self._tree.dataset(f"{path}/mask"))
+            mask = self._tree.stored(self._tree.dataset(f"{path}/mask"))
             found = self._tree.dataset(f"{path}/values")
-        if found is None or found.ndim != 1 or not is_text(found.dtype):
+        if found is None or found.ndim != 1 or not self._tree.is_text(found.dtype):
             return None
-        return StoredText(StoredArray.from_hdf5(found), mask)
+        return StoredText(self._tree.stored(found), mask)
 
     def _labels(self, path: str) -> list[Label]:
         text = self._text(path)
         if text is not None:
             return list(text.read(0, len(text)))
-        values = self._tree.dataset(path)[()]
-        return list(np.atleast_1d(values).tolist())
+        return self._values(self._tree.dataset(path))
 
-    def _referenced_categorical(self, codes: "h5py.Dataset") -> Column:
+    def _values(self, array: Any) -> list[Label]:
+        """Return all of a small array, text as strings."""
+        values = np.atleast_1d(np.asarray(array[()]))
+        if self._tree.is_text(array.dtype):
+            return list(decoded(values.astype(object), self._path))
+        return list(values.tolist())
+
+    def _referenced_categorical(self, codes: Any) -> Column:
         """Return a categorical of AnnData 0.7, which points at its categories."""
-        import h5py
-
-        reference = codes.attrs["categories"]
-        parent = codes.parent
-        found = parent[reference]
-        if not isinstance(found, h5py.Dataset):
-            raise FileFormatError(
-                f"{self._tree.file}: the categories of {codes.name} are no data set"
-            )
-        self._tree.check_inside(found)
-        labels = (
-            text_of(found)
-            if is_text(found.dtype)
-            else list(np.atleast_1d(found[()]).tolist())
-        )
+        found = self._tree.categories_of(codes)
         ordered = bool(found.attrs.get("ordered", False))
-        return _labelled(StoredArray.from_hdf5(codes), labels, ordered)
+        return _labelled(self._tree.stored(codes), self._values(found), ordered)
 
 
 def _labelled(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:

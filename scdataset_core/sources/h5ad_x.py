@@ -1,7 +1,7 @@
-"""Where X lies in an `.h5ad` file, and the names of its columns."""
+"""Where X lies in a file of AnnData's layout, and the names of its columns."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +9,8 @@ import numpy.typing as npt
 from ..errors import FileFormatError, MissingNameError, nearest
 from ..storage import StoredArray
 from .h5ad_obs import Table
-from .hdf5 import Tree
 from .layout import DenseX, SparseX
-
-if TYPE_CHECKING:
-    import h5py
+from .trees import FileTree
 
 __all__ = ["column_names", "locate_x"]
 
@@ -21,7 +18,7 @@ __all__ = ["column_names", "locate_x"]
 _BEFORE_07 = {"raw/X": "raw.X", "raw/var": "raw.var"}
 
 
-def locate_x(tree: Tree, x: str) -> SparseX | DenseX:
+def locate_x(tree: FileTree, x: str) -> SparseX | DenseX:
     """Return where the matrix called `x` lies.
 
     Raises
@@ -31,26 +28,22 @@ def locate_x(tree: Tree, x: str) -> SparseX | DenseX:
     FileFormatError
         If it is not laid out as rows.
     """
-    import h5py
-
-    found = tree.find(_path(tree, x))
-    if isinstance(found, h5py.Dataset) and found.shape is None:
-        found = None  # AnnData's way of writing that there is none
+    path = _path(tree, x)
+    found = tree.find(path)
+    is_array = tree.is_array(found)
     if found is None:
         folder, _, name = x.partition("/")
         records = tree.find(folder)
-        if folder == "obsm" and isinstance(records, h5py.Dataset):
+        if folder == "obsm" and tree.is_array(records):
             return _field(tree, records, name)
         raise _missing(tree, x)
-    path = str(found.name)
-    if isinstance(found, h5py.Dataset):
-        return _dense(tree, found, path)
-    if found.attrs.get("encoding-type") == "null":
+    # AnnData's ways of writing that there is none.
+    if (is_array and found.shape is None) or found.attrs.get("encoding-type") == "null":
         raise _missing(tree, x)
-    return _sparse(tree, found, path)
+    return _dense(tree, found, path) if is_array else _sparse(tree, found, path)
 
 
-def column_names(tree: Tree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
+def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
     """Return the names of the columns of the matrix called `x`.
 
     Those of ``obsm/NAME`` are ``NAME1``, ``NAME2`` and so on.
@@ -67,12 +60,12 @@ def column_names(tree: Tree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
     return names
 
 
-def _path(tree: Tree, x: str) -> str:
+def _path(tree: FileTree, x: str) -> str:
     before = _BEFORE_07.get(x)
     return before if before is not None and tree.find(before) is not None else x
 
 
-def _missing(tree: Tree, x: str) -> MissingNameError | FileFormatError:
+def _missing(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
     folder, _, name = x.partition("/")
     group = tree.group(folder) if name else None
     if x == "X":
@@ -85,16 +78,16 @@ def _missing(tree: Tree, x: str) -> MissingNameError | FileFormatError:
     return MissingNameError(f'{tree.file}: there is no "{x}"; {nearest(x, known)}')
 
 
-def _dense(tree: Tree, found: "h5py.Dataset", path: str) -> DenseX:
+def _dense(tree: FileTree, found: Any, path: str) -> DenseX:
     if found.ndim != 2 or found.dtype.kind not in "biuf":
         raise FileFormatError(
             f"{tree.file}: {path} is {found.dtype} of shape {found.shape}, expected"
             " numbers of shape (cells, genes)"
         )
-    return DenseX(StoredArray.from_hdf5(found))
+    return DenseX(tree.stored(found))
 
 
-def _field(tree: Tree, records: "h5py.Dataset", name: str) -> DenseX:
+def _field(tree: FileTree, records: Any, name: str) -> DenseX:
     names = [str(other) for other in records.dtype.names or ()]
     if name not in names:
         known = [f"obsm/{other}" for other in names]
@@ -104,20 +97,20 @@ def _field(tree: Tree, records: "h5py.Dataset", name: str) -> DenseX:
     dtype = records.dtype[name]
     if len(dtype.shape) != 1 or dtype.base.kind not in "biuf":
         raise FileFormatError(f"{tree.file}: obsm/{name} is {dtype}, expected numbers")
-    return DenseX(StoredArray.from_hdf5(records), name)
+    return DenseX(tree.stored(records), name)
 
 
-def _sparse(tree: Tree, group: "h5py.Group", path: str) -> SparseX:
-    path = path.lstrip("/")
+def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
     attrs = group.attrs
     kind = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "")))
     kind = kind.removesuffix("_matrix")
     if kind == "csc":
         raise FileFormatError(
             f"{tree.file}: {path} is stored by columns (CSC), and cells can only be"
-            " read from rows; convert it once: adata = anndata.read_h5ad(path);"
+            " read from rows; convert it once:"
+            f" adata = anndata.read_{tree.format}(path);"
             f" adata.{_python(path)} = adata.{_python(path)}.tocsr();"
-            " adata.write_h5ad(new_path)"
+            f" adata.write_{tree.format}(new_path)"
         )
     if kind != "csr":
         raise FileFormatError(
@@ -142,7 +135,7 @@ def _sparse(tree: Tree, group: "h5py.Group", path: str) -> SparseX:
     return SparseX(data, indices, indptr, int(shape[1]))
 
 
-def _vector(tree: Tree, path: str, kinds: str) -> StoredArray:
+def _vector(tree: FileTree, path: str, kinds: str) -> StoredArray:
     dataset: Any = tree.dataset(path)
     if dataset.ndim != 1 or dataset.dtype.kind not in kinds:
         what = "integers" if kinds == "iu" else "numbers"
@@ -150,7 +143,7 @@ def _vector(tree: Tree, path: str, kinds: str) -> StoredArray:
             f"{tree.file}: {path} is {dataset.dtype} of shape {dataset.shape},"
             f" expected a vector of {what}"
         )
-    return StoredArray.from_hdf5(dataset)
+    return tree.stored(dataset)
 
 
 def _python(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FileFormatError
+from ..storage import StoredArray
 from .text import decoded
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Tree:
     """
 
     def __init__(self, root: "h5py.Group", file: str, *, allow_external: bool) -> None:
+        self.format = "h5ad"
         self.root = root
         self.file = file
         self.allow_external = allow_external
@@ -117,12 +119,36 @@ class Tree:
 
     def dataset(self, path: str) -> "h5py.Dataset":
         """Return the data set at `path`; an error if there is none."""
-        import h5py
-
         found = self.find(path)
-        if not isinstance(found, h5py.Dataset):
+        if not self.is_array(found):
             what = "is missing" if found is None else "is a group, not a data set"
             raise FileFormatError(f"{self.file}: {path} {what}")
+        return found
+
+    def is_array(self, node: "h5py.Group | h5py.Dataset | None") -> bool:
+        """Return whether what was found is a data set."""
+        import h5py
+
+        return isinstance(node, h5py.Dataset)
+
+    def is_text(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether data sets of a type hold text."""
+        return is_text(dtype)
+
+    def stored(self, array: "h5py.Dataset") -> StoredArray:
+        """Return a data set to be read by ranges."""
+        return StoredArray.from_hdf5(array)
+
+    def categories_of(self, codes: "h5py.Dataset") -> "h5py.Dataset":
+        """Return the data set that AnnData 0.7's codes refer to."""
+        import h5py
+
+        found = codes.parent[codes.attrs["categories"]]
+        if not isinstance(found, h5py.Dataset):
+            raise FileFormatError(
+                f"{self.file}: the categories of {codes.name} are no data set"
+            )
+        self.check_inside(found)
         return found
 
 
