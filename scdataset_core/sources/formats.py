@@ -58,6 +58,7 @@ def _of_package(*packages: str) -> Callable[[Any], bool]:
 # The first that recognises a path, or an object, opens it.
 FILE_FORMATS = [
     Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
+    Format("a zarr store", "zarr", "recognise", "open_zarr", os.path.exists),
 ]
 OBJECT_FORMATS = [
     Format(
@@ -73,6 +74,13 @@ OBJECT_FORMATS = [
         "is_handle",
         "open_handle",
         _of_package("h5py"),
+    ),
+    Format(
+        "a zarr group",
+        "zarr",
+        "is_group",
+        "open_group",
+        _of_package("zarr"),
     ),
     Format(
         "an array",

@@ -207,7 +207,7 @@ class SparseReader:
         n_vars = len(self.genes.names)
         if any(table is not None for table in self.genes.tables):
             values, columns, starts = self._mapped(values, columns, starts, rows)
-        elif columns.dtype.kind == "u":
+        elif columns.dtype.kind == "u" and columns.itemsize >= 4:
             columns = columns.view(f"i{columns.itemsize}")
         if n_vars < 2**31:
             columns = columns.astype(np.int32, copy=False)
