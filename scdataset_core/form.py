@@ -1,5 +1,6 @@
 """The form in which X reaches the user: sparse rows, dense rows, or padded rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+# Like `numpy.empty` for one dimension.
+Empty = Callable[[int, np.dtype[Any]], npt.NDArray[Any]]
 Output = Literal["csr", "dense", "padded"]
 Overflow = Literal["error", "largest"]
 
@@ -72,6 +75,7 @@ def pack_rows(
     *,
     n_vars: int,
     form: Form,
+    empty: Empty = np.empty,
 ) -> Any:  # Any: which of three types depends on the form
     """Lay sparse rows out in `form`.
 
@@ -87,6 +91,8 @@ def pack_rows(
         Number of columns.
     form
         The layout wanted.
+    empty
+        Gives memory for what must be written anew, as `numpy.empty` does.
 
     Returns
     -------
@@ -96,16 +102,18 @@ def pack_rows(
     """
     dtype = form.value_dtype(values.dtype)
     if form.output == "csr":
-        return _csr(values.astype(dtype, copy=False), columns, starts, n_vars)
+        return _csr(_cast(values, dtype, empty), columns, starts, n_vars, empty)
     if form.output == "dense":
-        return _dense(values, columns, starts, n_vars, dtype)
-    return _padded(values, columns, starts, form, dtype)
+        return _dense(values, columns, starts, n_vars, dtype, empty)
+    return _padded(values, columns, starts, form, dtype, empty)
 
 
-def pack_dense(rows: npt.NDArray[Any], *, form: Form) -> Any:  # Any: as pack_rows
-    """Lay dense rows ``(n_rows, n_vars)`` out in `form`."""
+def pack_dense(
+    rows: npt.NDArray[Any], *, form: Form, empty: Empty = np.empty
+) -> Any:  # Any: as pack_rows
+    """Lay dense rows ``(n_rows, n_vars)`` out in `form`; `empty` as for `pack_rows`."""
     if form.output == "dense":
-        return rows.astype(form.value_dtype(rows.dtype), copy=False)
+        return _cast(rows, form.value_dtype(rows.dtype), empty)
     row_ids, columns = np.nonzero(rows)
     starts = np.searchsorted(row_ids, np.arange(len(rows) + 1)).astype(np.int64)
     return pack_rows(
@@ -114,7 +122,26 @@ def pack_dense(rows: npt.NDArray[Any], *, form: Form) -> Any:  # Any: as pack_ro
         starts,
         n_vars=rows.shape[1],
         form=form,
+        empty=empty,
     )
+
+
+def _cast(
+    values: npt.NDArray[Any], dtype: np.dtype[Any], empty: Empty
+) -> npt.NDArray[Any]:
+    """Return `values` as `dtype`: themselves, or a copy in memory from `empty`."""
+    if values.dtype == dtype:
+        return values
+    out = empty(values.size, dtype).reshape(values.shape)
+    out[...] = values
+    return out
+
+
+def _zeros(shape: tuple[int, int], dtype: np.dtype[Any], empty: Empty) -> Any:
+    # Clearing memory that is used again costs less than faulting in new pages.
+    out = empty(shape[0] * shape[1], dtype).reshape(shape)
+    out[...] = 0
+    return out
 
 
 def _csr(
@@ -122,14 +149,15 @@ def _csr(
     columns: npt.NDArray[np.integer[Any]],
     starts: npt.NDArray[np.int64],
     n_vars: int,
+    empty: Empty,
 ) -> "csr_array[Any, tuple[int, int]]":
     from scipy.sparse import csr_array
 
     small = max(n_vars, int(starts[-1])) < 2**31
-    index_dtype = np.int32 if small else np.int64
+    index_dtype = np.dtype(np.int32 if small else np.int64)
     parts = (
         values,
-        columns.astype(index_dtype, copy=False),
+        _cast(columns, index_dtype, empty),
         starts.astype(index_dtype, copy=False),
     )
     return csr_array(parts, shape=(len(starts) - 1, n_vars), copy=False)
@@ -141,12 +169,14 @@ def _dense(
     starts: npt.NDArray[np.int64],
     n_vars: int,
     dtype: np.dtype[Any],
+    empty: Empty,
 ) -> npt.NDArray[Any]:
     n_rows = len(starts) - 1
-    dense = np.zeros((n_rows, n_vars), dtype)
+    dense: npt.NDArray[Any] = _zeros((n_rows, n_vars), dtype, empty)
     if dtype != np.float16 and dtype.kind in "fiu":
-        x = _csr(values.astype(dtype, copy=False), columns, starts, n_vars)
-        x.toarray(out=dense)
+        _csr(_cast(values, dtype, empty), columns, starts, n_vars, empty).toarray(
+            out=dense
+        )
         return dense
     # SciPy's kernel knows no float16 and no bool.
     row_ids = np.repeat(np.arange(n_rows, dtype=np.int64), np.diff(starts))
@@ -164,6 +194,7 @@ def _padded(
     starts: npt.NDArray[np.int64],
     form: Form,
     dtype: np.dtype[Any],
+    empty: Empty,
 ) -> dict[str, npt.NDArray[Any]]:
     assert form.width is not None  # checked by Form
     width, n_rows = form.width, len(starts) - 1
@@ -175,8 +206,8 @@ def _padded(
             f"row {worst} of the batch has {lengths[worst]} stored values and width is"
             f' {width}; give a larger width, or overflow="largest" to keep the largest'
         )
-    padded_columns = np.zeros((n_rows, width), np.int32)
-    padded_values = np.zeros((n_rows, width), dtype)
+    padded_columns = _zeros((n_rows, width), np.dtype(np.int32), empty)
+    padded_values = _zeros((n_rows, width), dtype, empty)
     for row in range(n_rows):
         start, stop = int(starts[row]), int(starts[row + 1])
         row_columns, row_values = columns[start:stop], values[start:stop]
@@ -194,5 +225,11 @@ def _padded(
 
 def _largest(values: npt.NDArray[Any], width: int) -> npt.NDArray[np.intp]:
     """Return the sorted positions of the `width` largest values; first of equals."""
-    order = np.argsort(-values.astype(np.float64), kind="stable")
-    return np.sort(order[:width])
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        order = np.argsort(-values.astype(np.float64), kind="stable")
+        return np.sort(order[:width])
+    least = np.partition(values, len(values) - width)[len(values) - width]
+    kept = values > least
+    equal = np.flatnonzero(values == least)
+    kept[equal[: width - np.count_nonzero(kept)]] = True
+    return np.flatnonzero(kept)

@@ -205,14 +205,13 @@ class ArraySource(Source):
 
         def take(part: int) -> None:
             mine = of_place[bounds[part] : bounds[part + 1]]
-            out[part] = (
-                self._sparse(mine, form) if self.sparse else self._dense(mine, form)
-            )
+            read = self._sparse if self.sparse else self._dense
+            out[part] = read(mine, form, context)
 
         context.run([partial(take, part) for part in range(len(out))])
         return out
 
-    def _sparse(self, rows: Rows, form: Form) -> Any:
+    def _sparse(self, rows: Rows, form: Form, context: ReadContext) -> Any:
         picked = self._x[rows]
         values, columns, starts = picked.data, picked.indices, picked.indptr
         if len(columns) and not 0 <= columns.min() <= columns.max() < picked.shape[1]:
@@ -227,12 +226,20 @@ class ArraySource(Source):
                 values, table.take(columns), starts
             )
         values = values.astype(self.dtype, copy=False)
-        return pack_rows(values, columns, starts, n_vars=self.shape[1], form=form)
+        return pack_rows(
+            values,
+            columns,
+            starts,
+            n_vars=self.shape[1],
+            form=form,
+            empty=context.empty,
+        )
 
-    def _dense(self, rows: Rows, form: Form) -> Any:
+    def _dense(self, rows: Rows, form: Form, context: ReadContext) -> Any:
         columns = self._genes.stored_columns(0)
         picked = self._x[rows] if columns is None else self._x[np.ix_(rows, columns)]
-        return pack_dense(np.asarray(picked).astype(self.dtype, copy=False), form=form)
+        rows_x = np.asarray(picked).astype(self.dtype, copy=False)
+        return pack_dense(rows_x, form=form, empty=context.empty)
 
     def _read_obs(
         self, rows: Rows, context: ReadContext

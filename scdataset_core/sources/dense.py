@@ -68,7 +68,7 @@ class DenseReader:
         out: list[Any] = [None] * len(parts)
 
         def pack(part: int) -> None:
-            out[part] = pack_dense(parts[part], form=form)
+            out[part] = pack_dense(parts[part], form=form, empty=context.empty)
 
         context.run([partial(pack, part) for part in range(len(parts))])
         return out

@@ -1,6 +1,7 @@
 """What a source over files says of itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..storage import StoredArray
 from .base import Source
@@ -36,6 +37,8 @@ def describe(
     ]
     lines.append(f"  obs: {', '.join(labels) or 'none'}")
     changed = [str(report) for report in genes if report.n_lost or report.n_added]
+    if len(genes) > 1 and len({replace(report, file="") for report in genes}) == 1:
+        changed = changed and [str(replace(genes[0], file="every file"))]
     lines += [f"  {line}" for line in _shortened(changed)]
     return "\n".join(lines)
 

@@ -106,7 +106,9 @@ class SparseReader:
                     values[part], columns[part], starts, mine, width
                 )
             else:
-                out[part] = self._pack(values[part], columns[part], starts, mine, form)
+                out[part] = self._pack(
+                    values[part], columns[part], starts, mine, form, context
+                )
 
         context.run([partial(pack, part) for part in range(len(values))])
         return out
@@ -201,6 +203,7 @@ class SparseReader:
         starts: Rows,
         rows: Rows,
         form: Form,
+        context: ReadContext,
     ) -> Any:
         """Check and map the columns of a part, and lay its rows out."""
         self._check_columns(columns, starts, rows)
@@ -209,9 +212,9 @@ class SparseReader:
             values, columns, starts = self._mapped(values, columns, starts, rows)
         elif columns.dtype.kind == "u" and columns.itemsize >= 4:
             columns = columns.view(f"i{columns.itemsize}")
-        if n_vars < 2**31:
-            columns = columns.astype(np.int32, copy=False)
-        return pack_rows(values, columns, starts, n_vars=n_vars, form=form)
+        return pack_rows(
+            values, columns, starts, n_vars=n_vars, form=form, empty=context.empty
+        )
 
     def _padded(
         self,
