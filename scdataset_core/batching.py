@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cells import Cells, take
-from .form import Form
+from .form import Form, pack
 from .plan import Fetch
 from .sources.base import Source
 
@@ -126,8 +126,13 @@ class Batching:
     def _called_back(self, fetch: Fetch) -> deque[Part]:
         """Read with the user's fetch_callback, which gets sorted rows."""
         assert self.hooks.fetch_callback is not None  # the callers' condition
-        fetched = self.hooks.fetch_callback(self.collection, fetch.rows)
-        return self._parts(self.hooks.fetched(fetched), fetch, inverse(fetch.places))
+        read = self.hooks.fetch_callback(self.collection, fetch.rows)
+        fetched = self.hooks.fetched(self.as_asked(read))
+        return self._parts(fetched, fetch, inverse(fetch.places))
+
+    def as_asked(self, read: Any) -> Any:
+        """Return what a user's fetch_callback read, in the layout asked for."""
+        return read
 
 
 class ObjectBatching(Batching):
@@ -193,6 +198,13 @@ class SourceBatching(Batching):
             everywhere = np.arange(n_rows, dtype=np.int64)
             return self._parts(self.hooks.fetched(read[0]), fetch, everywhere)
         return deque(Part(cells, None, cells.n_cells) for cells in read)
+
+    def as_asked(self, read: Any) -> Any:
+        """Return cells with X in the layout asked for; anything else as it is."""
+        cells = self._cells_again(read)
+        if not isinstance(cells, Cells):
+            return read
+        return cells.replace(X=pack(cells["X"], form=self.form))
 
     def formed(self, batch: Any) -> Any:
         """Return a dict or an AnnData object; what a hook made of it stays as it is."""

@@ -159,9 +159,11 @@ class Cells(Mapping[str, Any]):
 
 
 def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
-    """Return ``data[positions]``, entry by entry where `data` is a mapping."""
+    """Return ``data[positions]``, entry by entry where `data` is a mapping or list."""
     if isinstance(data, Cells):
         return data.take(positions)
+    if isinstance(data, list):
+        return [data[position] for position in positions]
     if isinstance(data, Mapping):
         return {name: take(part, positions) for name, part in data.items()}
     return data[positions]

@@ -15,7 +15,7 @@ Empty = Callable[[int, np.dtype[Any]], npt.NDArray[Any]]
 Output = Literal["csr", "dense", "padded"]
 Overflow = Literal["error", "largest"]
 
-__all__ = ["Form", "pack_dense", "pack_rows"]
+__all__ = ["Form", "pack", "pack_dense", "pack_rows"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,16 @@ class Form:
         if self.output == "csr" and stored == np.float16:
             return np.dtype(np.float32)
         return stored
+
+
+def pack(x: Any, *, form: Form) -> Any:  # Any: as pack_rows
+    """Lay a dense array or a CSR matrix out in `form`; anything else stays as it is."""
+    if isinstance(x, np.ndarray):
+        return pack_dense(x, form=form)
+    if getattr(x, "format", None) != "csr":
+        return x
+    starts = x.indptr.astype(np.int64, copy=False)
+    return pack_rows(x.data, x.indices, starts, n_vars=x.shape[1], form=form)
 
 
 def pack_rows(

@@ -38,8 +38,9 @@ def test_take_copies_rows_of_every_part(make):
 
 
 def test_take_goes_into_mappings():
-    nested = {"a": np.arange(3), "b": {"c": np.arange(3) * 2}}
+    nested = {"a": np.arange(3), "b": {"c": np.arange(3) * 2}, "d": ["x", "y", "z"]}
     taken = take(nested, np.array([1]))
+    assert taken["d"] == ["y"]
     assert taken["b"]["c"].tolist() == [2]
 
 

@@ -188,23 +188,13 @@ def test_fetch_hooks_give_batches_in_the_form_asked_for(files, output):
     source = scd.open(files, obs=["row"])
     sizes = {"batch_size": 50, "fetch_factor": 2, "output": output}
     plain = scd.Loader(source, scd.BlockShuffling(4), **sizes)
+    hooks = [
+        {"fetch_callback": lambda collection, rows: collection.read(rows)},
+        {"batch_callback": lambda fetched, positions: fetched.take(positions)},
+        {"fetch_transform": lambda cells: cells},
+    ]
     hooked = [
-        scd.Loader(
-            source,
-            scd.BlockShuffling(4),
-            **sizes,
-            fetch_callback=lambda collection, rows: collection.read(rows),
-        )
-        if output != "padded"
-        else scd.Loader(
-            source,
-            scd.BlockShuffling(4),
-            **sizes,
-            batch_callback=lambda fetched, positions: fetched.take(positions),
-        ),
-        scd.Loader(
-            source, scd.BlockShuffling(4), **sizes, fetch_transform=lambda cells: cells
-        ),
+        scd.Loader(source, scd.BlockShuffling(4), **sizes, **hook) for hook in hooks
     ]
     for loader in hooked:
         plain.set_epoch(0)
