@@ -170,9 +170,14 @@ def test_to_device_keeps_lists_tuples_and_other_things():
 
 
 def test_to_device_reads_no_further_than_it_is_asked():
-    taken = []
-    source = (taken.append(i) or {"index": np.array([i])} for i in range(10))
-    batches = to_device(source, "cpu")
+    taken: list[int] = []
+
+    def source():
+        for number in range(10):
+            taken.append(number)
+            yield {"index": np.array([number])}
+
+    batches = to_device(source(), "cpu")
     next(batches)
     assert taken == [0]
 
@@ -204,7 +209,7 @@ class FakeStream:
 
 @pytest.mark.parametrize("ahead", [1, 2])
 def test_the_side_stream_copies_ahead_and_is_waited_for(monkeypatch, ahead):
-    log = []
+    log: list[str] = []
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: FakeStream(log, "side"))
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(

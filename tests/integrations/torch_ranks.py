@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from scdataset_torch import LoaderDataset, scDataset
+from scdataset_torch.compat import BlockShuffling as OldShuffling
 from torch.utils.data import DataLoader
 
 from scdataset_core import BlockShuffling, Loader
-from scdataset_torch import LoaderDataset, scDataset
-from scdataset_torch.compat import BlockShuffling as OldShuffling
 
 N_ROWS, N_EPOCHS = 230, 2
 
