@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .blosc import decode_blosc_part
 from .filters import (
     CHECKSUM_BYTES,
     DEFLATE,
@@ -9,6 +10,7 @@ from .filters import (
     Buffer,
     CodecError,
     Filter,
+    decode_blosc,
     decoder_of,
 )
 from .inflate import InflateError, inflater
@@ -53,6 +55,11 @@ class Pipeline:
         """Whether the one filter is deflate, so that chunks decode from their start."""
         return len(self.filters) == 1 and self.filters[0].code == DEFLATE
 
+    @property
+    def _is_blosc(self) -> bool:
+        """Whether the one filter is blosc, decoded as it is here."""
+        return len(self.filters) == 1 and decoder_of(self.filters[0]) is decode_blosc
+
     def decode(
         self,
         scratch: Scratch,
@@ -61,6 +68,7 @@ class Pipeline:
         *,
         n_bytes: int,
         want: int,
+        unwanted: int = 0,
         skipped: int = 0,
     ) -> Buffer:
         """Decode a chunk that lies in scratch memory.
@@ -75,13 +83,15 @@ class Pipeline:
             What the chunk must decode to.
         want
             How many bytes of its beginning are wanted.
+        unwanted
+            How many of these, the first ones, are not.
         skipped
             Bits of the filters that were skipped when the chunk was written.
 
         Returns
         -------
         plain
-            At least the first `want` bytes.
+            At least the first `want` bytes; what is not wanted may be anything.
 
         Raises
         ------
@@ -93,6 +103,10 @@ class Pipeline:
                 if n_bytes < EARLY_BYTES or want > EARLY_PART * n_bytes:
                     want = n_bytes
                 return inflater()(scratch, start, size, want, n_bytes)
+            if skipped == 0 and self._is_blosc and want > unwanted:
+                part = decode_blosc_part(scratch, start, size, unwanted, want, n_bytes)
+                if part is not None:
+                    return part
             return self._undo(scratch, start, size, n_bytes, skipped)
         except InflateError as error:
             raise CodecError(str(error)) from error

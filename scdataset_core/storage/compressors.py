@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["decompressor"]
+__all__ = ["blosc_items", "decompressor"]
 
 Bytes = npt.NDArray[np.uint8]
 Decompress = Callable[[Bytes, Bytes], int]
@@ -89,6 +89,25 @@ def _through_python(name: str, module: Any) -> Decompress:  # Any: a numcodecs m
         return len(plain)
 
     return decompress
+
+
+@lru_cache
+def blosc_items() -> Callable[[int, int, int, int], int] | None:
+    """Return what decodes some items of a blosc buffer, or None where nothing does.
+
+    A function of the buffer's address, the first item, their number and the address to
+    write them to; it returns how many bytes it wrote, less than 0 for damaged ones.
+    It trusts the sizes in the buffer's header, which must have been checked.
+    """
+    try:
+        module = import_module("numcodecs.blosc")
+        items = ctypes.CDLL(module.__file__).blosc_getitem
+    except (ImportError, OSError, AttributeError):
+        return None
+    items.restype = ctypes.c_int
+    items.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    found: Callable[[int, int, int, int], int] = items
+    return found
 
 
 _IN_C = {"blosc": _blosc, "lz4": _lz4, "zstd": _zstd}

@@ -21,6 +21,8 @@ __all__ = [
     "CodecError",
     "Decoder",
     "Filter",
+    "blosc_header",
+    "decode_blosc",
     "decoder_of",
     "decompressed",
     "register_decoder",
@@ -30,6 +32,7 @@ __all__ = [
 DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
 BLOSC, LZ4, ZSTD = 32001, 32004, 32015
 CHECKSUM_BYTES = 4
+BLOSC_HEADER_BYTES = 16
 
 Buffer = bytes | bytearray | memoryview
 
@@ -152,15 +155,22 @@ def decompressed(name: str, data: Buffer, n_bytes: int) -> Buffer:
     return plain.data
 
 
-def _decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
-    if len(data) < 16:
+def blosc_header(data: Buffer, n_bytes: int) -> tuple[int, int]:
+    """Return the sizes of an item and of a block, after checking the header."""
+    if len(data) < BLOSC_HEADER_BYTES:
         raise CodecError("it is too short for a blosc header")
-    declared, _, stored = struct.unpack_from("<III", data, 4)
-    if declared != n_bytes or stored > len(data):
+    declared, block_bytes, stored = struct.unpack_from("<III", data, 4)
+    if declared != n_bytes or not BLOSC_HEADER_BYTES <= stored <= len(data):
         raise CodecError(
             f"its blosc header says {declared} bytes out of {stored}, where {n_bytes}"
             f" out of {len(data)} were declared"
         )
+    return data[3], block_bytes
+
+
+def decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decode a blosc buffer."""
+    blosc_header(data, n_bytes)
     return decompressed("blosc", data, n_bytes)
 
 
@@ -198,6 +208,6 @@ def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
 register_decoder(SHUFFLE, _decode_shuffle)
 register_decoder(FLETCHER32, _decode_fletcher32)
 register_decoder(LZF, _decode_lzf)
-register_decoder(BLOSC, _decode_blosc)
+register_decoder(BLOSC, decode_blosc)
 register_decoder(LZ4, _decode_lz4)
 register_decoder(ZSTD, _decode_zstd)

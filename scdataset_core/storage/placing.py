@@ -22,10 +22,13 @@ class Placer(Protocol):
         Numbers of the chunks, each once.
     want : ndarray of int64
         Bytes of the beginning of each decoded chunk that are wanted.
+    unwanted : ndarray of int64
+        How many of these, the first ones, are not.
     """
 
     chunk: Integers
     want: Integers
+    unwanted: Integers
 
     def place(self, index: int, plain: memoryview) -> None:
         """Copy what is wanted out of ``chunk[index]``, decoded."""
@@ -49,11 +52,17 @@ def placer_of(ranges: Ranges, number: int) -> Placer:
     return ColumnPlacer(ranges, request, pieces)
 
 
-def _by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers]:
-    """Return each row of chunks once, where its pieces begin, and the rows wanted."""
+def _by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers, Integers]:
+    """Return each row of chunks once, where its pieces begin, and what is wanted.
+
+    The last two: the first row that is, and the row behind the last.
+    """
     first = np.flatnonzero(np.diff(pieces.chunk, prepend=-1))
-    rows = np.maximum.reduceat(pieces.first + pieces.n, first) if len(first) else first
-    return pieces.chunk[first], np.append(first, len(pieces.chunk)), rows
+    low = high = first
+    if len(first):
+        low = np.minimum.reduceat(pieces.first, first)
+        high = np.maximum.reduceat(pieces.first + pieces.n, first)
+    return pieces.chunk[first], np.append(first, len(pieces.chunk)), low, high
 
 
 class RowPlacer:
@@ -72,8 +81,8 @@ class RowPlacer:
     def __init__(self, ranges: Ranges, request: Request, pieces: Pieces) -> None:
         array = request.array
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
-        self.chunk, bounds, rows = _by_chunk(pieces)
-        self.want = rows * row_bytes
+        self.chunk, bounds, low, high = _by_chunk(pieces)
+        self.want, self.unwanted = high * row_bytes, low * row_bytes
         self._bounds = bounds.tolist()
         self._views = [
             target.reshape(-1).view(np.uint8).data for target in ranges.targets
@@ -130,7 +139,7 @@ class ColumnPlacer:
         columns = request.columns
         if columns is None:
             columns = np.arange(n_columns)
-        rows_of_chunks, bounds, rows = _by_chunk(pieces)
+        rows_of_chunks, bounds, low, high = _by_chunk(pieces)
         # For each column of chunks that is touched: columns in it, columns in a target.
         touched, of = np.unique(columns // width, return_inverse=True)
         self._columns = []
@@ -140,7 +149,9 @@ class ColumnPlacer:
             self._columns.append((_as_slice(inside), _as_slice(outside)))
         per_row = -(-n_columns // width)
         self.chunk = np.add.outer(rows_of_chunks * per_row, touched).reshape(-1)
-        self.want = np.repeat(rows * width * array.dtype.itemsize, len(touched))
+        row_bytes = width * array.dtype.itemsize
+        self.want = np.repeat(high * row_bytes, len(touched))
+        self.unwanted = np.repeat(low * row_bytes, len(touched))
         self._targets = ranges.targets
         self._bounds = bounds.tolist()
         columns_of_pieces = (
