@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from .advice import advice_tasks
 from .context import ReadContext
 from .direct import Reads
 from .files import Identity
@@ -18,6 +19,8 @@ __all__ = ["read_tasks"]
 Integers = npt.NDArray[np.int64]
 # One task reads about this much, so that threads share a fetch evenly.
 TASK_BYTES = 1 << 20
+# Reading this much is over before another thread has woken up.
+INLINE_BYTES = 4 << 20
 
 
 class Groups:
@@ -41,7 +44,7 @@ class Groups:
         table[:, 1] = n_bytes
         self._places = Places(table)
         first = _group_starts(position, n_bytes, file)
-        count = np.diff(first, append=len(position))
+        count = _to_the_next(first, len(position))
         size = np.add.reduceat(n_bytes, first)
         if len(reads.arrays) > 1:
             # Data and indices lie side by side in many files: as the file has them.
@@ -58,10 +61,16 @@ class Groups:
     def tasks(self) -> list[Callable[[], None]]:
         """Return functions that together do all reads."""
         ends = np.cumsum(self.n_bytes)
-        n_tasks = int(ends[-1]) // TASK_BYTES + 1
+        total = int(ends[-1])
+        ask = advice_tasks(
+            self._files, self.file, self.position, self.n_bytes, self._context
+        )
+        if total <= INLINE_BYTES and not ask:
+            return [self._task(0, len(ends))]
+        n_tasks = total // TASK_BYTES + 1
         edges = np.searchsorted(ends, np.arange(1, n_tasks) * TASK_BYTES) + 1
         bounds = np.unique(np.concatenate(([0], edges, [len(ends)]))).tolist()
-        return [self._task(start, stop) for start, stop in pairwise(bounds)]
+        return ask + [self._task(start, stop) for start, stop in pairwise(bounds)]
 
     def _task(self, start: int, stop: int) -> Callable[[], None]:
         return lambda: self._read(start, stop)
@@ -155,12 +164,20 @@ def _group_starts(
     if file is not None:
         new[1:] |= file[1:] != file[:-1]
     first = np.flatnonzero(new)
-    count = np.diff(first, append=len(position))
+    count = _to_the_next(first, len(position))
     if count.max() > IOV_MAX:
         number = np.arange(len(position)) - np.repeat(first, count)
         new |= number % IOV_MAX == 0
         first = np.flatnonzero(new)
     return first
+
+
+def _to_the_next(first: Integers, n: int) -> Integers:
+    """Return how far it is from each start to the next, and from the last to `n`."""
+    count = np.empty_like(first)
+    np.subtract(first[1:], first[:-1], out=count[:-1])
+    count[-1] = n - first[-1]
+    return count
 
 
 def read_tasks(reads: Reads, context: ReadContext) -> list[Callable[[], None]]:

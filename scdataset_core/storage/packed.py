@@ -7,8 +7,9 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from .advice import advice_tasks
 from .context import ReadContext
-from .files import OpenFile
+from .files import Identity, OpenFile
 from .filters import CodecError
 from .groups import failed
 from .inflate import InflateError, inflate_windows
@@ -40,7 +41,22 @@ def packed_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None
     few = sum(map(len, parts)) // (TASKS_PER_THREAD * context.threads) + 1
     placed = [task for part in parts for task in part.tasks(min(few, MOST_CHUNKS))]
     # Near each other what is near in the files.
-    return [task for _, task in sorted(placed, key=lambda task: task[0])]
+    tasks = [task for _, task in sorted(placed, key=lambda task: task[0])]
+    return _advice(parts, context) + tasks
+
+
+def _advice(parts: "list[Packed]", context: ReadContext) -> list[Callable[[], None]]:
+    """Return functions that ask for the chunks that are not in memory."""
+    chunks = [chunk for part in parts for chunk in part.stored()]
+    chunks.sort(key=lambda chunk: (chunk[0], chunk[2]))
+    files = {path: identity for path, identity, _, _ in chunks}
+    numbers = {path: number for number, path in enumerate(files)}
+    columns = np.array(
+        [(numbers[path], start, size) for path, _, start, size in chunks], np.int64
+    ).reshape(-1, 3)
+    return advice_tasks(
+        list(files.items()), columns[:, 0], columns[:, 1], columns[:, 2], context
+    )
 
 
 class Packed:
@@ -67,6 +83,7 @@ class Packed:
         self.position: Integers = found.position
         self._chunk = placer.chunk.tolist()
         self._want = placer.want.tolist()
+        self._unwanted = placer.unwanted.tolist()
         self._position = found.position.tolist()
         self._size = found.size.tolist()
         self._skipped = [0] * n if found.skipped is None else found.skipped.tolist()
@@ -90,6 +107,15 @@ class Packed:
             (self._at(i), partial(self._do, i, min(i + step, len(self))))
             for i in range(0, len(self), step)
         ]
+
+    def stored(self) -> Iterator[tuple[str, Identity | None, int, int]]:
+        """Yield file, identity, first byte and size of every chunk that was written."""
+        table = self._array.table
+        for number, position, size in zip(
+            self._file_of, self._position, self._size, strict=True
+        ):
+            if position >= 0:
+                yield table.files[number], table.identities[number], position, size
 
     def _at(self, i: int) -> tuple[str, int]:
         return self._array.table.files[self._file_of[i]], self._position[i]
@@ -140,6 +166,7 @@ class Packed:
                 self._size[i],
                 n_bytes=grid.n_bytes,
                 want=want,
+                unwanted=self._unwanted[i],
                 skipped=self._skipped[i],
             )
         except CodecError as error:

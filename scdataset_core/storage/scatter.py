@@ -16,9 +16,6 @@ from .requests import Ranges, Request, merge
 
 __all__ = ["scatter"]
 
-# Reading this much is over before another thread has woken up.
-INLINE_BYTES = 4 << 20
-
 
 def scatter(requests: Sequence[Request], context: ReadContext) -> None:
     """Read every range of every request into its place.
@@ -54,10 +51,6 @@ def scatter(requests: Sequence[Request], context: ReadContext) -> None:
         kind: merge([r for r, k in zip(asked, kinds, strict=True) if k == kind])
         for kind in dict.fromkeys(kinds)
     }
-    if set(parts) == {"direct"}:
-        _read_straight(parts["direct"], context)
-        context.stats.add(bytes_used=parts["direct"].n_bytes)
-        return
     finish: Callable[[], None] | None = None
     tasks: list[Callable[[], None]] = []
     if "direct" in parts:
@@ -87,19 +80,6 @@ def _kind(request: Request) -> str:
     if grid.pipeline:
         return "packed"
     return "direct" if request.columns is None else "columns"
-
-
-def _read_straight(ranges: Ranges, context: ReadContext) -> None:
-    """Do requests that only read; by the calling thread if there is little to read."""
-    reads, finish = plan_direct(ranges)
-    tasks = read_tasks(reads, context)
-    if int(reads.n_bytes.sum()) <= INLINE_BYTES:
-        for task in tasks:
-            task()
-    else:
-        context.run(tasks)
-    if finish is not None:
-        finish()
 
 
 def _through_library(ranges: Ranges, number: int) -> None:

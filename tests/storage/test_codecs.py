@@ -1,7 +1,9 @@
 """Decoders, one by one and in pipelines."""
 
+import sys
 import zlib
 from contextlib import suppress
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -109,6 +111,35 @@ def test_damaged_streams_never_give_wrong_bytes(noise) -> None:
     assert bytes(got[: len(plain)]) == plain
 
 
+def test_the_fastest_decoder_there_is_gets_used(monkeypatch) -> None:
+    from scdataset_core.storage import inflate
+
+    choose = inflate.inflater.__wrapped__
+    assert isinstance(choose("stream"), inflate.Streaming)
+    monkeypatch.setattr(inflate, "_library", lambda: None)
+    with pytest.raises(OSError, match="cannot be called directly"):
+        choose("libdeflate")
+    pytest.importorskip("deflate")
+    assert isinstance(choose(None), inflate.DeflateModule)
+    monkeypatch.setitem(sys.modules, "deflate", None)
+    assert isinstance(choose(None), inflate.Streaming)
+    monkeypatch.setitem(sys.modules, "isal", None)
+    assert inflate.streaming.__wrapped__() == (zlib, zlib.error)
+
+
+def test_a_library_that_decodes_otherwise_is_not_trusted(monkeypatch) -> None:
+    from scdataset_core.storage import inflate
+
+    library = SimpleNamespace(
+        libdeflate_alloc_decompressor=lambda: 1,
+        libdeflate_free_decompressor=lambda state: None,
+        libdeflate_zlib_decompress=lambda *arguments: 0,
+    )
+    monkeypatch.setattr(inflate, "_library", lambda: library)
+    with pytest.raises(OSError, match="does not decode in order"):
+        inflate.Libdeflate()
+
+
 def plugins() -> list[object]:
     plugin = pytest.importorskip("hdf5plugin")
     pytest.importorskip("numcodecs")
@@ -210,8 +241,6 @@ def test_a_decoder_of_the_user(tmp_path, monkeypatch) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch) -> None:
-    import sys
-
     from scdataset_core.storage.compressors import decompressor
 
     decompressor.cache_clear()
