@@ -60,6 +60,7 @@ class _Job:
         """Take no more tasks, and wait for those that run."""
         with self._lock:
             self._stopped = True
+            self._tasks = iter(())  # what was not begun holds buffers
             while self._working:
                 self._idle.wait()
 

@@ -146,7 +146,11 @@ def describe(dataset: "h5py.Dataset") -> Description:
         )
     shape = tuple(int(size) for size in dataset.shape)
     dtype = native(dataset.dtype)
-    if dataset.file.mode != "r" or dataset.file.driver not in PLAIN_DRIVERS:
+    if (
+        dataset.name is None
+        or dataset.file.mode != "r"
+        or dataset.file.driver not in PLAIN_DRIVERS
+    ):
         library: Library = OpenLibrary(dataset)
         return Description(file, name, shape, dtype, None, library, False)
     identity = Identity.of(file)
