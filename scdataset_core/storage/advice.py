@@ -1,9 +1,10 @@
 """Telling the system early what will be read, so that a cold disk has much to do.
 
 A disk that is asked for one range after another waits between them. Asked for all the
-ranges of a fetch at once it gave more than twice as much (a virtual disk, 256 blocks of
-16 rows, 64 MB a fetch, one reading thread, two cores, November 2026). Where the data are
-in memory already, asking costs as much as reading small ranges, so a few are tried first.
+ranges of a fetch at once it gave more than twice as much (a virtual disk, 256 blocks
+of 16 rows, 64 MB a fetch, one reading thread, two cores, November 2026). Where the
+data are in memory already, asking costs as much as reading small ranges, so a few are
+tried first.
 """
 
 import os
