@@ -13,6 +13,7 @@ __all__ = ["BufferPool"]
 # every page is faulted in anew, which costs as much as reading warm data into it.
 SMALLEST = 64 * 1024
 STEPS_PER_DOUBLING = 8
+ALIGNMENT = 64
 
 
 class _Lease(weakref.ref[Any]):
@@ -69,7 +70,7 @@ class BufferPool:
                 return self._idle[near].pop()
             except (KeyError, IndexError):
                 continue
-        return np.empty(size, np.uint8)
+        return _aligned(size)
 
     def take_back(self, lease: _Lease) -> None:
         """Keep the memory of an ended lease, unless enough lies idle."""
@@ -89,3 +90,10 @@ class BufferPool:
         """Drop what lies idle, and keep nothing from now on."""
         self.idle_bytes = 0
         self._idle.clear()
+
+
+def _aligned(size: int) -> npt.NDArray[np.uint8]:
+    """Return new memory that begins at a cache line, as JAX wants it to share it."""
+    memory = np.empty(size + ALIGNMENT - 1, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]

@@ -128,3 +128,9 @@ def test_many_threads_share_a_pool() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_memory_begins_at_a_cache_line():
+    pool = BufferPool()
+    arrays = [pool.empty(n, "u1") for n in (70_000, 100_001, 1 << 20)]
+    assert all(array.ctypes.data % 64 == 0 for array in arrays)
