@@ -25,17 +25,23 @@ class CellInfo:
         Names of the columns of X, shape ``(n_vars,)``.
     categories
         For each obs column that is held as codes, the label of each code.
+    ordered
+        The columns of codes whose labels are in an order that has a meaning.
+    parts
+        Where X is several arrays: the names of the columns of each.
     """
 
     var_names: npt.NDArray[np.object_]
     categories: dict[str, list[Any]] = field(default_factory=dict)
+    ordered: frozenset[str] = frozenset()
+    parts: dict[str, npt.NDArray[np.object_]] = field(default_factory=dict)
 
 
 class Cells(Mapping[str, Any]):
     """Rows of a source in memory, with the keys of a batch.
 
     A mapping: ``cells["X"]`` is a CSR array, a dense array ``(n_cells, n_vars)`` or
-    padded rows; ``cells["obs"]`` a dict of arrays ``(n_cells,)``; ``cells["index"]``
+    padded rows, or a dict of several of them by name; ``cells["obs"]`` a dict of arrays ``(n_cells,)``; ``cells["index"]``
     the global row numbers, int64.
 
     Parameters
@@ -80,7 +86,9 @@ class Cells(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         x = self._parts["X"]
-        form = "padded" if isinstance(x, dict) else type(x).__name__
+        form = type(x).__name__
+        if isinstance(x, dict):
+            form = ", ".join(self.info.parts) or "padded"
         obs = ", ".join(self._parts["obs"]) or "none"
         n_vars = len(self.info.var_names)
         return f"Cells({self.n_cells} x {n_vars}, X: {form}, obs: {obs})"
@@ -125,7 +133,7 @@ class Cells(Mapping[str, Any]):
             name: _extended(values, missing, self._obs_filler(name, values))
             for name, values in self._parts["obs"].items()
         }
-        x = {name: _extended(a, missing, 0) for name, a in self._parts["X"].items()}
+        x = _extended_rows(self._parts["X"], missing)
         index = _extended(self._parts["index"], missing, FILLER_ROW)
         names = None if self.names is None else _extended(self.names, missing, "")
         return Cells(x, obs, index, self.info, names)
@@ -139,7 +147,8 @@ class Cells(Mapping[str, Any]):
         """Return an `AnnData` of these cells, labels decoded to categoricals.
 
         The names of the cells are their own where the source was opened with
-        ``obs_names=True``, else their row numbers.
+        ``obs_names=True``, else their row numbers. Of several arrays the first is X;
+        ``layers/NAME`` of the same genes is a layer, and all others are in `obsm`.
         """
         import pandas as pd
         from anndata import AnnData
@@ -147,7 +156,9 @@ class Cells(Mapping[str, Any]):
         names = self._parts["index"].astype(str) if self.names is None else self.names
         columns = {
             name: (
-                pd.Categorical.from_codes(values, self.info.categories[name])
+                pd.Categorical.from_codes(
+                    values, self.info.categories[name], name in self.info.ordered
+                )
                 if name in self.info.categories
                 else values
             )
@@ -155,7 +166,17 @@ class Cells(Mapping[str, Any]):
         }
         obs = pd.DataFrame(columns, index=pd.Index(names.astype(object), dtype=object))
         var = pd.DataFrame(index=pd.Index(self.info.var_names, dtype=object))
-        return AnnData(X=self._parts["X"], obs=obs, var=var)
+        if not self.info.parts:
+            return AnnData(X=self._parts["X"], obs=obs, var=var)
+        first, *others = self.info.parts
+        adata = AnnData(X=self._parts["X"][first], obs=obs, var=var)
+        for name in others:
+            folder, _, key = name.partition("/")
+            same = np.array_equal(self.info.parts[name], self.info.var_names)
+            held = adata.layers if folder == "layers" and same else adata.obsm
+            label = key if folder in ("layers", "obsm") else folder
+            held[label] = self._parts["X"][name]
+        return adata
 
 
 def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
@@ -167,6 +188,13 @@ def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
     if isinstance(data, Mapping):
         return {name: take(part, positions) for name, part in data.items()}
     return data[positions]
+
+
+def _extended_rows(x: Any, missing: int) -> Any:
+    """Return padded rows with empty ones after them; of several arrays, of each."""
+    if isinstance(x, Mapping):
+        return {name: _extended_rows(part, missing) for name, part in x.items()}
+    return _extended(x, missing, 0)
 
 
 def _extended(values: npt.NDArray[Any], missing: int, filler: Any) -> npt.NDArray[Any]:

@@ -1,7 +1,7 @@
 """The form in which X reaches the user: sparse rows, dense rows, or padded rows."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,12 +34,15 @@ class Form:
     overflow
         What happens to a row with more than `width` stored values: ``"error"``, or
         ``"largest"`` to keep its `width` largest values.
+    by_name
+        Where X is several arrays: the form of each that differs from this one.
     """
 
     output: Output
     dtype: np.dtype[Any] | None = None  # Any: the scalar type is a run-time value
     width: int | None = None
     overflow: Overflow = "error"
+    by_name: "Mapping[str, Form]" = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.output not in ("csr", "dense", "padded"):
@@ -59,6 +62,10 @@ class Form:
         if self.output == "padded" and (self.width is None or self.width < 1):
             raise ValueError(f"width must be at least 1, got {self.width}")
 
+    def of(self, name: str) -> "Form":
+        """Return the form of the array called `name`, where X is several."""
+        return self.by_name.get(name, self)
+
     def value_dtype(self, stored: np.dtype[Any]) -> np.dtype[Any]:
         """Return the type of the values made from values of type `stored`."""
         if self.dtype is not None:
@@ -69,7 +76,12 @@ class Form:
 
 
 def pack(x: Any, *, form: Form) -> Any:  # Any: as pack_rows
-    """Lay a dense array or a CSR matrix out in `form`; anything else stays as it is."""
+    """Lay a dense array or a CSR matrix out in `form`; anything else stays as it is.
+
+    Several arrays by name each come in their own form.
+    """
+    if isinstance(x, Mapping) and form.by_name.keys() == x.keys():
+        return {name: pack(part, form=form.of(name)) for name, part in x.items()}
     if isinstance(x, np.ndarray):
         return pack_dense(x, form=form)
     if getattr(x, "format", None) != "csr":

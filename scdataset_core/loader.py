@@ -11,7 +11,7 @@ from .batching import Batching, Hooks, ObjectBatching, SourceBatching
 from .checks import check_count, count_rows
 from .dealing import Dealing, Shard, Uneven, union
 from .errors import StateError
-from .form import Form, Overflow
+from .form import Overflow
 from .iteration import BatchIterator
 from .legacy import order_of
 from .memory import fetch_factor_within
@@ -25,7 +25,6 @@ from .strategies import BlockShuffling
 
 __all__ = ["Loader"]
 
-_WIDTH_STEP = 128  # of padded rows: accelerators like multiples of it
 _NOTHING_DONE = union([])
 
 
@@ -58,7 +57,8 @@ class Loader:
         Type of the values of X; as stored by default.
     width
         Columns of padded rows; by default the longest stored row (at most the genes
-        selected), rounded up to 128.
+        selected), rounded up to 128. Where X is several arrays, each has its own: give
+        one for all, or by name.
     overflow
         What happens to a row with more stored values than `width`: ``"error"``, or
         ``"largest"`` to keep its largest values.
@@ -106,7 +106,7 @@ class Loader:
         drop_last: bool = False,
         output: Literal["csr", "dense", "padded", "anndata"] | None = None,
         dtype: npt.DTypeLike | None = None,
-        width: int | None = None,
+        width: int | Mapping[str, int] | None = None,
         overflow: Overflow = "error",
         memory: int | str | None = None,
         uneven: Uneven = "trim",
@@ -163,7 +163,7 @@ class Loader:
         *,
         output: str | None,
         dtype: npt.DTypeLike | None,
-        width: int | None,
+        width: int | Mapping[str, int] | None,
         overflow: Overflow,
     ) -> Batching:
         source = self.source
@@ -178,17 +178,8 @@ class Loader:
             return ObjectBatching(source, hooks)
         if width is not None and output != "padded":
             raise ValueError('width goes with output="padded"')
-        layout: Any = (
-            source.stored_form.output if output in (None, "anndata") else output
-        )
-        if layout == "padded":
-            if width is None:
-                longest = min(source.longest_row(), source.shape[1])
-                width = max(1, -(-longest // _WIDTH_STEP)) * _WIDTH_STEP
-            else:
-                check_count("width", width)
-        value_type = None if dtype is None else np.dtype(dtype)
-        form = Form(layout, value_type, width, overflow)
+        layout: Any = None if output == "anndata" else output
+        form = source.form_of(layout, dtype=dtype, width=width, overflow=overflow)
         return SourceBatching(
             source,
             hooks,
@@ -204,12 +195,7 @@ class Loader:
                 f"memory goes with a source: the rows of a {type(self.source).__name__}"
                 " are of unknown size; give fetch_factor"
             )
-        form, source = self._batching.form, self._batching.collection
-        value_bytes = form.value_dtype(source.dtype).itemsize
-        if form.output == "dense":
-            return float(source.shape[1] * value_bytes)
-        stored = source.mean_stored if form.width is None else float(form.width)
-        return max(1.0, stored * (value_bytes + 4))
+        return self._batching.collection.row_bytes(self._batching.form)
 
     @property
     def rank(self) -> int:

@@ -129,7 +129,7 @@ class ArraySource(Source):
         self.file_starts = np.array([0, x.shape[0]], np.int64)
         self.sparse = not isinstance(x, np.ndarray)
         self.dtype = x.dtype.newbyteorder("=")
-        self.info = CellInfo(genes.names, obs.categories)
+        self.info = CellInfo(genes.names, obs.categories, obs.ordered)
         self.notices = obs.notices
         self.genes_report = genes.report
         row_bytes = self._stored_per_row * self.dtype.itemsize

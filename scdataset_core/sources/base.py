@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import CellInfo, Cells
-from ..form import Form
+from ..checks import check_count
+from ..form import Form, Output, Overflow
 from .genes import FileGenes
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["ObsColumns", "Source"]
 
 Rows = npt.NDArray[np.int64]
+
+_WIDTH_STEP = 128  # of padded rows: accelerators like multiples of it
 
 
 class ObsColumns(Mapping[str, npt.NDArray[Any]]):
@@ -163,6 +166,51 @@ class Source(ABC):
     def stored_form(self) -> Form:
         """The form in which X is stored."""
         return Form("csr" if self.sparse else "dense")
+
+    def form_of(
+        self,
+        output: Output | None = None,
+        *,
+        dtype: npt.DTypeLike | None = None,
+        width: int | Mapping[str, int] | None = None,
+        overflow: Overflow = "error",
+    ) -> Form:
+        """Return the form that batches of this source have.
+
+        Parameters
+        ----------
+        output
+            As stored if None.
+        dtype
+            Type of the values; as stored by default.
+        width
+            Columns of padded rows; by default the longest stored row (at most the
+            genes selected), rounded up to 128.
+        overflow
+            What happens to longer rows, see :class:`scdataset_core.form.Form`.
+        """
+        layout = self.stored_form.output if output is None else output
+        if isinstance(width, Mapping):
+            raise TypeError(
+                "width by name goes with several arrays, and X is one here: give an"
+                " integer"
+            )
+        if layout == "padded":
+            if width is None:
+                longest = min(self.longest_row(), self.shape[1])
+                width = max(1, -(-longest // _WIDTH_STEP)) * _WIDTH_STEP
+            else:
+                check_count("width", width)
+        value_type = None if dtype is None else np.dtype(dtype)
+        return Form(layout, value_type, width, overflow)
+
+    def row_bytes(self, form: Form) -> float:
+        """Return the mean bytes of a row as it is held in `form`."""
+        value_bytes = form.value_dtype(self.dtype).itemsize
+        if form.output == "dense":
+            return float(self.shape[1] * value_bytes)
+        stored = self.mean_stored if form.width is None else float(form.width)
+        return max(1.0, stored * (value_bytes + 4))
 
     def read(self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None) -> Cells:
         """Read rows into memory.

@@ -99,6 +99,15 @@ class ObsTable:
     notices: tuple[str, ...] = ()
 
     @property
+    def ordered(self) -> frozenset[str]:
+        """The columns of labels whose order has a meaning."""
+        return frozenset(
+            name
+            for name, column in self.columns.items()
+            if isinstance(column, _Labels) and any(c.ordered for c in column.columns)
+        )
+
+    @property
     def arrays(self) -> list[RowArray]:
         """Every array that is read."""
         return [

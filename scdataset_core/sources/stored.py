@@ -53,7 +53,7 @@ class StoredSource(Source):
         self.files = tuple(part.file for part in parts)
         self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
         self.x = x
-        self.info = CellInfo(genes.names, obs.categories)
+        self.info = CellInfo(genes.names, obs.categories, obs.ordered)
         self.notices = obs.notices
         self.genes_report = genes.report
         self._genes = genes
