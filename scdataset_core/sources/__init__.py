@@ -22,6 +22,8 @@ def open(
     categories: Mapping[str, Sequence[Any]] | None = None,
     allow_external: bool = False,
     obs_names: bool = False,
+    vocabulary: Mapping[int, str] | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
 ) -> Source:
     """Open files, or an object in memory, as one source of cells.
 
@@ -54,6 +56,13 @@ def open(
         Whether to follow HDF5 external links and virtual data sets to other files.
     obs_names
         Whether to carry the names of the cells into ``output="anndata"``.
+    vocabulary
+        For tables (Hugging Face, Parquet, Arrow), which hold genes by number: the name
+        of each, ``{3: "TSPAN6", ...}``, or a list of names from gene 0 on. The genes
+        come in the order of their numbers.
+    columns
+        For tables, the columns that hold X if they have names of their own: one of
+        dense rows, two of gene ids and values, or three of cell, gene and value.
 
     Returns
     -------
@@ -91,6 +100,8 @@ def open(
         categories=categories,
         allow_external=allow_external,
         obs_names=obs_names,
+        vocabulary=vocabulary,
+        columns=columns,
     )
     paths = paths_of(data)
     source = open_object(data, options) if paths is None else open_files(paths, options)

@@ -29,6 +29,9 @@ class Format(NamedTuple):
         Name of its function ``(paths, options)``, or ``(object, options)``.
     suits
         A first look that imports nothing: whether the module should be asked.
+    is_table
+        Whether it is a table, whose genes have numbers and whose columns have names:
+        ``open(..., vocabulary=..., columns=...)`` is for these.
     """
 
     name: str
@@ -36,6 +39,18 @@ class Format(NamedTuple):
     recognise: str
     open: str
     suits: Callable[[Any], bool]
+    is_table: bool = False
+
+    def opened(self, data: Any, options: OpenOptions) -> Source:
+        """Return the source over paths, or an object, of this kind."""
+        for name in () if self.is_table else ("vocabulary", "columns"):
+            if getattr(options, name) is not None:
+                raise ValueError(
+                    f"{name} goes with tables (Hugging Face, Parquet, Arrow), and this"
+                    f" is {self.name}, which names its own genes and matrices"
+                )
+        source: Source = self.function(self.open)(data, options)
+        return source
 
     def function(self, name: str) -> Callable[..., Any]:
         """Return a function of the module."""
@@ -59,6 +74,30 @@ def _of_package(*packages: str) -> Callable[[Any], bool]:
 FILE_FORMATS = [
     Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
     Format("a zarr store", "zarr", "recognise", "open_zarr", os.path.exists),
+    Format(
+        "a saved Hugging Face data set",
+        "huggingface",
+        "recognise",
+        "open_folders",
+        os.path.isdir,
+        is_table=True,
+    ),
+    Format(
+        "a Parquet file",
+        "parquet",
+        "recognise",
+        "open_parquet",
+        os.path.exists,
+        is_table=True,
+    ),
+    Format(
+        "an Arrow file",
+        "parquet",
+        "recognise_arrow",
+        "open_arrow",
+        os.path.isfile,
+        is_table=True,
+    ),
 ]
 OBJECT_FORMATS = [
     Format(
@@ -81,6 +120,14 @@ OBJECT_FORMATS = [
         "is_group",
         "open_group",
         _of_package("zarr"),
+    ),
+    Format(
+        "a Hugging Face data set",
+        "huggingface",
+        "is_dataset",
+        "open_dataset",
+        _of_package("datasets"),
+        is_table=True,
     ),
     Format(
         "an array",
@@ -129,16 +176,14 @@ def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
                 f"{paths[0]} is {formats[0].name} and {path} is {other.name}; open"
                 " files of one format at a time"
             )
-    source: Source = formats[0].function(formats[0].open)(paths, options)
-    return source
+    return formats[0].opened(paths, options)
 
 
 def open_object(obj: object, options: OpenOptions) -> Source:
     """Open an object in memory as a source."""
     for kind in OBJECT_FORMATS:
         if kind.suits(obj) and kind.function(kind.recognise)(obj):
-            source: Source = kind.function(kind.open)(obj, options)
-            return source
+            return kind.opened(obj, options)
     raise TypeError(
         "open() takes a path, a glob, a list of paths, a NumPy array, a SciPy CSR"
         f" matrix or an AnnData, got {type(obj).__name__}; a Loader also takes any"

@@ -35,6 +35,11 @@ class OpenOptions:
         Whether to follow links and virtual data sets into other files.
     obs_names
         Whether to carry the names of the cells.
+    vocabulary
+        The name of each gene id of a table: by id, or in the order of ids from 0.
+    columns
+        The columns of a table that hold X: one of dense rows, two of gene ids and
+        values, or three of cell, gene and value; None: those with well-known names.
     """
 
     obs: tuple[str, ...] | Literal[True] = ()
@@ -44,6 +49,8 @@ class OpenOptions:
     categories: Mapping[str, Sequence[Any]] | None = None  # Any: str, int, float, bool
     allow_external: bool = False
     obs_names: bool = False
+    vocabulary: Mapping[int, str] | Sequence[str] | None = None
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.join not in ("exact", "inner", "outer"):
@@ -64,11 +71,22 @@ class OpenOptions:
                     f" got {str(labels)[:80]}"
                 )
 
+        if self.columns is not None and len(set(self.columns)) not in (1, 2, 3):
+            raise ValueError(
+                "columns must be one (dense rows), two (gene ids, values) or three"
+                f" (cell, gene, value) names, got {list(self.columns)}"
+            )
+
     @classmethod
     def of(
         cls, obs: bool | str | Sequence[str] | None, **rest: Any
     ) -> "OpenOptions":  # Any: the other fields, checked above
         """Return options with `obs` given in any of the ways :func:`open` takes it."""
+        columns = rest.get("columns")
+        if columns is not None:
+            rest["columns"] = (
+                (columns,) if isinstance(columns, str) else tuple(columns)
+            )
         if obs is True:
             return cls(obs=True, **rest)
         if obs is None or obs is False:

@@ -1,0 +1,85 @@
+"""Tables cut into groups of rows: Parquet's row groups, Arrow's record batches."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Groups", "Rows", "cut_by_group", "import_pyarrow"]
+
+Rows = npt.NDArray[np.int64]
+
+
+class Groups(Protocol):
+    """A table in groups of rows; small, and pickles.
+
+    Attributes
+    ----------
+    files
+        The files, in the order of their rows.
+    file_starts
+        First row of each file, and the number of rows.
+    decoded
+        Whether reading a group decodes it; else it gives views of what is mapped.
+    keeps_labels
+        Whether the order of a dictionary is that of its categories.
+    """
+
+    files: tuple[str, ...]
+    file_starts: Rows
+    decoded: bool
+    keeps_labels: bool
+
+    @property
+    def starts(self) -> Rows:
+        """First row of each group, and the number of rows."""
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns of the table and their types."""
+
+    def read(self, group: int, columns: Sequence[str]) -> "list[pa.Array]":
+        """Return columns of one group, each as one array."""
+
+    def n_elements(self, column: str) -> int:
+        """Return how many elements the lists of a column have, or nearly."""
+
+    def n_missing(self, column: str, first: int, last: int) -> int | None:
+        """Return how many values of groups first to last are null, if that is known."""
+
+
+def cut_by_group(rows: Rows, starts: Rows) -> list[tuple[int, int, int]]:
+    """Return ``(group, start, stop)`` for each group with rows ``rows[start:stop]``."""
+    if not len(rows):
+        return []
+    group = np.searchsorted(starts, rows, side="right") - 1
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    stops = np.append(first[1:], len(rows))
+    return list(zip(group[first].tolist(), first.tolist(), stops.tolist(), strict=True))
+
+
+def import_pyarrow(extra: str, what: str, *modules: str) -> Any:  # Any: a module
+    """Import modules that an extra installs, and return the first.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If they are not installed; it names the extra.
+    """
+    from importlib import import_module
+
+    try:
+        found = [import_module(module) for module in modules]
+    except ModuleNotFoundError as error:
+        packages = [module.partition(".")[0] for module in modules]
+        if error.name not in packages:
+            raise
+        raise ModuleNotFoundError(
+            f"{what} need {error.name}: pip install 'scdataset-core[{extra}]'",
+            name=error.name,
+        ) from error
+    return found[0]
