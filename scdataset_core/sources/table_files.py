@@ -164,7 +164,9 @@ class ParquetFiles(FileGroups):
         import pyarrow.parquet as pq
 
         # Its own handle: a reader must not be shared by threads.
-        with pq.ParquetFile(file, metadata=self._metadata(file)) as opened:
+        with pq.ParquetFile(
+            file, metadata=self._metadata(file), page_checksum_verification=True
+        ) as opened:
             return opened.read_row_group(group, list(columns), use_threads=False)
 
     def _chunks(self, column: str) -> list[Any]:
