@@ -47,16 +47,23 @@ def packed_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None
 
 def _advice(parts: "list[Packed]", context: ReadContext) -> list[Callable[[], None]]:
     """Return functions that ask for the chunks that are not in memory."""
-    chunks = [chunk for part in parts for chunk in part.stored()]
-    chunks.sort(key=lambda chunk: (chunk[0], chunk[2]))
-    files = {path: identity for path, identity, _, _ in chunks}
-    numbers = {path: number for number, path in enumerate(files)}
-    columns = np.array(
-        [(numbers[path], start, size) for path, _, start, size in chunks], np.int64
-    ).reshape(-1, 3)
-    return advice_tasks(
-        list(files.items()), columns[:, 0], columns[:, 1], columns[:, 2], context
-    )
+    files: dict[str, Identity | None] = {}
+    numbers: dict[str, int] = {}
+    columns = []
+    for part in parts:
+        used, which = np.unique(part.file_of[part.written], return_inverse=True)
+        table = part.array.table
+        for number in used.tolist():
+            files[table.files[number]] = table.identities[number]
+            numbers.setdefault(table.files[number], len(numbers))
+        known = [numbers[table.files[number]] for number in used.tolist()]
+        size = part.size[part.written].astype(np.int64)
+        file = np.array(known, np.int64)[which]
+        columns.append(np.stack([file, part.position[part.written], size]))
+    file, position, n_bytes = np.concatenate(columns, axis=1)
+    order = np.lexsort((position, file))
+    found = list(files.items())
+    return advice_tasks(found, file[order], position[order], n_bytes[order], context)
 
 
 class Packed:
@@ -76,18 +83,20 @@ class Packed:
         self, array: ArrayLayout, placer: Placer, context: ReadContext
     ) -> None:
         grid = array.needed_grid
-        self._array, self._grid, self._placer = array, grid, placer
+        self._grid, self._placer = grid, placer
         self._context = context
         found = find(array, placer.chunk, encoded=True)
         n = len(placer.chunk)
-        self.position: Integers = found.position
+        self.array, self.position, self.size = array, found.position, found.size
+        self.file_of = np.zeros(n, np.int64) if found.file is None else found.file
+        self.written = found.position >= 0
         self._chunk = placer.chunk.tolist()
         self._want = placer.want.tolist()
         self._unwanted = placer.unwanted.tolist()
         self._position = found.position.tolist()
         self._size = found.size.tolist()
         self._skipped = [0] * n if found.skipped is None else found.skipped.tolist()
-        self._file_of = [0] * n if found.file is None else found.file.tolist()
+        self._file_of = self.file_of.tolist()
 
     def __len__(self) -> int:
         return len(self._chunk)
@@ -108,21 +117,12 @@ class Packed:
             for i in range(0, len(self), step)
         ]
 
-    def stored(self) -> Iterator[tuple[str, Identity | None, int, int]]:
-        """Yield file, identity, first byte and size of every chunk that was written."""
-        table = self._array.table
-        for number, position, size in zip(
-            self._file_of, self._position, self._size, strict=True
-        ):
-            if position >= 0:
-                yield table.files[number], table.identities[number], position, size
-
     def _at(self, i: int) -> tuple[str, int]:
-        return self._array.table.files[self._file_of[i]], self._position[i]
+        return self.array.table.files[self._file_of[i]], self._position[i]
 
     def _open(self, i: int) -> OpenFile:
         """Return the file of a chunk; opened when it is read, for they may be many."""
-        table, number = self._array.table, self._file_of[i]
+        table, number = self.array.table, self._file_of[i]
         return self._context.open_file(table.files[number], table.identities[number])
 
     def _do(self, start: int, stop: int) -> None:
@@ -157,7 +157,7 @@ class Packed:
         grid, want = self._grid, self._want[i]
         if self._position[i] < 0:
             n = want // grid.stored_dtype.itemsize
-            filled = np.full(n, grid.fill, self._array.dtype)
+            filled = np.full(n, grid.fill, self.array.dtype)
             return filled.view(np.uint8).data
         try:
             data = grid.pipeline.decode(
@@ -170,11 +170,11 @@ class Packed:
                 skipped=self._skipped[i],
             )
         except CodecError as error:
-            raise self._array.corrupt(self._chunk[i], str(error)) from error
+            raise self.array.corrupt(self._chunk[i], str(error)) from error
         if grid.stored_dtype.isnative:
             return memoryview(data)
         stored = np.frombuffer(memoryview(data)[:want], grid.stored_dtype)
-        return stored.astype(self._array.dtype).view(np.uint8).data
+        return stored.astype(self.array.dtype).view(np.uint8).data
 
     def _read(self, scratch: Scratch, start: int, stop: int) -> int:
         """Read some chunks into scratch memory, one after another."""
@@ -218,9 +218,9 @@ class Packed:
                 error.position
             ):
                 i += 1
-            raise self._array.corrupt(self._chunk[i], str(error)) from error
+            raise self.array.corrupt(self._chunk[i], str(error)) from error
         except OSError as error:
-            raise failed(self._array, self._chunk[i], error) from error
+            raise failed(self.array, self._chunk[i], error) from error
 
     def _do_giant(self, i: int) -> None:
         """Do one very large chunk, in windows where its encoding allows it."""
@@ -247,7 +247,7 @@ class Packed:
                 if done >= want and want < self._grid.n_bytes:
                     break
         except InflateError as error:
-            raise self._array.corrupt(self._chunk[i], str(error)) from error
+            raise self.array.corrupt(self._chunk[i], str(error)) from error
         self._context.stats.add(
             bytes_decoded=done, chunks_decoded=1, decode_s=perf_counter() - begun
         )

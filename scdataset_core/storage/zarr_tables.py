@@ -168,6 +168,7 @@ class _Files(Sequence[str]):
 
     def __init__(self, prefix: str, separator: str, grid: Shape) -> None:
         self._prefix, self._separator, self.grid = prefix, separator, grid
+        self._last: tuple[int, str] = (-1, "")
 
     def __len__(self) -> int:
         return prod(self.grid)
@@ -179,11 +180,16 @@ class _Files(Sequence[str]):
     def __getitem__(self, number: int | slice) -> str | list[str]:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        parts = []
+        last, path = self._last
+        if number == last:  # a shard holds many chunks
+            return path
+        parts, rest = [], number
         for size in reversed(self.grid):
-            number, part = divmod(number, size)
+            rest, part = divmod(rest, size)
             parts.append(str(part))
-        return self._prefix + self._separator.join(reversed(parts))
+        path = self._prefix + self._separator.join(reversed(parts))
+        self._last = (number, path)
+        return path
 
 
 class _Identities(Sequence[Identity | None]):
