@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ class DenseReader:
     genes: GeneJoin
     dtype: np.dtype[Any]
 
+    @cached_property
+    def _columns(self) -> list[Rows | None]:
+        """For each file, the columns to read."""
+        return [self.genes.stored_columns(file) for file in range(len(self.files))]
+
     def read(
         self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
     ) -> list[Any]:
@@ -54,7 +59,7 @@ class DenseReader:
         for file, a, b in cut_by_file(rows, self.file_starts):
             local = rows[a:b] - self.file_starts[file]
             mine = which[a:b], offsets[a:b]
-            columns = self.genes.stored_columns(file)
+            columns = self._columns[file]
             if self._is_direct(file, columns):
                 array = self.files[file].values
                 requests.append(_request(array, local, parts, *mine, columns))

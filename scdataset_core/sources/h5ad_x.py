@@ -14,6 +14,8 @@ from .trees import FileTree
 
 __all__ = ["column_names", "locate_x"]
 
+_MOST_COLUMNS = 2**31 - 1  # what int32 column ids can name
+
 # Before AnnData 0.7, `raw` lay at the top level under these names.
 _BEFORE_07 = {"raw/X": "raw.X", "raw/var": "raw.var"}
 
@@ -102,7 +104,8 @@ def _field(tree: FileTree, records: Any, name: str) -> DenseX:
 
 def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
     attrs = group.attrs
-    kind = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "")))
+    named = attrs.get("encoding-type", attrs.get("h5sparse_format", ""))
+    kind = named.decode() if isinstance(named, bytes) else str(named)
     kind = kind.removesuffix("_matrix")
     if kind == "csc":
         raise FileFormatError(
@@ -122,7 +125,7 @@ def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
         _vector(tree, f"{path}/{part}", kinds)
         for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu"))
     )
-    if len(shape) != 2 or indptr.shape[0] != shape[0] + 1:
+    if len(shape) != 2 or [indptr.shape[0] - 1] != shape[:1]:
         raise FileFormatError(
             f"{tree.file}: {path} has the shape {shape} and {indptr.shape[0]} row"
             " pointers, expected one more than rows"
@@ -132,7 +135,12 @@ def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
             f"{tree.file}: {path}/data has {data.shape[0]} elements and"
             f" {path}/indices {indices.shape[0]}"
         )
-    return SparseX(data, indices, indptr, int(shape[1]))
+    if not isinstance(shape[1], int) or not 0 <= shape[1] <= _MOST_COLUMNS:
+        raise FileFormatError(
+            f"{tree.file}: {path} has the shape {shape}, expected at most"
+            f" {_MOST_COLUMNS} columns"
+        )
+    return SparseX(data, indices, indptr, shape[1])
 
 
 def _vector(tree: FileTree, path: str, kinds: str) -> StoredArray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, ScdatasetError
 from ..storage import StoredArray
 from .text import decoded
 
@@ -47,7 +47,15 @@ def opened(path: str) -> Iterator["h5py.File"]:
             " download it again"
         ) from error
     with file:
-        yield file
+        try:
+            yield file
+        except ScdatasetError:
+            raise
+        except (OSError, RuntimeError) as error:  # what h5py says of damaged metadata
+            raise FileFormatError(
+                f"{path}: HDF5 cannot read it: {error}; the file is damaged or was cut"
+                " short, restore it from its origin"
+            ) from error
 
 
 class Tree:

@@ -1,6 +1,5 @@
 """Arrays along the cells, read at the rows of a fetch, the small ones kept."""
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -98,7 +97,6 @@ class KeptArrays:
                 break
             self._keep.add(_key(array))
         self._kept: dict[tuple[str, str], npt.NDArray[Any]] = {}
-        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_keep": self._keep}
@@ -106,7 +104,6 @@ class KeptArrays:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._keep = state["_keep"]
         self._kept = {}
-        self._lock = threading.Lock()
 
     def at(
         self,
@@ -145,11 +142,10 @@ class KeptArrays:
         key = _key(array)
         kept = self._kept.get(key)
         if kept is None and key in self._keep:
-            with self._lock:
-                kept = self._kept.get(key)
-                if kept is None:
-                    kept = check(array.read(0, array.shape[0]), 0)
-                    self._kept[key] = kept
+            # Without a lock, which a fork could leave locked: two threads may read the
+            # same array once each, and keep one.
+            kept = check(array.read(0, array.shape[0]), 0)
+            self._kept[key] = kept
         return kept
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -62,7 +61,6 @@ class StoredSource(Source):
         self._texts = tuple(part.names for part in parts)
         self._longest: int | None = None
         self._block_starts: Rows | None = None
-        self._lock = threading.Lock()
         sparse = [part.x for part in parts if isinstance(part.x, SparseX)]
         dense = [part.x for part in parts if isinstance(part.x, DenseX)]
         if sparse and dense:
@@ -81,11 +79,7 @@ class StoredSource(Source):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+        return {**self.__dict__, "_block_starts": None}  # of all chunks: not small
 
     def __repr__(self) -> str:
         return describe(self, [x.values for x in self._xs], self.genes_report)
@@ -135,14 +129,11 @@ class StoredSource(Source):
         Increasing; every file starts a block. For data in one piece, every
         `natural_block` rows. One pass over the row pointers, when first asked for.
         """
-        with self._lock:
-            if self._block_starts is None:
-                firsts = [
-                    start + self._file_block_starts(x)
-                    for start, x in zip(self.file_starts[:-1], self._xs, strict=True)
-                ]
-                self._block_starts = np.concatenate(firsts)
-            return self._block_starts
+        if self._block_starts is None:
+            files = zip(self.file_starts[:-1], self._xs, strict=True)
+            firsts = [start + self._file_block_starts(x) for start, x in files]
+            self._block_starts = np.concatenate(firsts)
+        return self._block_starts
 
     def _file_block_starts(self, x: SparseX | DenseX) -> Rows:
         chunk = x.values.chunk_rows

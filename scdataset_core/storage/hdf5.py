@@ -78,12 +78,21 @@ class Hdf5Library:
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
         check_unchanged(self._file, self._identity)
+        try:
+            rows: npt.NDArray[Any] = self._dataset()[start:stop]
+        except (OSError, RuntimeError) as error:
+            raise CorruptFileError(
+                f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
+                f" cannot read them: {error}"
+            ) from error
+        return rows
+
+    def _dataset(self) -> "h5py.Dataset":
         if self._open is None or self._open[0] != os.getpid():
             import h5py
 
             self._open = (os.getpid(), h5py.File(self._file, "r")[self._name])
-        rows: npt.NDArray[Any] = self._open[1][start:stop]
-        return rows
+        return self._open[1]
 
 
 class OpenLibrary:

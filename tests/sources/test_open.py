@@ -408,3 +408,28 @@ class TestKept:
             cells = source.read(rows)
             np.testing.assert_array_equal(cells["X"].toarray()[:, 0], rows + 1)
             np.testing.assert_array_equal(cells["obs"]["line"], rows % 2)
+
+
+class TestDamage:
+    """Wrong bytes in the file's own structure: an error that names the file."""
+
+    def test_text_of_a_damaged_heap(self, path):
+        whole = path.read_bytes()
+        heap = whole.index(b"GCOL")
+        path.write_bytes(whole[:heap] + b"XXXX" + whole[heap + 4 :])
+        with pytest.raises(scd.ScdatasetError, match=r"a\.h5ad: .*HDF5 cannot read"):
+            scd.open(path)
+
+    def test_a_damaged_group(self, path):
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(b"HEAP", b"XXXX"))
+        with pytest.raises(scd.ScdatasetError, match=r"a\.h5ad: HDF5 cannot"):
+            scd.open(path)
+
+    def test_more_columns_than_ids_can_name(self, path):
+        with h5py.File(path, "r+") as file:
+            file["X"].attrs["shape"] = [N, 2**40]
+        with pytest.raises(
+            ValueError, match=r"X has the shape .*at most 2147483647 col"
+        ):
+            scd.open(path)
