@@ -74,6 +74,7 @@ def _of_package(*packages: str) -> Callable[[Any], bool]:
 FILE_FORMATS = [
     Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
     Format("a zarr store", "zarr", "recognise", "open_zarr", os.path.exists),
+    Format("a BioNeMo-SCDL folder", "scdl", "recognise", "open_scdl", os.path.isdir),
     Format(
         "a saved Hugging Face data set",
         "huggingface",

@@ -58,12 +58,12 @@ def _checked(pointers: npt.NDArray[Any], row: int, *, x: SparseX) -> npt.NDArray
         )
     elif len(pointers) and pointers[0] < 0:
         wrong = f"row {row} starts at {pointers[0]}"
-    elif len(pointers) and pointers[-1] > x.n_stored:
-        at = int(np.argmax(pointers > x.n_stored))
+    elif len(pointers) and pointers[-1] > len(x.data):
+        at = int(np.argmax(pointers > len(x.data)))
         wrong = f"row {row + at} starts or ends at {pointers[at]}"
     else:
         return pointers
     raise CorruptFileError(
         f"{x.indptr.file}: {x.indptr.name} is wrong: {wrong}, and there are"
-        f" {x.n_stored} stored elements"
+        f" {len(x.data)} stored elements"
     )
