@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,18 @@ from .table_x import Segments, TableX
 __all__ = ["TableReader"]
 
 Targets = Sequence[npt.NDArray[Any]]
+
+# Elements between two rows that are looked up with them: a marker, or a short row.
+_GAP = 256
+
+
+class _Moves(NamedTuple):
+    """Runs of elements: where each starts, how long it is, and where it goes."""
+
+    starts: Rows
+    lengths: Rows
+    which: Rows
+    offsets: Rows
 
 
 @dataclass(frozen=True)
@@ -69,33 +82,28 @@ class TableReader:
         np.cumsum(ends, out=ends)
         offsets = ends[places] - ends[bounds[which]]
         sizes = np.diff(ends[bounds]).tolist()
-        ids = [segment.ids for segment in segments if segment.ids is not None]
-        id_dtype = np.result_type(*ids) if ids else np.dtype(np.int32)
-        id_parts = [context.empty(size, id_dtype) for size in sizes]
-        value_parts = [context.empty(size, self.x.dtype) for size in sizes]
+        columns = [context.empty(size, np.int32) for size in sizes]
+        values = [context.empty(size, self.x.dtype) for size in sizes]
         tasks = []
         for segment in segments:
             at = offsets[segment.of]
             offsets[segment.of] += segment.lengths
-            moves = (segment.starts, segment.lengths, which[segment.of], at)
-            pairs = [(segment.values, value_parts), (segment.ids, id_parts)]
-            tasks.append(partial(_copy_runs, pairs, moves))
+            moves = _Moves(segment.starts, segment.lengths, which[segment.of], at)
+            tasks.append(partial(self._place, segment, moves, values, columns))
         context.run(tasks)
-        of_place = np.empty_like(rows)
-        of_place[places] = rows
         out: list[Any] = [None] * len(sizes)
 
         def pack(part: int) -> None:
             low, high = int(bounds[part]), int(bounds[part + 1])
             starts = ends[low : high + 1] - ends[low]
-            mapped = self._mapped(id_parts[part], starts, of_place[low:high])
-            values = value_parts[part]
-            if len(mapped) and LEFT_OUT in (int(mapped.min()),):
-                values, mapped, starts = select_columns(values, mapped, starts)
+            mine = (values[part], columns[part], starts)
+            least = int(columns[part].min(initial=0))
+            if least == UNKNOWN:
+                raise self._unknown(segments, rows)
+            if least == LEFT_OUT:
+                mine = select_columns(*mine)
             out[part] = pack_rows(
-                values,
-                mapped,
-                starts,
+                *mine,
                 n_vars=len(self.genes.names),
                 form=form,
                 empty=context.empty,
@@ -104,24 +112,55 @@ class TableReader:
         context.run([partial(pack, part) for part in range(len(sizes))])
         return out
 
-    def _mapped(
-        self, ids: npt.NDArray[Any], starts: Rows, rows: Rows
-    ) -> npt.NDArray[np.int32]:
-        """Return the column of each gene id, after checking that there is one."""
-        if not len(ids):
-            return np.empty(0, np.int32)
-        # As unsigned numbers, negative ids are the largest: one pass finds both kinds.
-        if int(ids.view(f"u{ids.itemsize}").max()) < len(self._columns):
-            mapped = self._columns.take(ids)
-            if int(mapped.min()) != UNKNOWN:
-                return mapped
-        wrong = int(np.argmax(~self.x.genes.known(ids)))
-        row = int(rows[np.searchsorted(starts, wrong, side="right") - 1])
-        raise CorruptFileError(
-            f"{self.x.where(row)} has gene id {ids[wrong]}, which is not among the"
-            f" {len(self.x.genes.names)} ids of the vocabulary; add it to"
-            " open(..., vocabulary={id: name})"
+    def _place(
+        self, segment: Segments, moves: "_Moves", values: Targets, columns: Targets
+    ) -> None:
+        """Bring the elements of a segment to their places, gene ids as columns."""
+        ids = segment.ids
+        assert ids is not None
+        _copy_runs(segment.values, moves, values)
+        # Neighbours are looked up together, while they are in the processor's cache.
+        stops = moves.starts + moves.lengths
+        apart = (moves.starts[1:] < moves.starts[:-1]) | (
+            moves.starts[1:] > stops[:-1] + _GAP
         )
+        bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(stops)]
+        for first, last in pairwise(bounds):
+            low, high = int(moves.starts[first]), int(stops[first:last].max())
+            some = _Moves(*(column[first:last] for column in moves))
+            looked_up = self._columns_of(ids[low:high])
+            _copy_runs(looked_up, some._replace(starts=some.starts - low), columns)
+
+    def _columns_of(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """Return the column of each gene id."""
+        # As unsigned numbers, negative ids are the largest: one pass finds both kinds.
+        unsigned = ids.view(f"u{ids.itemsize}")
+        if int(unsigned.max(initial=0)) < len(self._columns):
+            return self._columns.take(ids)
+        columns = np.full(len(ids), UNKNOWN, np.int32)
+        inside = unsigned < len(self._columns)
+        columns[inside] = self._columns[ids[inside].astype(np.int64)]
+        return columns
+
+    def _unknown(self, segments: Sequence[Segments], rows: Rows) -> CorruptFileError:
+        """Return the error for the first gene id that has no name."""
+        for segment in segments:
+            assert segment.ids is not None
+            for of, start, length in zip(
+                segment.of.tolist(),
+                segment.starts.tolist(),
+                segment.lengths.tolist(),
+                strict=True,
+            ):
+                ids = segment.ids[start : start + length]
+                wrong = ids[~self.x.genes.known(ids)]
+                if len(wrong):
+                    return CorruptFileError(
+                        f"{self.x.where(int(rows[of]))} has gene id {wrong[0]}, which"
+                        f" is not among the {len(self.x.genes.names)} ids of the"
+                        " vocabulary; add it to open(..., vocabulary={id: name})"
+                    )
+        raise AssertionError("a gene id was unknown, and is not any more")
 
     def _dense(
         self,
@@ -141,8 +180,9 @@ class TableReader:
             [
                 partial(
                     _copy_runs,
-                    [(s.values, parts)],
-                    (s.starts, s.lengths, which[s.of], offsets[s.of]),
+                    s.values,
+                    _Moves(s.starts, s.lengths, which[s.of], offsets[s.of]),
+                    parts,
                 )
                 for s in segments
             ]
@@ -160,12 +200,11 @@ class TableReader:
         return out
 
 
-def _copy_runs(
-    pairs: Sequence[tuple[Any, Targets]],  # Any: an array; ids of dense rows are None
-    moves: tuple[Rows, Rows, Rows, Rows],
-) -> None:
+def _copy_runs(source: npt.NDArray[Any], moves: _Moves, targets: Targets) -> None:
     """Copy runs of elements; those that stay neighbours as one."""
     starts, lengths, which, offsets = moves
+    if not len(starts):
+        return
     joined = (
         (starts[1:] == starts[:-1] + lengths[:-1])
         & (which[1:] == which[:-1])
@@ -173,7 +212,8 @@ def _copy_runs(
     )
     first = np.flatnonzero(np.append(True, ~joined))
     lengths = np.add.reduceat(lengths, first)
-    runs = [column[first].tolist() for column in (starts, which, offsets)]
-    for source, targets in pairs:
-        for start, part, offset, length in zip(*runs, lengths.tolist(), strict=True):
-            targets[part][offset : offset + length] = source[start : start + length]
+    runs = (starts[first], lengths, which[first], offsets[first])
+    for start, length, part, offset in zip(
+        *(column.tolist() for column in runs), strict=True
+    ):
+        targets[part][offset : offset + length] = source[start : start + length]

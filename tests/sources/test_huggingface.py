@@ -76,7 +76,15 @@ class TestSavedFolder(SourceContract):
         return scd.open(data, vocabulary=VOCABULARY, **options)
 
 
-class TestFolders(TestSavedFolder):
+class Variant(TestSavedFolder):
+    """Another way to hold the same; one other process is enough."""
+
+    @pytest.mark.parametrize("method", ["spawn"])
+    def test_reads_in_other_processes(self, source, whole, method):
+        super().test_reads_in_other_processes(source, whole, method)
+
+
+class TestFolders(Variant):
     @classmethod
     def write(cls, folder, parts):
         for number, part in enumerate(parts):
@@ -84,13 +92,13 @@ class TestFolders(TestSavedFolder):
         return str(folder / "part*")
 
 
-class TestMapped(TestSavedFolder):
+class TestMapped(Variant):
     @classmethod
     def write(cls, folder, parts):
         return datasets.load_from_disk(super().write(folder, parts))
 
 
-class TestInMemory(TestSavedFolder):
+class TestInMemory(Variant):
     """Concatenated, in memory, without markers, of small ids."""
 
     @classmethod
@@ -102,7 +110,7 @@ class TestInMemory(TestSavedFolder):
         return datasets.concatenate_datasets(whole).cast(features)
 
 
-class TestSelected(TestSavedFolder):
+class TestSelected(Variant):
     """A choice of rows, in an order of its own, of shuffled ones."""
 
     @classmethod
@@ -113,7 +121,7 @@ class TestSelected(TestSavedFolder):
         return saved.select(order).flatten_indices().select(back)
 
 
-class TestSliced(TestSavedFolder):
+class TestSliced(Variant):
     """Slices of longer ones, whose offsets do not begin at 0."""
 
     @classmethod
@@ -129,7 +137,7 @@ class TestSliced(TestSavedFolder):
         return datasets.concatenate_datasets(out)
 
 
-class TestDense(TestSavedFolder):
+class TestDense(Variant):
     sparse = False
 
     @classmethod
