@@ -41,8 +41,8 @@ class Cells(Mapping[str, Any]):
     """Rows of a source in memory, with the keys of a batch.
 
     A mapping: ``cells["X"]`` is a CSR array, a dense array ``(n_cells, n_vars)`` or
-    padded rows, or a dict of several of them by name; ``cells["obs"]`` a dict of arrays ``(n_cells,)``; ``cells["index"]``
-    the global row numbers, int64.
+    padded rows, or a dict of several of them by name; ``cells["obs"]`` a dict of arrays
+    ``(n_cells,)``; ``cells["index"]`` the global row numbers, int64.
 
     Parameters
     ----------

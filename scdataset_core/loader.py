@@ -195,7 +195,8 @@ class Loader:
                 f"memory goes with a source: the rows of a {type(self.source).__name__}"
                 " are of unknown size; give fetch_factor"
             )
-        return self._batching.collection.row_bytes(self._batching.form)
+        source: Source = self._batching.collection
+        return source.row_bytes(self._batching.form)
 
     @property
     def rank(self) -> int:

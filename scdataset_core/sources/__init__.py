@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from .aligned import open_arrays
 from .base import Source
 from .formats import open_files, open_object, paths_of
 from .options import Genes, Join, OpenOptions
@@ -16,7 +17,7 @@ def open(
     data: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | object",
     *,
     obs: Literal[True] | str | Sequence[str] | None = None,
-    x: str = "X",
+    x: str | Sequence[str] = "X",
     join: Join = "exact",
     genes: Genes | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
@@ -34,13 +35,17 @@ def open(
     data
         A path, a glob (its matches sorted as strings), a list of paths (their order
         kept), or an object: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
-        matrix or array, an `AnnData`.
+        matrix or array, an `AnnData` (in memory, backed, a view, or read lazily), an
+        `AnnCollection`, a `MuData`, a Hugging Face `Dataset`, or a
+        :class:`scdataset_core.MultiIndexable` of objects and sources of the same cells.
     obs
         Names of the obs columns to carry; True for all that can be carried, with a
         warning that names the others; none by default.
     x
         Which matrix to read: ``"X"``, ``"raw/X"``, ``"layers/NAME"`` or
-        ``"obsm/NAME"``, whose columns are called ``NAME1``, ``NAME2``, ....
+        ``"obsm/NAME"``, whose columns are called ``NAME1``, ``NAME2``, .... A list of
+        these gives them side by side: ``batch["X"]`` is then a dict by these names, and
+        ``source.parts`` has a source for each.
     join
         How the genes of several files are joined: ``"exact"`` demands the same genes
         in the same order, ``"inner"`` keeps those that all files have, in the order of
@@ -94,7 +99,7 @@ def open(
     """
     options = OpenOptions.of(
         obs,
-        x=x,
+        x=x if isinstance(x, str) else "X",
         join=join,
         genes=genes,
         categories=categories,
@@ -104,7 +109,15 @@ def open(
         columns=columns,
     )
     paths = paths_of(data)
-    source = open_object(data, options) if paths is None else open_files(paths, options)
+
+    def open_one(options: OpenOptions) -> Source:
+        if paths is None:
+            return open_object(data, options)
+        return open_files(paths, options)
+
+    source = (
+        open_one(options) if isinstance(x, str) else open_arrays(x, options, open_one)
+    )
     for notice in source.notices:
         warnings.warn(notice, stacklevel=2)
     return source

@@ -1,10 +1,13 @@
 """AnnData objects: those in memory, and backed ones through their file."""
 
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileFormatError, MissingNameError, nearest
+from ..errors import FileChangedError, FileFormatError, MissingNameError, nearest
 from .arrays import rows_matrix, source_of
 from .base import Source
 from .columns import (
@@ -14,19 +17,33 @@ from .columns import (
     Unreadable,
     text_column,
 )
+from .genes import join_genes
 from .h5ad import join_files
 from .h5ad_x import locate_x
 from .hdf5 import Tree, opened
-from .layout import CellFile
+from .layout import CellFile, DenseX, SparseX
+from .lazy import is_lazy, lazy_part
+from .obs import join_obs
 from .options import OpenOptions
+from .picked import PickedSource
 from .ranges import MemoryArray
+from .tags import TableTags, Tags
 from .text import MemoryText
 
 if TYPE_CHECKING:
+    import h5py
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["is_anndata", "open_anndata"]
+__all__ = [
+    "columns_of",
+    "file_part",
+    "is_anndata",
+    "is_in_file",
+    "open_anndata",
+    "open_with",
+    "text_of_names",
+]
 
 
 def is_anndata(obj: object) -> bool:
@@ -40,53 +57,139 @@ def open_anndata(adata: "AnnData", options: OpenOptions) -> Source:
     """Return the source over an `AnnData`.
 
     Of a backed one, X and ``raw/X`` are read from its file, all else is taken from the
-    object.
+    object. A view gives its own rows and genes.
     """
-    columns = _columns(adata, options)
-    names = MemoryText([str(name) for name in adata.obs_names], "obs_names")
+    return open_with(adata, adata.obs, adata.obs_names, options)
+
+
+def _table(obs: Any, options: OpenOptions) -> "pd.DataFrame":
+    """Return obs as a table in memory; of one read lazily, the columns asked for."""
+    if not hasattr(obs, "to_memory"):
+        return obs
+    names = [str(name) for name in obs.columns]
+    if options.obs is not True:
+        names = [name for name in names if name in options.obs]
+    held = obs[names].to_memory()
+    return held.reindex(columns=[str(name) for name in obs.columns], copy=False)
+
+
+def open_with(
+    adata: "AnnData", obs: "pd.DataFrame", names: "pd.Index[Any]", options: OpenOptions
+) -> Source:
+    """Return the source over an `AnnData`, its labels and cell names given."""
+    columns = columns_of(_table(obs, options), options)
+    text = text_of_names(names)
     folder, _, key = options.x.partition("/")
-    if adata.isbacked and folder in ("X", "raw"):
-        return _open_backed(adata, columns, names, options)
-    matrix, var_names = _matrix(adata, folder, key)
-    return source_of(
-        rows_matrix(matrix, options.x),
-        np.array([str(name) for name in var_names], object),
-        columns,
-        names,
-        options,
-    )
+    if not is_in_file(adata, options):
+        matrix, var_names = _matrix(adata, folder, key)
+        own = np.array([str(name) for name in var_names], object)
+        return source_of(rows_matrix(matrix, options.x), own, columns, text, options)
+    if not adata.is_view:
+        return join_files([file_part(adata, columns, text, options)], options)
+    table = join_obs(["memory"], [columns], options.obs, options.categories)
+    starts = np.array([0, adata.n_obs], np.int64)
+    tags = TableTags(table, [text] if options.obs_names else None, starts)
+    return _open_view(adata, tags, options)
 
 
-def _open_backed(
+def is_in_file(adata: "AnnData", options: OpenOptions) -> bool:
+    """Return whether the matrix asked for lies in a file: of a backed or lazy one."""
+    if adata.isbacked:
+        return options.x in ("X", "raw/X")
+    folder, _, key = options.x.partition("/")
+    whole = adata._adata_ref if adata.is_view else adata
+    # A view in memory would copy its X to be looked at.
+    return is_lazy(_matrix(whole, folder, key)[0])
+
+
+def file_part(
     adata: "AnnData",
     columns: dict[str, Column],
     names: MemoryText,
     options: OpenOptions,
-) -> Source:
-    file = str(adata.filename)
-    if adata.is_view:
-        raise FileFormatError(
-            f"the AnnData is a view of rows or genes of {file}; open the file itself,"
-            " and give the rows to the strategy as indices, the genes as genes="
-        )
-    handle = adata.file._file  # its own: HDF5 refuses a second one beside a writer's
-    if handle is not None and handle.id.valid:
-        x = locate_x(
-            Tree(handle, file, allow_external=options.allow_external), options.x
-        )
+) -> CellFile:
+    """Return where X of a backed or lazy `AnnData` lies, with the labels given."""
+    folder, _, key = options.x.partition("/")
+    if adata.isbacked:
+        file, x = str(adata.filename), _backed_x(adata, options)
+        holder = adata.raw if folder == "raw" else adata
+        var_names = holder.var_names
     else:
-        with opened(file) as root:
-            tree = Tree(root, file, allow_external=options.allow_external)
-            x = locate_x(tree, options.x)
-    holder = adata.raw if options.x == "raw/X" else adata
-    var_names = np.array([str(name) for name in holder.var_names], object)
-    if (x.n_obs, x.n_vars) != (adata.n_obs, len(var_names)):
+        matrix, var_names = _matrix(adata, folder, key)
+        file, x = lazy_part(matrix, options.x, allow_external=options.allow_external)
+    genes = np.array([str(name) for name in var_names], object)
+    if (x.n_obs, x.n_vars) != (adata.n_obs, len(genes)):
         raise FileFormatError(
             f"{file} has {x.n_obs} cells x {x.n_vars} genes in {options.x}, and the"
-            f" AnnData {adata.n_obs} x {len(var_names)}: it was changed since, write it"
+            f" AnnData {adata.n_obs} x {len(genes)}: it was changed since, write it"
         )
-    kept_names = names if options.obs_names else None
-    return join_files([CellFile(file, x, var_names, columns, kept_names)], options)
+    return CellFile(file, x, genes, columns, names if options.obs_names else None)
+
+
+def _backed_x(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
+    file = str(adata.filename)
+    handle = adata.file._file  # its own: HDF5 refuses a second one beside a writer's
+    if handle is not None and handle.id.valid:
+        _check_same_file(handle, file)
+        if handle.file.mode != "r":
+            handle.file.flush()  # what was written through the object is read here
+        return _located(handle, adata, options)
+    with opened(file) as root:
+        return _located(root, adata, options)
+
+
+def _located(
+    root: "h5py.Group", adata: "AnnData", options: OpenOptions
+) -> SparseX | DenseX:
+    """Return where X lies, in the whole file or in a modality's group of one."""
+    file = str(adata.filename)
+    tree = Tree(root, file, allow_external=options.allow_external)
+    modality = getattr(adata.file, "_mod", None)  # of a file manager of MuData's
+    if modality is not None and (group := tree.group(f"mod/{modality}")) is not None:
+        tree = Tree(group, file, allow_external=options.allow_external)
+    return locate_x(tree, options.x)
+
+
+def _check_same_file(handle: "h5py.Group", path: str) -> None:
+    """Raise if `path` is no longer the file that an object has open."""
+    if handle.file.driver != "sec2":
+        return
+    was, now = os.fstat(handle.file.id.get_vfd_handle()), Path(path).stat()
+    if (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
+        raise FileChangedError(
+            f"{path} was replaced since the AnnData was opened; read it again:"
+            ' adata = anndata.read_h5ad(path, backed="r")'
+        )
+
+
+def _open_view(view: "AnnData", tags: Tags, options: OpenOptions) -> Source:
+    """Return the rows and genes of a view of a backed or lazy `AnnData`."""
+    whole = view._adata_ref
+    rows = np.arange(whole.n_obs, dtype=np.int64)[view._oidx]
+    genes = options.genes
+    if options.x == "X" or options.x.startswith("layers/"):
+        columns = np.arange(whole.n_vars)[view._vidx]
+        if len(np.unique(columns)) != len(columns):
+            raise FileFormatError(
+                f"the AnnData is a view of {view.filename} that repeats genes; repeat"
+                " them in batches, with a batch_transform"
+            )
+        names = np.array([str(name) for name in view.var_names], object)
+        if genes is not None:
+            picked = join_genes(["the view"], [names], "exact", genes)
+            columns = columns[picked.stored_columns(0)]
+        genes = columns if len(columns) < whole.n_vars or genes is not None else None
+        if genes is None and np.any(columns[1:] < columns[:-1]):
+            genes = columns
+    own = replace(options, genes=genes, obs=(), categories=None, obs_names=False)
+    nameless = MemoryText([], "obs_names")
+    source = join_files([file_part(whole, {}, nameless, own)], own)
+    return PickedSource(source, rows, tags)
+
+
+def text_of_names(names: "pd.Index[Any]") -> MemoryText:
+    """Return the names of cells as text."""
+    return MemoryText([str(name) for name in names], "obs_names")
 
 
 def _matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
@@ -114,15 +217,16 @@ def _matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
     return matrix, [f"{key}{i + 1}" for i in range(matrix.shape[1])]
 
 
-def _columns(adata: "AnnData", options: OpenOptions) -> dict[str, Column]:
-    known = list(adata.obs.columns)
+def columns_of(obs: "pd.DataFrame", options: OpenOptions) -> dict[str, Column]:
+    """Return the columns of a table that were asked for."""
+    known = list(obs.columns)
     for name in () if options.obs is True else options.obs:
         if name not in known:
             raise MissingNameError(
                 f'the AnnData has no obs column "{name}"; {nearest(name, known)}'
             )
     names = known if options.obs is True else options.obs
-    return {name: _column(adata.obs[name], name) for name in names}
+    return {name: _column(obs[name], name) for name in names}
 
 
 def _column(series: "pd.Series[Any]", name: str) -> Column:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +75,8 @@ class Source(ABC):
         For each file, what a join and a selection of genes leave out or add.
     notices : tuple of str
         What was found on opening that the user should know.
+    parts : mapping of str to Source
+        Where X is several arrays, a source for each; empty where it is one.
     """
 
     files: tuple[str, ...]
@@ -84,6 +87,7 @@ class Source(ABC):
     info: CellInfo
     genes_report: tuple[FileGenes, ...] = ()
     notices: tuple[str, ...] = ()
+    parts: "Mapping[str, Source]" = MappingProxyType({})
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -72,6 +72,7 @@ def _of_package(*packages: str) -> Callable[[Any], bool]:
 
 # The first that recognises a path, or an object, opens it.
 FILE_FORMATS = [
+    Format("an .h5mu file", "mudata", "recognise", "open_h5mu", os.path.isfile),
     Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
     Format("a zarr store", "zarr", "recognise", "open_zarr", os.path.exists),
     Format("a BioNeMo-SCDL folder", "scdl", "recognise", "open_scdl", os.path.isdir),
@@ -102,10 +103,31 @@ FILE_FORMATS = [
 ]
 OBJECT_FORMATS = [
     Format(
+        "a MultiIndexable",
+        "aligned",
+        "is_several",
+        "open_several",
+        lambda obj: type(obj).__name__ == "MultiIndexable",
+    ),
+    Format(
+        "a MuData",
+        "mudata",
+        "is_mudata",
+        "open_mudata",
+        _of_package("mudata"),
+    ),
+    Format(
         "an AnnData",
         "anndata",
         "is_anndata",
         "open_anndata",
+        _of_package("anndata"),
+    ),
+    Format(
+        "an AnnCollection",
+        "anncollection",
+        "is_collection",
+        "open_collection",
         _of_package("anndata"),
     ),
     Format(

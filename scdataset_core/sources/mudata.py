@@ -1,0 +1,198 @@
+"""MuData: the modalities of the same cells side by side, in files and in memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import FileFormatError
+from .aligned import AlignedSource
+from .anndata import columns_of, open_anndata, text_of_names
+from .base import Source
+from .columns import Column
+from .h5ad import join_files, read_layout
+from .h5ad_obs import Table
+from .hdf5 import Tree, is_hdf5, opened
+from .layout import CellFile
+from .obs import join_obs
+from .options import OpenOptions
+from .picked import PickedSource
+from .ranges import Rows
+from .tags import TableTags
+from .text import TextArray
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["is_mudata", "open_h5mu", "open_mudata", "recognise"]
+
+
+def recognise(path: str) -> bool:
+    """Return whether a file is HDF5 of MuData's layout."""
+    import h5py
+
+    if not is_hdf5(path):
+        return False
+    with opened(path) as root:
+        return isinstance(root.get("mod", getlink=True), h5py.HardLink)
+
+
+def is_mudata(obj: object) -> bool:
+    """Return whether an object is a `MuData`."""
+    from mudata import MuData
+
+    return isinstance(obj, MuData)
+
+
+def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
+    """Return the modalities of a `MuData` side by side."""
+    _check(options, getattr(mdata, "axis", 0), "the MuData")
+    own = _without_labels(options)
+    parts: dict[str, Source] = {}
+    frame = mdata.obs
+    for name, adata in mdata.mod.items():
+        at = _order(np.asarray(mdata.obsmap[name]), adata.n_obs, name, "the MuData")
+        source = open_anndata(adata, own)
+        parts[name] = source if at is None else PickedSource(source, at)
+        rows = np.arange(adata.n_obs) if at is None else at
+        for column in _of_modality(options, name):
+            if f"{name}:{column}" not in frame and column in adata.obs:
+                values = adata.obs[column].iloc[rows].set_axis(frame.index)
+                frame = frame.assign(**{f"{name}:{column}": values})
+    names = text_of_names(mdata.obs_names) if options.obs_names else None
+    columns = [columns_of(frame, options)]
+    table = join_obs(["the MuData"], columns, options.obs, options.categories)
+    starts = np.array([0, mdata.n_obs], np.int64)
+    return AlignedSource(
+        parts, TableTags(table, None if names is None else [names], starts)
+    )
+
+
+class _File:
+    """One file: its modalities, which row of each a cell has, and its labels."""
+
+    def __init__(self, root: "h5py.File", file: str, options: OpenOptions) -> None:
+        _check(options, root.attrs.get("axis", 0), file)
+        tree = Tree(root, file, allow_external=options.allow_external)
+        table = Table(tree, "obs")
+        self.names: TextArray = table.index_text()
+        self.n_obs = len(self.names)
+        self.layouts: dict[str, CellFile] = {}
+        self.at: dict[str, Rows | None] = {}
+        known = table.column_names
+        own: dict[str, Column] = {}
+        for name in _modalities(tree):
+            group = tree.group(f"mod/{name}")
+            assert group is not None  # _modalities lists groups
+            part = Tree(group, file, allow_external=options.allow_external)
+            layout = read_layout(part, _without_labels(options))
+            found = tree.find(f"obsmap/{name}")
+            given = np.arange(layout.x.n_obs) + 1 if found is None else found[()]
+            if len(given) != self.n_obs:
+                raise _differ(file, name, layout.x.n_obs, self.n_obs)
+            self.at[name] = _order(np.asarray(given), layout.x.n_obs, name, file)
+            self.layouts[name] = layout
+            for column in _of_modality(options, name):
+                if f"{name}:{column}" not in known and self.at[name] is None:
+                    read = Table(part, "obs").columns((column,), self.n_obs)
+                    own[f"{name}:{column}"] = read[column]
+        wanted = options.obs
+        if wanted is not True:
+            wanted = tuple(column for column in wanted if column not in own)
+        self.columns = {**table.columns(wanted, self.n_obs), **own}
+
+
+def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
+    """Return the modalities of ``.h5mu`` files side by side, files in their order."""
+    read: list[_File] = []
+    for file in files:
+        with opened(file) as root:
+            read.append(_File(root, file, options))
+        if list(read[-1].layouts) != list(read[0].layouts):
+            raise FileFormatError(
+                f"{files[0]} has the modalities {list(read[0].layouts)} and {file}"
+                f" {list(read[-1].layouts)}; open files of the same modalities"
+            )
+    starts = np.cumsum([0, *(part.n_obs for part in read)])
+    own = _without_labels(options)
+    parts: dict[str, Source] = {}
+    for name in read[0].layouts:
+        source = join_files([part.layouts[name] for part in read], own)
+        at = _joined_order([part.at[name] for part in read], starts)
+        parts[name] = source if at is None else PickedSource(source, at)
+    columns: list[Mapping[str, Column]] = [part.columns for part in read]
+    table = join_obs(files, columns, options.obs, options.categories)
+    names = [part.names for part in read] if options.obs_names else None
+    return AlignedSource(parts, TableTags(table, names, starts))
+
+
+def _modalities(tree: Tree) -> list[str]:
+    """Return the names of the modalities, in the order MuData keeps."""
+    group = tree.group("mod")
+    if group is None or not len(group):
+        raise FileFormatError(f"{tree.file}: it has no modalities")
+    names = [name for name in group if tree.group(f"mod/{name}") is not None]
+    order = [str(name) for name in group.attrs.get("mod-order", ())]
+    return [name for name in order if name in names] or names
+
+
+def _check(options: OpenOptions, axis: int, where: str) -> None:
+    if options.genes is not None:
+        raise ValueError(
+            "genes goes with one matrix, and MuData has several; open modalities one"
+            " by one, each with its genes=, as open(mdata.mod[name], ...) or"
+            " open(h5py.File(path)[f'mod/{name}'], ...), and join them with"
+            " MultiIndexable"
+        )
+    if axis != 0:
+        raise FileFormatError(
+            f"{where}: its modalities share genes (axis={axis}), expected cells"
+        )
+
+
+def _without_labels(options: OpenOptions) -> OpenOptions:
+    return replace(options, obs=(), categories=None, obs_names=False)
+
+
+def _of_modality(options: OpenOptions, name: str) -> list[str]:
+    """Return the columns asked for as ``NAME:column``, without the name."""
+    wanted = () if options.obs is True else options.obs
+    prefix = f"{name}:"
+    return [c.removeprefix(prefix) for c in wanted if c.startswith(prefix)]
+
+
+def _order(given: npt.NDArray[Any], n_rows: int, name: str, where: str) -> Rows | None:
+    """Return the row of the modality for each cell; None where it is the same.
+
+    `given` counts from 1, with 0 where the modality has not the cell.
+    """
+    at = given.reshape(-1).astype(np.int64) - 1
+    missing = int(np.count_nonzero(at < 0))
+    if missing or len(at) != n_rows or (len(at) and int(at.max()) >= n_rows):
+        raise _differ(where, name, n_rows, len(at), missing)
+    return None if np.array_equal(at, np.arange(n_rows)) else at
+
+
+def _joined_order(orders: Sequence[Rows | None], starts: Rows) -> Rows | None:
+    if all(order is None for order in orders):
+        return None
+    sizes = np.diff(starts).tolist()
+    return np.concatenate(
+        [
+            start + (np.arange(size, dtype=np.int64) if order is None else order)
+            for start, size, order in zip(starts[:-1], sizes, orders, strict=True)
+        ]
+    )
+
+
+def _differ(
+    where: str, name: str, n_rows: int, n_obs: int, missing: int = 0
+) -> FileFormatError:
+    lacks = f", and lacks {missing} of them" if missing else ""
+    return FileFormatError(
+        f'{where}: the modality "{name}" has {n_rows} cells and all together {n_obs}'
+        f"{lacks}; modalities side by side must have the same cells: keep those that"
+        " all have with mudata.pp.intersect_obs(mdata), and write it again"
+    )

@@ -1,0 +1,352 @@
+"""Several arrays and modalities side by side."""
+
+import json
+import pickle
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import scdataset_core as scd
+from tests.sources.contract import dense_of, make_parts
+
+ARRAYS = ["X", "layers/counts", "obsm/X_pca", "raw/X"]
+
+
+def full_parts():
+    parts = make_parts()
+    for part in parts:
+        part.layers["counts"] = part.X * 3
+        part.obsm["X_pca"] = part.X.toarray()[:, :3].astype(np.float64) + 0.5
+        part.raw = part
+    return parts
+
+
+def dense(x, n_vars):
+    if not isinstance(x, dict):
+        return x.toarray() if sp.issparse(x) else x
+    out = np.zeros((len(x["length"]), n_vars), x["values"].dtype)
+    for row, length in enumerate(x["length"]):
+        out[row, x["indices"][row, :length]] = x["values"][row, :length]
+    return out
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arrays")
+    for i, part in enumerate(full_parts()):
+        part.write_h5ad(folder / f"part{i}.h5ad")
+    return sorted(folder.glob("*.h5ad"))
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    parts = full_parts()
+    x = np.concatenate([part.X.toarray() for part in parts])
+    return {
+        "X": x,
+        "layers/counts": x * 3,
+        "obsm/X_pca": x[:, :3].astype(np.float64) + 0.5,
+        "raw/X": x,
+    }
+
+
+class TestArrays:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def source(cls, files):
+        return scd.open(files, x=ARRAYS, obs=["line", "number"])
+
+    def test_shape_and_parts(self, source):
+        assert source.shape == (100, 11)
+        assert list(source.parts) == ARRAYS
+        assert source.parts["obsm/X_pca"].shape == (100, 3)
+        assert source.parts["obsm/X_pca"].var_names.tolist() == [
+            "X_pca1",
+            "X_pca2",
+            "X_pca3",
+        ]
+        assert len(source.files) == 3
+        assert "layers/counts: 11 columns, sparse float32" in repr(source)
+        assert source.block_starts is not None
+
+    @pytest.mark.parametrize("output", [None, "csr", "dense", "padded"])
+    @pytest.mark.parametrize("dtype", [None, np.float64])
+    def test_every_array_is_of_the_same_cells(self, source, wanted, output, dtype):
+        loader = scd.Loader(
+            source, batch_size=16, fetch_factor=3, output=output, dtype=dtype
+        )
+        seen = []
+        for batch in loader:
+            rows = batch["index"][batch["index"] >= 0]
+            seen.extend(rows.tolist())
+            assert list(batch["X"]) == ARRAYS
+            np.testing.assert_array_equal(batch["obs"]["number"][: len(rows)], rows)
+            for name, x in batch["X"].items():
+                got = dense(x, wanted[name].shape[1])[: len(rows)]
+                np.testing.assert_array_equal(got, wanted[name][rows])
+                if dtype is not None:
+                    assert got.dtype == dtype
+                if output == "padded":
+                    assert len(x["length"]) == 16
+        assert sorted(seen) == list(range(100))
+
+    def test_as_stored_each_keeps_its_own_form(self, source):
+        x = source.read([0, 1])["X"]
+        assert sp.issparse(x["X"])
+        assert isinstance(x["obsm/X_pca"], np.ndarray)
+
+    def test_width_by_name(self, source):
+        loader = scd.Loader(
+            source, batch_size=8, output="padded", width={"X": 11, "obsm/X_pca": 4}
+        )
+        x = next(iter(loader))["X"]
+        widths = {name: part["values"].shape[1] for name, part in x.items()}
+        assert widths == {
+            "X": 11,
+            "layers/counts": 128,
+            "obsm/X_pca": 4,
+            "raw/X": 128,
+        }
+        with pytest.raises(scd.MissingNameError, match=r'"layers/count".*did you mean'):
+            scd.Loader(source, output="padded", width={"layers/count": 3})
+
+    def test_width_by_name_of_a_single_array(self, files):
+        with pytest.raises(TypeError, match="goes with several arrays"):
+            scd.Loader(scd.open(files), output="padded", width={"X": 11})
+
+    def test_memory_counts_all_arrays(self, source, files):
+        one = scd.Loader(scd.open(files), batch_size=4, memory="64KB")
+        many = scd.Loader(source, batch_size=4, memory="64KB")
+        assert many.fetch_factor < one.fetch_factor / 2
+
+    def test_anndata_puts_each_in_its_place(self, files, wanted):
+        source = scd.open(files, x=ARRAYS, obs=["line"], obs_names=True)
+        adata = source.read([3, 50]).to_anndata()
+        rows = [3, 50]
+        np.testing.assert_array_equal(adata.X.toarray(), wanted["X"][rows])
+        counts = adata.layers["counts"].toarray()
+        np.testing.assert_array_equal(counts, wanted["layers/counts"][rows])
+        np.testing.assert_array_equal(adata.obsm["X_pca"], wanted["obsm/X_pca"][rows])
+        assert adata.obsm["raw"].shape == (2, 11)
+        assert adata.obs_names.tolist() == ["cell3", "cell50"]
+
+    def test_genes_select_in_arrays_of_genes(self, files, wanted):
+        source = scd.open(files, x=ARRAYS, genes=["gene5", "gene0"])
+        x = source.read([0, 99])["X"]
+        for name in ARRAYS:
+            want = wanted[name][[0, 99]]
+            want = want if name == "obsm/X_pca" else want[:, [5, 0]]
+            np.testing.assert_array_equal(dense(x[name], 0), want)
+
+    def test_of_an_object(self, wanted):
+        source = scd.open(full_parts()[0], x=["obsm/X_pca", "X"], obs=["number"])
+        assert source.shape == (37, 3)
+        cells = source.read([0, 5])
+        np.testing.assert_array_equal(
+            cells["X"]["obsm/X_pca"], wanted["obsm/X_pca"][[0, 5]]
+        )
+        assert cells["obs"]["number"].tolist() == [0, 5]
+
+    def test_hooks_are_given_all_arrays(self, source, wanted):
+        loader = scd.Loader(
+            source,
+            batch_size=16,
+            output="dense",
+            fetch_callback=lambda source, rows: source.read(rows),
+            batch_transform=lambda batch: {**batch, "sum": batch["X"]["X"].sum(1)},
+        )
+        for batch in loader:
+            want = wanted["X"][batch["index"]].sum(1)
+            np.testing.assert_array_equal(batch["sum"], want)
+            assert isinstance(batch["X"]["layers/counts"], np.ndarray)
+
+    def test_pickles_and_resumes(self, source):
+        loader = scd.Loader(source, batch_size=16, fetch_factor=2)
+        iterator = iter(loader)
+        next(iterator)
+        state = json.loads(json.dumps(loader.state_dict()))
+        rest = [batch["index"].tolist() for batch in iterator]
+        again = pickle.loads(
+            pickle.dumps(scd.Loader(source, batch_size=16, fetch_factor=2))
+        )
+        again.load_state_dict(state)
+        assert [batch["index"].tolist() for batch in again] == rest
+
+    @pytest.mark.parametrize("x", [["X", "X"], []], ids=["twice", "none"])
+    def test_wrong_lists_are_refused(self, files, x):
+        with pytest.raises(ValueError, match="x must name different matrices"):
+            scd.open(files, x=x)
+
+    def test_a_missing_array_is_named(self, files):
+        with pytest.raises(scd.MissingNameError, match=r'"obsm/X_pc".*did you mean'):
+            scd.open(files, x=["X", "obsm/X_pc"])
+
+
+class TestMultiIndexable:
+    def test_of_objects(self, wanted):
+        adata = full_parts()[0]
+        protein = np.arange(37 * 4).reshape(37, 4)
+        multi = scd.MultiIndexable(rna=adata, protein=protein)
+        source = scd.open(multi, obs=["line", "number"])
+        assert list(source.parts) == ["rna", "protein"]
+        cells = source.read([1, 1, 30], [2, 0, 1])
+        assert cells["index"].tolist() == [1, 30, 1]
+        np.testing.assert_array_equal(cells["X"]["protein"], protein[[1, 30, 1]])
+        np.testing.assert_array_equal(
+            dense_of(cells["X"]["rna"]), wanted["X"][[1, 30, 1]]
+        )
+        assert cells["obs"]["number"].tolist() == [1, 30, 1]
+
+    def test_of_sources_with_genes_of_their_own(self, files, wanted):
+        rna = scd.open(files, obs=["number"], genes=["gene3"])
+        counts = scd.open(files, x="layers/counts")
+        source = scd.open(scd.MultiIndexable(rna, counts), obs=["number"])
+        x = source.read([7, 80])["X"]
+        assert list(x) == ["0", "1"]
+        np.testing.assert_array_equal(x["0"].toarray(), wanted["X"][[7, 80]][:, [3]])
+        adata = source.read([7, 80]).to_anndata()
+        assert adata.obsm["1"].shape == (2, 11)
+
+    def test_genes_for_all_are_refused(self):
+        multi = scd.MultiIndexable(a=np.ones((3, 2)), b=np.ones((3, 2)))
+        with pytest.raises(ValueError, match="genes goes with one matrix"):
+            scd.open(multi, genes=[0])
+
+    def test_labels_a_source_was_not_opened_with(self, files):
+        multi = scd.MultiIndexable(rna=scd.open(files, obs=["line"]))
+        with pytest.raises(scd.MissingNameError, match='carry the obs column "number"'):
+            scd.open(multi, obs=["number"])
+
+    def test_several_in_one_are_refused(self, files):
+        both = scd.open(files, x=["X", "raw/X"])
+        with pytest.raises(ValueError, match='"a" is several arrays itself'):
+            scd.open(scd.MultiIndexable(a=both))
+
+
+class TestMuData:
+    @pytest.fixture
+    def mudata(self):
+        module = pytest.importorskip("mudata")
+        with module.set_options(pull_on_update=False):
+            yield module
+
+    @pytest.fixture
+    def mdata(self, mudata):
+        rna = full_parts()[0]
+        order = np.random.default_rng(0).permutation(37)
+        values = np.arange(37 * 4, dtype=np.float32).reshape(37, 4)
+        protein = ad.AnnData(
+            values[order],
+            obs=pd.DataFrame({"depth": order}, index=rna.obs_names[order]),
+            var=pd.DataFrame(index=[f"protein{i}" for i in range(4)]),
+        )
+        mdata = mudata.MuData({"rna": rna, "protein": protein})
+        mdata.obs["number"] = np.arange(37)
+        return mdata
+
+    def check(self, source, wanted):
+        assert source.shape == (37, 11)
+        assert list(source.parts) == ["rna", "protein"]
+        assert source.parts["protein"].var_names[1] == "protein1"
+        values = np.arange(37 * 4).reshape(37, 4)
+        for batch in scd.Loader(source, batch_size=8, output="dense"):
+            rows = batch["index"]
+            np.testing.assert_array_equal(batch["X"]["rna"], wanted["X"][rows])
+            np.testing.assert_array_equal(batch["X"]["protein"], values[rows])
+            np.testing.assert_array_equal(batch["obs"]["number"], rows)
+        cells = source.read([2, 5])
+        adata = cells.to_anndata()
+        assert adata.obsm["protein"].shape == (2, 4)
+        assert adata.obs_names.tolist() == ["cell2", "cell5"]
+
+    def test_in_memory_in_another_order(self, mdata, wanted):
+        columns = ["number", "protein:depth", "rna:line"]
+        source = scd.open(mdata, obs=columns, obs_names=True)
+        self.check(source, wanted)
+        np.testing.assert_array_equal(source.obs["protein:depth"], np.arange(37))
+        assert source.categories["rna:line"] == ["MCF7", "A549", "HCT15"]
+
+    def test_file(self, mdata, wanted, tmp_path):
+        mdata.write(tmp_path / "cells.h5mu")
+        source = scd.open(
+            tmp_path / "cells.h5mu", obs=["number", "rna:line"], obs_names=True
+        )
+        assert source.files == (str(tmp_path / "cells.h5mu"),)
+        self.check(source, wanted)
+        assert source.categories["rna:line"] == ["MCF7", "A549", "HCT15"]
+        copy = pickle.loads(pickle.dumps(source))
+        assert copy.fingerprint == source.fingerprint
+        self.check(copy, wanted)
+
+    def test_backed(self, mudata, mdata, wanted, tmp_path):
+        mdata.write(tmp_path / "cells.h5mu")
+        backed = mudata.read_h5mu(tmp_path / "cells.h5mu", backed="r")
+        source = scd.open(backed, obs=["number"], obs_names=True)
+        assert source.parts["rna"].files == (str(tmp_path / "cells.h5mu"),)
+        self.check(source, wanted)
+
+    def test_several_files(self, mudata, tmp_path, wanted):
+        start = 0
+        for i, part in enumerate(full_parts()):
+            back = np.arange(part.n_obs)[:: -1 if i == 1 else 1]
+            protein = ad.AnnData(
+                np.arange(start, start + part.n_obs, dtype=float)[back, None],
+                obs=pd.DataFrame(index=part.obs_names[back]),
+                var=pd.DataFrame(index=["protein0"]),
+            )
+            mdata = mudata.MuData({"rna": part, "protein": protein})
+            mdata.obs["line"] = part.obs["line"]
+            mdata.write(tmp_path / f"part{i}.h5mu")
+            start += part.n_obs
+        source = scd.open(str(tmp_path / "*.h5mu"), obs=["line"], obs_names=True)
+        cells = source.read([0, 40, 41, 99], [1, 0, 3, 2])
+        rows = cells["index"]
+        np.testing.assert_array_equal(cells["X"]["protein"][:, 0], rows)
+        np.testing.assert_array_equal(cells["X"]["rna"].toarray(), wanted["X"][rows])
+        names = cells.to_anndata().obs_names
+        assert names.tolist() == [f"cell{row}" for row in rows]
+        assert source.categories == {"line": ["MCF7", "A549", "HCT15"]}
+
+    def test_modalities_that_differ_in_cells(self, mudata, mdata, tmp_path):
+        mdata.mod["protein"] = mdata.mod["protein"][:30].copy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mdata.update()
+        mdata.write(tmp_path / "cells.h5mu")
+        for data in (mdata, tmp_path / "cells.h5mu"):
+            with pytest.raises(
+                ValueError, match=r'"protein" has 30 cells.*lacks 7.*intersect_obs'
+            ):
+                scd.open(data)
+
+    def test_modalities_that_share_genes(self, mudata, tmp_path):
+        parts = make_parts()
+        mdata = mudata.MuData({"a": parts[0], "b": parts[1]}, axis=1)
+        mdata.write(tmp_path / "cells.h5mu")
+        for data in (mdata, tmp_path / "cells.h5mu"):
+            with pytest.raises(
+                ValueError, match=r"share genes .axis=1., expected cells"
+            ):
+                scd.open(data)
+
+    def test_genes_are_given_one_by_one(self, mdata):
+        with pytest.raises(ValueError, match="genes goes with one matrix"):
+            scd.open(mdata, genes=["gene1"])
+        multi = scd.MultiIndexable(rna=scd.open(mdata.mod["rna"], genes=["gene1"]))
+        assert scd.open(multi).shape == (37, 1)
+
+    def test_files_of_other_modalities(self, mudata, mdata, tmp_path):
+        mdata.write(tmp_path / "a.h5mu")
+        mudata.MuData({"rna": full_parts()[0]}).write(tmp_path / "b.h5mu")
+        with pytest.raises(ValueError, match=r"a.h5mu has the modalities .*b.h5mu"):
+            scd.open(str(tmp_path / "*.h5mu"))
+
+    def test_missing_column_names_the_nearest(self, mdata, tmp_path):
+        mdata.write(tmp_path / "cells.h5mu")
+        for data in (mdata, tmp_path / "cells.h5mu"):
+            with pytest.raises(scd.MissingNameError, match='did you mean "number"'):
+                scd.open(data, obs=["numbers"])
