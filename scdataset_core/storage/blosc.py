@@ -1,13 +1,13 @@
-"""Parts of blosc buffers: only the blocks that hold what is wanted are decoded."""
+"""Blosc buffers in scratch memory: whole, or the blocks that hold what is wanted."""
 
-from .compressors import blosc_items
+from .compressors import blosc_functions
 from .filters import Buffer, CodecError, blosc_header
 from .scratch import Scratch
 
-__all__ = ["decode_blosc_part"]
+__all__ = ["decode_blosc_range"]
 
 
-def decode_blosc_part(
+def decode_blosc_range(
     scratch: Scratch, start: int, size: int, low: int, high: int, n_bytes: int
 ) -> Buffer | None:
     """Decode some bytes of a blosc buffer, with the blocks around them.
@@ -19,7 +19,7 @@ def decode_blosc_part(
     start, size
         The buffer is ``scratch.packed[start : start + size]``.
     low, high
-        The bytes wanted.
+        The bytes wanted, at least one.
     n_bytes
         What the whole buffer must decode to.
 
@@ -27,32 +27,31 @@ def decode_blosc_part(
     -------
     plain
         Bytes of which those from `low` to `high` are what was wanted; None where
-        there is nothing to be saved, or no way to decode less than all.
+        C-Blosc cannot be called.
 
     Raises
     ------
     CodecError
         If the buffer is damaged.
     """
-    decode = blosc_items()
-    if decode is None:
+    functions = blosc_functions()
+    if functions is None:
         return None
     item_bytes, block_bytes = blosc_header(
         scratch.packed[start : start + size], n_bytes
     )
-    if item_bytes < 1 or block_bytes < item_bytes or n_bytes % item_bytes:
-        return None
-    first, last = low // item_bytes, -(-high // item_bytes)
-    n_blocks = (high - 1) // block_bytes - low // block_bytes + 1
-    if n_blocks >= -(-n_bytes // block_bytes):
-        return None
     scratch.reserve_plain(n_bytes)
-    n = decode(
-        scratch.packed_address + start,
-        first,
-        last - first,
-        scratch.plain_address + first * item_bytes,
-    )
-    if n != (last - first) * item_bytes:
+    packed, plain = scratch.packed_address + start, scratch.plain_address
+    expected = n_bytes
+    n_blocks = -(-n_bytes // max(block_bytes, 1))
+    parts = 0 < item_bytes <= block_bytes and n_bytes % item_bytes == 0
+    if parts and (high - 1) // block_bytes - low // block_bytes + 1 < n_blocks:
+        first = low // item_bytes
+        count = -(-high // item_bytes) - first
+        expected = count * item_bytes
+        n = functions.items(packed, first, count, plain + first * item_bytes)
+    else:
+        n = functions.whole(packed, plain, n_bytes, 1)
+    if n != expected:
         raise CodecError(f"its blosc bytes do not decode to the {n_bytes} declared")
-    return scratch.plain
+    return scratch.plain[:n_bytes]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .blosc import decode_blosc_part
+from .blosc import decode_blosc_range
 from .filters import (
     CHECKSUM_BYTES,
     DEFLATE,
@@ -104,7 +104,7 @@ class Pipeline:
                     want = n_bytes
                 return inflater()(scratch, start, size, want, n_bytes)
             if skipped == 0 and self._is_blosc and want > unwanted:
-                part = decode_blosc_part(scratch, start, size, unwanted, want, n_bytes)
+                part = decode_blosc_range(scratch, start, size, unwanted, want, n_bytes)
                 if part is not None:
                     return part
             return self._undo(scratch, start, size, n_bytes, skipped)

@@ -8,35 +8,18 @@ import ctypes
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["blosc_items", "decompressor"]
+__all__ = ["BloscFunctions", "blosc_functions", "decompressor"]
 
 Bytes = npt.NDArray[np.uint8]
 Decompress = Callable[[Bytes, Bytes], int]
 
 # ZSTD_decompress gives error codes as the largest sizes there are.
 _ZSTD_ERRORS = 1 << 62
-
-
-def _blosc(library: Any) -> Decompress:  # Any: a ctypes library
-    decompress = library.blosc_decompress_ctx
-    decompress.restype = ctypes.c_int
-    decompress.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_int,
-    )
-
-    def blosc(packed: Bytes, plain: Bytes) -> int:
-        n: int = decompress(packed.ctypes.data, plain.ctypes.data, len(plain), 1)
-        return n
-
-    return blosc
 
 
 def _zstd(library: Any) -> Decompress:  # Any: a ctypes library
@@ -91,23 +74,47 @@ def _through_python(name: str, module: Any) -> Decompress:  # Any: a numcodecs m
     return decompress
 
 
-@lru_cache
-def blosc_items() -> Callable[[int, int, int, int], int] | None:
-    """Return what decodes some items of a blosc buffer, or None where nothing does.
+class BloscFunctions(NamedTuple):
+    """Functions of C-Blosc; they take addresses, and trust sizes in buffers' headers.
 
-    A function of the buffer's address, the first item, their number and the address to
-    write them to; it returns how many bytes it wrote, less than 0 for damaged ones.
-    It trusts the sizes in the buffer's header, which must have been checked.
+    Each returns how many bytes it wrote, less than 0 for a damaged buffer.
+
+    Parameters
+    ----------
+    whole
+        Decodes ``(buffer, target, bytes of the target, threads)``.
+    items
+        Decodes some items: ``(buffer, first, count, target)``.
     """
+
+    whole: Callable[[int, int, int, int], int]
+    items: Callable[[int, int, int, int], int]
+
+
+@lru_cache
+def blosc_functions() -> BloscFunctions | None:
+    """Return the functions of the C-Blosc in numcodecs, or None where it hides them."""
     try:
-        module = import_module("numcodecs.blosc")
-        items = ctypes.CDLL(module.__file__).blosc_getitem
+        library = ctypes.CDLL(import_module("numcodecs.blosc").__file__)
+        whole, items = library.blosc_decompress_ctx, library.blosc_getitem
     except (ImportError, OSError, AttributeError):
         return None
-    items.restype = ctypes.c_int
+    whole.restype = items.restype = ctypes.c_int
+    whole.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     items.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
-    found: Callable[[int, int, int, int], int] = items
-    return found
+    return BloscFunctions(whole, items)
+
+
+def _blosc(library: Any) -> Decompress:  # Any: a ctypes library
+    functions = blosc_functions()
+    if functions is None:
+        raise AttributeError("this build of numcodecs hides C-Blosc")
+    whole = functions.whole
+
+    def blosc(packed: Bytes, plain: Bytes) -> int:
+        return whole(packed.ctypes.data, plain.ctypes.data, len(plain), 1)
+
+    return blosc
 
 
 _IN_C = {"blosc": _blosc, "lz4": _lz4, "zstd": _zstd}
