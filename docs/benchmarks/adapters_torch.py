@@ -67,9 +67,7 @@ CASES: dict[str, tuple[str, Maker]] = {
     "no workers, sparse_csr": case(to_tensors("csr")),
     "no workers, dense": case(to_tensors("dense")),
     "2 workers, SciPy's CSR (pickled)": case(None, **TWO),
-    "2 workers, sparse_csr (one piece of shared memory)": case(
-        to_tensors("csr"), **TWO
-    ),
+    "2 workers, sparse_csr (packed)": case(to_tensors("csr"), **TWO),
     "2 workers, sparse_csr (tensor by tensor)": case(tensor_by_tensor, **TWO),
     "shipping alone, 2 workers, SciPy's CSR": (
         "csr",

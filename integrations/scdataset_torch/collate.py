@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from .nested import hush_beta_warning, is_csr, map_tensors, tensor_of
-from .shipping import pack, unpack
+from .shipping import ship_packed
 
 __all__ = ["TensorBatch", "to_tensors"]
 
@@ -27,11 +27,12 @@ class TensorBatch(dict[str, Any]):
         """Return the batch with all tensors in pinned memory."""
         return TensorBatch(map_tensors(dict(self), torch.Tensor.pin_memory))
 
-    def __copy__(self) -> "TensorBatch":
-        return TensorBatch(self)
+    def __deepcopy__(self, memo: Any) -> "TensorBatch":
+        # PyTorch copies dense tensors only.
+        return TensorBatch(map_tensors(dict(self), torch.Tensor.clone))
 
-    def __reduce__(self) -> Any:
-        return _unpacked, pack(self)
+
+ship_packed(TensorBatch)
 
 
 def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBatch]:
@@ -104,7 +105,3 @@ def _label_tensor(column: npt.NDArray[Any]) -> torch.Tensor:
     if np.can_cast(column.dtype, np.int64) and column.dtype.kind in "iu":
         return torch.from_numpy(column.astype(np.int64))
     return torch.from_numpy(column)
-
-
-def _unpacked(places: Any, buffer: torch.Tensor) -> TensorBatch:
-    return TensorBatch(unpack(places, buffer))

@@ -1,36 +1,51 @@
-"""Batches between processes: all tensors of a batch in one piece of shared memory.
+"""Batches between processes: through shared memory that is used again.
 
-PyTorch ships each tensor as a file descriptor of its own, a batch of CSR rows with
-labels as six or more; one for all costs a sixth of the calls, and sparse tensors are
-rebuilt here without its warnings.
+PyTorch ships each tensor in new shared memory and as a file descriptor of its own.
+New memory is faulted in page by page on both sides, and a descriptor goes through a
+socket of its own, which together cost more than reading the batch did. Here a worker
+packs all tensors of a batch into one segment; it sends the segment itself only the
+first time, and packs into it again once the receiver has dropped the batch.
 """
 
+import ctypes
+import os
+import threading
+import uuid
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from .nested import csr_tensor, map_nested
 
-__all__ = ["pack", "unpack"]
+__all__ = ["ship_packed"]
 
 _ALIGNED = 64  # bytes; any tensor type may start there
+_HEAD = _ALIGNED  # the first byte says whether a batch is in the segment
+_STEP = 64 * 1024
+_SPARE = 1.25  # of what the first batch needs: others are a little larger
+
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a dense tensor lies in the buffer."""
+    """Where a dense tensor lies in a segment."""
 
     start: int
     dtype: torch.dtype
     shape: tuple[int, ...]
 
-    def tensor(self, buffer: torch.Tensor) -> torch.Tensor:
+    def tensor(self, memory: torch.Tensor) -> torch.Tensor:
         n_bytes = self.dtype.itemsize
         for size in self.shape:
             n_bytes *= size
-        part = buffer[self.start : self.start + n_bytes]
+        part = memory[self.start : self.start + n_bytes]
         return part.view(self.dtype).view(self.shape)
 
 
@@ -43,11 +58,11 @@ class _CsrPlace:
     values: _Place
     shape: tuple[int, ...]
 
-    def tensor(self, buffer: torch.Tensor) -> torch.Tensor:
+    def tensor(self, memory: torch.Tensor) -> torch.Tensor:
         return csr_tensor(
-            self.crow.tensor(buffer),
-            self.col.tensor(buffer),
-            self.values.tensor(buffer),
+            self.crow.tensor(memory),
+            self.col.tensor(memory),
+            self.values.tensor(memory),
             self.shape,
         )
 
@@ -56,7 +71,7 @@ class _Layout:
     """Places given out one after the other, and the tensors that go there."""
 
     def __init__(self) -> None:
-        self.n_bytes = 0
+        self.n_bytes = _HEAD
         self.held: list[tuple[_Place, torch.Tensor]] = []
 
     def place(self, leaf: Any) -> Any:
@@ -79,23 +94,115 @@ class _Layout:
         return place
 
 
-def pack(batch: Mapping[str, Any]) -> tuple[Any, torch.Tensor]:
-    """Return a batch with places for its tensors, and the buffer they are in."""
-    layout = _Layout()
-    places = map_nested(dict(batch), layout.place)
-    # As in PyTorch's own collation in workers: shared from the start, not moved there.
-    n_bytes = max(1, layout.n_bytes)
-    storage = torch.UntypedStorage._new_shared(n_bytes)  # type: ignore[no-untyped-call]  # theirs
-    buffer = torch.empty(0, dtype=torch.uint8).set_(storage)
-    for place, tensor in layout.held:
-        place.tensor(buffer).copy_(tensor)
-    return places, buffer
+class _Segment:
+    """Shared memory for one batch at a time, as the sender has it."""
+
+    def __init__(self, number: int, n_bytes: int) -> None:
+        size = -(-int(n_bytes * _SPARE) // _STEP) * _STEP
+        # As in PyTorch's own collation in workers: shared from the start.
+        storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]  # theirs
+        self.number = number
+        self.memory = torch.empty(0, dtype=torch.uint8).set_(storage)
+        self.flag = self.memory.numpy()[:1]
+        self.flag[0] = 0
+        self.sent = False
+
+    def has_room(self, n_bytes: int) -> bool:
+        return self.flag[0] == 0 and len(self.memory) >= n_bytes
 
 
-def unpack(places: Any, buffer: torch.Tensor) -> Any:
-    """Return what :func:`pack` was given; its tensors are views of the buffer."""
+class _Sender:
+    """The segments of one sending process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.token = (self.pid, uuid.uuid4().hex)
+        self._segments: list[_Segment] = []
+        self._n_made = 0
+        self._lock = threading.Lock()  # queues pickle on threads of their own
+
+    def pack(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what :func:`_unpack` makes the batch of."""
+        layout = _Layout()
+        places = map_nested(dict(batch), layout.place)
+        with self._lock:
+            segment = self._free(layout.n_bytes)
+            segment.flag[0] = 1
+        for place, tensor in layout.held:
+            place.tensor(segment.memory).copy_(tensor)
+        memory = None if segment.sent else segment.memory
+        segment.sent = True
+        return type(batch), self.token, segment.number, memory, places
+
+    def _free(self, n_bytes: int) -> _Segment:
+        for segment in self._segments:
+            if segment.has_room(n_bytes):
+                return segment
+        # Those that are free are too small; most likely they will stay so.
+        self._segments = [kept for kept in self._segments if kept.flag[0] != 0]
+        self._segments.append(_Segment(self._n_made, n_bytes))
+        self._n_made += 1
+        return self._segments[-1]
+
+
+_sender: _Sender | None = None
+_received: dict[tuple[int, str], dict[int, Bytes]] = {}
+
+
+def _reduce(batch: Mapping[str, Any]) -> Any:
+    """Pack a batch; runs where a process sends it to another."""
+    global _sender
+    if _sender is None or _sender.pid != os.getpid():
+        _sender = _Sender()
+    return _unpack, _sender.pack(batch)
+
+
+def _unpack(
+    kind: type[Any],
+    token: tuple[int, str],
+    number: int,
+    memory: torch.Tensor | None,
+    places: Any,
+) -> Any:
+    """Return a batch of views into the segment, which is free again when they die."""
+    if token not in _received:
+        _forget_ended()
+    segments = _received.setdefault(token, {})
+    if memory is not None:
+        segments[number] = memory.numpy()
+    segment = segments[number]
+    # Every view keeps the exporter alive: when it dies, none is left.
+    exporter = (ctypes.c_char * len(segment)).from_buffer(segment.data)
+    weakref.finalize(exporter, _set_free, segment).atexit = False
+    lent = torch.frombuffer(memoryview(exporter), dtype=torch.uint8)
 
     def tensor(leaf: Any) -> Any:
-        return leaf.tensor(buffer) if isinstance(leaf, _Place | _CsrPlace) else leaf
+        return leaf.tensor(lent) if isinstance(leaf, _Place | _CsrPlace) else leaf
 
-    return map_nested(places, tensor)
+    return kind(map_nested(places, tensor))
+
+
+def _set_free(segment: Bytes) -> None:
+    segment[0] = 0
+
+
+def _forget_ended() -> None:
+    """Drop the segments of processes that have ended; batches keep theirs."""
+    if os.name != "posix":  # elsewhere signal 0 is not a question but an interrupt
+        return
+    for token in list(_received):
+        try:
+            os.kill(token[0], 0)
+        except OSError:
+            _received.pop(token, None)
+
+
+def ship_packed(kind: type[Any]) -> None:
+    """Have batches of a type travel between processes in shared memory.
+
+    Parameters
+    ----------
+    kind
+        A mapping type that can be made of a dict.
+    """
+    ForkingPickler.register(kind, _reduce)

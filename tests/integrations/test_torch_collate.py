@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections import namedtuple
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ import torch
 from scdataset_torch import LoaderDataset, to_device, to_tensors
 from scdataset_torch.collate import TensorBatch
 from scdataset_torch.device import _on_side_stream
-from scdataset_torch.shipping import pack, unpack
 
 from scdataset_core import BlockShuffling, Loader, open
 
@@ -89,37 +89,59 @@ def test_what_is_no_dict_batch_is_refused():
         to_tensors()(np.ones(3))
 
 
+def sent(batch):
+    """Return a batch as the process it is sent to gets it."""
+    return ForkingPickler.loads(ForkingPickler.dumps(batch))
+
+
+def assert_same(batch, other):
+    assert isinstance(other, TensorBatch)
+    assert other["X"].layout == batch["X"].layout
+    assert torch.equal(other["X"].to_dense(), batch["X"].to_dense())
+    assert torch.equal(other["index"], batch["index"])
+    assert other["obs"].keys() == batch["obs"].keys()
+    for name, column in batch["obs"].items():
+        assert other["obs"][name].dtype == column.dtype
+        assert torch.equal(
+            torch.nan_to_num(other["obs"][name]), torch.nan_to_num(column)
+        )
+
+
 @pytest.mark.parametrize("layout", ["csr", "dense"])
-def test_a_shipped_batch_is_the_same(layout):
+@pytest.mark.parametrize(
+    "through",
+    [sent, copy.copy, copy.deepcopy, lambda batch: pickle.loads(pickle.dumps(batch))],
+    ids=["sent", "copy", "deepcopy", "pickle"],
+)
+def test_a_batch_travels_as_it_is(layout, through):
     batch = to_tensors(layout)(make_batch())
-    for other in (
-        pickle.loads(pickle.dumps(batch)),
-        copy.deepcopy(batch),
-        copy.copy(batch),
-        TensorBatch(unpack(*pack(batch))),
-    ):
-        assert isinstance(other, TensorBatch)
-        assert other["X"].layout == batch["X"].layout
-        assert torch.equal(other["X"].to_dense(), batch["X"].to_dense())
-        assert torch.equal(other["index"], batch["index"])
-        assert {k: v.dtype for k, v in other["obs"].items()} == {
-            k: v.dtype for k, v in batch["obs"].items()
-        }
+    assert_same(batch, through(batch))
 
 
-def test_an_empty_batch_ships():
+def test_an_empty_batch_travels():
     empty = to_tensors()({"X": X[:0], "obs": {}, "index": np.arange(0)})
-    again = pickle.loads(pickle.dumps(empty))
-    assert again["X"].shape == (0, 3)
+    assert sent(empty)["X"].shape == (0, 3)
 
 
-def test_a_packed_batch_is_one_piece_of_shared_memory():
-    places, buffer = pack(to_tensors()(make_batch()))
-    assert buffer.is_shared()
-    parts = unpack(places, buffer)
-    pointers = [parts["X"].values().data_ptr(), parts["index"].data_ptr()]
-    low, high = buffer.data_ptr(), buffer.data_ptr() + buffer.numel()
-    assert all(low <= pointer < high for pointer in pointers)
+def test_a_batch_that_is_kept_is_not_overwritten_and_a_dropped_one_makes_room():
+    batches = [to_tensors()(make_batch(X * k)) for k in range(5)]
+    kept = [sent(batch) for batch in batches]
+    for batch, other in zip(batches, kept, strict=True):
+        assert_same(batch, other)
+    part = kept[0]["X"].values()  # a view is enough to keep it
+    places = {other["index"].data_ptr() for other in kept}
+    assert len(places) == 5
+    del kept, other
+    again = [sent(batch) for batch in batches[:4]]
+    assert {batch["index"].data_ptr() for batch in again} < places
+    assert torch.equal(part, batches[0]["X"].values())
+
+
+def test_a_larger_batch_gets_a_larger_segment():
+    large = csr_array(np.ones((200, 500), np.float32))
+    for x in (X, large, X):
+        batch = to_tensors()({"X": x, "obs": {}, "index": np.arange(x.shape[0])})
+        assert_same(batch, sent(batch))
 
 
 def test_pinning_pins_the_parts_of_sparse_tensors(monkeypatch):

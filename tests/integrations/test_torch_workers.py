@@ -1,5 +1,6 @@
 """DataLoaders with real worker processes: start methods, epochs, errors, transport."""
 
+import gc
 import sys
 
 import numpy as np
@@ -118,13 +119,16 @@ def fail_at_row_100(rows):
 
 
 @needs_fork
-def test_an_error_in_a_worker_surfaces_with_its_message():
+def test_an_error_in_a_worker_surfaces_with_its_message(monkeypatch):
+    # After an error PyTorch waits this long for each worker to end.
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
     dataset = LoaderDataset(make_loader(fetch_transform=fail_at_row_100))
     loader = DataLoader(
         dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
     )
     with pytest.raises(OSError, match=r"plate2\.h5ad: row 100 is damaged"):
         list(loader)
+    gc.collect()
 
 
 def stateful(num_workers, persistent=False, **options):
