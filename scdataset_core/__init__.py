@@ -11,10 +11,12 @@ from .errors import (
     StateError,
 )
 from .loader import Loader
+from .mixing import mix
 from .multiindexable import MultiIndexable
-from .plan import Fetch, Plan
+from .plan import Plan
 from .sources import open
 from .sources.base import Source
+from .sources.concat import concat
 from .state import merge_states
 from .strategies import (
     BlockShuffling,
@@ -31,7 +33,6 @@ __all__ = [
     "Cells",
     "ClassBalancedSampling",
     "CorruptFileError",
-    "Fetch",
     "FileChangedError",
     "FileFormatError",
     "GeneMismatchError",
@@ -43,6 +44,8 @@ __all__ = [
     "Source",
     "StateError",
     "Streaming",
+    "concat",
     "merge_states",
+    "mix",
     "open",
 ]

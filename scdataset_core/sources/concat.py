@@ -210,7 +210,7 @@ class ConcatSource(TaggedSource):
         source = self._sources[i]
         if self._genes.tables[i] is None:
             return source._read_x(rows, places, bounds, form, context)
-        own = replace(form, output=source.stored_form.output, width=None)
+        own = source.stored_form
         read = source._read_x(rows, places, bounds, own, context)
         return [_mapped(x, self._genes, i, form, context) for x in read]
 

@@ -41,7 +41,7 @@ class PickedSource(TaggedSource):
         self.genes_report = source.genes_report
         tags = SourceTags(source, at) if tags is None else tags
         self.notices = tuple(dict.fromkeys([*source.notices, *tags.notices]))
-        self._carry(tags, source.var_names, parts=source.info.parts)
+        self._carry(tags, source.var_names)
 
     def __repr__(self) -> str:
         n_obs, n_vars = self.shape
@@ -60,11 +60,6 @@ class PickedSource(TaggedSource):
     def mean_stored(self) -> float:
         """Mean number of stored values a row of the whole source."""
         return self._source.mean_stored
-
-    @property
-    def stored_form(self) -> Form:
-        """The form in which X is stored."""
-        return self._source.stored_form
 
     def longest_row(self) -> int:
         """Return the largest number of stored values in a row of the whole source."""

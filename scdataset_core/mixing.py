@@ -1,0 +1,304 @@
+"""Mixing: several sources in given proportions, as one source and one strategy."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .checks import check_count
+from .legacy import order_of
+from .orders import Order, Rows
+from .permutation import Purpose, derive_key
+from .sources.base import Source
+from .sources.concat import concat
+from .sources.options import Join
+from .strategies import BlockShuffling
+
+__all__ = ["MixedOrder", "Mixture", "mix"]
+
+# A position times a weight must fit into 64 bits, see `MixedOrder._counts`.
+_MOST_WEIGHT = 1 << 30
+_MOST_DENOMINATOR = 10**6
+
+
+def mix(
+    sources: Sequence[Source],
+    proportions: Sequence[float],
+    *,
+    strategies: Any = None,  # Any: of this library, of 0.3, or the user's own
+    total_size: int | None = None,
+    join: Join = "exact",
+) -> "tuple[Source, Mixture]":
+    """Draw from several sources in given proportions.
+
+    The proportions are exact: of the first `p` cells of a run, over all its epochs,
+    a source gives its share to within half the number of sources. Its own strategy
+    says which of its cells come, in what order; when that is used up, its next epoch
+    follows, and what an epoch of the mixture leaves of it, the next one goes on with.
+    So each cell of a source comes as often as any other.
+
+    Parameters
+    ----------
+    sources
+        At least two.
+    proportions
+        The share of each, positive numbers in any unit: ``[0.7, 0.3]``, ``[7, 3]``.
+    strategies
+        How the cells of each source are drawn: one for all or a list of one for each;
+        ``BlockShuffling()`` by default.
+    total_size
+        Cells of an epoch of the mixture; by default as many as one epoch of all the
+        sources.
+    join
+        How genes are joined, see :func:`scdataset_core.concat`.
+
+    Returns
+    -------
+    source
+        All sources, one after the other, as :func:`scdataset_core.concat` gives them.
+    strategy
+        The mixture: give both to a :class:`scdataset_core.Loader`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many proportions or strategies as sources, a proportion is
+        not positive, or a strategy draws nothing; and as ``concat``.
+
+    Examples
+    --------
+    >>> import scdataset_core as scd
+    >>> a, b = scd.open("plates/plate1.h5ad"), scd.open("plates/plate2.h5ad")
+    >>> source, strategy = scd.mix([a, b], [0.75, 0.25], total_size=1200)
+    >>> rows = strategy.order(source, seed=0, epoch=0).rows(0, 1200)
+    >>> int((rows < len(a)).sum()), int((rows >= len(a)).sum())
+    (900, 300)
+    """
+    joined = concat(sources, join=join)
+    if len(sources) < 2:
+        raise ValueError(f"mix needs at least two sources, got {len(sources)}")
+    if not isinstance(strategies, list | tuple):
+        one = BlockShuffling() if strategies is None else strategies
+        strategies = [one] * len(sources)
+    for name, given in (("proportions", proportions), ("strategies", strategies)):
+        if len(given) != len(sources):
+            raise ValueError(
+                f"{name} must be one for each of the {len(sources)} sources,"
+                f" got {len(given)}"
+            )
+    if total_size is not None:
+        check_count("total_size", total_size)
+    weights = _integers(proportions)
+    return joined, Mixture(sources, weights, strategies, total_size)
+
+
+class Mixture:
+    """The strategy of a mixture, made by :func:`scdataset_core.mix`.
+
+    Parameters
+    ----------
+    sources
+        What is mixed.
+    weights
+        The share of each, as integers.
+    strategies
+        How each is drawn from.
+    total_size
+        Cells of an epoch; None: one epoch of each source.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        weights: Sequence[int],
+        strategies: Sequence[Any],
+        total_size: int | None,
+    ) -> None:
+        self.sources = tuple(sources)
+        self.weights = tuple(weights)
+        self.strategies = tuple(strategies)
+        self.total_size = total_size
+
+    def __repr__(self) -> str:
+        parts = zip(self.weights, self.strategies, strict=True)
+        shown = ", ".join(f"{weight} of {strategy!r}" for weight, strategy in parts)
+        size = "" if self.total_size is None else f", total_size={self.total_size}"
+        return f"Mixture({shown}{size})"
+
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
+        """Return the order of epoch `epoch`.
+
+        Source `i` is drawn from with the seed
+        ``derive_key(seed, 0, Purpose.MIX, i)``, so that sources of one size are not
+        shuffled alike.
+        """
+        n = sum(len(part) for part in self.sources)
+        if len(source) != n:
+            raise ValueError(
+                f"the mixture is of {n} cells and the source has {len(source)}; give"
+                " the Loader the source that mix() returned with the strategy"
+            )
+        children = [
+            _Passes(part, strategy, derive_key(seed, 0, Purpose.MIX, i))
+            for i, (part, strategy) in enumerate(
+                zip(self.sources, self.strategies, strict=True)
+            )
+        ]
+        total = self.total_size
+        if total is None:
+            total = sum(child.length for child in children)
+        key = derive_key(seed, epoch, Purpose.SHUFFLE)
+        return MixedOrder(children, self.weights, first=epoch * total, n=total, key=key)
+
+    def describe(self, source: Any) -> dict[str, Any]:
+        """Return what a state keeps of the mixture: JSON values."""
+        parts = []
+        for strategy, part in zip(self.strategies, self.sources, strict=True):
+            describe = getattr(strategy, "describe", None)
+            name = {"name": type(strategy).__name__}
+            parts.append(name if describe is None else dict(describe(part)))
+        return {
+            "name": type(self).__name__,
+            "weights": list(self.weights),
+            "total_size": self.total_size,
+            "strategies": parts,
+        }
+
+
+class _Passes:
+    """The order of one source, epoch after epoch, as one endless sequence.
+
+    Parameters
+    ----------
+    source
+        The source.
+    strategy
+        How it is drawn from.
+    seed
+        The seed it is drawn with.
+    """
+
+    def __init__(self, source: Source, strategy: Any, seed: int) -> None:
+        self._source, self._strategy, self._seed = source, strategy, seed
+        self._held: tuple[int, Order] | None = None
+        first = self._pass(0)
+        self.length = len(first)
+        self.shuffle = bool(first.shuffle)
+        self.n_rows = len(source)
+        if self.length == 0:
+            raise ValueError(
+                f"{strategy!r} draws no cells from a source of the mixture"
+            )
+
+    def _pass(self, number: int) -> Order:
+        held = self._held  # loaders of other ranks may share it, on threads of theirs
+        if held is None or held[0] != number:
+            order = order_of(
+                self._strategy, self._source, seed=self._seed, epoch=number
+            )
+            self._held = held = number, order
+        return held[1]
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows of the source at positions ``[start, stop)``."""
+        parts = []
+        while start < stop:
+            number, at = divmod(start, self.length)
+            order = self._pass(number)
+            if len(order) != self.length:
+                raise ValueError(
+                    f"{self._strategy!r} draws {self.length} cells in one epoch and"
+                    f" {len(order)} in another; in a mixture they must be as many"
+                )
+            n = min(self.length - at, stop - start)
+            parts.append(order.rows(at, at + n))
+            start += n
+        return np.concatenate(parts)
+
+
+class MixedOrder:
+    """Several orders interleaved in exact proportions.
+
+    Which source the cell at a position is of follows from the position alone: the
+    first source has had ``round(p * w[0] / sum(w))`` of `p` positions, and the rest is
+    divided among the others in the same way. Positions count through all epochs.
+
+    Parameters
+    ----------
+    children
+        The endless order of each source.
+    weights
+        The share of each.
+    first
+        Positions of the epochs before.
+    n
+        Positions of this epoch.
+    key
+        Key of the shuffle inside fetches.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[_Passes],
+        weights: Sequence[int],
+        *,
+        first: int,
+        n: int,
+        key: int,
+    ) -> None:
+        self._children = children
+        self._weights = weights
+        self._left = list(itertools.accumulate(reversed(weights)))[::-1]
+        self._bases = np.cumsum([0, *(child.n_rows for child in children)])
+        self._first = first
+        self._n = n
+        self.key = key
+        self.shuffle = any(child.shuffle for child in children)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        positions = np.arange(self._first + start, self._first + stop + 1)
+        out = np.empty(stop - start, np.int64)
+        for i, counts in enumerate(self._counts(positions)):
+            mine = np.flatnonzero(counts[1:] > counts[:-1])
+            if len(mine):
+                rows = self._children[i].rows(int(counts[0]), int(counts[-1]))
+                out[mine] = self._bases[i] + rows
+        return out
+
+    def _counts(self, positions: Rows) -> list[Rows]:
+        """Return how many cells of each source come before each position."""
+        counts = []
+        rest = positions
+        for weight, left in zip(self._weights[:-1], self._left[:-1], strict=True):
+            # In two steps, so that no product exceeds 2**60.
+            rounds, at = rest // left, rest % left
+            taken = rounds * weight + (at * weight + left // 2) // left
+            counts.append(taken)
+            rest = rest - taken
+        return [*counts, rest]
+
+
+def _integers(proportions: Sequence[float]) -> list[int]:
+    """Return integers in the given proportions: exact for short decimals and ratios."""
+    given = [float(part) for part in proportions]
+    for part in given:
+        if not (math.isfinite(part) and part > 0):
+            raise ValueError(
+                f"proportions must be positive numbers, got {part}; leave out a source"
+                " that is not wanted"
+            )
+    parts = [Fraction(part).limit_denominator(_MOST_DENOMINATOR) for part in given]
+    scale = math.lcm(*(part.denominator for part in parts))
+    whole = [int(part * scale) for part in parts]
+    weights = [part // max(math.gcd(*whole), 1) for part in whole]
+    if sum(weights) <= _MOST_WEIGHT and all(weights):
+        return weights
+    total = sum(given)
+    return [max(1, round(part / total * (_MOST_WEIGHT // 2))) for part in given]
