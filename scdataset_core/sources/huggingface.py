@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import FileFormatError
 from ..storage.files import Identity, check_unchanged
 from .options import OpenOptions
 from .table_columns import find_columns, list_x
-from .table_groups import import_pyarrow
+from .table_groups import Rows, cut_by_group, import_pyarrow
 from .table_source import TableSource, open_table
 
 if TYPE_CHECKING:
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetGroups", "is_dataset", "open_dataset", "open_folders", "recognise"]
 
-Rows = npt.NDArray[np.int64]
-
 
 def recognise(path: str) -> bool:
     """Return whether a folder was written by `save_to_disk`."""
-    return any(
-        Path(path, name).is_file() for name in ("state.json", "dataset_dict.json")
+    one = ("state.json", "dataset_info.json")
+    return Path(path, "dataset_dict.json").is_file() or all(
+        Path(path, name).is_file() for name in one
     )
 
 
@@ -150,7 +148,7 @@ class DatasetGroups:
     def read(self, group: int, columns: Sequence[str]) -> "list[pa.Array]":
         """Return columns of one group, each as one array, where they lie."""
         start, stop = int(self.starts[group]), int(self.starts[group + 1])
-        self._check(start, stop)
+        self.check(np.array([start, stop - 1]))
         return [self._piece(name, group, start, stop) for name in columns]
 
     def n_elements(self, column: str) -> int:
@@ -180,14 +178,12 @@ class DatasetGroups:
 
         return pa.concat_arrays(chunks.chunks)
 
-    def _check(self, start: int, stop: int) -> None:
-        """Raise if a file with these rows changed since it was opened."""
+    def check(self, rows: Rows) -> None:
+        """Raise if a file that holds some of non-decreasing rows has changed."""
         starts, files = self._bands
-        band = int(np.searchsorted(starts, start, side="right")) - 1
-        while band < len(files) and starts[band] < stop:
+        for band, _, _ in cut_by_group(rows, starts):
             for path, identity in files[band]:
                 check_unchanged(path, identity)
-            band += 1
 
 
 Files = list[tuple[str, Identity]]

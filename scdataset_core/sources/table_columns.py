@@ -9,6 +9,7 @@ from ..errors import FileFormatError, MissingNameError, nearest
 from .gene_ids import GeneIds
 from .options import OpenOptions
 from .table_groups import Groups
+from .table_mapped import MappedLists
 from .table_x import ListX, flat_lists, flat_numbers
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ def list_x(groups: Groups, columns: tuple[str, ...], options: OpenOptions) -> Li
     """Return X in list columns: of dense rows, or of gene ids and of values."""
     kinds = [_element_type(groups, name) for name in columns]
     dtype = np.dtype(kinds[-1].to_pandas_dtype())
+    # In the order in which ListX reads them: the values, then the ids.
+    mapped = None if groups.decoded else MappedLists(groups, columns[::-1])
     if len(columns) == 1:
         genes = _dense_genes(groups, columns[0], options)
-        return ListX(groups, columns[0], None, genes, dtype)
+        return ListX(groups, columns[0], None, genes, dtype, mapped=mapped)
     ids, values = columns
     if np.dtype(kinds[0].to_pandas_dtype()).kind not in "iu":
         raise FileFormatError(
@@ -77,7 +80,8 @@ def list_x(groups: Groups, columns: tuple[str, ...], options: OpenOptions) -> Li
             " names"
         )
     genes = GeneIds.of(options.vocabulary)
-    return ListX(groups, values, ids, genes, dtype, _marked(groups, ids, values, genes))
+    marked = _marked(groups, ids, values, genes)
+    return ListX(groups, values, ids, genes, dtype, marked, mapped)
 
 
 def _element_type(groups: Groups, name: str) -> "pa.DataType":

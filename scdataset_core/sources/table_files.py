@@ -6,17 +6,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import CorruptFileError, FileFormatError
 from ..storage.files import Identity, check_unchanged
+from .table_groups import Rows, cut_by_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["ArrowFiles", "FileGroups", "ParquetFiles"]
-
-Rows = npt.NDArray[np.int64]
 
 
 class FileGroups:
@@ -67,6 +65,11 @@ class FileGroups:
         """Return the file of a group, and the group's number in it."""
         file = int(np.searchsorted(self._first_groups, group, side="right")) - 1
         return file, group - int(self._first_groups[file])
+
+    def check(self, rows: Rows) -> None:
+        """Raise if a file that holds some of non-decreasing rows has changed."""
+        for number, _, _ in cut_by_group(rows, self.file_starts):
+            check_unchanged(self.files[number], self._identities[number])
 
     def read(self, group: int, columns: Sequence[str]) -> "list[pa.Array]":
         """Return columns of one group, each as one array."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Groups", "Rows", "cut_by_group", "import_pyarrow"]
+__all__ = ["Groups", "Rows", "cut_by_group", "import_pyarrow", "place_of"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -42,6 +42,9 @@ class Groups(Protocol):
     def schema(self) -> "pa.Schema":
         """The columns of the table and their types."""
 
+    def check(self, rows: Rows) -> None:
+        """Raise if a file that holds some of non-decreasing rows has changed."""
+
     def read(self, group: int, columns: Sequence[str]) -> "list[pa.Array]":
         """Return columns of one group, each as one array."""
 
@@ -60,6 +63,12 @@ def cut_by_group(rows: Rows, starts: Rows) -> list[tuple[int, int, int]]:
     first = np.flatnonzero(np.diff(group, prepend=-1))
     stops = np.append(first[1:], len(rows))
     return list(zip(group[first].tolist(), first.tolist(), stops.tolist(), strict=True))
+
+
+def place_of(groups: Groups, row: int) -> str:
+    """Return the file of a row and its number there, for messages."""
+    file = int(np.searchsorted(groups.file_starts, row, side="right")) - 1
+    return f"{groups.files[file]}: row {row - int(groups.file_starts[file])}"
 
 
 def import_pyarrow(extra: str, what: str, *modules: str) -> Any:  # Any: a module

@@ -120,6 +120,8 @@ class TableReader:
         assert ids is not None
         _copy_runs(segment.values, moves, values)
         # Neighbours are looked up together, while they are in the processor's cache.
+        if segment.id_starts is not None:
+            moves = moves._replace(starts=segment.id_starts)
         stops = moves.starts + moves.lengths
         apart = (moves.starts[1:] < moves.starts[:-1]) | (
             moves.starts[1:] > stops[:-1] + _GAP
@@ -146,9 +148,10 @@ class TableReader:
         """Return the error for the first gene id that has no name."""
         for segment in segments:
             assert segment.ids is not None
+            starts = segment.starts if segment.id_starts is None else segment.id_starts
             for of, start, length in zip(
                 segment.of.tolist(),
-                segment.starts.tolist(),
+                starts.tolist(),
                 segment.lengths.tolist(),
                 strict=True,
             ):

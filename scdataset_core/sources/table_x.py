@@ -11,7 +11,8 @@ import numpy.typing as npt
 from ..errors import CorruptFileError
 from ..storage import ReadContext
 from .gene_ids import GeneIds
-from .table_groups import Groups, Rows, cut_by_group
+from .table_groups import Groups, Rows, cut_by_group, place_of
+from .table_mapped import Found, MappedLists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,11 +28,13 @@ class Segments(NamedTuple):
     of
         Which of the wanted rows each is of; none twice.
     starts, lengths
-        Where it lies among the elements.
+        Where it lies among the values.
     values
         Value of each element.
     ids
         Gene id of each element; None for dense rows.
+    id_starts
+        Where it lies among the ids; None: as among the values.
     """
 
     of: Rows
@@ -39,6 +42,7 @@ class Segments(NamedTuple):
     lengths: Rows
     values: npt.NDArray[Any]
     ids: npt.NDArray[Any] | None
+    id_starts: Rows | None = None
 
 
 class TableX(Protocol):
@@ -121,6 +125,8 @@ class ListX:
         Type of the values.
     marked
         Whether the first row begins with a marker; a hint, each row is looked at.
+    mapped
+        Where lists lie in mapped files, if the table does.
     """
 
     groups: Groups
@@ -129,6 +135,7 @@ class ListX:
     genes: GeneIds
     dtype: np.dtype[Any]
     marked: bool = False
+    mapped: MappedLists | None = None
 
     @property
     def n_obs(self) -> int:
@@ -168,15 +175,33 @@ class ListX:
 
     def segments(self, rows: Rows, context: ReadContext) -> list[Segments]:
         """Return the elements of non-decreasing rows, a segment for each."""
-        cuts = cut_by_group(rows, self.groups.starts)
+        found: list[Segments] = []
+        rest = np.arange(len(rows))
+        if self.mapped is not None:
+            self.groups.check(rows)
+            lying, apart = self.mapped.find(rows)
+            found = [self._mapped(columns, rows) for columns in lying]
+            rest = np.flatnonzero(apart)
+        cuts = cut_by_group(rows[rest], self.groups.starts)
         out: list[Any] = [None] * len(cuts)
 
         def read(number: int) -> None:
             group, start, stop = cuts[number]
-            out[number] = self._group(group, rows[start:stop], start)
+            of = rest[start:stop]
+            out[number] = self._group(group, rows[of], of)
 
         context.run([partial(read, number) for number in range(len(cuts))])
-        return out
+        return found + out
+
+    def _mapped(self, columns: list[Found], rows: Rows) -> Segments:
+        """Return rows that were found in a mapped file."""
+        of, starts, lengths, values = columns[0]
+        if self.ids is None:
+            self._check_width(lengths, rows[of])
+            return Segments(of, starts, lengths, values, None)
+        _, id_starts, id_lengths, ids = columns[1]
+        self._check_lengths(lengths, id_lengths, rows[of])
+        return self._unmarked(Segments(of, starts, lengths, values, ids, id_starts))
 
     def longest(self) -> int:
         """Return the largest number of elements in a row."""
@@ -186,7 +211,7 @@ class ListX:
             most = max(most, int(np.diff(flat_lists(lists)[0]).max(initial=0)))
         return max(most - self.marked, 0)
 
-    def _group(self, group: int, rows: Rows, first: int) -> Segments:
+    def _group(self, group: int, rows: Rows, of: Rows) -> Segments:
         lists = self.groups.read(group, self.columns)
         local = rows - self.groups.starts[group]
         self._check_nulls(lists, local, rows)
@@ -197,7 +222,6 @@ class ListX:
         starts, stops = bounds[local], bounds[local + 1]
         lengths = stops - starts
         values = self._flat(children, starts, stops, rows)
-        of = np.arange(first, first + len(rows))
         if self.ids is None:
             self._check_width(lengths, rows)
             return Segments(of, starts, lengths, values, None)
@@ -206,25 +230,20 @@ class ListX:
         id_lengths = bounds[local + 1] - id_starts
         self._check_lengths(lengths, id_lengths, rows)
         ids = self._flat(children, id_starts, id_starts + id_lengths, rows)
-        if not np.array_equal(
-            id_starts, starts
-        ):  # sliced apart: shift one to the other
-            ids, starts, values = _aligned(ids, id_starts, values, starts, lengths)
-        marker = self._markers(values, ids, starts, lengths)
-        return Segments(of, starts + marker, lengths - marker, values, ids)
+        return self._unmarked(Segments(of, starts, lengths, values, ids, id_starts))
 
-    def _markers(
-        self,
-        values: npt.NDArray[Any],
-        ids: npt.NDArray[Any],
-        starts: Rows,
-        lengths: Rows,
-    ) -> npt.NDArray[np.bool_]:
-        """Return which rows begin with a marker."""
+    def _unmarked(self, segments: Segments) -> Segments:
+        """Return rows without the markers that they begin with."""
+        of, starts, lengths, values, ids, id_starts = segments
+        assert ids is not None
+        assert id_starts is not None
         marker = lengths > 0
-        heads = starts[marker]
-        marker[marker] = (values[heads] < 0) & ~self.genes.known(ids[heads])
-        return marker
+        negative = values[starts[marker]] < 0
+        no_gene = ~self.genes.known(ids[id_starts[marker]])
+        marker[marker] = negative & no_gene
+        return Segments(
+            of, starts + marker, lengths - marker, values, ids, id_starts + marker
+        )
 
     def _flat(self, child: "pa.Array", starts: Rows, stops: Rows, rows: Rows) -> Any:
         if child.null_count:
@@ -272,12 +291,6 @@ class ListX:
         return place_of(self.groups, row)
 
 
-def place_of(groups: Groups, row: int) -> str:
-    """Return the file of a row and its number there, for messages."""
-    file = int(np.searchsorted(groups.file_starts, row, side="right")) - 1
-    return f"{groups.files[file]}: row {row - int(groups.file_starts[file])}"
-
-
 def _arrow(rows: Rows) -> "pa.Array":
     import pyarrow as pa
 
@@ -313,21 +326,3 @@ def flat_numbers(child: "pa.Array") -> npt.NDArray[Any]:
     start = child.offset * dtype.itemsize
     size = len(child) * dtype.itemsize
     return np.frombuffer(memoryview(buffer)[start : start + size], dtype)
-
-
-def _aligned(
-    ids: npt.NDArray[Any],
-    id_starts: Rows,
-    values: npt.NDArray[Any],
-    starts: Rows,
-    lengths: Rows,
-) -> tuple[npt.NDArray[Any], Rows, npt.NDArray[Any]]:
-    """Return the elements of rows alone, ids and values at the same places."""
-    out = np.cumsum(lengths) - lengths
-    return _gather(ids, id_starts, lengths), out, _gather(values, starts, lengths)
-
-
-def _gather(flat: npt.NDArray[Any], starts: Rows, lengths: Rows) -> npt.NDArray[Any]:
-    first = np.cumsum(lengths) - lengths
-    at = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
-    return flat[at]

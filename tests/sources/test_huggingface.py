@@ -1,6 +1,7 @@
 """Hugging Face data sets as sources, written by `datasets`."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -364,6 +365,13 @@ def test_changed_and_damaged_files_are_refused(tmp_path):
         source.read([0])
     with pytest.raises(scd.FileFormatError, match="cannot be loaded as a data set"):
         scd.open(tmp_path / "saved", vocabulary=VOCABULARY)
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    make_small().save_to_disk(tmp_path / "saved")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[hf\]"):
+        scd.open(tmp_path / "saved", vocabulary=NAMES)
 
 
 def test_splits_are_opened_one_at_a_time(tmp_path):
