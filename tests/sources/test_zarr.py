@@ -423,8 +423,9 @@ class TestWrongStores:
         path = write(tmp_path / "b.zarr", make_parts()[0], version=2)
         forget_consolidated(path)
         filters = [{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 4}]
-        edit(path / "var/_index/.zarray", filters=filters)
-        with pytest.raises(ValueError, match="var/_index holds pickled objects"):
+        described = path.glob("var/**/.zarray")
+        edit(next(p for p in described if "vlen" in p.read_text()), filters=filters)
+        with pytest.raises(ValueError, match=r"var/_index.* holds pickled objects"):
             scd.open(path)
 
     def test_stores_and_files_together(self, path, tmp_path):
