@@ -420,7 +420,9 @@ class Loader:
         if self._strategy_said is None:
             describe = getattr(self.strategy, "describe", None)
             name = {"name": type(self.strategy).__name__}
-            self._strategy_said = name if describe is None else dict(describe(self.source))
+            self._strategy_said = (
+                name if describe is None else dict(describe(self.source))
+            )
         return self._strategy_said
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The data set has Tahoe-100M's layout (list columns of gene ids and values, a mar
 front), made in FOLDER if it is not there. `datasets` is asked for the rows of the same
 fetches, `dataset[rows]`, in each of its formats. What it returns is left as it is: its
 rates are without the work of checking it and of making a matrix and minibatches of it,
-which this library's include. b=1 f=1 is the usual way to shuffle: 64 rows from anywhere.
+which this library's include. b=1 f=1 is the usual way: 64 rows from anywhere.
 """
 
 from __future__ import annotations

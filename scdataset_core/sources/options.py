@@ -84,9 +84,7 @@ class OpenOptions:
         """Return options with `obs` given in any of the ways :func:`open` takes it."""
         columns = rest.get("columns")
         if columns is not None:
-            rest["columns"] = (
-                (columns,) if isinstance(columns, str) else tuple(columns)
-            )
+            rest["columns"] = (columns,) if isinstance(columns, str) else tuple(columns)
         if obs is True:
             return cls(obs=True, **rest)
         if obs is None or obs is False:
