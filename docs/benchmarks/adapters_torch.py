@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from adapters import Maker, run
 from scdataset_torch import LoaderDataset, to_tensors
+from scdataset_torch.shipping import PlainBatch
 from torch.utils.data import DataLoader, IterableDataset
 
 import scdataset_core as scd
@@ -36,12 +37,12 @@ class SameBatch(IterableDataset[Any]):
             yield batch
 
 
-class TensorByTensor(dict[str, Any]):
-    """A batch that PyTorch ships in its own way: each tensor by itself."""
+class Unpacked(dict[str, Any]):
+    """A batch that PyTorch ships its own way: pickled, each tensor by itself."""
 
 
-def tensor_by_tensor(batch: Any) -> TensorByTensor:
-    return TensorByTensor(to_tensors()(batch))
+def unpacked_tensors(batch: Any) -> Unpacked:
+    return Unpacked(to_tensors()(batch))
 
 
 def batches(loader: scd.Loader, collate: Collate, **options: Any) -> Iterator[Any]:
@@ -53,7 +54,7 @@ def batches(loader: scd.Loader, collate: Collate, **options: Any) -> Iterator[An
 
 def shipping(loader: scd.Loader, collate: Collate) -> Iterator[Any]:
     batch = next(iter(loader))
-    same = SameBatch(batch if collate is None else collate(batch))
+    same = SameBatch(PlainBatch(batch) if collate is None else collate(batch))
     yield from DataLoader(same, batch_size=None, num_workers=2)
 
 
@@ -66,9 +67,10 @@ CASES: dict[str, tuple[str, Maker]] = {
     "no workers, SciPy's CSR": case(None),
     "no workers, sparse_csr": case(to_tensors("csr")),
     "no workers, dense": case(to_tensors("dense")),
-    "2 workers, SciPy's CSR (pickled)": case(None, **TWO),
-    "2 workers, sparse_csr (packed)": case(to_tensors("csr"), **TWO),
-    "2 workers, sparse_csr (tensor by tensor)": case(tensor_by_tensor, **TWO),
+    "2 workers, SciPy's CSR": case(None, **TWO),
+    "2 workers, sparse_csr": case(to_tensors("csr"), **TWO),
+    "2 workers, SciPy's CSR, PyTorch's own shipping": case(Unpacked, **TWO),
+    "2 workers, sparse_csr, PyTorch's own shipping": case(unpacked_tensors, **TWO),
     "shipping alone, 2 workers, SciPy's CSR": (
         "csr",
         partial(shipping, collate=None),

@@ -10,6 +10,7 @@ from scdataset_core import Loader, StateError
 
 from .epochs import EpochCounter, Iteration
 from .ranks import rank_and_world_size
+from .shipping import PlainBatch
 from .states import state_after
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
@@ -64,7 +65,8 @@ class ShardedDataset(IterableDataset[Any]):
             running = self._rank_loader().shard(self.rank, self.world_size, *worker)
             running.set_epoch(start.epoch)
         self._running = running
-        return self._collated(iter(running))
+        batches = self._collated(iter(running))
+        return batches if iteration is None else map(_shippable, batches)
 
     def _iteration(self) -> Iteration | None:
         info = get_worker_info()
@@ -274,6 +276,11 @@ class LoaderDataset(ShardedDataset):
 
     def _collated(self, batches: Iterator[Any]) -> Iterator[Any]:
         return batches if self.collate is None else map(self.collate, batches)
+
+
+def _shippable(batch: Any) -> Any:
+    """Return a worker's batch so that a plain dict travels in shared memory too."""
+    return PlainBatch(batch) if type(batch) is dict else batch
 
 
 def _without_state(loader: Loader) -> Loader:

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .nested import csr_tensor, map_nested
+from .nested import csr_tensor, is_csr, map_nested
 
-__all__ = ["ship_packed"]
+__all__ = ["PlainBatch", "ship_packed"]
 
 _ALIGNED = 64  # bytes; any tensor type may start there
 _HEAD = _ALIGNED  # the first byte says whether a batch is in the segment
@@ -51,20 +51,23 @@ class _Place:
 
 @dataclass(frozen=True)
 class _CsrPlace:
-    """Where the parts of a sparse tensor lie."""
+    """Where the parts of sparse rows lie: of a tensor, or of a SciPy class."""
 
     crow: _Place
     col: _Place
     values: _Place
     shape: tuple[int, ...]
+    scipy: type[Any] | None
 
-    def tensor(self, memory: torch.Tensor) -> torch.Tensor:
-        return csr_tensor(
-            self.crow.tensor(memory),
-            self.col.tensor(memory),
-            self.values.tensor(memory),
-            self.shape,
-        )
+    def tensor(self, memory: torch.Tensor) -> Any:
+        crow, col = self.crow.tensor(memory), self.col.tensor(memory)
+        values = self.values.tensor(memory)
+        if self.scipy is None:
+            return csr_tensor(crow, col, values, self.shape)
+        # Set afterwards: the constructor looks through all indices for their type.
+        rows = self.scipy(self.shape, dtype=values.numpy().dtype)
+        rows.data, rows.indices, rows.indptr = values.numpy(), col.numpy(), crow.numpy()
+        return rows
 
 
 class _Layout:
@@ -75,16 +78,24 @@ class _Layout:
         self.held: list[tuple[_Place, torch.Tensor]] = []
 
     def place(self, leaf: Any) -> Any:
+        if is_csr(leaf):
+            parts = [_tensor_or_none(a) for a in (leaf.indptr, leaf.indices, leaf.data)]
+            return self._sparse(parts, leaf.shape, type(leaf)) or leaf
         if not isinstance(leaf, torch.Tensor):
             return leaf
         if leaf.layout == torch.sparse_csr:
-            return _CsrPlace(
-                self._dense(leaf.crow_indices()),
-                self._dense(leaf.col_indices()),
-                self._dense(leaf.values()),
-                tuple(leaf.shape),
-            )
+            crow, col = leaf.crow_indices(), leaf.col_indices()
+            return self._sparse([crow, col, leaf.values()], leaf.shape, None)
         return self._dense(leaf)
+
+    def _sparse(
+        self, parts: list[torch.Tensor | None], shape: Any, scipy: type[Any] | None
+    ) -> _CsrPlace | None:
+        held = [part for part in parts if part is not None]
+        if len(held) < len(parts):
+            return None
+        crow, col, values = (self._dense(part) for part in held)
+        return _CsrPlace(crow, col, values, tuple(shape), scipy)
 
     def _dense(self, tensor: torch.Tensor) -> _Place:
         place = _Place(self.n_bytes, tensor.dtype, tuple(tensor.shape))
@@ -92,6 +103,18 @@ class _Layout:
         n_bytes = tensor.numel() * tensor.element_size()
         self.n_bytes += -(-n_bytes // _ALIGNED) * _ALIGNED
         return place
+
+
+def _tensor_or_none(array: npt.NDArray[Any]) -> torch.Tensor | None:
+    """Return an array as a tensor, or None where PyTorch has no such type."""
+    try:
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except TypeError:
+        return None
+
+
+class PlainBatch(dict[str, Any]):
+    """A Loader's own batch in a worker; where it arrives it is a plain dict."""
 
 
 class _Segment:
@@ -132,7 +155,8 @@ class _Sender:
             place.tensor(segment.memory).copy_(tensor)
         memory = None if segment.sent else segment.memory
         segment.sent = True
-        return type(batch), self.token, segment.number, memory, places
+        kind = dict if isinstance(batch, PlainBatch) else type(batch)
+        return kind, self.token, segment.number, memory, places
 
     def _free(self, n_bytes: int) -> _Segment:
         for segment in self._segments:
@@ -206,3 +230,6 @@ def ship_packed(kind: type[Any]) -> None:
         A mapping type that can be made of a dict.
     """
     ForkingPickler.register(kind, _reduce)
+
+
+ship_packed(PlainBatch)

@@ -15,6 +15,7 @@ import torch
 from scdataset_torch import LoaderDataset, to_device, to_tensors
 from scdataset_torch.collate import TensorBatch
 from scdataset_torch.device import _on_side_stream
+from scdataset_torch.shipping import PlainBatch
 
 from scdataset_core import BlockShuffling, Loader, open
 
@@ -116,6 +117,17 @@ def assert_same(batch, other):
 def test_a_batch_travels_as_it_is(layout, through):
     batch = to_tensors(layout)(make_batch())
     assert_same(batch, through(batch))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.longdouble])
+def test_scipys_csr_travels_too(dtype):
+    batch = {"X": X.astype(dtype), "obs": {}, "index": np.arange(2)}
+    other = sent(PlainBatch(batch))
+    assert type(other) is dict
+    assert other["X"].dtype == dtype
+    assert np.array_equal(other["X"].toarray(), batch["X"].toarray())
+    assert np.array_equal((other["X"] @ np.ones(3)), X @ np.ones(3))
+    assert np.array_equal(other["index"], batch["index"])
 
 
 def test_an_empty_batch_travels():

@@ -95,21 +95,28 @@ def test_tensors_come_through_shared_memory_as_they_are(plates, layout):
 
 
 @needs_fork
-def test_plain_batches_keep_scipys_csr(plates):
-    source = open(plates / "plate1.h5ad", obs=["drug"])
-    loader = Loader(source, batch_size=64)
-    batch = next(
-        iter(
-            DataLoader(
-                LoaderDataset(loader),
-                batch_size=None,
-                num_workers=1,
-                multiprocessing_context="fork",
-            )
-        )
+@pytest.mark.parametrize("kind", [None, "float16"])
+def test_plain_batches_keep_scipys_csr(plates, kind):
+    source = open(plates / "*.h5ad", obs=["drug"])
+    output = None if kind is None else "dense"
+    loader = Loader(source, batch_size=64, output=output, dtype=kind)
+    batches = DataLoader(
+        LoaderDataset(loader),
+        batch_size=None,
+        num_workers=1,
+        multiprocessing_context="fork",
     )
-    assert batch["X"].format == "csr"
-    assert isinstance(batch["obs"]["drug"], torch.Tensor)
+    for batch, own in zip(batches, loader, strict=True):
+        assert type(batch) is dict
+        assert isinstance(batch["obs"]["drug"], torch.Tensor)
+        assert np.array_equal(batch["obs"]["drug"].numpy(), own["obs"]["drug"])
+        if kind is None:
+            assert type(batch["X"]) is type(own["X"])
+            assert batch["X"].dtype == own["X"].dtype
+            assert batch["X"].indices.dtype == own["X"].indices.dtype
+            assert (batch["X"] != own["X"]).nnz == 0
+        else:
+            assert np.array_equal(batch["X"].numpy(), own["X"])
 
 
 def fail_at_row_100(rows):
