@@ -11,7 +11,7 @@ from ..errors import FileFormatError
 from .aligned import AlignedSource
 from .anndata import columns_of, open_anndata, text_of_names
 from .base import Source
-from .columns import Column
+from .columns import Column, LabelColumn, NumberColumn, Unreadable
 from .h5ad import join_files, read_layout
 from .h5ad_obs import Table
 from .hdf5 import Tree, is_hdf5, opened
@@ -19,7 +19,7 @@ from .layout import CellFile
 from .obs import join_obs
 from .options import OpenOptions
 from .picked import PickedSource
-from .ranges import Rows
+from .ranges import MemoryArray, RowArray, Rows
 from .tags import TableTags
 from .text import TextArray
 
@@ -53,7 +53,11 @@ def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
     parts: dict[str, Source] = {}
     frame = mdata.obs
     for name, adata in mdata.mod.items():
-        at = _order(np.asarray(mdata.obsmap[name]), adata.n_obs, name, "the MuData")
+        given = mdata.obsmap[name]
+        if mdata.obs_names.is_unique and adata.obs_names.is_unique:
+            # By name: the map is stale where a modality was changed since update().
+            given = adata.obs_names.get_indexer(mdata.obs_names) + 1
+        at = _order(np.asarray(given), adata.n_obs, name, "the MuData")
         source = open_anndata(adata, own)
         parts[name] = source if at is None else PickedSource(source, at)
         rows = np.arange(adata.n_obs) if at is None else at
@@ -88,20 +92,26 @@ class _File:
             assert group is not None  # _modalities lists groups
             part = Tree(group, file, allow_external=options.allow_external)
             layout = read_layout(part, _without_labels(options))
-            found = tree.find(f"obsmap/{name}")
-            given = np.arange(layout.x.n_obs) + 1 if found is None else found[()]
-            if len(given) != self.n_obs:
-                raise _differ(file, name, layout.x.n_obs, self.n_obs)
-            self.at[name] = _order(np.asarray(given), layout.x.n_obs, name, file)
+            given = self._map(tree, part, name)
+            self.at[name] = _order(given, layout.x.n_obs, name, file)
             self.layouts[name] = layout
             for column in _of_modality(options, name):
-                if f"{name}:{column}" not in known and self.at[name] is None:
+                if f"{name}:{column}" not in known:
                     read = Table(part, "obs").columns((column,), self.n_obs)
-                    own[f"{name}:{column}"] = read[column]
+                    own[f"{name}:{column}"] = _ordered(read[column], self.at[name])
         wanted = options.obs
         if wanted is not True:
             wanted = tuple(column for column in wanted if column not in own)
         self.columns = {**table.columns(wanted, self.n_obs), **own}
+
+    def _map(self, tree: Tree, part: Tree, name: str) -> npt.NDArray[Any]:
+        """Return the row of a modality for each cell, counted from 1; 0 for none."""
+        found = tree.find(f"obsmap/{name}")
+        if tree.is_array(found):
+            return np.asarray(found[()])
+        own = {cell: i for i, cell in enumerate(Table(part, "obs").index().tolist(), 1)}
+        cells = self.names.read(0, self.n_obs)
+        return np.array([own.get(cell, 0) for cell in cells], np.int64)
 
 
 def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
@@ -126,6 +136,20 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
     table = join_obs(files, columns, options.obs, options.categories)
     names = [part.names for part in read] if options.obs_names else None
     return AlignedSource(parts, TableTags(table, names, starts))
+
+
+def _ordered(column: Column, at: Rows | None) -> Column:
+    """Return a column of a modality in the order of the cells, in memory."""
+    if at is None or isinstance(column, Unreadable):
+        return column
+
+    def taken(array: RowArray) -> MemoryArray:
+        return MemoryArray(array.read(0, len(at))[at], array.name, array.file)
+
+    if isinstance(column, LabelColumn):
+        return replace(column, codes=taken(column.codes))
+    mask = None if column.mask is None else taken(column.mask)
+    return NumberColumn(taken(column.values), mask)
 
 
 def _modalities(tree: Tree) -> list[str]:

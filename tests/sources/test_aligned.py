@@ -5,6 +5,7 @@ import pickle
 import warnings
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -272,9 +273,9 @@ class TestMuData:
 
     def test_file(self, mdata, wanted, tmp_path):
         mdata.write(tmp_path / "cells.h5mu")
-        source = scd.open(
-            tmp_path / "cells.h5mu", obs=["number", "rna:line"], obs_names=True
-        )
+        columns = ["number", "rna:line", "protein:depth"]
+        source = scd.open(tmp_path / "cells.h5mu", obs=columns, obs_names=True)
+        np.testing.assert_array_equal(source.obs["protein:depth"], np.arange(37))
         assert source.files == (str(tmp_path / "cells.h5mu"),)
         self.check(source, wanted)
         assert source.categories["rna:line"] == ["MCF7", "A549", "HCT15"]
@@ -288,6 +289,17 @@ class TestMuData:
         source = scd.open(backed, obs=["number"], obs_names=True)
         assert source.parts["rna"].files == (str(tmp_path / "cells.h5mu"),)
         self.check(source, wanted)
+
+    def test_a_file_without_a_map_is_aligned_by_name(self, mdata, wanted, tmp_path):
+        mdata.write(tmp_path / "cells.h5mu")
+        with h5py.File(tmp_path / "cells.h5mu", "a") as file:
+            del file["obsmap"]
+        source = scd.open(tmp_path / "cells.h5mu", obs=["number"], obs_names=True)
+        self.check(source, wanted)
+
+    def test_a_modality_changed_since_is_honoured(self, mdata, wanted):
+        mdata.mod["rna"] = mdata.mod["rna"][::-1].copy()
+        self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)
 
     def test_several_files(self, mudata, tmp_path, wanted):
         start = 0
