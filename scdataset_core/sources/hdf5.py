@@ -19,6 +19,16 @@ __all__ = ["Tree", "is_hdf5", "is_text", "opened", "text_of"]
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_USER_BLOCK = 1 << 26
 
+# What h5py raises, and what values of impossible types lead to, in damaged files.
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    UnicodeDecodeError,
+)
+
 
 def is_hdf5(path: str) -> bool:
     """Return whether a file has HDF5's signature, at its head or after a user block."""
@@ -51,7 +61,7 @@ def opened(path: str) -> Iterator["h5py.File"]:
             yield file
         except ScdatasetError:
             raise
-        except (OSError, RuntimeError) as error:  # what h5py says of damaged metadata
+        except _DAMAGE as error:
             raise FileFormatError(
                 f"{path}: HDF5 cannot read it: {error}; the file is damaged or was cut"
                 " short, restore it from its origin"
