@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .checks import check_count
 from .dealing import Dealing, Ranges, Shard, union
 from .errors import StateError
 
@@ -106,15 +107,25 @@ class State:
         try:
             shard = parts.pop("shard")
             made = cls(**parts, shard=None if shard is None else Shard(**shard))
-            made.dealing()
-            checked = made.yielded >= 0 and made.epoch >= 0
+            made._check()
         except (TypeError, ValueError, KeyError, IndexError) as error:
             raise StateError(f"the state is damaged: {error}") from error
-        if not checked:
-            raise StateError(
-                f"the state is damaged: epoch {made.epoch}, yielded {made.yielded}"
-            )
         return made
+
+    def _check(self) -> None:
+        """Raise unless the numbers can stand together."""
+        for name in ("epoch", "length", "yielded"):
+            check_count(name, getattr(self, name), least=0)
+        dealing = self.dealing()
+        for first, stop in self.done:
+            if not 0 <= first < stop <= dealing.n_batches:
+                raise ValueError(
+                    f"done holds minibatches {first} to {stop} of an epoch of"
+                    f" {dealing.n_batches}"
+                )
+        most = 0 if self.shard is None else dealing.share(self.shard).n_batches
+        if self.yielded > most:
+            raise ValueError(f"yielded is {self.yielded} of {most} minibatches")
 
     def dealing(self) -> Dealing:
         """Return the sizes of the epoch and what was done of it."""
