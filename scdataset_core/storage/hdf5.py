@@ -272,7 +272,13 @@ def _chunks_of(
         offsets.append(offset)
         sizes.append(size)
 
-    dataset.id.chunk_iter(collect)
+    try:
+        dataset.id.chunk_iter(collect)
+    except (OSError, RuntimeError) as error:
+        raise CorruptFileError(
+            f"{file}: data set {dataset.name}: HDF5 cannot list its chunks: {error};"
+            " the file is damaged, restore it from its origin"
+        ) from error
     steps = np.array(dataset.chunks, np.uint64)
     n_dims = len(steps)
     cells = np.frombuffer(corners, np.uint64).reshape(-1, n_dims) // steps

@@ -244,6 +244,7 @@ class TestContradictions:
         [
             pytest.param(12, 1, "row 11 starts at .* and ends at 1, ", id="falling"),
             pytest.param(0, -5, "row 0 starts at -5, ", id="negative"),
+            pytest.param(0, 1, "row 0 starts at 1, ", id="not_from_0"),
             pytest.param(30, 10**6, "row 30 starts or ends at 1000000, ", id="beyond"),
         ],
     )

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from scdataset_core.errors import FileChangedError, FileFormatError
+from scdataset_core.errors import CorruptFileError, FileChangedError, FileFormatError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.files import Identity
 from scdataset_core.storage.hdf5 import table_of
@@ -160,3 +160,18 @@ def test_a_chunk_outside_the_shape_is_refused(tmp_path) -> None:
         )
         with pytest.raises(OSError, match=r"/x has a chunk outside its shape"):
             table_of(lying, "x.h5", Identity(0, 0))
+
+
+def test_chunks_that_hdf5_cannot_list_name_file_and_data_set(tmp_path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.arange(100), chunks=(16,))
+    array = stored(path)
+    contents = bytearray(path.read_bytes())
+    node = contents.index(b"TREE\x01")  # the B-tree of the chunks
+    contents[node + 32] = 5  # corner of the first: no multiple of 16
+    path.write_bytes(contents)
+    array = stored(path)
+    match = r"x\.h5: data set /x: HDF5 cannot list its chunks"
+    with pytest.raises(CorruptFileError, match=match), ReadContext(1) as context:
+        array.read(context=context)
