@@ -177,7 +177,7 @@ def join_obs(
     categories: dict[str, list[Label]] = {}
     unseen: dict[str, list[Label]] = {}
     for name in names:
-        parts = [part[name] for part in columns]
+        parts = _settled([part[name] for part in columns])
         if _kind(name, files, parts) is NumberColumn:
             if name in saved:
                 raise FileFormatError(
@@ -221,6 +221,28 @@ def _carried(
             f"obs=True leaves out {len(left_out)} of {len(names)} columns; {listed}"
         )
     return tuple(name for name in names if name not in left_out)
+
+
+def _settled(parts: Sequence[Column]) -> Sequence[Column]:
+    """Return the columns, those of files without cells as something the others are.
+
+    An empty table has columns of numbers where the others hold labels, and lists no
+    categories: it has nothing to disagree with.
+    """
+    known = [part for part in parts if not isinstance(part, Unreadable)]
+    filled = [part for part in known if part.arrays[0].shape[0]]
+    if not filled or len(filled) == len(parts):
+        return parts
+    like = filled[0]
+    ordered = isinstance(like, LabelColumn) and like.ordered
+    return [
+        part
+        if isinstance(part, Unreadable)
+        or part.arrays[0].shape[0]
+        or (type(part) is type(like) and not ordered)
+        else like
+        for part in parts
+    ]
 
 
 def _kind(

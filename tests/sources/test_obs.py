@@ -168,6 +168,31 @@ def test_labels_here_and_numbers_there_are_an_error_naming_both(tmp_path):
         scd.open(paths, obs=True)
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("column", "none"),
+    [
+        # An empty list becomes a column of numbers.
+        pytest.param(["b", "a"], np.array([], np.float64), id="text"),
+        pytest.param(
+            pd.Categorical(["b", "a"], ["b", "a"], ordered=True),
+            pd.Categorical([], [], ordered=True),
+            id="ordered",
+        ),
+    ],
+)
+def test_a_file_without_cells_agrees_with_any(column, none, first, tmp_path):
+    paths = write(tmp_path, [none, column] if first else [column, none])
+    source = scd.open(paths, obs=["a"])
+    assert labels_of(source) == ["b", "a"]
+    assert source.read([0, 1])["obs"]["a"].dtype == np.int32
+
+
+def test_a_file_without_cells_does_not_shrink_blocks(tmp_path):
+    paths = write(tmp_path, [np.arange(500.0), np.array([])])
+    assert scd.open(paths).natural_block == scd.open(paths[:1]).natural_block
+
+
 def test_too_many_strings_are_an_error_naming_the_column(tmp_path, monkeypatch):
     assert MAX_LABELS == 2**20
     monkeypatch.setattr("scdataset_core.sources.columns.MAX_LABELS", 5)
