@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_count", "count_rows", "digest"]
+__all__ = ["check_count", "check_hooks", "count_rows", "digest"]
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
@@ -15,6 +15,13 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_hooks(hooks: object) -> None:
+    """Raise unless every hook that is given can be called."""
+    for name, hook in vars(hooks).items():
+        if hook is not None and not callable(hook):
+            raise TypeError(f"{name} must be a function or None, got {hook!r}")
 
 
 def digest(array: npt.NDArray[Any]) -> str:

@@ -52,6 +52,8 @@ class Form:
                 f'output must be "csr", "dense", "padded" or "anndata",'
                 f" got {self.output!r}"
             )
+        if self.dtype is not None and self.dtype.kind not in "biufc":
+            raise ValueError(f"dtype must be a type of numbers, got {self.dtype}")
         if self.overflow not in ("error", "largest"):
             raise ValueError(
                 f'overflow must be "error" or "largest", got {self.overflow!r}'

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batching import Batching, Hooks, ObjectBatching, SourceBatching
-from .checks import check_count, count_rows
+from .checks import check_count, check_hooks, count_rows
 from .dealing import Dealing, Shard, Uneven, union
 from .errors import StateError
 from .form import Overflow
@@ -137,6 +137,7 @@ class Loader:
         self.threads = threads
         self._shard = Shard(rank, world_size, worker, num_workers)
         hooks = Hooks(fetch_callback, fetch_transform, batch_callback, batch_transform)
+        check_hooks(hooks)
         self._batching = self._make_batching(
             hooks, output=output, dtype=dtype, width=width, overflow=overflow
         )
@@ -472,5 +473,9 @@ def _checked_collection(collection: Any) -> Any:
     if not hasattr(kind, "__getitem__") and not isinstance(collection, Source):
         raise TypeError(f"a {kind.__name__} cannot be indexed with an array of rows")
     if count_rows(collection) == 0:
-        raise ValueError(f"the {kind.__name__} has no rows; there is nothing to yield")
+        files = collection.files if isinstance(collection, Source) else ()
+        where = f"{', '.join(files[:3])}: " if files else ""
+        raise ValueError(
+            f"{where}the {kind.__name__} has no rows; there is nothing to yield"
+        )
     return collection

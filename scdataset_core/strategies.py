@@ -55,7 +55,7 @@ class _Listed:
 
     def _checked(self, indices: npt.ArrayLike) -> Rows:
         array = np.asarray(indices)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
+        if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
             hint = "; give np.flatnonzero(mask)" if array.dtype == bool else ""
             raise ValueError(
                 "indices must be a non-empty 1-D array of integers,"
@@ -71,7 +71,7 @@ class _Listed:
             )
             self._sorting = np.argsort(rows, kind="stable")
             rows = rows[self._sorting]
-        if len(rows) and rows[0] < 0:
+        if rows[0] < 0:
             raise ValueError(f"indices must not be negative, got {rows[0]}")
         repeated = rows[1:][rows[1:] == rows[:-1]]
         if len(repeated):
@@ -83,7 +83,7 @@ class _Listed:
 
     def _subset(self, source: Any) -> Subset:
         n = count_rows(source)
-        if self.indices is not None and len(self.indices) and self.indices[-1] >= n:
+        if self.indices is not None and self.indices[-1] >= n:
             raise ValueError(
                 f"indices must be below the number of rows, {n}, got {self.indices[-1]}"
             )
@@ -117,7 +117,8 @@ class Streaming(_Listed):
     Raises
     ------
     ValueError
-        If `indices` repeat a row or are negative; when used, if one is out of range.
+        If `indices` are empty, repeat a row or are negative; when used, if one is out
+        of range.
 
     Examples
     --------
@@ -162,9 +163,9 @@ class BlockShuffling(_Listed):
     Raises
     ------
     ValueError
-        If `block_size` or `chunks` is below 1, `indices` repeat a row, or `drop_last`
-        is given with storage blocks; when used, if an index is out of range or the
-        layout of the storage is not known.
+        If `block_size` or `chunks` is below 1, `indices` are empty or repeat a row, or
+        `drop_last` is given with storage blocks; when used, if an index is out of range
+        or the layout of the storage is not known.
 
     Examples
     --------

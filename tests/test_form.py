@@ -99,6 +99,8 @@ def test_a_row_longer_than_the_width_is_an_error():
     [
         (lambda: Form("sparse"), '"csr", "dense", "padded"'),
         (lambda: Form("csr", np.dtype("f2")), "SciPy has no sparse float16"),
+        (lambda: Form("dense", np.dtype("U5")), "a type of numbers, got <U5"),
+        (lambda: Form("csr", np.dtype(object)), "a type of numbers, got object"),
         (lambda: Form("padded"), "width must be at least 1, got None"),
         (lambda: Form("padded", None, 0), "got 0"),
         (lambda: Form("padded", None, 4, "cut"), "overflow must be"),

@@ -335,6 +335,8 @@ def test_a_strategy_of_the_users_own():
         ({"output": "dense"}, ValueError, "output goes with a source"),
         ({"dtype": "float32"}, ValueError, "dtype goes with a source"),
         ({"memory": "1GiB"}, ValueError, "memory goes with a source"),
+        ({"fetch_callback": 3}, TypeError, "fetch_callback must be a function"),
+        ({"batch_transform": "log1p"}, TypeError, "function or None, got 'log1p'"),
         ({"strategy": object()}, TypeError, "strategy must have a method order"),
         ({"strategy": Streaming}, TypeError, "give an instance"),
         ({"strategy": Streaming([200])}, ValueError, "below the number of rows"),

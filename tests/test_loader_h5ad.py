@@ -166,6 +166,17 @@ def test_dtype_is_that_asked_for(files, everything, output, dtype):
     assert np.array_equal(x, everything[batch["index"]].astype(dtype))
 
 
+def test_dtype_is_in_native_byte_order(files):
+    batch = next(iter(scd.Loader(scd.open(files), dtype=">f4")))
+    assert batch["X"].dtype == np.dtype("float32")
+
+
+def test_a_file_without_cells_is_named(tmp_path):
+    ad.AnnData(np.empty((0, 3), np.float32)).write_h5ad(tmp_path / "none.h5ad")
+    with pytest.raises(ValueError, match=r"none\.h5ad: the .* has no rows"):
+        scd.Loader(scd.open(tmp_path / "none.h5ad"))
+
+
 def test_one_transform_serves_fetches_and_batches(files):
     def halve(cells):
         return {**cells, "X": cells["X"] / 2}

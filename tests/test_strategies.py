@@ -180,6 +180,7 @@ def test_class_balance_counts_over_what_the_labels_are_for():
         (lambda: Streaming(np.array([True, False])), "np.flatnonzero"),
         (lambda: Streaming([[1, 2]]), "1-D array of integers"),
         (lambda: Streaming([0.5]), "1-D array of integers"),
+        (lambda: Streaming(np.array([], np.int64)), "must be a non-empty"),
         (lambda: BlockShuffling(4, chunks=2), 'goes with block_size="storage"'),
         (lambda: BlockShuffling("storage", None, True), "drop_last does not go"),
         (lambda: BlockShuffling("storage", chunks=0), "chunks must be at least 1"),

@@ -205,7 +205,7 @@ class Source(ABC):
                 width = max(1, -(-longest // _WIDTH_STEP)) * _WIDTH_STEP
             else:
                 check_count("width", width)
-        value_type = None if dtype is None else np.dtype(dtype)
+        value_type = None if dtype is None else np.dtype(dtype).newbyteorder("=")
         return Form(layout, value_type, width, overflow)
 
     def row_bytes(self, form: Form) -> float:
