@@ -13,6 +13,7 @@ from .layout import CellFile, SparseX
 from .options import OpenOptions
 from .stored import StoredSource
 from .zarr_tree import ZarrTree
+from .zarr_whole import check_whole
 
 if TYPE_CHECKING:
     import zarr
@@ -63,7 +64,7 @@ def _join(
         for name, group in _members(path, outer)
     ]
     source = join_files(parts, options)
-    source.notices += _slow_ways(parts)
+    source.notices += (*_slow_ways(parts), *check_whole(parts))
     return source
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import FileFormatError
 from ..storage import StoredArray
+from ..storage.zarr import is_undescribed
 
 if TYPE_CHECKING:
     import zarr
@@ -35,7 +36,7 @@ class ZarrTree:
     def find(self, path: str) -> "zarr.Group | zarr.Array | None":
         """Return what lies at `path`, or None."""
         try:
-            return self.root[path]
+            found = self.root[path]
         except KeyError:
             return None
         except Exception as error:  # zarr raises what its parsers do
@@ -43,6 +44,13 @@ class ZarrTree:
                 f"{self.file}: zarr cannot read the description of {path}:"
                 f" {type(error).__name__}: {error}"
             ) from error
+        # Consolidated metadata may describe what is not there, and zarr gives zeros.
+        if is_undescribed(found):
+            raise FileFormatError(
+                f"{self.file}: {path} is missing, and the store's own list has it; the"
+                " store was not copied whole, copy it again"
+            )
+        return found
 
     def group(self, path: str) -> "zarr.Group | None":
         """Return the group at `path`, or None."""

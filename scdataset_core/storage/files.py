@@ -35,7 +35,10 @@ class Identity(NamedTuple):
 def check_unchanged(path: str, expected: Identity, now: Identity | None = None) -> None:
     """Raise if a file is not what it was when its layout was taken."""
     if now is None:
-        now = Identity.of(path)
+        try:
+            now = Identity.of(path)
+        except FileNotFoundError as error:
+            raise _gone(path) from error
     if now != expected:
         raise FileChangedError(
             f"{path} changed since it was opened: it had {expected.n_bytes} bytes, last"
@@ -89,10 +92,13 @@ def _opened(path: str, expected: Identity | None) -> OpenFile:
     except FileNotFoundError as error:
         if expected is None:
             raise
-        raise FileChangedError(
-            f"{path} is not there any more; open the source again once nothing writes"
-            " to it"
-        ) from error
+        raise _gone(path) from error
+
+
+def _gone(path: str) -> FileChangedError:
+    return FileChangedError(
+        f"{path} is not there any more; open the source again once nothing writes to it"
+    )
 
 
 class OpenFiles:

@@ -20,7 +20,7 @@ from .zarr_tables import ShardIndex, ZarrTable, grid_shape
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["ZarrLibrary", "describe_zarr", "folder_of", "store_name"]
+__all__ = ["ZarrLibrary", "describe_zarr", "folder_of", "is_undescribed", "store_name"]
 
 Shape = tuple[int, ...]
 Metadata = Mapping[str, Any]  # Any: what JSON holds
@@ -149,6 +149,13 @@ def folder_of(node: "zarr.Array | zarr.Group") -> str | None:
     if not isinstance(node.store, LocalStore):
         return None
     return str(Path(node.store.root, node.path).absolute())
+
+
+def is_undescribed(node: "zarr.Array | zarr.Group") -> bool:
+    """Return whether an array or group of a local store has no description there."""
+    folder = folder_of(node)
+    names = (".zarray", ".zgroup") if node.metadata.zarr_format == 2 else ("zarr.json",)
+    return folder is not None and not any(Path(folder, name).exists() for name in names)
 
 
 def _metadata_file(folder: str) -> tuple[str, Identity] | None:
