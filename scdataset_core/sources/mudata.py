@@ -106,7 +106,7 @@ class _File:
 
     def _map(self, tree: Tree, part: Tree, name: str) -> npt.NDArray[Any]:
         """Return the row of a modality for each cell, counted from 1; 0 for none."""
-        found = tree.find(f"obsmap/{name}")
+        found: Any = tree.find(f"obsmap/{name}")  # Any: a data set where is_array
         if tree.is_array(found):
             return np.asarray(found[()])
         own = {cell: i for i, cell in enumerate(Table(part, "obs").index().tolist(), 1)}
