@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_count", "check_hooks", "count_rows", "digest"]
+__all__ = ["check_count", "check_hooks", "count_rows", "digest", "why_not_indexed"]
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
@@ -40,3 +40,25 @@ def count_rows(collection: Any) -> int:
     if isinstance(shape, tuple) and shape:
         return int(shape[0])
     return len(collection)
+
+
+def why_not_indexed(collection: object) -> str | None:
+    """Return why an object cannot be indexed with an array of rows; None if it may."""
+    kind = type(collection)
+    if isinstance(collection, str | bytes) or hasattr(collection, "__fspath__"):
+        return (
+            f"got the path {collection!r}; open it first: Loader(scdataset_core.open("
+            f"{str(collection)!r}), ...)"
+        )
+    if isinstance(collection, list | tuple | dict | set | range):
+        return (
+            f"a {kind.__name__} cannot be indexed with an array of rows; give a NumPy"
+            " array, or open() a list of paths"
+        )
+    if kind.__module__.partition(".")[0] == "pandas":
+        return f"a pandas {kind.__name__} is not indexed by row; give its .to_numpy()"
+    if not hasattr(kind, "__len__") and not hasattr(collection, "shape"):
+        return f"a {kind.__name__} has no len(); rows are counted with it"
+    if not hasattr(kind, "__getitem__"):
+        return f"a {kind.__name__} cannot be indexed with an array of rows"
+    return None

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batching import Batching, Hooks, ObjectBatching, SourceBatching
-from .checks import check_count, check_hooks, count_rows
+from .checks import check_count, check_hooks, count_rows, why_not_indexed
 from .dealing import Dealing, Shard, Uneven, union
 from .errors import StateError
 from .form import Overflow
@@ -454,24 +454,10 @@ def _check_seed(seed: object) -> None:
 def _checked_collection(collection: Any) -> Any:
     """Return `collection` after checking that it can be indexed with rows."""
     kind = type(collection)
-    if isinstance(collection, str | bytes) or hasattr(collection, "__fspath__"):
-        raise TypeError(
-            f"got the path {collection!r}; open it first: Loader(scdataset_core.open("
-            f"{str(collection)!r}), ...)"
-        )
-    if isinstance(collection, list | tuple | dict | set | range):
-        raise TypeError(
-            f"a {kind.__name__} cannot be indexed with an array of rows; give a NumPy"
-            " array, or open() a list of paths"
-        )
-    if kind.__module__.partition(".")[0] == "pandas":
-        raise TypeError(
-            f"a pandas {kind.__name__} is not indexed by row; give its .to_numpy()"
-        )
-    if not hasattr(kind, "__len__") and not hasattr(collection, "shape"):
-        raise TypeError(f"a {kind.__name__} has no len(); rows are counted with it")
-    if not hasattr(kind, "__getitem__") and not isinstance(collection, Source):
-        raise TypeError(f"a {kind.__name__} cannot be indexed with an array of rows")
+    if not isinstance(collection, Source):
+        reason = why_not_indexed(collection)
+        if reason is not None:
+            raise TypeError(reason)
     if count_rows(collection) == 0:
         files = collection.files if isinstance(collection, Source) else ()
         where = f"{', '.join(files[:3])}: " if files else ""

@@ -36,8 +36,9 @@ def open(
         A path, a glob (its matches sorted as strings), a list of paths (their order
         kept), or an object: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
         matrix or array, an `AnnData` (in memory, backed, a view, or read lazily), an
-        `AnnCollection`, a `MuData`, a Hugging Face `Dataset`, or a
-        :class:`scdataset_core.MultiIndexable` of objects and sources of the same cells.
+        `AnnCollection`, a `MuData`, a Hugging Face `Dataset`, a
+        :class:`scdataset_core.MultiIndexable` of objects and sources of the same cells,
+        or any object with ``len()`` whose ``obj[rows]`` is an array or CSR matrix.
     obs
         Names of the obs columns to carry; True for all that can be carried, with a
         warning that names the others; none by default.

@@ -1,5 +1,6 @@
 """Cells in memory: NumPy arrays, memory maps and SciPy's sparse rows."""
 
+import copy
 import hashlib
 import json
 import mmap
@@ -24,10 +25,17 @@ from .text import TextArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["ArraySource", "is_array", "open_array", "rows_matrix", "source_of"]
+__all__ = [
+    "BLOCK_BYTES",
+    "ArraySource",
+    "is_array",
+    "open_array",
+    "rows_matrix",
+    "source_of",
+]
 
 # Rows of about this many bytes are a block; memory has no chunks of its own.
-_BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 18
 
 
 def is_array(obj: object) -> bool:
@@ -68,6 +76,11 @@ def rows_matrix(x: Any, what: str = "X") -> Any:  # Any: ndarray or CSR, given a
             )
         matrix: Any = csr_array(
             (x.data, x.indices, x.indptr), shape=x.shape, copy=False
+        )
+    elif np.ma.isMaskedArray(x):
+        raise FileFormatError(
+            f"{what} is a masked array, and what is masked would be read; say what it"
+            " stands for: x.filled(0)"
         )
     elif isinstance(x, np.ndarray):
         matrix = x if isinstance(x, np.memmap) else np.asarray(x)
@@ -133,7 +146,7 @@ class ArraySource(Source):
         self.notices = obs.notices
         self.genes_report = genes.report
         row_bytes = self._stored_per_row * self.dtype.itemsize
-        self.natural_block = max(1, int(_BLOCK_BYTES // max(row_bytes, 1.0)))
+        self.natural_block = max(1, int(BLOCK_BYTES // max(row_bytes, 1.0)))
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -154,6 +167,13 @@ class ArraySource(Source):
             f"  X: {form} {self.dtype}\n"
             f"  obs: {', '.join(self.obs_columns) or 'none'}"
         )
+
+    def over(self, x: Any) -> "ArraySource":
+        """Return a source over other cells of the same columns; for one without obs."""
+        other = copy.copy(self)
+        other._x = x
+        other.file_starts = np.array([0, x.shape[0]], np.int64)
+        return other
 
     @property
     def _stored_per_row(self) -> float:

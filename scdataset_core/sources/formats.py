@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checks import why_not_indexed
 from ..errors import FileFormatError, nearest
 from .base import Source
 from .options import OpenOptions
@@ -159,6 +160,13 @@ OBJECT_FORMATS = [
         "open_array",
         _of_package("numpy", "scipy"),
     ),
+    Format(
+        "an object indexed by row",
+        "indexed",
+        "is_indexed",
+        "open_indexed",
+        lambda obj: True,
+    ),
 ]
 
 
@@ -209,8 +217,8 @@ def open_object(obj: object, options: OpenOptions) -> Source:
             return kind.opened(obj, options)
     raise TypeError(
         "open() takes a path, a glob, a list of paths, a NumPy array, a SciPy CSR"
-        f" matrix or an AnnData, got {type(obj).__name__}; a Loader also takes any"
-        " object with len() and obj[rows]"
+        " matrix, an AnnData, or an object with len() and obj[rows], got"
+        f" {type(obj).__name__}: {why_not_indexed(obj)}"
     )
 
 

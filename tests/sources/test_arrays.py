@@ -169,3 +169,57 @@ class TestAnnDataParts:
             scd.open(adata)
         with pytest.raises(ValueError, match='no "raw/X"'):
             scd.open(adata, x="raw/X")
+
+
+class Rows:
+    """An object of the user's own, which wants increasing rows."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __len__(self):
+        return self.x.shape[0]
+
+    def __getitem__(self, rows):
+        assert rows.dtype == np.int64
+        assert np.all(np.diff(rows) > 0)
+        return self.x[rows]
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix], ids=["array", "csr"])
+@pytest.mark.parametrize("genes", [None, [4, 1]], ids=["all", "some"])
+def test_an_object_of_the_users_own(make, genes):
+    source = scd.open(Rows(make(DENSE)), genes=genes)
+    want = DENSE if genes is None else DENSE[:, genes]
+    assert source.shape == want.shape
+    assert source.var_names.tolist() == (["4", "1"] if genes else list("012345"))
+    assert source.longest_row() == min(6, want.shape[1])
+    for output in ("csr", "dense", "padded"):
+        loader = scd.Loader(source, scd.BlockShuffling(4), batch_size=9, output=output)
+        for batch in pickle.loads(pickle.dumps(loader)):
+            cells = want[batch["index"][batch["index"] >= 0]]
+            x = batch["X"]
+            if output == "padded":
+                assert x["values"].sum() == cells.sum()
+            else:
+                assert np.array_equal(x if output == "dense" else x.toarray(), cells)
+    cells = source.read([3, 3, 7], places=[2, 0, 1])
+    assert cells["index"].tolist() == [3, 7, 3]
+    assert "in a Rows" in repr(source)
+
+
+def test_an_object_that_gives_something_else_is_refused():
+    class Texts(Rows):
+        def __getitem__(self, rows):
+            return ["a"] * len(rows)
+
+    class Short(Rows):
+        def __getitem__(self, rows):
+            return self.x[:1]
+
+    with pytest.raises(ValueError, match="a Texts gives for 40 rows is <U1"):
+        scd.open(Texts(DENSE))
+    with pytest.raises(ValueError, match=r"a Short gave .* shape \(1, 6\) for 40 rows"):
+        scd.open(Short(DENSE))
+    with pytest.raises(TypeError, match=r"a set cannot be indexed"):
+        scd.open({1, 2})
