@@ -213,7 +213,6 @@ def _positions(genes: Genes, joined: Names, file: str) -> npt.NDArray[np.int64]:
                 f" 0 to {len(joined) - 1}"
             )
         return positions
-    _check_unique(file, joined, "genes")
     place = {name: position for position, name in enumerate(joined.tolist())}
     names = [str(name) for name in wanted.tolist()]
     unknown = [name for name in names if name not in place]
@@ -222,6 +221,9 @@ def _positions(genes: Genes, joined: Names, file: str) -> npt.NDArray[np.int64]:
             f'{len(unknown)} of genes are not there, the first is "{unknown[0]}";'
             f" {nearest(unknown[0], place)}"
         )
+    if len(place) < len(joined):
+        asked = set(names)
+        _check_unique(file, joined[[str(n) in asked for n in joined]], "genes")
     return np.array([place[name] for name in names], np.int64)
 
 

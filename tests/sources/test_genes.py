@@ -150,10 +150,12 @@ def test_names_may_repeat_where_none_is_looked_up(tmp_path):
     source = scd.open(paths, genes=[1, 2])
     want = np.concatenate([table.to_numpy() for table in tables])[:, [1, 2]]
     np.testing.assert_array_equal(dense(source.read(np.arange(18))["X"]), want)
+    source = scd.open(paths, genes=["b"])
+    np.testing.assert_array_equal(dense(source.read(np.arange(18))["X"]), want[:, 1:])
     with pytest.raises(
-        ValueError, match="gene names are not unique, which genes needs"
+        ValueError, match="gene names are not unique, which genes needs; twice: a;"
     ):
-        scd.open(paths, genes=["b"])
+        scd.open(paths, genes=["b", "a"])
     other = write(tmp_path, frames([["b"]]))
     (tmp_path / "0.h5ad").rename(tmp_path / "other.h5ad")
     assert other
