@@ -154,10 +154,12 @@ def _check_same_file(handle: "h5py.Group", path: str) -> None:
     """Raise if `path` is no longer the file that an object has open."""
     if handle.file.driver != "sec2":
         return
-    was, now = os.fstat(handle.file.id.get_vfd_handle()), Path(path).stat()
-    if (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
+    was = os.fstat(handle.file.id.get_vfd_handle())
+    now = Path(path).stat() if Path(path).exists() else None
+    if now is None or (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
+        how = "removed" if now is None else "replaced"
         raise FileChangedError(
-            f"{path} was replaced since the AnnData was opened; read it again:"
+            f"{path} was {how} since the AnnData was opened; read it again:"
             ' adata = anndata.read_h5ad(path, backed="r")'
         )
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CorruptFileError, FileFormatError
-from .ranges import RowArray, windows
-from .text import TextArray, TextCodes, distinct
+from .ranges import MemoryArray, RowArray, windows
+from .text import MemoryText, TextArray, TextCodes, distinct
 
 __all__ = [
     "MAX_LABELS",
@@ -89,7 +89,11 @@ def text_column(text: TextArray) -> Column:
         return Unreadable(
             f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
         )
-    return LabelColumn(TextCodes(text, tuple(labels)), labels)
+    codes = TextCodes(text, tuple(labels))
+    if isinstance(text, MemoryText):  # small beside the strings, and one of a kind
+        held = codes.read(0, len(text))
+        return LabelColumn(MemoryArray(held, text.name, text.file), labels)
+    return LabelColumn(codes, labels)
 
 
 def check_codes(

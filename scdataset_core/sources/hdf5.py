@@ -57,6 +57,12 @@ def opened(path: str) -> Iterator["h5py.File"]:
             " download it again"
         ) from error
     with file:
+        if file.mode != "r":
+            raise FileFormatError(
+                f"{path} is open for writing in this process, and may change while it"
+                " is read; close it (adata.file.close()), or open the object itself:"
+                " scdataset_core.open(adata)"
+            )
         try:
             yield file
         except ScdatasetError:

@@ -4,12 +4,13 @@ import warnings
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata.experimental import AnnCollection
 
 import scdataset_core as scd
-from tests.sources.contract import SourceContract, make_parts
+from tests.sources.contract import N_CELLS, SourceContract, make_parts
 
 # AnnData's own use of pandas, in concat and collections.
 pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
@@ -180,7 +181,45 @@ class TestWhatAnObjectHolds:
             scd.open(backed[:, [0, 0]])
 
 
+def test_a_file_open_for_writing_is_refused_by_its_path(backed):
+    path = backed.filename
+    backed.file.close()
+    writer = ad.read_h5ad(path, backed="r+")
+    with pytest.raises(ValueError, match=r"open for writing in this process.*close it"):
+        scd.open(path)
+    writer.file.close()
+    assert len(scd.open(path)) == N_CELLS[0]
+
+
+def test_a_file_that_was_removed_is_named(backed):
+    backed.filename.unlink()
+    with pytest.raises(OSError, match="was removed since the AnnData was opened"):
+        scd.open(backed)
+
+
+def test_a_masked_array_is_refused():
+    part = make_parts()[0]
+    part.X = np.ma.masked_array(part.X.toarray(), mask=part.X.toarray() > 3)
+    with pytest.raises(ValueError, match=r"masked array.*filled\(0\)"):
+        scd.open(part)
+
+
 class TestWhatACollectionHolds:
+    def test_text_of_backed_members_stays_with_its_member(self, tmp_path):
+        parts = [make_parts()[0] for _ in range(3)]
+        for name, part in zip("abc", parts, strict=True):
+            part.obs_names = [f"{name}{i}" for i in range(part.n_obs)]
+        members = [ad.read_h5ad(f, backed="r") for f in written(parts, tmp_path)]
+        rng, want = np.random.default_rng(0), []
+        for name, member in zip("abc", members, strict=True):
+            labels = [f"{name}{i}" for i in rng.integers(0, 4, member.n_obs)]
+            # Categories that differ come together as text.
+            member.obs["plate"] = pd.Categorical(labels)
+            want += labels
+        source = scd.open(AnnCollection(members), obs=["plate"])
+        spoken = np.array(source.categories["plate"])[source.obs["plate"]]
+        np.testing.assert_array_equal(spoken, want)
+
     @pytest.fixture
     def members(self, tmp_path):
         parts = make_parts()
