@@ -39,6 +39,11 @@ class SparseX:
         return self.indptr.shape[0] - 1
 
     @property
+    def first(self) -> int:
+        """Where the elements of row 0 start."""
+        return 0
+
+    @property
     def n_stored(self) -> int:
         """Number of stored elements."""
         return self.data.shape[0]

@@ -56,7 +56,7 @@ def _checked(pointers: npt.NDArray[Any], row: int, *, x: SparseX) -> npt.NDArray
         wrong = (
             f"row {row + at} starts at {pointers[at]} and ends at {pointers[at + 1]}"
         )
-    elif len(pointers) and (pointers[0] < 0 or (row == 0 and pointers[0] > 0)):
+    elif len(pointers) and (pointers[0] < 0 or (row == 0 and pointers[0] != x.first)):
         wrong = f"row {row} starts at {pointers[0]}"
     elif len(pointers) and pointers[-1] > len(x.data):
         at = int(np.argmax(pointers > len(x.data)))

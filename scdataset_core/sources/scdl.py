@@ -47,6 +47,12 @@ class _BlockX(SparseX):
     """Some rows of a folder: its arrays are shared with the others."""
 
     n_own: int
+    begin: int
+
+    @property
+    def first(self) -> int:
+        """Where the elements of the first of these rows start."""
+        return self.begin
 
     @property
     def n_stored(self) -> int:
@@ -219,7 +225,7 @@ def _x(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:
         return SparseX(data, indices, indptr, n_vars)
     first, last = (int(indptr.read(row, row + 1)[0]) for row in (start, stop))
     part = raw_part(indptr, start, stop + 1)
-    return _BlockX(data, indices, part, n_vars, last - first)
+    return _BlockX(data, indices, part, n_vars, last - first, first)
 
 
 class _Obs:
