@@ -3,6 +3,7 @@
 import os
 import tempfile
 import warnings
+import weakref
 from array import array as compact
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,8 @@ PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
 # Types whose stored bytes are their bytes in memory, but for their order.
 PLAIN_KINDS = "biufcS"
 MOST_FILTERS = 8
+# Of the arrays that are read through the library; systems allow 256 files or more.
+MOST_OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,35 @@ class Hdf5Library:
         return rows
 
     def _dataset(self) -> "h5py.Dataset":
-        if self._open is None or self._open[0] != os.getpid():
+        held = self._open
+        if held is None or held[0] != os.getpid():
             import h5py
 
-            self._open = (os.getpid(), h5py.File(self._file, "r")[self._name])
-        return self._open[1]
+            held = (os.getpid(), h5py.File(self._file, "r")[self._name])
+        self._open = held
+        _keep_few_open(self)
+        return held[1]
+
+    def close(self) -> None:
+        """Let go of the file, which the next read opens again."""
+        self._open = None
+
+
+# The longest unused come first. No lock, which a fork could leave locked: each step on
+# the dict is one of the interpreter's.
+_holding: "dict[int, weakref.ref[Hdf5Library]]" = {}
+
+
+def _keep_few_open(latest: Hdf5Library) -> None:
+    """Close the files that were not read for longest, so that `MOST_OPEN` stay open."""
+    _holding.pop(id(latest), None)
+    _holding[id(latest)] = weakref.ref(latest)
+    if len(_holding) > MOST_OPEN:
+        for key in list(_holding)[:-MOST_OPEN]:
+            reference = _holding.pop(key, None)
+            library = None if reference is None else reference()
+            if library is not None:
+                library.close()
 
 
 class OpenLibrary:

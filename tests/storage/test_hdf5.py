@@ -162,6 +162,25 @@ def test_a_chunk_outside_the_shape_is_refused(tmp_path) -> None:
             table_of(lying, "x.h5", Identity(0, 0))
 
 
+def test_few_files_stay_open_for_the_library(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("scdataset_core.storage.hdf5.MOST_OPEN", 3)
+    arrays = []
+    for number in range(9):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file["x"] = [f"{number}", "b"]
+        arrays.append(stored(tmp_path / f"{number}.h5"))
+    for _ in range(2):
+        for number, array in enumerate(arrays):
+            assert array.read(0, 2).tolist() == [str(number).encode(), b"b"]
+    for number in range(9):
+        is_open = number >= 6
+        if is_open:
+            with pytest.raises(OSError, match="already open"):
+                h5py.File(tmp_path / f"{number}.h5", "w")
+        else:
+            h5py.File(tmp_path / f"{number}.h5", "w").close()
+
+
 def test_chunks_that_hdf5_cannot_list_name_file_and_data_set(tmp_path) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
