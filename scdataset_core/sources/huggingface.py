@@ -29,9 +29,25 @@ def recognise(path: str) -> bool:
 
 
 def is_dataset(obj: object) -> bool:
-    """Return whether an object is a `datasets.Dataset`, and not a dict of them."""
-    from datasets import Dataset
+    """Return whether an object is a `datasets.Dataset`.
 
+    Raises
+    ------
+    TypeError
+        If it is a dict of them, or one that only streams.
+    """
+    from datasets import Dataset, DatasetDict, IterableDataset
+
+    if isinstance(obj, DatasetDict):
+        raise TypeError(
+            f"a DatasetDict has the splits {', '.join(obj)}; open one of them:"
+            f' open(data["{next(iter(obj), "train")}"], ...)'
+        )
+    if isinstance(obj, IterableDataset):
+        raise TypeError(
+            "an IterableDataset has no rows by number; load the data set without"
+            " streaming=True"
+        )
     return isinstance(obj, Dataset)
 
 
@@ -52,6 +68,12 @@ def open_dataset(dataset: Any, options: OpenOptions) -> TableSource:
 def _open(dataset: Any, label: str, options: OpenOptions) -> TableSource:
     if len(dataset) == 0:
         raise FileFormatError(f"{label} has no rows")
+    if dataset.format["type"] == "custom":
+        raise FileFormatError(
+            f"{label} has a transform (set_transform, with_transform), which is not"
+            " applied to what is read here; remove it with .with_format(None), and give"
+            " the Loader a batch_transform"
+        )
     groups = DatasetGroups(dataset, label)
     columns = find_columns(groups, options)
     if len(columns) == 3:

@@ -343,6 +343,24 @@ def test_rows_of_different_width_are_named():
             id="no_names",
         ),
         pytest.param(
+            make_small().with_transform(dict),
+            {"vocabulary": NAMES},
+            "transform .* is not applied .* batch_transform",
+            id="transform",
+        ),
+        pytest.param(
+            datasets.DatasetDict({"train": make_small(), "test": make_small()}),
+            {"vocabulary": NAMES},
+            r'splits train, test; open one of them: open\(data\["train"\]',
+            id="splits",
+        ),
+        pytest.param(
+            make_small().to_iterable_dataset(),
+            {"vocabulary": NAMES},
+            "without streaming=True",
+            id="streamed",
+        ),
+        pytest.param(
             np.eye(3),
             {"vocabulary": NAMES},
             "vocabulary goes with tables .*, and this is an array",
