@@ -54,8 +54,11 @@ def advice_tasks(
         return []
     step = max(len(position) // N_TRIED, 1)
     tried = [0] * len(position[::step]) if file is None else file[::step].tolist()
+    opened = -1
     for number, start in zip(tried, position[::step].tolist(), strict=True):
-        if _is_cold(context.open_file(*files[number]).fd, start):
+        if number != opened:
+            opened, tried_file = number, context.open_file(*files[number])
+        if _is_cold(tried_file.fd, start):
             return [partial(_ask, files, file, position, n_bytes, context)]
     return []
 

@@ -75,11 +75,6 @@ class OpenFile:
         same = expected is None or Identity.of(self.fd) == expected
         return self.pid == os.getpid() and same
 
-    def check(self, expected: Identity | None) -> None:
-        """Raise if the file is not what it was when its layout was taken."""
-        if expected is not None:
-            check_unchanged(self.path, expected, Identity.of(self.fd))
-
     def __del__(self) -> None:
         fd = getattr(self, "fd", -1)
         if fd >= 0:
@@ -88,11 +83,14 @@ class OpenFile:
 
 def _opened(path: str, expected: Identity | None) -> OpenFile:
     try:
-        return OpenFile(path)
+        file = OpenFile(path)
     except FileNotFoundError as error:
         if expected is None:
             raise
         raise _gone(path) from error
+    if expected is not None:
+        check_unchanged(path, expected, file.identity)
+    return file
 
 
 def _gone(path: str) -> FileChangedError:
@@ -119,15 +117,12 @@ class OpenFiles:
         """Return `path` opened in this process, checked against `expected`."""
         with self._lock:
             file = self._open.get(path)
-            if file is not None and not file.serves(expected):
-                file = None
-            if file is None:
+            if file is None or not file.serves(expected):
                 file = _opened(path, expected)
                 self._open[path] = file
             self._open.move_to_end(path)
             while len(self._open) > self._most:
                 self._open.popitem(last=False)
-        file.check(expected)
         return file
 
     def close(self) -> None:
