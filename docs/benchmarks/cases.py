@@ -20,6 +20,7 @@ class Case:
     fetch: int
     rivals: tuple[str, ...] = ("scdataset", "scdataset-anndata", "annbatch")
     cold: bool = False
+    cold_cells: int = 65_536  # read from a cold disk in a measurement
     genes: int = 0
     goals: dict[str, float] = field(default_factory=dict)  # rival or limit: ratio
 
@@ -78,5 +79,9 @@ CASES: tuple[Case, ...] = (
         ("scdataset", "annbatch"),
         cold=True,
         goals={"scdataset": 3, "annbatch": 1},
+    ),
+    *(
+        Case(compression, 1, 1, ("AnnLoader",), cold=True, cold_cells=4_096)
+        for compression in ("none", "gzip")
     ),
 )

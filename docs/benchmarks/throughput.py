@@ -25,7 +25,6 @@ from pool import WorkerPool
 from report import describe_machine, write_report
 from scaling import measure_memory, measure_scaling
 
-COLD_CELLS = 65_536
 LIMITS = {LIMIT: 0, LIMIT_TO_MEMORY: FETCH_BYTES}  # bytes of a thread's buffer
 WARM_SHARE = 0.999
 COLD_SHARE = 0.01
@@ -101,7 +100,7 @@ def measure(
     opened = worker.open(Setting(library, paths, block, case.fetch, case.genes))
     share = set_cache(paths, cold=case.cold)
     if case.cold:
-        result = worker.ask("measure", how="cold", cells=COLD_CELLS)
+        result = worker.ask("measure", how="cold", cells=case.cold_cells)
     else:
         result = worker.ask("measure", how="warm", seconds=seconds)
     return {**result, "open_s": opened, "resident": share}
@@ -171,7 +170,7 @@ def main() -> None:
     try:
         prepare(data, pool)
         cases = [case for case in CASES if (options.only or "") in case.name]
-        results["settings"] = {"seconds": options.seconds, "cold_cells": COLD_CELLS}
+        results["settings"] = {"seconds": options.seconds}
         results["throughput"] = list(
             run(
                 cases,
