@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import FileFormatError, MissingNameError, nearest
@@ -21,6 +22,7 @@ __all__ = ["AlignedSource", "is_several", "open_arrays", "open_several"]
 
 # What the columns of these are: genes, which genes= selects among.
 _OF_GENES = ("X", "raw/X", "layers/")
+_MOST_NAMES = 1 << 16  # compared; more would make a large source slow to open
 
 
 class AlignedSource(TaggedSource):
@@ -190,6 +192,11 @@ def open_several(multi: MultiIndexable, options: OpenOptions) -> AlignedSource:
     """Return the collections of a `MultiIndexable` side by side, by their names.
 
     Labels are those of the first. A collection that is no source is opened.
+
+    Raises
+    ------
+    FileFormatError
+        If two of them name their cells, and these are not the same in the same order.
     """
     from .formats import open_object
 
@@ -198,6 +205,7 @@ def open_several(multi: MultiIndexable, options: OpenOptions) -> AlignedSource:
             "genes goes with one matrix; open each collection with its own genes=, and"
             " give the sources to MultiIndexable"
         )
+    _check_names(multi)
     parts: dict[str, Source] = {}
     for name, collection in multi.items():
         if not isinstance(collection, Source):
@@ -218,3 +226,36 @@ def _check_carried(source: Source, options: OpenOptions) -> None:
                 f'the first source does not carry the obs column "{name}";'
                 f" {nearest(name, source.obs_columns)}; open that source with obs="
             )
+
+
+def _check_names(multi: MultiIndexable) -> None:
+    """Raise if collections that name their cells disagree in them.
+
+    Objects do, if not with the numbers that AnnData gives where there are no names;
+    and sources that were opened with ``obs_names=True``. Of many, some are compared.
+    """
+    some = np.linspace(0, len(multi) - 1, min(len(multi), _MOST_NAMES))
+    rows = some.astype(np.int64)
+    first: tuple[Any, npt.NDArray[Any]] | None = None
+    for name, collection in multi.items():
+        names = _names_at(collection, rows)
+        if names is None or np.array_equal(names, rows.astype(str)):
+            continue
+        if first is None:
+            first = (name, names)
+        elif not np.array_equal(names, first[1]):
+            at = int(np.argmax(names != first[1]))
+            raise FileFormatError(
+                f'row {rows[at]} is the cell {first[1][at]} in "{first[0]}" and'
+                f' {names[at]} in "{name}"; arrays side by side are of the same cells:'
+                " bring them in one order, or give those that belong together one name"
+            )
+
+
+def _names_at(collection: Any, rows: Rows) -> npt.NDArray[Any] | None:
+    if isinstance(collection, Source):
+        found = collection._read_names(rows)
+    else:
+        names = getattr(collection, "obs_names", None)
+        found = None if names is None else np.asarray(names)[rows]
+    return None if found is None else found.astype(str)

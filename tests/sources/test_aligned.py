@@ -222,6 +222,25 @@ class TestMultiIndexable:
         with pytest.raises(scd.MissingNameError, match='carry the obs column "number"'):
             scd.open(multi, obs=["number"])
 
+    @pytest.mark.parametrize("opened", [False, True])
+    def test_collections_that_disagree_in_cells_are_refused(self, opened, tmp_path):
+        one, other = full_parts()[0], full_parts()[0]
+        other.obs_names = [*other.obs_names[:5], *other.obs_names[5:][::-1]]
+        if opened:
+            for name, part in (("one", one), ("other", other)):
+                part.write_h5ad(tmp_path / f"{name}.h5ad")
+            one = scd.open(tmp_path / "one.h5ad", obs_names=True)
+            other = scd.open(tmp_path / "other.h5ad", obs_names=True)
+        with pytest.raises(
+            ValueError, match='row 5 is the cell cell5 in "rna" and cell3'
+        ):
+            scd.open(scd.MultiIndexable(rna=one, protein=other))
+
+    def test_cells_without_names_agree_with_any(self):
+        unnamed = ad.AnnData(np.ones((37, 2), np.float32))
+        multi = scd.MultiIndexable(rna=full_parts()[0], other=unnamed, more=unnamed.X)
+        assert len(scd.open(multi)) == 37
+
     def test_several_in_one_are_refused(self, files):
         both = scd.open(files, x=["X", "raw/X"])
         with pytest.raises(ValueError, match='"a" is several arrays itself'):
