@@ -56,8 +56,16 @@ class Hdf5Table:
         import h5py
 
         check_unchanged(self.file, self.identity)
-        with h5py.File(self.file, "r") as file:
-            return table_of(file[self.name], self.file, self.identity)
+        try:
+            with h5py.File(self.file, "r") as file:
+                return table_of(file[self.name], self.file, self.identity)
+        except CorruptFileError:
+            raise
+        except (OSError, RuntimeError, KeyError) as error:
+            raise CorruptFileError(
+                f"{self.file}: data set {self.name}: HDF5 cannot list its chunks:"
+                f" {error}; the file is damaged, restore it from its origin"
+            ) from error
 
 
 class Hdf5Library:
@@ -83,7 +91,7 @@ class Hdf5Library:
         check_unchanged(self._file, self._identity)
         try:
             rows: npt.NDArray[Any] = self._dataset()[start:stop]
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, KeyError) as error:
             raise CorruptFileError(
                 f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
                 f" cannot read them: {error}"
@@ -299,13 +307,7 @@ def _chunks_of(
         offsets.append(offset)
         sizes.append(size)
 
-    try:
-        dataset.id.chunk_iter(collect)
-    except (OSError, RuntimeError) as error:
-        raise CorruptFileError(
-            f"{file}: data set {dataset.name}: HDF5 cannot list its chunks: {error};"
-            " the file is damaged, restore it from its origin"
-        ) from error
+    dataset.id.chunk_iter(collect)
     steps = np.array(dataset.chunks, np.uint64)
     n_dims = len(steps)
     cells = np.frombuffer(corners, np.uint64).reshape(-1, n_dims) // steps

@@ -1,6 +1,7 @@
 """What is read through h5py, and what is not."""
 
 import io
+import os
 import pickle
 import warnings
 from types import SimpleNamespace
@@ -179,6 +180,21 @@ def test_few_files_stay_open_for_the_library(tmp_path, monkeypatch) -> None:
                 h5py.File(tmp_path / f"{number}.h5", "w")
         else:
             h5py.File(tmp_path / f"{number}.h5", "w").close()
+
+
+def test_metadata_damaged_since_names_file_and_data_set(tmp_path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("x", data=np.arange(100), chunks=(16,))
+    array = stored(path)
+    status, contents = path.stat(), bytearray(path.read_bytes())
+    header = contents.rindex(b"OHDR")  # of the dataset, with a checksum
+    contents[header + 12] ^= 1
+    path.write_bytes(contents)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    match = r"x\.h5: data set /x: HDF5 cannot list its chunks"
+    with pytest.raises(CorruptFileError, match=match), ReadContext(1) as context:
+        array.read(context=context)
 
 
 def test_chunks_that_hdf5_cannot_list_name_file_and_data_set(tmp_path) -> None:
