@@ -220,7 +220,19 @@ def test_another_source_is_refused(sources):
 
 
 def test_a_strategy_that_draws_nothing_is_refused(sources):
-    empty = scd.Streaming(indices=np.empty(0, np.int64))
-    source, mixture = scd.mix(sources, [1, 1, 1], strategies=empty)
+    class NoOrder:
+        shuffle = False
+
+        def __len__(self):
+            return 0
+
+        def rows(self, start, stop):
+            return np.empty(0, np.int64)
+
+    class Nothing:
+        def order(self, source, *, seed, epoch):
+            return NoOrder()
+
+    source, mixture = scd.mix(sources, [1, 1, 1], strategies=Nothing())
     with pytest.raises(ValueError, match="draws no cells"):
         scd.Loader(source, mixture)
