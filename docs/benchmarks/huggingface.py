@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 N_GENES, FIRST_ID, PER_BATCH = 62_710, 3, 1000
 BATCH = 64
+LEAST = 4 * BATCH * 64  # three fetches of a cold measurement, and some that are left
 OURS = "scdataset-core"
 FORMATS = {"lists": None, "numpy": "numpy", "arrow": "arrow"}
 
@@ -168,6 +169,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    if options.cells < LEAST:
+        parser.error(f"--cells must be at least {LEAST}, for the largest fetches")
     folder = options.data / f"tahoe-{options.cells}"
     if not folder.exists():
         make(folder, options.cells)

@@ -149,7 +149,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the results"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.cells < COLD_CELLS:
+        parser.error(f"--cells must be at least {COLD_CELLS}, which a cold one reads")
+    return options
 
 
 def main() -> None:
