@@ -53,10 +53,11 @@ def join_labels(
             [float(x) if type(x) is int else x for x in labels] for labels in lists
         ]
     if all(labels == lists[0] for labels in lists):
-        labels = lists[0]
+        labels = [label for label in lists[0] if label is not None]
     else:
         _check_order(name, files, columns, lists)
-        labels = sorted({label for own in lists for label in own}, key=str)
+        union = {label for own in lists for label in own if label is not None}
+        labels = sorted(union, key=str)
     if len(labels) > MAX_LABELS:
         raise FileFormatError(
             f'obs column "{name}" has {len(labels)} distinct labels over'
@@ -73,19 +74,23 @@ def saved_labels(saved: Sequence[Label], columns: Sequence[LabelColumn]) -> Voca
 
 
 def _vocabulary(labels: list[Label], lists: list[list[Label]]) -> Vocabulary:
-    code = {label: position for position, label in enumerate(labels)}
+    code = {x: position for position, x in enumerate(labels) if x is not None}
     tables: dict[tuple[Label, ...], npt.NDArray[np.int32]] = {}
     unseen: dict[Label, None] = {}
     for own in map(tuple, lists):
         if own not in tables:
             tables[own] = np.array([*(code.get(x, -1) for x in own), -1], np.int32)
-            unseen.update((x, None) for x in own if x not in code)
+            unseen.update((x, None) for x in own if x is not None and x not in code)
     return Vocabulary(labels, [tables[tuple(own)] for own in lists], list(unseen))
 
 
 def _plain(label: Label) -> Label:
-    """Return a label as a Python str, int, float or bool, which JSON can hold."""
-    return label.item() if isinstance(label, np.generic) else label
+    """Return a label as a Python str, int, float or bool, which JSON can hold.
+
+    None for NaN, which pandas would not list: its cells are missing.
+    """
+    plain = label.item() if isinstance(label, np.generic) else label
+    return plain if plain == plain else None  # NaN is not itself
 
 
 def _check_kinds(
@@ -94,6 +99,8 @@ def _check_kinds(
     kinds: dict[str, tuple[str, Label]] = {}
     for file, labels in zip(files, lists, strict=True):
         for label in labels:
+            if label is None:
+                continue
             kinds.setdefault(_kind(label), (file, label))
     if len(kinds) > 1:
         listed = " and ".join(

@@ -65,6 +65,20 @@ def test_integer_and_fractional_labels_are_one_kind(tmp_path):
         assert scd.open(order, obs=["a"]).categories == {"a": [0.5, 1.0, 2.0]}
 
 
+def test_a_label_that_is_nan_means_missing(tmp_path):
+    paths = write(tmp_path, [pd.Categorical([1.0, 2.0, 3.0])] * 2)
+    for path, nan_at in zip(paths, [1, 0], strict=True):
+        with h5py.File(path, "r+") as file:
+            file["obs/a/categories"][nan_at] = np.nan
+    source = scd.open(paths, obs=["a"])
+    assert source.categories == {"a": [1.0, 2.0, 3.0]}
+    assert labels_of(source) == [1.0, None, 3.0, None, 2.0, 3.0]
+    again = scd.open(paths, obs=["a"], categories=source.categories)
+    assert again.obs["a"].tolist() == source.obs["a"].tolist()
+    (batch,) = scd.Loader(source, output="anndata")
+    assert batch.obs["a"].isna().sum() == 2
+
+
 def test_labels_of_different_kinds_are_an_error(tmp_path):
     paths = write(tmp_path, [pd.Categorical([1, 2]), pd.Categorical(["1", "2"])])
     with pytest.raises(ValueError, match=r'"a".*numbers in .*0.h5ad.*text in .*1.h5ad'):
