@@ -180,7 +180,7 @@ def paths_of(data: object) -> list[str] | None:
     FileNotFoundError
         If a path is not there, or a glob matches nothing.
     """
-    if isinstance(data, str | os.PathLike):
+    if isinstance(data, str | bytes | os.PathLike):
         text = os.fspath(data)
         if not isinstance(text, str):
             raise TypeError(f"a path must be text, got {text!r}")

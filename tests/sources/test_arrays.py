@@ -101,6 +101,7 @@ def test_batches_do_not_look_into_the_array():
         pytest.param(sp.coo_array(DENSE), ValueError, "stored as COO.*tocsr", id="coo"),
         pytest.param(7, TypeError, "takes a path, a glob.*got int", id="number"),
         pytest.param([1, 2], TypeError, "takes a path, a glob.*got list", id="numbers"),
+        pytest.param(b"a.h5ad", TypeError, "must be text, got b'a.h5ad'", id="bytes"),
         pytest.param([], ValueError, "an empty list of paths", id="nothing"),
     ],
 )
