@@ -13,6 +13,8 @@ __all__ = ["Groups", "Rows", "cut_by_group", "import_pyarrow", "place_of"]
 
 Rows = npt.NDArray[np.int64]
 
+_LEAST = {"datasets": [2, 19], "pyarrow": [15, 0]}  # as the extras have it
+
 
 class Groups(Protocol):
     """A table in groups of rows; small, and pickles.
@@ -78,6 +80,8 @@ def import_pyarrow(extra: str, what: str, *modules: str) -> Any:  # Any: a modul
     ------
     ModuleNotFoundError
         If they are not installed; it names the extra.
+    ImportError
+        If they are older than what is used of them.
     """
     from importlib import import_module
 
@@ -85,10 +89,25 @@ def import_pyarrow(extra: str, what: str, *modules: str) -> Any:  # Any: a modul
         found = [import_module(module) for module in modules]
     except ModuleNotFoundError as error:
         packages = [module.partition(".")[0] for module in modules]
-        if error.name not in packages:
+        missing = str(error.name).partition(".")[0]
+        if missing not in packages:
             raise
         raise ModuleNotFoundError(
-            f"{what} need {error.name}: pip install 'scdataset-core[{extra}]'",
-            name=error.name,
+            f"{what} need {missing}: pip install 'scdataset-core[{extra}]'",
+            name=missing,
         ) from error
+    for module in modules:
+        _check_version(module.partition(".")[0], extra, what)
     return found[0]
+
+
+def _check_version(package: str, extra: str, what: str) -> None:
+    from importlib import import_module
+
+    version, least = import_module(package).__version__, _LEAST[package]
+    numbers = [int(number) for number in version.split(".")[:2] if number.isdigit()]
+    if numbers < least:
+        raise ImportError(
+            f"{what} need {package} {'.'.join(map(str, least))} or later, and {version}"
+            f" is installed: pip install 'scdataset-core[{extra}]'"
+        )

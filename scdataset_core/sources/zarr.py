@@ -127,8 +127,8 @@ def _import_zarr() -> None:
         raise ModuleNotFoundError(
             "zarr stores need zarr: pip install 'scdataset-core[zarr]'", name="zarr"
         ) from error
-    if int(zarr.__version__.partition(".")[0]) < 3:
+    if [int(number) for number in zarr.__version__.split(".")[:2]] < [3, 1]:
         raise ImportError(
-            f"zarr stores need zarr 3 or later, and {zarr.__version__} is installed:"
+            f"zarr stores need zarr 3.1 or later, and {zarr.__version__} is installed:"
             " pip install 'scdataset-core[zarr]'"
         )

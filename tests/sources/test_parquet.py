@@ -276,3 +276,12 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[parquet\]"):
         scd.open(path, vocabulary=["a"])
+
+
+def test_a_package_that_is_too_old_names_the_extra(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"X": [[1.0, 2.0]]}), tmp_path / "x.parquet")
+    monkeypatch.setattr(pa, "__version__", "14.0.2")
+    with pytest.raises(
+        ImportError, match=r"need pyarrow 15\.0 or later, and 14\.0\.2.*\[parquet\]"
+    ):
+        scd.open(tmp_path / "x.parquet")

@@ -373,8 +373,8 @@ class TestWrongStores:
             scd.open(path)
 
     def test_old_zarr(self, path, monkeypatch):
-        monkeypatch.setattr(zarr, "__version__", "2.18.3")
-        with pytest.raises(ImportError, match=r"need zarr 3 or later, and 2\.18\.3"):
+        monkeypatch.setattr(zarr, "__version__", "3.0.8")
+        with pytest.raises(ImportError, match=r"need zarr 3\.1 or later, and 3\.0\.8"):
             scd.open(path)
 
     def test_folder_that_is_no_store(self, tmp_path):
