@@ -241,15 +241,29 @@ def _grid_of(dataset: "h5py.Dataset", make_table: Hdf5Table) -> ChunkGrid | None
     )
     unknown = pipeline.unknown
     if unknown is not None or len(pipeline.filters) > MOST_FILTERS:
-        warnings.warn(
-            f"{make_table.file}: data set {make_table.name} is compressed with the"
-            f" filter {unknown or pipeline}, which this library does not decode; it is"
-            " read through h5py, which is slower",
-            stacklevel=4,
-        )
+        _announce(dataset, make_table.file, str(unknown or pipeline))
         return None
     stored_dtype = np.dtype(dataset.dtype.str)
     return ChunkGrid(chunk_shape, stored_dtype, pipeline, dataset.fillvalue, make_table)
+
+
+# The file, as it was opened, and the filter that a warning was last about.
+_announced: tuple[int, str] | None = None
+
+
+def _announce(dataset: "h5py.Dataset", file: str, filters: str) -> None:
+    """Warn of filters unknown here, once for all data sets of a file that is opened."""
+    global _announced
+    opened = (int(dataset.file.id.id), filters)
+    if opened == _announced:
+        return
+    _announced = opened
+    warnings.warn(
+        f"{file}: data set {dataset.name} is compressed with the filter {filters},"
+        " which this library does not decode; it is read through h5py, which is slower,"
+        " and so is all of this file that has this filter",
+        stacklevel=5,
+    )
 
 
 def table_of(dataset: "h5py.Dataset", file: str, identity: Identity) -> ChunkTable:

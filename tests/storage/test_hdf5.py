@@ -13,7 +13,7 @@ import pytest
 from scdataset_core.errors import CorruptFileError, FileChangedError, FileFormatError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.files import Identity
-from scdataset_core.storage.hdf5 import table_of
+from scdataset_core.storage.hdf5 import describe, table_of
 from tests.storage.oracle import check, stored, values
 
 RANGES = [(0, 0), (0, 3), (0, 3), (2, 9), (40, 100)]
@@ -94,6 +94,20 @@ def test_an_unknown_filter_is_announced_and_read_through_h5py(tmp_path) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 pickle.loads(pickle.dumps(array)).read(0, 3)
+
+
+def test_an_unknown_filter_is_announced_once_for_a_file(tmp_path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in "xy":
+            file.create_dataset(name, data=np.arange(99), chunks=(9,), scaleoffset=0)
+    for _ in range(2):
+        with (
+            h5py.File(tmp_path / "x.h5", "r") as file,
+            pytest.warns(UserWarning, match="data set /x.*all of this file") as told,
+        ):
+            for name in "xy":
+                describe(file[name])
+        assert len(told) == 1
 
 
 def test_arrays_behind_links_are_read_from_their_own_file(tmp_path) -> None:
