@@ -101,13 +101,10 @@ def test_an_unknown_filter_is_announced_once_for_a_file(tmp_path) -> None:
         for name in "xy":
             file.create_dataset(name, data=np.arange(99), chunks=(9,), scaleoffset=0)
     for _ in range(2):
-        with (
-            h5py.File(tmp_path / "x.h5", "r") as file,
-            pytest.warns(UserWarning, match="data set /x.*all of this file") as told,
-        ):
-            for name in "xy":
-                describe(file[name])
-        assert len(told) == 1
+        with h5py.File(tmp_path / "x.h5", "r") as file:
+            with pytest.warns(UserWarning, match="data set /x.*all of this file"):
+                describe(file["x"])
+            describe(file["y"])  # a warning would be an error
 
 
 def test_arrays_behind_links_are_read_from_their_own_file(tmp_path) -> None:
