@@ -61,6 +61,8 @@ class Shard:
         for index, size in (("rank", "world_size"), ("worker", "num_workers")):
             check_count(size, getattr(self, size))
             check_count(index, getattr(self, index), least=0)
+            for name in (index, size):  # NumPy's integers are not JSON
+                object.__setattr__(self, name, int(getattr(self, name)))
             if getattr(self, index) >= getattr(self, size):
                 raise ValueError(
                     f"{index} must be below {size}, got {index}={getattr(self, index)}"

@@ -414,7 +414,7 @@ class ClassBalancedSampling(BlockWeightedSampling):
 def _plain(value: object) -> object:
     if isinstance(value, np.ndarray):
         return digest(value)
-    return int(value) if isinstance(value, np.integer) else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _short(value: object) -> str:

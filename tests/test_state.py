@@ -51,6 +51,21 @@ def test_resumes_at_every_possible_point(n, batch_size, fetch_factor, seed):
             next(iterator)
 
 
+def test_states_of_numpy_numbers_are_json():
+    loader = Loader(
+        np.arange(50),
+        BlockShuffling(np.int64(4), drop_last=np.True_),
+        batch_size=np.int32(5),
+        fetch_factor=np.int16(3),
+        seed=np.uint64(7),
+        rank=np.int64(1),
+        world_size=np.int64(2),
+        num_workers=np.int8(1),
+    )
+    assert stored(loader.state_dict()) == loader.state_dict()
+    assert json.dumps(loader.shard(np.int64(0), 2).state_dict())
+
+
 TOPOLOGY = st.tuples(st.integers(1, 4), st.integers(1, 3))
 
 
