@@ -53,7 +53,13 @@ class IndexedSource(Source):
         self._obj = obj
         n = count_rows(obj)
         self.file_starts = np.array([0, n], np.int64)
-        sample = self._matrix(np.arange(min(n, _SAMPLE_ROWS), dtype=np.int64))
+        try:
+            sample = self._matrix(np.arange(min(n, _SAMPLE_ROWS), dtype=np.int64))
+        except (TypeError, KeyError, IndexError) as error:
+            raise TypeError(
+                f"a {type(obj).__name__} does not give rows for an int64 array of"
+                f" their numbers: {error}"
+            ) from error
         like = open_array(sample, options)
         self._n_stored_vars = sample.shape[1]
         self.sparse = like.sparse

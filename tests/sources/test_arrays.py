@@ -1,6 +1,7 @@
 """Objects in memory as sources."""
 
 import pickle
+from collections import deque
 
 import anndata as ad
 import numpy as np
@@ -222,5 +223,7 @@ def test_an_object_that_gives_something_else_is_refused():
         scd.open(Texts(DENSE))
     with pytest.raises(ValueError, match=r"a Short gave .* shape \(1, 6\) for 40 rows"):
         scd.open(Short(DENSE))
+    with pytest.raises(TypeError, match="a deque does not give rows for an int64"):
+        scd.open(deque([1, 2]))
     with pytest.raises(TypeError, match=r"a set cannot be indexed"):
         scd.open({1, 2})
