@@ -1,5 +1,6 @@
 """Nested batches, leaf by leaf, and CSR rows as tensors."""
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -43,11 +44,22 @@ def csr_tensor(
 def map_nested(data: Any, change: Callable[[Any], Any]) -> Any:
     """Return nested mappings, lists and tuples with everything in them changed."""
     if isinstance(data, Mapping):
-        return {name: map_nested(part, change) for name, part in data.items()}
+        changed = {name: map_nested(part, change) for name, part in data.items()}
+        return changed if type(data) is dict else _of_its_type(data, changed)
     if isinstance(data, list | tuple):
         parts = (map_nested(part, change) for part in data)
         return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
     return change(data)
+
+
+def _of_its_type(data: Any, changed: dict[Any, Any]) -> Any:
+    """Return other values in a mapping like `data`; a dict where it cannot change."""
+    try:
+        made = copy.copy(data)
+        made.update(changed)
+    except (AttributeError, TypeError):
+        return changed
+    return made
 
 
 def map_tensors(data: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

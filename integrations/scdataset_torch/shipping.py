@@ -4,7 +4,9 @@ PyTorch ships each tensor in new shared memory and as a file descriptor of its o
 New memory is faulted in page by page on both sides, and a descriptor goes through a
 socket of its own, which together cost more than reading the batch did. Here a worker
 packs all tensors of a batch into one segment; it sends the segment itself only the
-first time, and packs into it again once the receiver has dropped the batch.
+first time, and packs into it again once the receiver has dropped the batch. That needs
+one receiver for all batches of a process, and so is done in a ``DataLoader``'s workers
+alone.
 """
 
 import ctypes
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import get_worker_info
 
 from .nested import csr_tensor, is_csr, map_nested
 
@@ -81,7 +84,7 @@ class _Layout:
         if is_csr(leaf):
             parts = [_tensor_or_none(a) for a in (leaf.indptr, leaf.indices, leaf.data)]
             return self._sparse(parts, leaf.shape, type(leaf)) or leaf
-        if not isinstance(leaf, torch.Tensor):
+        if not _is_packable(leaf):
             return leaf
         if leaf.layout == torch.sparse_csr:
             crow, col = leaf.crow_indices(), leaf.col_indices()
@@ -103,6 +106,16 @@ class _Layout:
         n_bytes = tensor.numel() * tensor.element_size()
         self.n_bytes += -(-n_bytes // _ALIGNED) * _ALIGNED
         return place
+
+
+def _is_packable(leaf: Any) -> bool:
+    """Return whether its numbers say all about it; PyTorch ships any other itself."""
+    return (
+        type(leaf) is torch.Tensor
+        and leaf.layout in (torch.strided, torch.sparse_csr)
+        and leaf.device.type == "cpu"
+        and not (leaf.requires_grad or leaf.is_quantized or leaf.is_nested)
+    )
 
 
 def _tensor_or_none(array: npt.NDArray[Any]) -> torch.Tensor | None:
@@ -145,7 +158,7 @@ class _Sender:
         self._lock = threading.Lock()  # queues pickle on threads of their own
 
     def pack(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return what :func:`_unpack` makes the batch of."""
+        """Return what :func:`_unpack` makes the batch of, after its type."""
         layout = _Layout()
         places = map_nested(dict(batch), layout.place)
         with self._lock:
@@ -155,8 +168,7 @@ class _Sender:
             place.tensor(segment.memory).copy_(tensor)
         memory = None if segment.sent else segment.memory
         segment.sent = True
-        kind = dict if isinstance(batch, PlainBatch) else type(batch)
-        return kind, self.token, segment.number, memory, places
+        return self.token, segment.number, memory, places
 
     def _free(self, n_bytes: int) -> _Segment:
         for segment in self._segments:
@@ -176,9 +188,41 @@ _received: dict[tuple[int, str], dict[int, Bytes]] = {}
 def _reduce(batch: Mapping[str, Any]) -> Any:
     """Pack a batch; runs where a process sends it to another."""
     global _sender
+    kind = dict if isinstance(batch, PlainBatch) else type(batch)
+    if get_worker_info() is None:
+        # Nobody knows that all go to one process, which then has the segments.
+        return _rebuild, (kind, map_nested(dict(batch), _in_parts))
     if _sender is None or _sender.pid != os.getpid():
         _sender = _Sender()
-    return _unpack, _sender.pack(batch)
+    return _unpack, (kind, *_sender.pack(batch))
+
+
+@dataclass(frozen=True)
+class _CsrParts:
+    """A sparse tensor, which PyTorch rebuilds with a warning, in parts."""
+
+    crow: torch.Tensor
+    col: torch.Tensor
+    values: torch.Tensor
+    shape: tuple[int, ...]
+
+
+def _in_parts(leaf: Any) -> Any:
+    if not _is_packable(leaf) or leaf.layout != torch.sparse_csr:
+        return leaf
+    crow, col, values = leaf.crow_indices(), leaf.col_indices(), leaf.values()
+    return _CsrParts(crow, col, values, tuple(leaf.shape))
+
+
+def _rebuild(kind: type[Any], parts: Any) -> Any:
+    """Return a batch of parts that PyTorch has shipped."""
+
+    def whole(leaf: Any) -> Any:
+        if not isinstance(leaf, _CsrParts):
+            return leaf
+        return csr_tensor(leaf.crow, leaf.col, leaf.values, leaf.shape)
+
+    return kind(map_nested(parts, whole))
 
 
 def _unpack(
@@ -222,7 +266,7 @@ def _forget_ended() -> None:
 
 
 def ship_packed(kind: type[Any]) -> None:
-    """Have batches of a type travel between processes in shared memory.
+    """Have batches of a type leave a worker in shared memory.
 
     Parameters
     ----------

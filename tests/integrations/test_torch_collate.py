@@ -2,8 +2,10 @@
 
 import copy
 import pickle
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from multiprocessing.reduction import ForkingPickler
+from types import MappingProxyType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from scipy.sparse import csr_array, csr_matrix
 pytest.importorskip("scdataset_torch")
 
 import torch
-from scdataset_torch import LoaderDataset, to_device, to_tensors
+from scdataset_torch import LoaderDataset, shipping, to_device, to_tensors
 from scdataset_torch.collate import TensorBatch
 from scdataset_torch.device import _on_side_stream
 from scdataset_torch.shipping import PlainBatch
@@ -91,7 +93,14 @@ def test_what_is_no_dict_batch_is_refused():
 
 
 def sent(batch):
-    """Return a batch as the process it is sent to gets it."""
+    """Return a batch of a DataLoader's worker as the main process gets it."""
+    with mock.patch.object(shipping, "get_worker_info", return_value="a worker's"):
+        pickled = ForkingPickler.dumps(batch)
+    return ForkingPickler.loads(pickled)
+
+
+def sent_by_main(batch):
+    """Return a batch of the main process as any other process gets it."""
     return ForkingPickler.loads(ForkingPickler.dumps(batch))
 
 
@@ -111,8 +120,14 @@ def assert_same(batch, other):
 @pytest.mark.parametrize("layout", ["csr", "dense"])
 @pytest.mark.parametrize(
     "through",
-    [sent, copy.copy, copy.deepcopy, lambda batch: pickle.loads(pickle.dumps(batch))],
-    ids=["sent", "copy", "deepcopy", "pickle"],
+    [
+        sent,
+        sent_by_main,
+        copy.copy,
+        copy.deepcopy,
+        lambda batch: pickle.loads(pickle.dumps(batch)),
+    ],
+    ids=["sent", "sent_by_main", "copy", "deepcopy", "pickle"],
 )
 def test_a_batch_travels_as_it_is(layout, through):
     batch = to_tensors(layout)(make_batch())
@@ -128,6 +143,44 @@ def test_scipys_csr_travels_too(dtype):
     assert np.array_equal(other["X"].toarray(), batch["X"].toarray())
     assert np.array_equal((other["X"] @ np.ones(3)), X @ np.ones(3))
     assert np.array_equal(other["index"], batch["index"])
+
+
+D = torch.arange(12.0).reshape(3, 4)
+
+
+# PyTorch warns where it rebuilds sparse tensors.
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pytest.param(D.to_sparse_coo(), id="coo"),
+        pytest.param(D.clone().requires_grad_(), id="grad"),
+        pytest.param(torch.nn.Parameter(D), id="parameter"),
+        pytest.param(torch.complex(D, D).conj(), id="conjugate"),
+        pytest.param(D.bfloat16().t(), id="transposed"),
+    ],
+)
+def test_tensors_of_every_kind_travel(tensor):
+    other = sent(PlainBatch(x=tensor, index=torch.arange(3)))
+    assert type(other["x"]) is type(tensor)
+    assert other["x"].layout == tensor.layout
+    assert other["x"].requires_grad == tensor.requires_grad
+    assert torch.equal(other["x"].to_dense(), tensor.to_dense())
+
+
+def test_nested_mappings_keep_their_type():
+    other = sent(PlainBatch(x=OrderedDict(a=D), y={"b": D}))
+    assert type(other["x"]) is OrderedDict
+    assert type(other["y"]) is dict
+    assert torch.equal(other["x"]["a"], D)
+
+
+def test_a_batch_of_the_main_process_may_go_to_several():
+    # Packed, a second one would name a segment that only the first receiver has.
+    batch = to_tensors()(make_batch())
+    sent(batch)
+    pickled = [bytes(ForkingPickler.dumps(batch)) for _ in range(2)]
+    assert not any(b"_unpack" in text for text in pickled)
 
 
 def test_an_empty_batch_travels():
@@ -195,8 +248,16 @@ def test_to_device_without_a_gpu_moves_each_batch(plates, dense, collate):
 
 def test_to_device_keeps_lists_tuples_and_other_things():
     Pair = namedtuple("Pair", ["x", "name"])
-    batch = [Pair(np.arange(2), "a"), (torch.ones(1), None)]
+    batch = [
+        Pair(np.arange(2), "a"),
+        (torch.ones(1), None),
+        OrderedDict(x=np.arange(3)),
+        MappingProxyType({"x": np.arange(4)}),  # cannot be copied: becomes a dict
+    ]
     moved = next(to_device([batch], "cpu"))
+    assert type(moved[2]) is OrderedDict
+    assert torch.equal(moved[2]["x"], torch.arange(3))
+    assert torch.equal(moved[3]["x"], torch.arange(4))
     assert type(moved[0]).__name__ == "Pair"
     assert moved[0].x.tolist() == [0, 1]
     assert moved[0].name == "a"
