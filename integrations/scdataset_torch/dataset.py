@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 
 from scdataset_core import Loader, StateError
+from scdataset_core.checks import check_count
 
 from .epochs import EpochCounter, Iteration
 from .ranks import rank_and_world_size
@@ -172,6 +173,8 @@ class ShardedDataset(IterableDataset[Any]):
         StateError
             If the epoch has fewer batches, or the workers went on from states of a
             ``StatefulDataLoader``.
+        ValueError
+            If a number is negative.
 
         Examples
         --------
@@ -183,15 +186,17 @@ class ShardedDataset(IterableDataset[Any]):
         >>> len(list(LoaderDataset(loader)))
         15
         """
+        check_count("n_batches", n_batches, least=0)
+        check_count("num_workers", num_workers, least=0)
         latest = self._epochs.latest
         if latest is None:
             raise StateError(
                 "the workers went on from states that were loaded in them; take"
                 " state_dict() of the StatefulDataLoader, and merge_dataloader_states"
             )
-        if latest.resumes and self._loaded is not None:
-            loader = self._loaded
-        else:
+        loader = self._loaded
+        if not latest.resumes or loader is None or loader.epoch != latest.epoch:
+            # Also after the state of a finished epoch, which the next one follows.
             loader = self._rank_loader()
             loader.set_epoch(latest.epoch)
         return state_after(
@@ -230,7 +235,7 @@ class LoaderDataset(ShardedDataset):
     Raises
     ------
     TypeError
-        If `loader` is no Loader.
+        If `loader` is no Loader, or `collate` no function.
     ValueError
         If it is sharded already, or RANK and WORLD_SIZE do not go together.
 
@@ -249,6 +254,11 @@ class LoaderDataset(ShardedDataset):
         if not isinstance(loader, Loader):
             raise TypeError(
                 f"loader must be a scdataset_core.Loader, got {type(loader).__name__}"
+            )
+        if collate is not None and not callable(collate):
+            raise TypeError(
+                f"collate must be a function of a batch, got {collate!r}; to_tensors()"
+                " makes one"
             )
         if (loader.world_size, loader.num_workers) != (1, 1):
             raise ValueError(

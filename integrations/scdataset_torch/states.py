@@ -116,6 +116,8 @@ def merge_dataloader_states(states: Iterable[Mapping[str, Any]]) -> dict[str, An
     ------
     StateError
         If one is no such state, or a rank is missing.
+    TypeError
+        If they are not a list of dicts.
     """
     if isinstance(states, Mapping):
         raise TypeError("states must be a list of the states of all ranks, got one")
@@ -127,10 +129,14 @@ def merge_dataloader_states(states: Iterable[Mapping[str, Any]]) -> dict[str, An
 
 def _worker_states(state: Mapping[str, Any]) -> list[Any]:
     """Return the Loader states in one rank's StatefulDataLoader state."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state is a dict, got {type(state).__name__}: {state!r:.60}")
     snapshot = state.get("_snapshot")
     if snapshot is None:  # of a StatefulDataLoader without workers
         return [_dataset_state(state)]
-    workers = snapshot.get("_worker_snapshots", {})
+    workers = snapshot.get("_worker_snapshots")
+    if not workers:
+        return [_dataset_state(snapshot)]
     found = [
         _dataset_state(workers[key])
         for key in sorted(workers, key=lambda key: int(key.rpartition("_")[2]))

@@ -254,6 +254,20 @@ def test_a_finished_merged_state_goes_on_with_the_next_epoch(monkeypatch):
     assert got == by_worker(make_loader(), 0, 1, 2, 1)
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_state_after_follows_a_finished_merged_state(num_workers, monkeypatch):
+    reference = LoaderDataset(make_loader())
+    list(reference)
+    loader = make_loader()
+    loader.load_state_dict(reference.state_after(51))
+    dataset = LoaderDataset(loader)
+    batches = in_turn(dataset, num_workers, monkeypatch, 1)
+    head = listed(next(batches) for _ in range(5))
+    assert head == by_worker(make_loader(), 0, 1, num_workers, 1)[:5]
+    loader.load_state_dict(dataset.state_after(5, num_workers))
+    assert sorted(head + listed(loader)) == sorted(listed(reference))
+
+
 def test_a_finished_state_loaded_in_the_dataset_yields_nothing_once():
     first = LoaderDataset(make_loader())
     list(first)
@@ -341,6 +355,16 @@ def test_state_after_more_batches_than_there_are_is_refused():
     dataset = LoaderDataset(make_loader())
     with pytest.raises(StateError, match="51 batches left in the epoch, not 52"):
         dataset.state_after(52)
+
+
+def test_wrong_counts_and_collate_are_refused():
+    dataset = LoaderDataset(make_loader())
+    with pytest.raises(ValueError, match="n_batches must be at least 0, got -1"):
+        dataset.state_after(-1)
+    with pytest.raises(ValueError, match="num_workers must be at least 0, got -2"):
+        dataset.state_after(1, -2)
+    with pytest.raises(TypeError, match="collate must be a function of a batch"):
+        LoaderDataset(make_loader(), collate="dense")
 
 
 def test_dict_batches_of_plates_are_the_loaders(plates):

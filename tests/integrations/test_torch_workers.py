@@ -223,6 +223,10 @@ def test_merged_states_go_on_with_other_workers(num_workers, persistent, every):
 def test_merging_what_are_no_such_states_is_refused():
     with pytest.raises(ValueError, match="no state of a StatefulDataLoader"):
         merge_dataloader_states([make_loader().state_dict()])
+    with pytest.raises(ValueError, match="no state of a StatefulDataLoader"):
+        merge_dataloader_states([{"_snapshot": {"_main_snapshot": {}}}])
+    with pytest.raises(TypeError, match="a state is a dict, got str"):
+        merge_dataloader_states("states")
     with pytest.raises(TypeError, match="a list of the states of all ranks"):
         merge_dataloader_states(stateful(0).state_dict())
 
