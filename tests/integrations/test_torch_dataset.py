@@ -265,6 +265,7 @@ def test_state_after_follows_a_finished_merged_state(num_workers, monkeypatch):
     head = listed(next(batches) for _ in range(5))
     assert head == by_worker(make_loader(), 0, 1, num_workers, 1)[:5]
     loader.load_state_dict(dataset.state_after(5, num_workers))
+    monkeypatch.undo()
     assert sorted(head + listed(loader)) == sorted(listed(reference))
 
 
