@@ -172,6 +172,11 @@ def open_arrays(
     """
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"x must name different matrices, got {list(names)}")
+    if options.genes is not None and not any(n.startswith(_OF_GENES) for n in names):
+        raise ValueError(
+            f"genes selects in X, raw/X and layers, and x names {list(names)}; open"
+            " each with its genes=, and join them with MultiIndexable"
+        )
     parts: dict[str, Source] = {}
     for name in names:
         own = replace(options, x=name)

@@ -33,6 +33,8 @@ class Format(NamedTuple):
     is_table
         Whether it is a table, whose genes have numbers and whose columns have names:
         ``open(..., vocabulary=..., columns=...)`` is for these.
+    is_soma
+        Whether it is of TileDB-SOMA: ``open(..., x="ms/...")`` is for these.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Format(NamedTuple):
     open: str
     suits: Callable[[Any], bool]
     is_table: bool = False
+    is_soma: bool = False
 
     def opened(self, data: Any, options: OpenOptions) -> Source:
         """Return the source over paths, or an object, of this kind."""
@@ -50,6 +53,11 @@ class Format(NamedTuple):
                     f"{name} goes with tables (Hugging Face, Parquet, Arrow), and this"
                     f" is {self.name}, which names its own genes and matrices"
                 )
+        if options.x.startswith("ms/") and not self.is_soma:
+            raise ValueError(
+                f'x="{options.x}" goes with TileDB-SOMA experiments, and this is'
+                f" {self.name}"
+            )
         source: Source = self.function(self.open)(data, options)
         return source
 
@@ -77,6 +85,14 @@ FILE_FORMATS = [
     Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
     Format("a zarr store", "zarr", "recognise", "open_zarr", os.path.exists),
     Format("a BioNeMo-SCDL folder", "scdl", "recognise", "open_scdl", os.path.isdir),
+    Format(
+        "a TileDB-SOMA experiment",
+        "soma",
+        "recognise",
+        "open_soma",
+        os.path.isdir,
+        is_soma=True,
+    ),
     Format(
         "a saved Hugging Face data set",
         "huggingface",
@@ -144,6 +160,22 @@ OBJECT_FORMATS = [
         "is_group",
         "open_group",
         _of_package("zarr"),
+    ),
+    Format(
+        "a TileDB-SOMA experiment",
+        "soma",
+        "is_experiment",
+        "open_experiment",
+        _of_package("tiledbsoma"),
+        is_soma=True,
+    ),
+    Format(
+        "a query of a TileDB-SOMA experiment",
+        "soma",
+        "is_query",
+        "open_query",
+        _of_package("tiledbsoma"),
+        is_soma=True,
     ),
     Format(
         "a Hugging Face data set",

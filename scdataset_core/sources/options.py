@@ -12,7 +12,7 @@ __all__ = ["Genes", "Join", "OpenOptions"]
 Join = Literal["exact", "inner", "outer"]
 Genes = Sequence[str] | Sequence[int] | npt.NDArray[Any]
 
-_X_FOLDERS = ("layers", "obsm")
+_X_FOLDERS = ("layers", "obsm", "ms")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class OpenOptions:
     obs
         Names of the obs columns to carry, or True for all.
     x
-        ``"X"``, ``"raw/X"``, ``"layers/NAME"`` or ``"obsm/NAME"``.
+        ``"X"``, ``"raw/X"``, ``"layers/NAME"`` or ``"obsm/NAME"``; with TileDB-SOMA
+        also ``"ms/MEASUREMENT/..."``.
     join
         How the genes of several files are joined.
     genes
