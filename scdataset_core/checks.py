@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_count", "check_hooks", "count_rows", "digest", "why_not_indexed"]
+__all__ = [
+    "check_count",
+    "check_hooks",
+    "check_seed",
+    "count_rows",
+    "digest",
+    "why_not_indexed",
+]
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
@@ -22,6 +29,14 @@ def check_hooks(hooks: object) -> None:
     for name, hook in vars(hooks).items():
         if hook is not None and not callable(hook):
             raise TypeError(f"{name} must be a function or None, got {hook!r}")
+
+
+def check_seed(seed: object) -> None:
+    """Raise unless `seed` is an integer of at most 64 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must fit into 64 bits, got {seed}")
 
 
 def digest(array: npt.NDArray[Any]) -> str:

@@ -4,11 +4,11 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from .batching import Batching, Hooks, ObjectBatching, SourceBatching
-from .checks import check_count, check_hooks, count_rows, why_not_indexed
+from .checks import check_count, check_hooks, check_seed
+from .collection import checked_collection, fingerprint_of, shown
 from .dealing import Dealing, Shard, Uneven, union
 from .errors import StateError
 from .form import Overflow
@@ -126,8 +126,8 @@ class Loader:
         check_count("read_ahead", read_ahead, least=0)
         if threads is not None:
             check_count("threads", threads)
-        _check_seed(seed)
-        self.source = _checked_collection(source)
+        check_seed(seed)
+        self.source = checked_collection(source)
         self.strategy = BlockShuffling() if strategy is None else strategy
         self.batch_size = int(batch_size)
         self.seed = int(seed)
@@ -242,7 +242,7 @@ class Loader:
         return (
             f"Loader({len(self):,} batches of {self.batch_size}, fetches of"
             f" {self.fetch_factor} batches, seed={self.seed}, epoch={self.epoch}{where}"
-            f"\n  strategy: {self.strategy!r}\n  source: {_shown(self.source)})"
+            f"\n  strategy: {self.strategy!r}\n  source: {shown(self.source)})"
         )
 
     def __iter__(self) -> BatchIterator:
@@ -338,7 +338,7 @@ class Loader:
 
     def _state(self, progress: Progress) -> State:
         return State(
-            data=self._fingerprint(),
+            data=fingerprint_of(self.source),
             strategy=self._describe_strategy(),
             seed=self.seed,
             epoch=progress.epoch,
@@ -410,13 +410,6 @@ class Loader:
             )
         return other
 
-    def _fingerprint(self) -> str:
-        if isinstance(self.source, Source):
-            return self.source.fingerprint
-        shape = getattr(self.source, "shape", ())
-        stored = getattr(self.source, "nnz", None)
-        return f"{count_rows(self.source)} rows, shape {tuple(shape)}, stored {stored}"
-
     def _describe_strategy(self) -> dict[str, Any]:
         if self._strategy_said is None:
             describe = getattr(self.strategy, "describe", None)
@@ -435,33 +428,3 @@ def _words(shard: Shard) -> str:
         f"rank {shard.rank} of {shard.world_size},"
         f" worker {shard.worker} of {shard.num_workers}"
     )
-
-
-def _shown(collection: Any) -> str:
-    if isinstance(collection, Source):
-        return repr(collection)
-    shape = getattr(collection, "shape", (count_rows(collection),))
-    return f"{type(collection).__name__} of shape {tuple(shape)}"
-
-
-def _check_seed(seed: object) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"seed must fit into 64 bits, got {seed}")
-
-
-def _checked_collection(collection: Any) -> Any:
-    """Return `collection` after checking that it can be indexed with rows."""
-    kind = type(collection)
-    if not isinstance(collection, Source):
-        reason = why_not_indexed(collection)
-        if reason is not None:
-            raise TypeError(reason)
-    if count_rows(collection) == 0:
-        files = collection.files if isinstance(collection, Source) else ()
-        where = f"{', '.join(files[:3])}: " if files else ""
-        raise ValueError(
-            f"{where}the {kind.__name__} has no rows; there is nothing to yield"
-        )
-    return collection
