@@ -140,6 +140,12 @@ def test_padded_batches_have_one_shape(files):
     assert (last["X"]["length"][last["index"] == -1] == 0).all()
 
 
+def test_cells_without_genes_are_padded_to_nothing(tmp_path):
+    ad.AnnData(sp.csr_matrix((5, 0), dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")
+    batch = next(iter(scd.Loader(scd.open(tmp_path / "x.h5ad"), output="padded")))
+    assert (batch["X"]["length"] == 0).all()
+
+
 def test_a_narrow_width_is_an_error_or_keeps_the_largest(files, everything):
     source = scd.open(files)
     with pytest.raises(ValueError, match='overflow="largest"'):

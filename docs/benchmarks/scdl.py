@@ -143,7 +143,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--cells", type=int, default=50_000)
+    parser.add_argument("--cells", type=int, default=200_000)
     parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(

@@ -152,6 +152,7 @@ class SparseReader:
             and form.value_dtype(self.dtype) == self.dtype
             and self._column_dtype == np.int32
             and all(table is None for table in self.genes.tables)
+            and min(self.genes.n_stored) > 0  # zeros behind a row are a column, 0
         )
         return form.width if direct else None
 
