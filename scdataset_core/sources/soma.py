@@ -128,6 +128,8 @@ def _found(
     options: OpenOptions,
     wanted: _Wanted,
 ) -> SomaPart:
+    if "obs" not in experiment:
+        raise FileFormatError(f"{store.name} has no obs, the table of its cells")
     table = SomaArray.of(store, experiment.obs.uri, "obs")
     every = read_joinids(table)
     ids = RowIds.of(every if wanted.cells is None else wanted.cells)
@@ -136,7 +138,7 @@ def _found(
     found = find_x(experiment, store, options.x, wanted.measurement)
     is_same = found.measurement == wanted.measurement
     genes = read_genes(found, wanted.genes if is_same else None)
-    x = found.x(ids, genes, n_cells=len(every), last_cell=int(every[-1]))
+    x = found.x(ids, genes, n_cells=len(every))
     known = table.handle.schema.names
     named = name_column(table)
     usable = [name for name in known if name not in (JOINID, named)]

@@ -89,7 +89,8 @@ class SomaSource(Source):
         self.notices = obs.notices
         self.genes_report = genes.report
         self._blocks = tuple(x.block_rows() for x in self._xs)
-        self.natural_block = round(np.median(self._blocks))
+        pairs = zip(self._xs, self._blocks, strict=True)
+        self.natural_block = round(np.median([min(b, x.ids.n) for x, b in pairs]))
         self._kept = SomaKept(obs.arrays)
         none = np.empty((0, len(genes.names)), self.dtype)
         self._like = source_of(self._matrix_of(none), genes.names, {}, None, _PLAIN)

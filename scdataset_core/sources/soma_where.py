@@ -48,9 +48,7 @@ class FoundX:
     var: SomaArray | None
     column: str = ""
 
-    def x(
-        self, ids: RowIds, genes: "SomaGenes", *, n_cells: int, last_cell: int
-    ) -> SomaX:
+    def x(self, ids: RowIds, genes: "SomaGenes", *, n_cells: int) -> SomaX:
         """Return where some cells of it lie.
 
         Parameters
@@ -59,11 +57,16 @@ class FoundX:
             The cells.
         genes
             Its columns.
-        n_cells, last_cell
-            How many cells the experiment has, and the id of the last.
+        n_cells
+            How many cells the experiment has.
         """
         handle = self.array.handle
+        if handle.soma_type not in ("SOMASparseNDArray", "SOMADenseNDArray"):
+            raise FileFormatError(
+                f"{self.array.where} is a {handle.soma_type}, expected an array"
+            )
         is_sparse_array = bool(handle.is_sparse)
+        last_cell = int(ids.cut(ids.n - 1, ids.n)[0])
         shape = tuple(handle.shape)
         dtype = np.dtype(handle.type.to_pandas_dtype())
         if len(shape) != 2 or dtype.kind not in "biuf":
@@ -129,6 +132,10 @@ def find_x(
     array = SomaArray.of(store, held[folder][name].uri, f"{where}/{name}")
     if folder == "obsm":
         return FoundX(array, measurement, None, name)
+    if "var" not in held:
+        raise FileFormatError(
+            f"{store.name}: ms/{measurement} has no var, the table of its genes"
+        )
     var = SomaArray.of(store, held.var.uri, f"ms/{measurement}/var")
     return FoundX(array, measurement, var)
 

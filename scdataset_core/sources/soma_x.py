@@ -99,14 +99,21 @@ class SomaX:
         return most
 
     def block_rows(self) -> int:
-        """Return how many cells TileDB decodes together: those of one data tile."""
+        """Return how many cells TileDB decodes together, about.
+
+        Elements lie in bands of cells, in each band gene tile after gene tile, cell
+        after cell, and a data tile is a run of them. So it is the band, or the smallest
+        half, quarter, ... of it that fills a data tile in one gene tile.
+        """
         options = self.array.handle.schema_config_options()
         dims = json.loads(options.dims)
-        high, wide = (int(dims[f"soma_dim_{i}"]["tile"]) for i in (0, 1))
+        band, wide = (int(dims[f"soma_dim_{i}"]["tile"]) for i in (0, 1))
         if self.is_sparse_array:
-            in_tile = self.per_row * min(1.0, wide / max(self.n_vars, 1))
-            high = min(high, int(options.capacity / max(in_tile, 1.0)))
-        return max(1, min(high, self.ids.n))
+            in_gene_tile = self.per_row * min(1.0, wide / self.n_vars)
+            filled = options.capacity / max(in_gene_tile, 1.0)
+            while band % 2 == 0 and band // 2 >= filled:
+                band //= 2
+        return band
 
     def _sparse(self, ids: Rows, columns: npt.NDArray[np.int32], n_vars: int) -> Any:
         from scipy.sparse import csr_array

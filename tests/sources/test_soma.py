@@ -381,6 +381,51 @@ def test_a_gene_that_no_table_lists_is_an_error(path, tmp_path):
         source.read([4, 5])
 
 
+def test_cells_found_by_something_else_are_refused(tmp_path):
+    where = str(tmp_path / "e.soma")
+    obs = {"soma_joinid": pa.array([0, 1], pa.int64()), "line": ["a", "b"]}
+    schema = pa.schema({"soma_joinid": pa.int64(), "line": pa.large_string()})
+    with tiledbsoma.Experiment.create(where) as experiment:
+        experiment.add_new_dataframe(
+            "obs", schema=schema, index_column_names=["line"], domain=[None]
+        ).write(pa.table(obs, schema=schema))
+    with pytest.raises(scd.FileFormatError, match="obs is indexed by line, expected"):
+        scd.open(where)
+
+
+def test_an_experiment_without_cells_or_matrices_is_refused(tmp_path):
+    where = str(tmp_path / "e.soma")
+    with tiledbsoma.Experiment.create(where):
+        pass
+    with pytest.raises(scd.FileFormatError, match=r"e\.soma has no obs"):
+        scd.open(where)
+    schema = pa.schema({"soma_joinid": pa.int64()})
+    with tiledbsoma.open(where, "w") as experiment:
+        obs = experiment.add_new_dataframe("obs", schema=schema, domain=[(0, 9)])
+    with pytest.raises(scd.FileFormatError, match="obs has no cells"):
+        scd.open(where)
+    with tiledbsoma.open(f"{where}/obs", "w") as obs:
+        obs.write(pa.table({"soma_joinid": pa.array([0, 1], pa.int64())}))
+    with pytest.raises(
+        ValueError, match=r'no measurement called "RNA"; there are none'
+    ):
+        scd.open(where)
+
+
+def test_blocks_lie_in_the_bands_of_the_array(tmp_path):
+    rng = np.random.default_rng(0)
+    X = sp.random(5000, 300, 0.3, format="csr", dtype=np.float32, random_state=rng)
+    names = pd.Index([str(i) for i in range(5000)])
+    path = write(tmp_path / "e", ad.AnnData(X, obs=pd.DataFrame(index=names)))
+    source: Any = scd.open(path)
+    # Bands of 2,048 cells; 100,000 elements a data tile, of about 1,111 cells.
+    assert source.natural_block == 2048
+    assert source.block_starts.tolist() == [0, 2048, 4096]
+    loader = scd.Loader(source, scd.BlockShuffling("storage"), batch_size=64)
+    seen = np.concatenate([batch["index"] for batch in loader])
+    np.testing.assert_array_equal(np.sort(seen), np.arange(5000))
+
+
 def test_genes_join_over_experiments(tmp_path):
     parts = make_parts()
     other = parts[1][:, [3, 1, 5]].copy()
