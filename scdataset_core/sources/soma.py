@@ -152,7 +152,8 @@ def _found(
                 " for them; leave it out"
             )
         names = SomaText.of(table, ids, named)
-    return SomaPart(store.name, x, genes.names, columns, names)
+    notices = (*table.notices, *x.array.notices)
+    return SomaPart(store.name, x, genes.names, columns, names, notices)
 
 
 def _join(parts: Sequence[SomaPart], options: OpenOptions) -> SomaSource:

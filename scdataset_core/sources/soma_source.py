@@ -44,6 +44,8 @@ class SomaPart:
         The columns asked for.
     names
         Names of the cells, where they were asked for.
+    notices
+        What the user should be warned of.
     """
 
     file: str
@@ -51,6 +53,7 @@ class SomaPart:
     var_names: npt.NDArray[np.object_]
     obs: dict[str, Column]
     names: SomaText | None = None
+    notices: tuple[str, ...] = ()
 
 
 class SomaSource(Source):
@@ -86,7 +89,8 @@ class SomaSource(Source):
                 )
         self.dtype = np.result_type(*(x.dtype for x in self._xs))
         self.info = CellInfo(genes.names, obs.categories, obs.ordered)
-        self.notices = obs.notices
+        own = [notice for part in parts for notice in part.notices]
+        self.notices = (*obs.notices, *own)
         self.genes_report = genes.report
         self._blocks = tuple(x.block_rows() for x in self._xs)
         pairs = zip(self._xs, self._blocks, strict=True)

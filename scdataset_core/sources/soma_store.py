@@ -128,17 +128,27 @@ class SomaArray:
         Its path in the experiment.
     fragments
         In a local folder: what the array was made of when it was opened.
+    notices
+        What the user should be warned of.
     """
 
     store: SomaStore
     uri: str
     path: str
     fragments: frozenset[str]
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, store: SomaStore, uri: str, path: str) -> "SomaArray":
         """Return the array at `uri`, as it is now."""
-        return cls(store, uri, path, frozenset(_fragments(uri)))
+        committed, apart = _fragments(uri)
+        notices = (
+            f"{store.name}: {path} has {len(apart)} fragments without a commit, which"
+            " TileDB leaves out: writes that were not finished, or the store was not"
+            " copied whole",
+        )
+        found = frozenset(committed)
+        return cls(store, uri, path, found, notices if apart else ())
 
     @property
     def file(self) -> str:
@@ -199,7 +209,7 @@ class SomaArray:
 
     def check_unchanged(self, cause: Exception | None = None) -> None:
         """Raise if something the array was made of is not there any more."""
-        lost = self.fragments.difference(_fragments(self.uri))
+        lost = self.fragments.difference(_fragments(self.uri)[0])
         if lost:
             raise FileChangedError(
                 f"{self.where} changed since it was opened: {len(lost)} of its"
@@ -213,12 +223,22 @@ def told(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _fragments(uri: str) -> list[str]:
-    """Return the names of a local array's fragments; none for what lies elsewhere."""
-    if "://" in uri and not uri.startswith("file://"):
-        return []
-    folder = Path(uri.removeprefix("file://"), "__fragments")
-    return [fragment.name for fragment in folder.iterdir()] if folder.is_dir() else []
+def _fragments(uri: str) -> tuple[set[str], set[str]]:
+    """Return the names of a local array's fragments: those that count, and others.
+
+    TileDB reads those with a commit, each in a file of its own or listed in one. None
+    for what is not local.
+    """
+    folder = Path(uri.removeprefix("file://"))
+    if "://" in str(folder) or not (folder / "__fragments").is_dir():
+        return set(), set()
+    every = {fragment.name for fragment in (folder / "__fragments").iterdir()}
+    commits = folder / "__commits"
+    apart = every - {commit.stem for commit in commits.glob("*.wrt")}
+    if apart:
+        lists = b"".join(path.read_bytes() for path in commits.glob("*.con"))
+        apart = {name for name in apart if name.encode() not in lists}
+    return every - apart, apart
 
 
 # What this process holds of TileDB: threads by settings, and the stores with arrays.

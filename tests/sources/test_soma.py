@@ -346,6 +346,23 @@ def test_damaged_stores_are_named(path, tmp_path):
         scd.open(where)
 
 
+def test_fragments_without_a_commit_are_told_of(path, tmp_path):
+    where = tmp_path / "e.soma"
+    shutil.copytree(path, where)
+    source = scd.open(where)
+    (commit,) = (where / "ms/RNA/X/data/__commits").iterdir()
+    name = commit.stem
+    commit.unlink()
+    with pytest.warns(UserWarning, match="X/data has 1 fragments without a commit"):
+        scd.open(where)
+    with pytest.raises(scd.FileChangedError, match="changed since it was opened"):
+        pickle.loads(pickle.dumps(source)).read([0])
+    # As TileDB's own consolidation of commits leaves them.
+    listed = where / "ms/RNA/X/data/__commits" / f"{name}.con"
+    listed.write_text(f"__commits/{name}.wrt\n")
+    assert scd.open(where).read([0])["X"].nnz > 0
+
+
 def test_a_part_of_an_experiment_is_refused(path):
     with pytest.raises(scd.FileFormatError, match="is a SOMAMeasurement, expected"):
         scd.open(f"{path}/ms/RNA")
