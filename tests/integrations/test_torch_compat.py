@@ -1,6 +1,7 @@
 """scdataset_torch.compat beside scdataset 0.3 itself: the same but for the order."""
 
 import inspect
+import json
 import pickle
 import sys
 import warnings
@@ -21,6 +22,7 @@ from scdataset_torch import compat as new
 from torch.utils.data import DataLoader, IterableDataset
 
 import scdataset_core as scd
+from scdataset_core import StateError
 
 both = pytest.mark.parametrize("lib", [pytest.param(old, id="0.3"), new])
 DATA = np.arange(105 * 2).reshape(105, 2)
@@ -237,6 +239,32 @@ def test_weights_decide_what_is_drawn():
             "only integer scalar arrays",
         ),
         (lambda lib: lib.hf_tahoe_to_tensor(3), ValueError, "a dictionary or a list"),
+        (
+            lambda lib: list(lib.scDataset(DATA, lib.Streaming([1.5]), 4)),
+            IndexError,
+            r"must be of integer \(or boolean\) type",
+        ),
+        (
+            lambda lib: list(
+                lib.scDataset(
+                    DATA[:2], lib.BlockWeightedSampling(weights=[np.nan, 1]), 4
+                )
+            ),
+            ValueError,
+            "contain NaN",
+        ),
+        (
+            lambda lib: list(
+                lib.scDataset(DATA[:0], lib.BlockWeightedSampling(total_size=3), 4)
+            ),
+            ValueError,
+            "cannot be empty",
+        ),
+        (
+            lambda lib: list(lib.scDataset(DATA, lib.Streaming(), 4, seed=3.5)),
+            TypeError,
+            "int",
+        ),
     ],
 )
 def test_errors(lib, make, error, match):
@@ -537,6 +565,27 @@ def test_it_takes_a_source_and_a_strategy_of_the_core(plates):
     batch = next(iter(dataset))
     assert set(batch) == {"X", "obs", "index"}
     assert len(dataset) == len(list(dataset))
+
+
+@every_strategy
+def test_it_resumes_from_its_state(make):
+    dataset = new.scDataset(DATA, make(new), 2, 3, seed=3)
+    batches = iter(dataset)
+    head = [next(batches).tolist()]
+    state = json.loads(json.dumps(dataset.state_dict()))
+    tail = [batch.tolist() for batch in batches]
+    resumed = new.scDataset(DATA, make(new), 2, 3, seed=3)
+    resumed.load_state_dict(state)
+    assert [batch.tolist() for batch in resumed] == tail
+    whole = [x.tolist() for x in new.scDataset(DATA, make(new), 2, 3, seed=3)]
+    assert head + tail == whole
+
+
+def test_a_state_of_another_strategy_is_refused():
+    state = new.scDataset(DATA, new.Streaming([1, 2, 3]), 8, seed=3).state_dict()
+    for other in (new.Streaming([1, 2, 4]), new.BlockShuffling(indices=[1, 2, 3])):
+        with pytest.raises(StateError, match="another strategy"):
+            new.scDataset(DATA, other, 8, seed=3).load_state_dict(state)
 
 
 def test_it_pickles():

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from scdataset_core import Loader, Source
+from scdataset_core.checks import digest
 from scdataset_core.dealing import Dealing, Shard
 from scdataset_core.orders import Order
 from scdataset_core.strategies import Strategy
@@ -64,7 +65,7 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
     ValueError
         If `batch_size` or `fetch_factor` is not positive.
     TypeError
-        If `strategy` is no strategy.
+        If `strategy` is no strategy, or `seed` no integer.
     RuntimeError
         If there are several ranks and neither a seed nor a process group.
 
@@ -99,6 +100,8 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
                 "strategy must be an instance of SamplingStrategy, got"
                 f" {type(strategy).__name__}"
             )
+        if seed is not None and not isinstance(seed, int | np.integer):
+            raise TypeError(f"seed must be an integer or None, got {seed!r}")
         grouped = dist.is_available() and dist.is_initialized()
         if rank is None:
             rank = dist.get_rank() if grouped else 0
@@ -249,14 +252,15 @@ class Epochs:
             return strategy.order_of(self._collection, key)
         return ListedOrder(strategy, self._collection, key, self._fetch_size)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a state keeps of the strategy."""
-        plain = {
-            name: value
-            for name, value in vars(self._strategy).items()
-            if isinstance(value, int | float | str | None)
-        }
-        return {"name": type(self._strategy).__name__, **plain}
+    def describe(self, source: Any) -> dict[str, Any]:
+        """Return what a state keeps of the strategy: numbers, arrays as digests."""
+        said: dict[str, Any] = {"name": type(self._strategy).__name__}
+        for name, value in vars(self._strategy).items():
+            if isinstance(value, int | float | str | None):
+                said[name] = value
+            elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+                said[name] = digest(value)
+        return said
 
 
 class ListedOrder:

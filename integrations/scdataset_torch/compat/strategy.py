@@ -38,6 +38,11 @@ class SamplingStrategy:
     ----------
     indices
         Rows to use. Sorted, with a warning, if they are not; repeats are kept.
+
+    Raises
+    ------
+    IndexError
+        If `indices` are no integers.
     """
 
     def __init__(self, indices: npt.ArrayLike | None = None) -> None:
@@ -46,6 +51,11 @@ class SamplingStrategy:
 
     def _sorted(self, indices: npt.ArrayLike) -> Indices:
         given = np.asarray(indices)
+        if given.size and given.dtype.kind not in "biu":
+            raise IndexError(
+                "arrays used as indices must be of integer (or boolean) type, got"
+                f" indices of {given.dtype}"
+            )
         in_order = np.sort(given)
         if not np.array_equal(given, in_order):
             warnings.warn(
@@ -214,7 +224,7 @@ class BlockWeightedSampling(OrderedStrategy):
     Raises
     ------
     ValueError
-        If a size is not positive, weights are negative or add up to zero, or
+        If a size is not positive, weights are negative, NaN or add up to zero, or
         `sampling_size` is missing; when used, if the number of weights fits neither
         the collection nor `indices`.
     """
@@ -260,6 +270,11 @@ class BlockWeightedSampling(OrderedStrategy):
         total_size = self.get_len(data_collection)
         weights = self._weights_of(subset, data_collection)
         if subset.n == 0:
+            if total_size > 0:
+                raise ValueError(
+                    f"there are no rows to draw total_size={total_size} from: data and"
+                    " indices cannot be empty"
+                )
             return ArrayOrder(subset, shuffle=True, key=0)
         if self.replace:
             return SystematicOrder(
@@ -356,6 +371,8 @@ def _shares(weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array = np.asarray(weights, dtype=np.float64)
     if np.any(array < 0):
         raise ValueError(f"weights must be non-negative, got {array.min()}")
+    if np.any(np.isnan(array)):
+        raise ValueError("weights contain NaN")
     total = array.sum()
     if total == 0:
         raise ValueError("weights must sum to a positive value, got 0")
