@@ -270,6 +270,12 @@ def _format_of(path: str) -> Format:
 
 def _existing(path: str) -> str:
     if not Path(path).exists():
+        if "://" in path:
+            raise FileNotFoundError(
+                f"{path}: a path is of local files; open what lies elsewhere with its"
+                " own library, and give the object: scd.open(tiledbsoma.open(uri)),"
+                " scd.open(zarr.open_group(uri))"
+            )
         folder = Path(path).parent
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         hint = f"; {nearest(Path(path).name, beside)}" if beside else ""

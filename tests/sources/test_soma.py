@@ -474,6 +474,18 @@ os._exit(0)  # TileDB's own end of a process waits for the parent's threads
     assert done.returncode == 0
 
 
+def test_a_uri_is_opened_by_tiledbsoma(path):
+    uri = f"file://{path}"
+    with pytest.raises(
+        FileNotFoundError, match=r"scd\.open\(tiledbsoma\.open\(uri\)\)"
+    ):
+        scd.open(uri)
+    with tiledbsoma.open(uri) as experiment:
+        source = scd.open(experiment)
+    assert source.files == (path,)
+    assert source.read([3])["X"][0, 0] == 4
+
+
 def test_a_missing_package_names_the_extra(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tiledbsoma", None)
     with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[soma\]"):
