@@ -468,7 +468,8 @@ def test_hf_tahoe_to_tensor(as_list):
 
 @both
 def test_bionemo_to_tensor_names_the_package(lib, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bionemo", None)
+    for name in ("bionemo", "bionemo.scdl.util.torch_dataloader_utils"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="pip install bionemo-scdl"):
         lib.bionemo_to_tensor(DATA, [0])
 
