@@ -6,6 +6,7 @@ import grain
 import jax
 
 from scdataset_core import Loader
+from scdataset_core.checks import check_count
 
 from .states import IteratorState
 
@@ -36,7 +37,7 @@ class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is unt
     Raises
     ------
     TypeError
-        If `loader` is not a Loader.
+        If `loader` is not a Loader, or `num_epochs` no integer.
     ValueError
         If `loader` is already divided, or another argument is out of range.
 
@@ -59,8 +60,8 @@ class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is unt
         super().__init__()
         if not isinstance(loader, Loader):
             raise TypeError(f"loader must be a Loader, got {type(loader).__name__}")
-        if num_epochs is not None and num_epochs < 1:
-            raise ValueError(f"num_epochs must be at least 1 or None, got {num_epochs}")
+        if num_epochs is not None:
+            check_count("num_epochs", num_epochs)
         if processes not in (None, "jax"):
             raise ValueError(f'processes must be "jax" or None, got {processes!r}')
         _check_undivided(loader, processes)

@@ -67,7 +67,13 @@ class IteratorState:
                 f"the iterator's state has version {parts[_KIND]}, and this release"
                 f" reads version {_VERSION}; use the release that wrote it"
             )
-        return cls(parts["loader"], parts["ended"])
+        loader, ended = parts.get("loader"), parts.get("ended")
+        if not isinstance(loader, dict) or not isinstance(ended, int) or ended < 0:
+            raise StateError(
+                f"the iterator's state is damaged: {leaf[:80]!r}; give what get_state()"
+                " of the same pipeline returned"
+            )
+        return cls(loader, ended)
 
     def of_worker(self, worker: int, num_workers: int) -> "IteratorState":
         """Return the state for one of several workers, if this is the rank's start.

@@ -366,8 +366,14 @@ def test_one_jax_process_is_rank_0_of_1() -> None:
         pytest.param(
             lambda: BatchIterDataset(make_loader(), num_epochs=0),
             ValueError,
-            "num_epochs must be at least 1 or None, got 0",
+            "num_epochs must be at least 1, got 0",
             id="no_epoch",
+        ),
+        pytest.param(
+            lambda: BatchIterDataset(make_loader(), num_epochs=1.5),
+            TypeError,
+            r"num_epochs must be an integer, got 1\.5",
+            id="half_an_epoch",
         ),
         pytest.param(
             lambda: BatchIterDataset(make_loader(), processes="torch"),
@@ -425,6 +431,10 @@ def test_a_state_of_something_else_is_refused(loader: scd.Loader, words: str) ->
             '{"scdataset_grain": 1, "ended": 0, "loader": {"version": 9}}',
             "version 9",
             id="loader_version",
+        ),
+        pytest.param('{"scdataset_grain": 1}', "is damaged", id="no_loader"),
+        pytest.param(
+            '{"scdataset_grain": 1, "ended": -1, "loader": {}}', "is damaged", id="ended"
         ),
     ],
 )
