@@ -45,7 +45,8 @@ def device_prefetch(
         From ``next``: if a batch's shapes differ from the first's, or its rows cannot
         be divided among the devices.
     TypeError
-        From ``next``: if part of a batch is no array, such as a SciPy matrix.
+        If `sharding` is not one. From ``next``: if part of a batch is no array, such as
+        a SciPy matrix.
     OverflowError
         From ``next``: if a 64-bit integer does not fit into the 32 bits that JAX uses
         by default.
@@ -58,6 +59,11 @@ def device_prefetch(
     >>> [type(rows).__name__ for rows in device_prefetch(loader)]
     ['ArrayImpl', 'ArrayImpl']
     """
+    if sharding is not None and not isinstance(sharding, jax.sharding.Sharding):
+        raise TypeError(
+            f"sharding must be a jax.sharding.Sharding or None, got {sharding!r}; such"
+            ' as NamedSharding(mesh, PartitionSpec("data"))'
+        )
     return DeviceIterator(iterator, sharding)
 
 

@@ -87,7 +87,8 @@ def to_sparse(
     TypeError
         If `x` is neither CSR nor padded.
     ValueError
-        If the batch has more stored elements than `nse` allows.
+        If the batch has more stored elements than `nse` allows, or CSR has another
+        number of columns.
     """
     if layout not in ("bcoo", "bcsr"):
         raise ValueError(f'layout must be "bcoo" or "bcsr", got "{layout}"')
@@ -100,6 +101,8 @@ def to_sparse(
             f"to_sparse takes CSR or padded rows, got {type(x).__name__};"
             ' ask the Loader for output="csr" or output="padded"'
         )
+    if x.shape[1] != n_vars:
+        raise ValueError(f"n_vars is {n_vars}, and the batch has {x.shape[1]} columns")
     n_cells, stored = x.shape[0], int(x.indptr[-1])
     fill = _room(stored, nse) - stored
     values = np.concatenate([x.data[:stored], np.zeros(fill, x.data.dtype)])

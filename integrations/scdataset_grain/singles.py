@@ -1,5 +1,6 @@
 """CellSource: single cells by number, for Grain's own sampling. The slow path."""
 
+import operator
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -64,8 +65,10 @@ class CellSource:
         ------
         IndexError
             If there is no such row.
+        TypeError
+            If `index` is no integer.
         """
-        cells = self._source.read(np.array([index], np.int64))
+        cells = self._source.read(np.array([operator.index(index)], np.int64))
         X = cells["X"]
         return {
             "X": X[0] if isinstance(X, np.ndarray) else X.toarray()[0],

@@ -434,7 +434,9 @@ def test_a_state_of_something_else_is_refused(loader: scd.Loader, words: str) ->
         ),
         pytest.param('{"scdataset_grain": 1}', "is damaged", id="no_loader"),
         pytest.param(
-            '{"scdataset_grain": 1, "ended": -1, "loader": {}}', "is damaged", id="ended"
+            '{"scdataset_grain": 1, "ended": -1, "loader": {}}',
+            "is damaged",
+            id="ended",
         ),
     ],
 )

@@ -110,6 +110,12 @@ def test_cells_outside_are_an_index_error(cells: CellSource) -> None:
         cells[1200]
 
 
+def test_half_a_row_is_a_type_error(cells: CellSource) -> None:
+    half: Any = 1.5
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        cells[half]
+
+
 def test_cells_through_a_map_dataset(cells: CellSource) -> None:
     dataset = grain.MapDataset.source(cells).shuffle(seed=1)[::10].batch(16)
     batches = list(dataset.to_iter_dataset(READING))

@@ -133,6 +133,8 @@ def test_sparse_that_does_not_fit_is_an_error() -> None:
     x = sp.csr_array(np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match="6 stored elements and nse is at most 5"):
         to_sparse(x, 3, nse=[2, 5])
+    with pytest.raises(ValueError, match="n_vars is 2, and the batch has 3 columns"):
+        to_sparse(x, 2)
 
 
 def test_sparse_of_another_form_is_an_error() -> None:
@@ -223,6 +225,13 @@ def test_scipy_matrix_is_an_error_that_names_the_way_out(plates: Path) -> None:
     words = r'batch\[\'X\'\] is csr_array.*output="padded".*to_sparse for CSR'
     with pytest.raises(TypeError, match=words):
         next(device_prefetch(plate_loader(plates)))
+
+
+def test_what_is_no_sharding_is_an_error() -> None:
+    with pytest.raises(
+        TypeError, match=r"a jax\.sharding\.Sharding or None, got 'data'"
+    ):
+        device_prefetch([], "data")
 
 
 def test_text_is_an_error() -> None:
