@@ -42,12 +42,14 @@ class ResumableDataLoader(DataLoader[Any]):
         super().__init__(dataset, **{"batch_size": None, **options})
         self._n_given = 0
 
-    def __iter__(self) -> Any:  # Any: DataLoader's own iterators have no public type
-        """Start the next epoch, or go on where a loaded state stands."""
-        self._n_given = 0
-        return self._counted(super().__iter__())
+    def __iter__(self) -> Iterator[Any]:
+        """Start the next epoch, or go on where a loaded state stands.
 
-    def _counted(self, batches: Any) -> Iterator[Any]:
+        That begins with the first batch: Lightning makes an iterator that it does not
+        use where it goes on after the end of an epoch.
+        """
+        batches = super().__iter__()
+        self._n_given = 0
         for batch in batches:
             self._n_given += 1
             yield batch

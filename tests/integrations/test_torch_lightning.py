@@ -103,6 +103,32 @@ def test_training_stops_within_an_epoch_and_goes_on(plates, tmp_path, num_worker
         assert second.seen == whole.seen[35:]
 
 
+def test_training_stops_at_the_end_of_an_epoch_and_goes_on(plates, tmp_path):
+    whole = make_data(plates, num_workers=0).train_dataloader()
+    expected = [batch["index"].tolist() for _ in range(3) for batch in whole]
+    seen, path = [], None
+    for n_steps in (25, 30, 75):
+        part = Probe(300)
+        trainer = make_trainer(
+            tmp_path, max_epochs=9, max_steps=n_steps, enable_checkpointing=False
+        )
+        data = make_data(plates, num_workers=0)
+        trainer.fit(part, datamodule=data, ckpt_path=path, weights_only=False)
+        path = tmp_path / f"{n_steps}.ckpt"
+        trainer.save_checkpoint(path)
+        seen += part.seen
+    assert [list(rows) for rows in seen] == expected
+
+
+def test_an_iterator_that_is_not_used_is_no_epoch():
+    loader = LoaderDataModule(train=Loader(np.arange(10))).train_dataloader()
+    list(loader)
+    iter(loader)
+    assert loader.state_dict()["done"] == [[0, 1]]
+    list(loader)
+    assert loader.dataset.epoch == 1
+
+
 def test_stages_without_a_loader_have_no_dataloaders():
     data = LoaderDataModule(val=Loader(np.arange(10)))
     assert data.test_dataloader() == []
