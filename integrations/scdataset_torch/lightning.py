@@ -1,6 +1,6 @@
 """A Lightning DataModule over Loaders: ranks, and resuming within an epoch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -42,7 +42,7 @@ class ResumableDataLoader(DataLoader[Any]):
         super().__init__(dataset, **{"batch_size": None, **options})
         self._n_given = 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:  # Any: DataLoader's own iterators have no public type
         """Start the next epoch, or go on where a loaded state stands.
 
         That begins with the first batch: Lightning makes an iterator that it does not
