@@ -21,7 +21,7 @@ __all__ = ["Pipeline"]
 # Stopping early leaves a chunk's checksum unread, so it is done only where it saves
 # much: at most this part of a chunk is wanted, of chunks of at least this size.
 EARLY_PART = 0.5
-EARLY_BYTES = 64 * 1024
+EARLY_BYTES = 48 * 1024
 
 
 @dataclass(frozen=True)

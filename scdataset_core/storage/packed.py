@@ -15,7 +15,7 @@ from .groups import failed
 from .inflate import InflateError, inflate_windows
 from .layout import ArrayLayout
 from .locate import find
-from .placing import Placer, RowPlacer, placer_of
+from .placing import Placer, RowPlacer, byte_views, placer_of
 from .readers import Places, ShortReadError, read_fully
 from .requests import Ranges
 from .scratch import Scratch
@@ -34,8 +34,9 @@ WINDOW = 1 << 20
 
 def packed_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None]]:
     """Return functions that do requests for encoded chunks, on any threads."""
+    views = byte_views(ranges.targets)
     parts = [
-        Packed(request.array, placer_of(ranges, number), context)
+        Packed(request.array, placer_of(ranges, number, views), context)
         for number, request in enumerate(ranges.requests)
     ]
     few = sum(map(len, parts)) // (TASKS_PER_THREAD * context.threads) + 1

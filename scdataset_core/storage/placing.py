@@ -1,5 +1,6 @@
 """From decoded chunks to the places of rows."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from .requests import Pieces, Ranges, Request, cut
 
-__all__ = ["Placer", "placer_of"]
+__all__ = ["Placer", "byte_views", "placer_of"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -35,8 +36,23 @@ class Placer(Protocol):
         ...
 
 
-def placer_of(ranges: Ranges, number: int) -> Placer:
-    """Return what places the rows of one of the requests."""
+def byte_views(targets: Sequence[npt.NDArray[Any]]) -> list[memoryview]:
+    """Return targets as bytes; made once for all requests that go there."""
+    return [target.reshape(-1).view(np.uint8).data for target in targets]
+
+
+def placer_of(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
+    """Return what places the rows of one of the requests.
+
+    Parameters
+    ----------
+    ranges
+        All ranges and targets.
+    number
+        Which of the requests it is.
+    views
+        The targets as bytes.
+    """
     request = ranges.requests[number]
     grid = request.array.needed_grid
     here = slice(ranges.bounds[number], ranges.bounds[number + 1])
@@ -48,7 +64,7 @@ def placer_of(ranges: Ranges, number: int) -> Placer:
         order = np.argsort(pieces.chunk, kind="stable")
         pieces = Pieces(*(column[order] for column in pieces))
     if request.columns is None and grid.chunk_shape[1:] == request.array.shape[1:]:
-        return RowPlacer(ranges, request, pieces)
+        return RowPlacer(ranges, request, pieces, views)
     return ColumnPlacer(ranges, request, pieces)
 
 
@@ -76,17 +92,23 @@ class RowPlacer:
         Which of the requests it is.
     pieces
         Its pieces, sorted by chunk.
+    views
+        The targets as bytes.
     """
 
-    def __init__(self, ranges: Ranges, request: Request, pieces: Pieces) -> None:
+    def __init__(
+        self,
+        ranges: Ranges,
+        request: Request,
+        pieces: Pieces,
+        views: list[memoryview],
+    ) -> None:
         array = request.array
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
         self.chunk, bounds, low, high = _by_chunk(pieces)
         self.want, self.unwanted = high * row_bytes, low * row_bytes
         self._bounds = bounds.tolist()
-        self._views = [
-            target.reshape(-1).view(np.uint8).data for target in ranges.targets
-        ]
+        self._views = views
         self._which = ranges.target[pieces.range].tolist()
         self._to = (pieces.offset * row_bytes).tolist()
         self._to_end = ((pieces.offset + pieces.n) * row_bytes).tolist()
