@@ -1,6 +1,6 @@
 """Draw the paper's grids: cells a second and minibatch entropy over b and f.
 
-    python grids.py --data FOLDER --out .. --results results
+    python grids.py --data FOLDER --out ../figures --results results
 
 Block size and fetch factor run over 1, 2, 4, ... 64 with minibatches of 64, on the
 plates of `throughput.py`, for this library and scdataset. Writes `throughput-grid.png`
