@@ -13,9 +13,10 @@ from ..errors import FileFormatError, MissingNameError, nearest
 from ..storage import ReadContext
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, check_codes
 from .ranges import KeptArrays, RowArray, Rows
+from .text import TextArray
 from .vocabulary import join_labels, saved_labels
 
-__all__ = ["Cuts", "ObsTable", "cut_by_file", "join_obs"]
+__all__ = ["Cuts", "ObsTable", "cut_by_file", "join_obs", "text_at"]
 
 Cuts = list[tuple[int, int, int]]
 
@@ -28,6 +29,18 @@ def cut_by_file(rows: Rows, file_starts: Rows) -> Cuts:
     return [
         (file, start, stop) for file, (start, stop) in enumerate(cuts) if stop > start
     ]
+
+
+def text_at(
+    texts: Sequence[TextArray | None], rows: Rows, file_starts: Rows
+) -> npt.NDArray[np.object_]:
+    """Return text at non-decreasing rows of several files, each with an array of it."""
+    out = np.empty(len(rows), object)
+    for file, start, stop in cut_by_file(rows, file_starts):
+        text = texts[file]
+        assert text is not None  # names are asked for of all files, or of none
+        out[start:stop] = text.at(rows[start:stop] - file_starts[file])
+    return out
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .arrays import source_of
 from .base import Source
 from .columns import Column
 from .genes import GeneJoin
-from .obs import ObsTable, cut_by_file
+from .obs import ObsTable, cut_by_file, text_at
 from .options import OpenOptions
 from .ranges import Rows
 from .soma_obs import SomaKept, SomaText
@@ -213,12 +213,7 @@ class SomaSource(Source):
     def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         if self._texts[0] is None:
             return None
-        out = np.empty(len(rows), object)
-        for file, start, stop in cut_by_file(rows, self.file_starts):
-            text = self._texts[file]
-            assert text is not None
-            out[start:stop] = text.at(rows[start:stop] - self.file_starts[file])
-        return out
+        return text_at(self._texts, rows, self.file_starts)
 
 
 _PLAIN = OpenOptions()

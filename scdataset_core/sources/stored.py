@@ -18,7 +18,7 @@ from .dense import DenseReader
 from .describe import describe
 from .genes import GeneJoin
 from .layout import CellFile, DenseX, SparseX
-from .obs import ObsTable, cut_by_file
+from .obs import ObsTable, text_at
 from .pointers import chunk_firsts, longest
 from .ranges import KeptArrays, Rows
 from .sparse import SparseReader
@@ -168,13 +168,7 @@ class StoredSource(Source):
     def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         if self._texts[0] is None:
             return None
-        out = np.empty(len(rows), object)
-        for file, start, stop in cut_by_file(rows, self.file_starts):
-            text = self._texts[file]
-            assert text is not None
-            local = rows[start:stop] - self.file_starts[file]
-            out[start:stop] = text.at(local)
-        return out
+        return text_at(self._texts, rows, self.file_starts)
 
 
 def _chunk_rows(x: SparseX | DenseX) -> float:

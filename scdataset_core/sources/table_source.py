@@ -15,7 +15,7 @@ from ..storage import ReadContext
 from .base import Source
 from .columns import Column
 from .genes import GeneJoin, join_genes
-from .obs import ObsTable, cut_by_file, join_obs
+from .obs import ObsTable, join_obs, text_at
 from .options import OpenOptions
 from .ranges import KeptArrays, Rows
 from .table_groups import Groups
@@ -188,10 +188,7 @@ class TableSource(Source):
         order = None
         if self._mapping is not None:
             rows, order = self._in_table(rows)
-        out = np.empty(len(rows), object)
-        for file, start, stop in cut_by_file(rows, self._table_starts):
-            local = rows[start:stop] - self._table_starts[file]
-            out[start:stop] = self._names[file].at(local)
+        out = text_at(self._names, rows, self._table_starts)
         return out if order is None else _put_back(out, order)
 
     def _in_table(self, rows: Rows) -> tuple[Rows, Rows]:

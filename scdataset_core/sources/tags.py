@@ -12,7 +12,7 @@ from ..errors import FileFormatError
 from ..storage import ReadContext
 from .base import Source
 from .columns import LabelColumn
-from .obs import ObsTable, cut_by_file
+from .obs import ObsTable, cut_by_file, text_at
 from .ranges import KeptArrays, MemoryArray, Rows
 from .text import TextArray
 from .vocabulary import join_labels
@@ -83,11 +83,7 @@ class TableTags(Tags):
         """Return the names of the cells, or None where not asked for."""
         if self._names is None:
             return None
-        out = np.empty(len(rows), object)
-        for file, start, stop in cut_by_file(rows, self._starts):
-            local = rows[start:stop] - self._starts[file]
-            out[start:stop] = self._names[file].at(local)
-        return out
+        return text_at(self._names, rows, self._starts)
 
 
 class SourceTags(Tags):
