@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import pickle
 
 import numpy as np
@@ -37,7 +38,7 @@ def run(order, size=37):
 
 @pytest.mark.parametrize(
     "proportions",
-    [[7, 2, 1], [0.7, 0.2, 0.1], [1, 1, 1], [0.001, 0.5, 3], [np.pi, np.e, 1.1]],
+    [[7, 2, 1], [0.7, 0.2, 0.1], [1, 1, 1], [0.001, 0.5, 3], [math.pi, math.e, 1.1]],
     ids=str,
 )
 def test_shares_are_exact_at_every_position_of_a_run(sources, proportions):
