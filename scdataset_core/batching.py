@@ -101,8 +101,13 @@ class Batching:
         """Whether rows of a fetch that are yielded elsewhere must be read too."""
         return self.hooks.on_fetches
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether fetches may be read at the same time, on several threads."""
+        return False
+
     def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
-        """Read a fetch; runs on the thread that reads ahead."""
+        """Read a fetch; runs on a thread that reads ahead."""
         raise NotImplementedError
 
     def batch(self, part: Part) -> Any:
@@ -180,6 +185,11 @@ class SourceBatching(Batching):
         self.form = form
         self.anndata = anndata
         self.batch_size = batch_size
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether fetches may be read at the same time: not if users' hooks see it."""
+        return self.collection.concurrent and not self.hooks.on_fetches
 
     def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
         """Read a fetch, each minibatch into its own buffers unless a hook wants all."""

@@ -4,10 +4,11 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any, Self
 
 from .batching import Batching, Part
-from .plan import Plan
+from .plan import Fetch, Plan
 from .readahead import ReadAhead
 from .state import Progress
 from .stats import LoaderStats
@@ -16,12 +17,18 @@ from .storage import ReadContext
 __all__ = ["BatchIterator"]
 
 
-def _read_fetches(
+# So many fetches are read at a time: one is planned, or laid out, while the bytes of
+# another come in.
+_LANES = 2
+
+
+def _fetches(
     plan: Plan, batching: Batching, context: ReadContext, skip: int
-) -> Generator[deque[Part], None, None]:
-    """Yield the minibatches of each fetch, read."""
+) -> Generator[Fetch, None, None]:
+    """Yield the fetches, each in its turn to be read."""
     for fetch in plan.fetches(skip=skip, whole=batching.whole_fetches):
-        yield batching.read(fetch, context)
+        context.take_turn()
+        yield fetch
 
 
 class BatchIterator(Iterator[Any]):
@@ -55,12 +62,18 @@ class BatchIterator(Iterator[Any]):
     ) -> None:
         self._batching = batching
         self._progress = progress
-        self._context = ReadContext(threads)
+        lanes = _LANES if read_ahead and batching.concurrent else 1
+        self._context = ReadContext(threads, callers=lanes)
+        lanes = self._context.callers
         self._parts: deque[Part] = deque()
         self._left = len(plan) - progress.yielded
         self.stats = LoaderStats(self._context.stats)
-        fetches = _read_fetches(plan, batching, self._context, progress.yielded)
-        self._fetches = ReadAhead(fetches, depth=read_ahead)
+        self._fetches = ReadAhead(
+            _fetches(plan, batching, self._context, progress.yielded),
+            partial(batching.read, context=self._context),
+            depth=read_ahead + lanes - 1,
+            n_threads=lanes,
+        )
         # Not __del__: at the end of the interpreter this runs while threads still do.
         self._end = weakref.finalize(self, _end, self._fetches, self._context)
 

@@ -76,7 +76,8 @@ class Loader:
         positions)`` takes a minibatch from it, ``batch_transform(batch)`` changes a
         minibatch. The first two run on the thread that reads ahead.
     read_ahead
-        Fetches read on a thread before they are wanted; 0 reads in the consumer.
+        Fetches read on threads before they are wanted, and one more where two are read
+        at a time: from files whose chunks are not compressed. 0 reads in the consumer.
     threads
         Threads that read and decode; chosen for the machine by default.
 

@@ -1,135 +1,181 @@
-"""Reading ahead: a few fetches made on a thread before they are wanted."""
+"""Reading ahead: a few fetches made on threads before they are wanted."""
 
-import contextlib
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 __all__ = ["ReadAhead"]
 
+Task = TypeVar("Task")
 Item = TypeVar("Item")
 
 _JOIN_S = 60.0  # longest wait for a read that is under way when an iterator is dropped
 
 
-class _Channel(Generic[Item]):
-    """What the reading thread and the consumer share; it knows neither of them."""
+class _Channel(Generic[Task, Item]):
+    """What the reading threads and the consumer share; it knows neither of them.
 
-    def __init__(self, depth: int) -> None:
-        self.changed = threading.Condition()
-        self.ready: deque[Item] = deque()
-        self.depth = depth
-        self.stopped = False
-        self.ended = False
-        self.error: BaseException | None = None
+    Items are numbered in the order of their tasks, and handed out in that order,
+    whichever is made first.
+    """
 
-    def wait_for_room(self) -> bool:
-        """Wait until another item may be made; False when the consumer has gone."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.stopped or len(self.ready) < self.depth)
-            return not self.stopped
+    def __init__(self, tasks: Generator[Task, None, None], depth: int) -> None:
+        self._tasks = tasks
+        self._depth = depth
+        self._drawing = threading.Lock()  # of the next task
+        self._changed = threading.Condition()
+        self._made: dict[int, Item] = {}
+        self._n_begun = 0
+        self._n_taken = 0
+        self._end: int | None = None  # number of the first item there will not be
+        self._error: BaseException | None = None
+        self._stopped = False
 
-    def put(self, item: Item) -> None:
-        with self.changed:
-            if not self.stopped:
-                self.ready.append(item)
-                self.changed.notify_all()
+    def draw(self) -> tuple[int, Task] | None:
+        """Return the next task, once its item may be made; None when there is none."""
+        with self._drawing:
+            with self._changed:
+                self._changed.wait_for(self._may_begin)
+                if self._stopped or self._end is not None:
+                    return None
+                number = self._n_begun
+                self._n_begun += 1
+            try:
+                return number, next(self._tasks)
+            except StopIteration:
+                self.end(number, None)
+            except BaseException as error:  # handed to the consumer, see take()
+                self.end(number, error)
+            return None
 
-    def end(self, error: BaseException | None) -> None:
-        with self.changed:
-            self.ended, self.error = True, error
-            self.changed.notify_all()
+    def _may_begin(self) -> bool:
+        has_room = self._n_begun - self._n_taken < self._depth
+        return has_room or self._stopped or self._end is not None
+
+    def put(self, number: int, item: Item) -> None:
+        with self._changed:
+            if not self._stopped:
+                self._made[number] = item
+                self._changed.notify_all()
+
+    def end(self, number: int, error: BaseException | None) -> None:
+        """Let `number` be the first item there will not be."""
+        with self._changed:
+            if self._end is None or number < self._end:
+                self._end, self._error = number, error
+            self._changed.notify_all()
 
     def stop(self) -> None:
-        with self.changed:
-            self.stopped = True
-            self.ready.clear()
-            self.changed.notify_all()
+        with self._changed:
+            self._stopped = True
+            self._made.clear()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Close the tasks, unless a thread that could not be waited for draws one."""
+        if self._drawing.acquire(blocking=False):
+            self._tasks.close()
+            self._drawing.release()
 
     def take(self) -> Item:
-        """Return the next item; raise what ended the thread, or StopIteration."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.ready or self.ended or self.stopped)
-            if self.ready:
-                item = self.ready.popleft()
-                self.changed.notify_all()
+        """Return the next item; raise what ended the items, or StopIteration."""
+        with self._changed:
+            self._changed.wait_for(self._may_take)
+            if self._n_taken in self._made:
+                item = self._made.pop(self._n_taken)
+                self._n_taken += 1
+                self._changed.notify_all()
                 return item
-            error, self.error = self.error, None
-        if error is not None:
-            raise error
-        raise StopIteration
+            error, self._error = self._error, None
+            if error is None or self._stopped:
+                raise StopIteration
+        raise error
+
+    def _may_take(self) -> bool:
+        return (
+            self._n_taken in self._made or self._n_taken == self._end or self._stopped
+        )
 
 
-def _fill(channel: _Channel[Item], items: Generator[Item, None, None]) -> None:
-    """Run on the thread: make items while there is room for them."""
-    error: BaseException | None = None
-    try:
-        with contextlib.closing(items):
-            while channel.wait_for_room():
-                try:
-                    item = next(items)
-                except StopIteration:
-                    break
-                channel.put(item)
-                del item  # the consumer's alone from here on
-    except BaseException as raised:  # handed to the consumer, see take()
-        error = raised
-    channel.end(error)
+def _fill(channel: _Channel[Task, Item], make: Callable[[Task], Item]) -> None:
+    """Run on a thread: make items while there is room for them."""
+    while (drawn := channel.draw()) is not None:
+        number, task = drawn
+        try:
+            channel.put(number, make(task))
+        except BaseException as error:  # handed to the consumer, see take()
+            channel.end(number, error)
+        del drawn, task  # nothing of it while there is no room
 
 
-def _end(channel: _Channel[Item], thread: threading.Thread) -> None:
-    """Stop the thread, after the read that is under way."""
+def _end(channel: _Channel[Task, Item], threads: tuple[threading.Thread, ...]) -> None:
+    """Stop the threads, after the reads that are under way."""
     channel.stop()
-    if thread is not threading.current_thread():
-        thread.join(_JOIN_S)
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(_JOIN_S)
+    channel.close()
 
 
 class ReadAhead(Iterator[Item]):
-    """Iterate over `items`, made on a thread up to `depth` ahead of the consumer.
+    """Iterate over ``make(task)`` of each task, made before they are wanted.
 
-    At most `depth` items are ready or being made. An error of the thread is raised
-    where the item was wanted, with its own traceback. The thread ends when the items
-    do, on :meth:`close`, and when this object is collected.
+    At most `depth` items are ready or being made, and they come in the order of their
+    tasks. An error is raised where the item was wanted, with its own traceback. The
+    threads end when the tasks do, on :meth:`close`, and when this object is collected.
 
     Parameters
     ----------
-    items
-        What to iterate over; touched by the thread alone.
+    tasks
+        What items are made of; drawn by one thread at a time.
+    make
+        Makes an item; called on `n_threads` threads at a time.
     depth
         How many items to make ahead; 0 makes each when it is asked for, on no thread.
+    n_threads
+        Threads that make items.
     """
 
-    def __init__(self, items: Generator[Item, None, None], *, depth: int) -> None:
-        self._items = items
-        self._channel: _Channel[Item] | None = None
+    def __init__(
+        self,
+        tasks: Generator[Task, None, None],
+        make: Callable[[Task], Item],
+        *,
+        depth: int,
+        n_threads: int = 1,
+    ) -> None:
+        self._take: Callable[[], Item]
         self._end: Callable[[], object]
         if depth == 0:
-            self._end = weakref.finalize(self, items.close)
+            self._take = lambda: make(next(tasks))
+            self._end = weakref.finalize(self, tasks.close)
             return
-        self._channel = _Channel(depth)
-        thread = threading.Thread(
-            target=_fill,
-            args=(self._channel, items),
-            name="scdataset-read-ahead",
-            daemon=True,
+        channel: _Channel[Task, Item] = _Channel(tasks, depth)
+        threads = tuple(
+            threading.Thread(
+                target=_fill,
+                args=(channel, make),
+                name=f"scdataset-read-ahead-{number}",
+                daemon=True,
+            )
+            for number in range(n_threads)
         )
-        thread.start()
+        for thread in threads:
+            thread.start()
+        self._take = channel.take
         # Not __del__: at the end of the interpreter this runs while threads still do.
-        self._end = weakref.finalize(self, _end, self._channel, thread)
+        self._end = weakref.finalize(self, _end, channel, threads)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Item:
-        if self._channel is None:
-            return next(self._items)
-        return self._channel.take()
+        return self._take()
 
     def close(self) -> None:
-        """Stop the thread, after the read that is under way, and drop what is ready."""
+        """Stop the threads, after the reads under way, and drop what is ready."""
         self._end()
 
     def __enter__(self) -> Self:

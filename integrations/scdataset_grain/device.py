@@ -77,7 +77,11 @@ class DeviceIterator(Iterator[Any]):
         self._state_of = _state_getter(iterable, iterator)
         self._state = self._state_of()
         place = _Placement(sharding)
-        self._ahead = ReadAhead(_placed(iterator, place, self._state_of), depth=_DEPTH)
+        self._ahead = ReadAhead(
+            _with_states(iterator, self._state_of),
+            lambda drawn: (place(drawn[0]), drawn[1]),
+            depth=_DEPTH,
+        )
 
     def __iter__(self) -> Self:
         return self
@@ -106,11 +110,11 @@ class DeviceIterator(Iterator[Any]):
         self._ahead.close()
 
 
-def _placed(
-    iterator: Iterator[Any], place: "_Placement", state_of: Callable[[], Any]
+def _with_states(
+    iterator: Iterator[Any], state_of: Callable[[], Any]
 ) -> Generator[tuple[Any, Any], None, None]:
     for batch in iterator:
-        yield place(batch), state_of()
+        yield batch, state_of()
 
 
 def _state_getter(iterable: Any, iterator: Any) -> Callable[[], Any]:

@@ -65,6 +65,7 @@ class AlignedSource(TaggedSource):
         self.file_starts = first.file_starts
         self.sparse = first.sparse
         self.dtype = first.dtype
+        self.concurrent = all(part.concurrent for part in self.parts.values())
         self.natural_block = first.natural_block
         self.genes_report = first.genes_report
         tags = SourceTags(first) if tags is None else tags

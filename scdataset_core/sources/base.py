@@ -69,6 +69,8 @@ class Source(ABC):
         Whether X is stored as sparse rows.
     dtype : numpy.dtype
         Type of the values of X.
+    concurrent : bool
+        Whether two threads may read at a time, and gain by it.
     natural_block : int
         Rows in a typical storage chunk.
     genes_report : tuple of FileGenes
@@ -83,6 +85,7 @@ class Source(ABC):
     file_starts: Rows
     sparse: bool
     dtype: np.dtype[Any]
+    concurrent: bool = False
     natural_block: int
     info: CellInfo
     genes_report: tuple[FileGenes, ...] = ()

@@ -118,6 +118,7 @@ class ConcatSource(TaggedSource):
         self.file_starts = np.concatenate([*inner, self._starts[-1:]])
         self.sparse = any(source.sparse for source in sources)
         self.dtype = np.result_type(*(source.dtype for source in sources))
+        self.concurrent = all(source.concurrent for source in sources)
         blocks = [source.natural_block for source in sources]
         self.natural_block = max(1, round(float(np.median(blocks))))
         self.genes_report = self._genes.report

@@ -37,6 +37,7 @@ class PickedSource(TaggedSource):
         self.file_starts = np.array([0, len(at)], np.int64)
         self.sparse = source.sparse
         self.dtype = source.dtype
+        self.concurrent = source.concurrent
         self.natural_block = source.natural_block
         self.genes_report = source.genes_report
         tags = SourceTags(source, at) if tags is None else tags

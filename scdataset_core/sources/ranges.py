@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..storage import ReadContext, Request, StoredArray, scatter
+from ..storage import ReadContext, Request, StoredArray, making, scatter
 
 __all__ = ["KEPT_BYTES", "KeptArrays", "MemoryArray", "RowArray", "windows"]
 
@@ -140,13 +140,11 @@ class KeptArrays:
 
     def _whole(self, array: RowArray, check: Check) -> npt.NDArray[Any] | None:
         key = _key(array)
-        kept = self._kept.get(key)
-        if kept is None and key in self._keep:
-            # Without a lock, which a fork could leave locked: two threads may read the
-            # same array once each, and keep one.
-            kept = check(array.read(0, array.shape[0]), 0)
-            self._kept[key] = kept
-        return kept
+        if key in self._keep and key not in self._kept:
+            with making():
+                if key not in self._kept:
+                    self._kept[key] = check(array.read(0, array.shape[0]), 0)
+        return self._kept.get(key)
 
 
 def _key(array: RowArray) -> tuple[str, str]:

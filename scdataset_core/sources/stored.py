@@ -69,6 +69,8 @@ class StoredSource(Source):
                 f" {dense[0].values.file}; write it the same way in all files"
             )
         self.sparse = bool(sparse)
+        # Decoding takes the interpreter's lock for every chunk.
+        self.concurrent = all(part.x.values.is_plain for part in parts)
         filled = [part.x for part in parts if part.x.n_obs] or [parts[0].x]
         self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
         self.dtype = np.result_type(*(part.x.dtype for part in parts))

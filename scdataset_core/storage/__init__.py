@@ -4,6 +4,7 @@ from .arrays import StoredArray
 from .context import ReadContext, default_context
 from .filters import Filter, register_decoder
 from .layout import ArrayLayout, ChunkGrid
+from .once import making
 from .requests import Request
 from .scatter import scatter
 from .stats import ReadStats
@@ -17,6 +18,7 @@ __all__ = [
     "Request",
     "StoredArray",
     "default_context",
+    "making",
     "register_decoder",
     "scatter",
 ]

@@ -1,74 +1,26 @@
 """Threads, buffers, open files and counters of one reader."""
 
+import itertools
 import os
 import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from queue import SimpleQueue
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
 
 from .buffers import BufferPool
+from .crew import Crew, Task
 from .files import Identity, OpenFile, OpenFiles
 from .readers import Reader, reader_named
 from .scratch import Scratch
 from .stats import ReadStats
+from .uring import Ring, is_available, new_ring
 
 __all__ = ["ReadContext", "default_context"]
 
-Task = Callable[[], None]
 # More threads than this never paid: decoding shares memory and the interpreter's lock.
 MOST_THREADS = 8
-
-
-class _Job:
-    """Tasks that several threads take from one after another."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks: Iterator[Task] = iter(tasks)
-        self._lock = threading.Lock()
-        self._working = 0
-        self._idle = threading.Condition(self._lock)
-        self._stopped = False
-        self.error: BaseException | None = None
-
-    def work(self) -> None:
-        """Do tasks until there are none left, or one has failed."""
-        with self._lock:
-            if self._stopped:
-                return
-            self._working += 1
-        try:
-            # Taking the next item of a list's iterator is one step of the interpreter.
-            for task in self._tasks:
-                task()
-                if self._stopped:
-                    break
-        except BaseException as error:
-            with self._lock:
-                self._stopped = True
-                if self.error is None:
-                    self.error = error
-        finally:
-            with self._lock:
-                self._working -= 1
-                self._idle.notify_all()
-
-    def finish(self) -> None:
-        """Take no more tasks, and wait for those that run."""
-        with self._lock:
-            self._stopped = True
-            self._tasks = iter(())  # what was not begun holds buffers
-            while self._working:
-                self._idle.wait()
-
-
-def _serve(queue: "SimpleQueue[_Job | None]") -> None:
-    while (job := queue.get()) is not None:
-        job.work()
-        del job
 
 
 class ReadContext:
@@ -77,19 +29,29 @@ class ReadContext:
     Parameters
     ----------
     threads
-        Threads that read and decode, the caller's among them; None: one a core, at
+        Threads that read and decode, the callers' among them; None: one a core, at
         most 8.
+    callers
+        How many of them call :meth:`run` at most; the others are this context's own.
     reader
-        How bytes are read: "libc", "preadv", "pread" or "seek"; None: the fastest here.
+        How bytes are read: "libc", "preadv", "pread" or "seek"; None: the fastest here,
+        by io_uring where the system lets us.
 
     Attributes
     ----------
+    callers : int
+        How many threads should call :meth:`run` at a time. Only one where each read
+        waits for the interpreter's lock: two then stand in each other's way.
     stats : ReadStats
         What was read so far, and what it cost.
     """
 
     def __init__(
-        self, threads: int | None = None, *, reader: str | None = None
+        self,
+        threads: int | None = None,
+        *,
+        callers: int = 1,
+        reader: str | None = None,
     ) -> None:
         if threads is None:
             threads = min(available_cores(), MOST_THREADS)
@@ -99,13 +61,12 @@ class ReadContext:
         self.stats = ReadStats()
         self.files = OpenFiles()
         self.reader: Reader = reader_named(reader)
+        self._rings = reader is None and is_available()
         self._buffers = BufferPool()
         self._local = threading.local()
-        self._lock = threading.Lock()
-        self._queue: SimpleQueue[_Job | None] | None = None
-        self._workers: list[threading.Thread] = []
-        self._pid = os.getpid()
-        self._stop: Callable[[], Any] = lambda: None
+        self._turns = itertools.count(1)
+        self.callers = min(callers, threads) if self._rings else 1
+        self._crew = Crew(threads - self.callers)
 
     def __enter__(self) -> "ReadContext":
         return self
@@ -133,12 +94,31 @@ class ReadContext:
             scratch = self._local.scratch = Scratch()
         return scratch
 
+    @property
+    def ring(self) -> Ring | None:
+        """The calling thread's own ring of reads, where there may be one.
+
+        The main thread has none: Ctrl-C could interrupt it with reads under way.
+        """
+        ring: Ring | None = getattr(self._local, "ring", None)
+        if ring is not None and ring.pid == os.getpid():
+            return ring
+        if not self._rings or threading.current_thread() is threading.main_thread():
+            return None
+        ring = self._local.ring = new_ring()
+        self._rings = ring is not None
+        return ring
+
     def open_file(self, path: str, expected: Identity | None = None) -> OpenFile:
         """Return a file opened in this process, checked to be as it was."""
         return self.files.get(path, expected)
 
+    def take_turn(self) -> None:
+        """Let what this thread runs from now on go before what takes its turn later."""
+        self._local.turn = next(self._turns)
+
     def run(self, tasks: Sequence[Task]) -> None:
-        """Do all tasks, on this context's threads and the caller's.
+        """Do all tasks, on this context's threads and those of all callers.
 
         Parameters
         ----------
@@ -151,65 +131,21 @@ class ReadContext:
             The first error of a task, as it was raised there. Tasks that have not
             begun by then are not done; none runs any more when this returns.
         """
-        n_helpers = min(self.threads, len(tasks)) - 1
-        if n_helpers < 1:
+        if self.threads == 1 or len(tasks) < 2:
             for task in tasks:
                 task()
-            return
-        job = _Job(tasks)
-        queue = self._start()
-        for _ in range(n_helpers):
-            queue.put(job)
-        try:
-            job.work()
-        finally:
-            job.finish()
-        if job.error is not None:
-            raise job.error
-
-    def _start(self) -> "SimpleQueue[_Job | None]":
-        """Return the queue of the helping threads, started in this process."""
-        with self._lock:
-            if self._queue is None or self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._queue = SimpleQueue()
-                self._workers = [
-                    threading.Thread(
-                        target=_serve,
-                        args=(self._queue,),
-                        name=f"scdataset-read-{number}",
-                        daemon=True,
-                    )
-                    for number in range(1, self.threads)
-                ]
-                for worker in self._workers:
-                    worker.start()
-                self._stop = weakref.finalize(
-                    self, _dismiss, self._queue, len(self._workers)
-                )
-            return self._queue
+        else:
+            self._crew.run(tasks, turn=getattr(self._local, "turn", 0))
 
     def close(self) -> None:
         """End the threads, close the files and drop idle buffers.
 
         Arrays that were handed out stay valid. A later read starts everything again.
         """
-        with self._lock:
-            workers, self._workers = self._workers, []
-            self._queue = None
-            self._stop()
-        if self._pid == os.getpid():
-            for worker in workers:
-                if worker is not threading.current_thread():
-                    worker.join()
+        self._crew.close()
         self.files.close()
         self._buffers.close()
         self._local = threading.local()
-
-
-def _dismiss(queue: "SimpleQueue[_Job | None]", n_workers: int) -> None:
-    for _ in range(n_workers):
-        queue.put(None)
 
 
 def available_cores() -> int:

@@ -13,12 +13,14 @@ from .direct import Reads
 from .files import Identity
 from .layout import ArrayLayout
 from .readers import IOV_MAX, Places, ShortReadError, read_fully
+from .uring import Ring
 
 __all__ = ["read_tasks"]
 
 Integers = npt.NDArray[np.int64]
-# One task reads about this much, so that threads share a fetch evenly.
-TASK_BYTES = 1 << 20
+# One task reads about this much: threads share a fetch evenly, and seldom wait for the
+# interpreter's lock (64 MB on two threads by 1 MB: a fifth slower; by 32: no faster).
+TASK_BYTES = 8 << 20
 # Reading this much is over before another thread has woken up.
 INLINE_BYTES = 4 << 20
 
@@ -78,33 +80,70 @@ class Groups:
     def _read(self, start: int, stop: int) -> None:
         """Do the reads of some groups."""
         begun = perf_counter()
-        read, places = self._context.reader, self._places
+        ring = self._context.ring
+        if ring is None:
+            done = self._one_by_one(start, stop)
+        else:
+            done = self._together(ring, start, stop)
+        n_bytes = self.n_bytes[start:stop]
+        for at in np.flatnonzero(done != n_bytes).tolist():
+            self._finish(start + at, max(int(done[at]), 0))
+        self._context.stats.add(
+            bytes_read=int(n_bytes.sum()), read_s=perf_counter() - begun
+        )
+
+    def _together(self, ring: Ring, start: int, stop: int) -> Integers:
+        """Return the bytes that were read of each group, in one call to the system."""
         some = slice(start, stop)
         numbers = (
-            [0] * (stop - start) if self.file is None else self.file[some].tolist()
+            np.zeros(stop - start, np.int64) if self.file is None else self.file[some]
         )
-        total, opened = 0, -1
-        for number, position, first, count, n_bytes in zip(
+        used, which = np.unique(numbers, return_inverse=True)
+        files = [self._context.open_file(*self._files[n]) for n in used.tolist()]
+        fd = np.array([file.fd for file in files], np.int64)[which]
+        address = self._places.address + 16 * self._first[some]
+        return ring.read(fd, self.position[some], address, self._count[some])
+
+    def _one_by_one(self, start: int, stop: int) -> Integers:
+        """Return the bytes that were read of each group."""
+        read, places = self._context.reader, self._places
+        some = slice(start, stop)
+        n = stop - start
+        numbers = [0] * n if self.file is None else self.file[some].tolist()
+        done, opened = [], -1
+        for number, position, first, count in zip(
             numbers,
             self.position[some].tolist(),
             self._first[some].tolist(),
             self._count[some].tolist(),
-            self.n_bytes[some].tolist(),
             strict=True,
         ):
             if number != opened:
                 # Not before: a fetch may read more files than can be open at once.
                 opened, file = number, self._context.open_file(*self._files[number])
             try:
-                done = read(file, position, places, first, count)
-                if done != n_bytes:
-                    read_fully(
-                        read, file, position, places, first, count, n_bytes, done
-                    )
-            except (OSError, ShortReadError) as error:
+                done.append(read(file, position, places, first, count))
+            except OSError as error:
                 raise self._error(error, first) from error
-            total += n_bytes
-        self._context.stats.add(bytes_read=total, read_s=perf_counter() - begun)
+        return np.array(done, np.int64)
+
+    def _finish(self, group: int, done: int) -> None:
+        """Read what is missing of a group; raise what is wrong with it."""
+        number = 0 if self.file is None else int(self.file[group])
+        first = int(self._first[group])
+        try:
+            read_fully(
+                self._context.reader,
+                self._context.open_file(*self._files[number]),
+                int(self.position[group]),
+                self._places,
+                first,
+                int(self._count[group]),
+                int(self.n_bytes[group]),
+                done,
+            )
+        except (OSError, ShortReadError) as error:
+            raise self._error(error, first) from error
 
     def _error(self, error: Exception, first: int) -> OSError:
         """Return the error that names the chunk of the read that failed."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..errors import CorruptFileError
 from .chunks import ChunkTable
 from .codecs import Pipeline
+from .once import making
 
 __all__ = ["ArrayLayout", "ChunkGrid", "Library", "TableMaker"]
 
@@ -122,6 +123,11 @@ class ArrayLayout:
         return f"{self.file}:{self.name}"
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its bytes lie in the file as they are, and no library reads them."""
+        return self.grid is not None and not self.grid.pipeline
+
+    @property
     def needed_grid(self) -> ChunkGrid:
         """The array's chunks, where there must be some."""
         assert self.grid is not None
@@ -143,7 +149,9 @@ class ArrayLayout:
     def table(self) -> ChunkTable:
         """Where the chunks lie."""
         if self._table is None:
-            self._table = self.needed_grid.make_table()
+            with making():
+                if self._table is None:
+                    self._table = self.needed_grid.make_table()
         return self._table
 
     @property

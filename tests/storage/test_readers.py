@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -81,26 +82,37 @@ def test_short_reads_are_continued(file, most) -> None:
     assert buffer[0] == 0
 
 
-@pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("compression", [None, "gzip"])
-def test_arrays_are_read_alike(name, tmp_path, compression) -> None:
-    reader(name)
+def read_alike(folder, *, compression=None, reader=None) -> None:
     plain = values(20_000, "i4")
-    with h5py.File(tmp_path / "x.h5", "w") as file:
+    with h5py.File(folder / "x.h5", "w") as file:
         file.create_dataset("x", data=plain, chunks=(999,), compression=compression)
     ranges = [(i, i + 7) for i in range(0, 19_000, 7)] + [(19_500, 20_000)] * 2
-    with ReadContext(2, reader=name) as context:
-        check(stored(tmp_path / "x.h5"), plain, ranges, context=context)
+    with ReadContext(2, reader=reader) as context:
+        check(stored(folder / "x.h5"), plain, ranges, context=context)
         columns = np.array([0])
-        with h5py.File(tmp_path / "y.h5", "w") as file:
+        with h5py.File(folder / "y.h5", "w") as file:
             file.create_dataset("x", data=plain.reshape(-1, 4), compression=compression)
         check(
-            stored(tmp_path / "y.h5"),
+            stored(folder / "y.h5"),
             plain.reshape(-1, 4),
             [(0, 9), (7, 5000)],
             context=context,
             columns=columns,
         )
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_arrays_are_read_alike(name, tmp_path, compression) -> None:
+    reader(name)
+    read_alike(tmp_path, compression=compression, reader=name)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_threads_besides_the_main_one_read_alike(tmp_path, compression) -> None:
+    """By io_uring, where the system has it."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(read_alike, tmp_path, compression=compression).result()
 
 
 def test_a_failing_system_call_names_file_and_chunk(tmp_path, monkeypatch) -> None:
