@@ -30,6 +30,8 @@ N_ENTRIES = 256
 _SETUP, _ENTER = 425, 426  # numbers of the system calls, the same on all 64-bit systems
 _SQES_OFFSET = 0x10000000
 _GET_EVENTS = 1
+_ONE_MEMORY = 1  # feature: both queues lie in one piece of memory, since Linux 5.4
+_COUNTERS = 0xFFFFFFFF  # they go round
 _READV = 1
 
 _READ = np.dtype(
@@ -49,7 +51,9 @@ class _Parameters(ctypes.Structure):
     _fields_ = (
         ("sq_entries", ctypes.c_uint32),
         ("cq_entries", ctypes.c_uint32),
-        ("unused", ctypes.c_uint32 * 8),
+        ("flags", ctypes.c_uint32 * 3),
+        ("features", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32 * 4),
         ("sq", ctypes.c_uint32 * 10),  # head, tail, 4 others, array
         ("cq", ctypes.c_uint32 * 10),  # head, tail, 3 others, results
     )
@@ -87,6 +91,8 @@ class Ring:
             raise OSError(code, os.strerror(code))
         self.pid = os.getpid()
         self._fd = fd
+        if not parameters.features & _ONE_MEMORY:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         sq, cq = parameters.sq, parameters.cq
         n, n_results = parameters.sq_entries, parameters.cq_entries
         size = max(sq[6] + 4 * n, cq[5] + _RESULT.itemsize * n_results)
@@ -150,20 +156,20 @@ class Ring:
 
     def _submit(self) -> None:
         """Begin what was written, or take it back."""
-        while n := self._written.value - self._begun.value & 0xFFFFFFFF:
+        while n := (self._written.value - self._begun.value) & _COUNTERS:
             if not self._enter(n, n):
                 self._written.value = self._begun.value
 
     def _wait(self, n_bytes: Integers) -> None:
         """Note the bytes of all reads that were begun, when they are done."""
         self._written.value = self._begun.value  # not begun, after an interrupt
-        while (n := self._begun.value - self._done.value & 0xFFFFFFFF) > 0:
+        first = self._taken.value
+        n = (self._begun.value - first) & _COUNTERS
+        while (self._done.value - first) & _COUNTERS < n:
             if not self._enter(0, n):
                 time.sleep(0.001)
-        first, last = self._taken.value, self._done.value
-        slot = np.arange(first, first + (last - first & 0xFFFFFFFF))
-        results = self._results[slot % len(self._results)]
-        self._taken.value = last
+        results = self._results[(first + np.arange(n)) % len(self._results)]
+        self._taken.value = first + n
         n_bytes[results["number"].astype(np.int64)] = results["n_bytes"]
 
     def _enter(self, n_begin: int, n_done: int) -> bool:
