@@ -17,11 +17,6 @@ from .storage import ReadContext
 __all__ = ["BatchIterator"]
 
 
-# So many fetches are read at a time: one is planned, or laid out, while the bytes of
-# another come in.
-_LANES = 2
-
-
 def _fetches(
     plan: Plan, batching: Batching, context: ReadContext, skip: int
 ) -> Generator[Fetch, None, None]:
@@ -62,7 +57,8 @@ class BatchIterator(Iterator[Any]):
     ) -> None:
         self._batching = batching
         self._progress = progress
-        lanes = _LANES if read_ahead and batching.concurrent else 1
+        n_rows = plan.dealing.batch_size * plan.dealing.fetch_factor
+        lanes = batching.lanes(n_rows) if read_ahead else 1
         self._context = ReadContext(threads, callers=lanes)
         lanes = self._context.callers
         self._parts: deque[Part] = deque()

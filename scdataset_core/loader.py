@@ -77,7 +77,7 @@ class Loader:
         minibatch. The first two run on the thread that reads ahead.
     read_ahead
         Fetches read on threads before they are wanted, and one more where two are read
-        at a time: from files whose chunks are not compressed. 0 reads in the consumer.
+        at a time: from files that are not compressed. 0 reads in the consumer.
     threads
         Threads that read and decode; chosen for the machine by default.
 

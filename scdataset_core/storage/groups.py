@@ -18,9 +18,11 @@ from .uring import Ring
 __all__ = ["read_tasks"]
 
 Integers = npt.NDArray[np.int64]
-# One task reads about this much: threads share a fetch evenly, and seldom wait for the
-# interpreter's lock (64 MB on two threads by 1 MB: a fifth slower; by 32: no faster).
-TASK_BYTES = 8 << 20
+# One task reads about this much, so that threads share a fetch evenly.
+TASK_BYTES = 1 << 20
+# Threads that each read a fetch of their own need not share it: with larger tasks they
+# seldom wait for the interpreter's lock (1 MB: a fifth slower; 32 MB: no faster).
+OWN_TASK_BYTES = 8 << 20
 # Reading this much is over before another thread has woken up.
 INLINE_BYTES = 4 << 20
 
@@ -69,8 +71,8 @@ class Groups:
         )
         if total <= INLINE_BYTES and not ask:
             return [self._task(0, len(ends))]
-        n_tasks = total // TASK_BYTES + 1
-        edges = np.searchsorted(ends, np.arange(1, n_tasks) * TASK_BYTES) + 1
+        share = TASK_BYTES if self._context.callers == 1 else OWN_TASK_BYTES
+        edges = np.searchsorted(ends, np.arange(share, total + 1, share)) + 1
         bounds = np.unique(np.concatenate(([0], edges, [len(ends)]))).tolist()
         return ask + [self._task(start, stop) for start, stop in pairwise(bounds)]
 
