@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from .batching import Batching, Part
 from .plan import Fetch, Plan
-from .readahead import ReadAhead
+from .readahead import ReadAhead, made
 from .state import Progress
 from .stats import LoaderStats
 from .storage import ReadContext
@@ -86,7 +86,7 @@ class BatchIterator(Iterator[Any]):
                 self._wait_for_fetch()
             part = self._parts.popleft()
             started = time.perf_counter()
-            batch = self._batching.batch(part)
+            batch = made(self._batching.batch, part)
         except BaseException:
             self.close()
             raise

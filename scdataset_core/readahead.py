@@ -1,17 +1,44 @@
 """Reading ahead: a few fetches made on threads before they are wanted."""
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-__all__ = ["ReadAhead"]
+__all__ = ["ReadAhead", "made"]
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
 
 _JOIN_S = 60.0  # longest wait for a read that is under way when an iterator is dropped
+
+
+def made(make: Callable[[Task], Item], task: Task) -> Item:
+    """Return ``make(task)``; of an iterator that makes items, users' code among it.
+
+    Raises
+    ------
+    RuntimeError
+        In place of StopIteration, which would pass for the end of the items.
+    """
+    try:
+        return make(task)
+    except StopIteration as error:
+        raise RuntimeError(
+            "StopIteration was raised where a minibatch is made, by next() in a hook"
+            " perhaps; the data are not at their end"
+        ) from error
+
+
+def _in_turn(
+    tasks: Generator[Task, None, None], make: Callable[[Task], Item]
+) -> Generator[Item, None, None]:
+    """Yield the item of each task, made when it is asked for."""
+    with contextlib.closing(tasks):
+        for task in tasks:
+            yield made(make, task)
 
 
 class _Channel(Generic[Task, Item]):
@@ -104,7 +131,7 @@ def _fill(channel: _Channel[Task, Item], make: Callable[[Task], Item]) -> None:
     while (drawn := channel.draw()) is not None:
         number, task = drawn
         try:
-            channel.put(number, make(task))
+            channel.put(number, made(make, task))
         except BaseException as error:  # handed to the consumer, see take()
             channel.end(number, error)
         del drawn, task  # nothing of it while there is no room
@@ -149,8 +176,9 @@ class ReadAhead(Iterator[Item]):
         self._take: Callable[[], Item]
         self._end: Callable[[], object]
         if depth == 0:
-            self._take = lambda: make(next(tasks))
-            self._end = weakref.finalize(self, tasks.close)
+            items = _in_turn(tasks, make)
+            self._take = items.__next__
+            self._end = weakref.finalize(self, items.close)
             return
         channel: _Channel[Task, Item] = _Channel(tasks, depth)
         threads = tuple(

@@ -116,6 +116,16 @@ def test_anndata_gives_anndata():
         assert np.array_equal(batch.X[:, 0], batch.obs["row"])
 
 
+@pytest.mark.parametrize("read_ahead", [0, 1])
+@pytest.mark.parametrize("hook", ["fetch_transform", "batch_transform"])
+def test_a_hook_that_raises_stop_iteration_does_not_end_the_epoch(hook, read_ahead):
+    hooks: dict[str, Any] = {hook: lambda data: next(iter([]))}
+    loader = Loader(DATA, batch_size=8, read_ahead=read_ahead, **hooks)
+    with pytest.raises(RuntimeError, match="StopIteration was raised"):
+        list(loader)
+    assert reading_threads() == []
+
+
 def test_hooks_mean_what_the_paper_says():
     calls = []
 

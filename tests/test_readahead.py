@@ -65,6 +65,19 @@ def test_an_error_comes_after_the_items_before_it(depth, n_threads):
     items.close()
 
 
+@pytest.mark.parametrize(("depth", "n_threads"), DEPTHS)
+def test_a_stop_of_what_makes_items_is_not_taken_for_their_end(depth, n_threads):
+    def make(number):
+        return next(iter([])) if number == 1 else number
+
+    items = ReadAhead(numbers(9), make, depth=depth, n_threads=n_threads)
+    assert next(items) == 0
+    with pytest.raises(RuntimeError, match="StopIteration was raised"):
+        next(items)
+    assert next(items, "ended") == "ended"
+    items.close()
+
+
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_the_first_item_that_cannot_be_made_ends_the_items(n_threads):
     third_failed = threading.Event()

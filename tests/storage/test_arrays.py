@@ -1,6 +1,8 @@
 """Ranges of arrays, scattered, against h5py."""
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -275,6 +277,32 @@ def test_what_an_array_says_about_itself(tmp_path) -> None:
     assert stored(tmp_path / "x.h5", "y").nbytes_stored == 800
     assert "chunks of (30,), not compressed" in repr(array)
     assert array.table.n_bytes_held <= 17 * len(array.table)
+
+
+def test_threads_that_need_a_chunk_table_make_one(tmp_path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=values(1000, "f4"), chunks=(10,))
+    array = stored(tmp_path / "x.h5", "x")
+    assert array.grid is not None
+    make, together = array.grid.make_table, threading.Barrier(2, timeout=60)
+    n_made = 0
+
+    def counted():
+        nonlocal n_made
+        n_made += 1
+        threading.Event().wait(0.05)  # long enough for the other to ask
+        return make()
+
+    object.__setattr__(array.grid, "make_table", counted)
+
+    def table(_):
+        together.wait()
+        return array.table
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(table, range(2))
+    assert first is second
+    assert n_made == 1
 
 
 def test_pickles_are_small_and_read_alike(tmp_path) -> None:
