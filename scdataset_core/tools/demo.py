@@ -23,7 +23,7 @@ from ..metrics import batch_entropies, expected_entropy
 from ..permutation import Purpose, derive_key, permute
 from ..strategies import BlockShuffling, Streaming
 from .linear import SoftmaxRegression, normalise
-from .synthetic import Compression, make_plates
+from .synthetic import Compression, make_plates, plate_paths
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -174,7 +174,7 @@ def demo_plates(
     """
     root = _cache_folder() if folder is None else Path(folder)
     home = root / f"plates-{n_plates}x{n_cells}x{n_genes}-{compression or 'none'}"
-    paths = [home / f"plate{plate + 1:02d}.h5ad" for plate in range(n_plates)]
+    paths = plate_paths(home, n_plates)
     if all(path.exists() for path in paths):
         return paths
     done = 0

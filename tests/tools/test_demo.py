@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.tools import demo, synthetic
+from scdataset_core.tools import demo, screen
 from scdataset_core.tools.demo import compare, demo_plates
 from scdataset_core.tools.synthetic import make_plates
 
@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         # So few cells must be easy to tell apart.
-        patch.setattr(synthetic, "LINE_SHARE", 0.05)
+        patch.setattr(screen, "LINE_SHARE", 0.05)
         make_plates(
             folder, n_plates=2, n_cells=1_500, n_genes=6_000, stored_per_cell=1_000
         )
@@ -195,7 +195,7 @@ class TestCommands:
         )
         assert done.exit_code == 0, done.output
         paths = sorted((tmp_path / "plates").iterdir())
-        assert [path.name for path in paths] == ["plate01.h5ad", "plate02.h5ad"]
+        assert [path.name for path in paths] == ["plate1.h5ad", "plate2.h5ad"]
         assert all(str(path) in done.output.replace("\n", "") for path in paths)
         assert anndata.read_h5ad(paths[0]).shape == (20, 100)
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from scdataset_core.tools import synthetic
+import scdataset_core as scd
+from scdataset_core.tools import screen
 from scdataset_core.tools.linear import SoftmaxRegression, normalise
-from scdataset_core.tools.synthetic import make_plates
+from scdataset_core.tools.synthetic import make_plates, plate_paths
 
 anndata = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")
@@ -34,8 +35,14 @@ def plates(paths):
 
 
 def test_files_are_named_by_plate(paths):
-    assert [path.name for path in paths] == [f"plate0{i}.h5ad" for i in (1, 2, 3)]
+    assert [path.name for path in paths] == [f"plate{i}.h5ad" for i in (1, 2, 3)]
     assert sorted(paths[0].parent.iterdir()) == paths
+
+
+def test_numbers_of_ten_plates_sort_as_strings():
+    names = [path.name for path in plate_paths("plates", 10)]
+    assert names[0] == "plate01.h5ad"
+    assert names == sorted(names)
 
 
 def test_x_holds_sparse_counts(plates):
@@ -51,26 +58,70 @@ def test_x_holds_sparse_counts(plates):
         assert len(np.unique(np.diff(X.indptr))) > 50
 
 
-def test_obs_has_the_labels_as_categoricals(plates):
-    assert list(plates[0].obs) == ["plate", "sample", "cell_line", "drug"]
+def test_obs_has_labels_and_total_counts(plates):
+    labels = ["plate", "sample", "cell_line", "drug"]
     for number, plate in enumerate(plates, 1):
-        assert (plate.obs.dtypes == "category").all()
-        assert plate.obs["plate"].unique().tolist() == [f"plate0{number}"]
-        assert plate.obs["drug"].nunique() == 12
+        assert list(plate.obs) == [*labels, "total_counts"]
+        assert (plate.obs[labels].dtypes == "category").all()
+        assert plate.obs["plate"].unique().tolist() == [f"plate{number}"]
+        assert plate.obs["cell_line"].nunique() == 24
+        assert plate.obs["drug"].nunique() == 16
         assert "DMSO" in plate.obs["drug"].cat.categories
-        assert plate.obs["sample"].nunique() == 96
+        assert plate.obs["sample"].nunique() > 300
         assert plate.obs_names.is_unique
+        totals = np.asarray(plate.X.sum(axis=1)).ravel()
+        assert np.array_equal(plate.obs["total_counts"], totals)
+
+
+def test_genes_have_symbols_and_those_that_tell_labels_are_marked(plates):
+    var = plates[0].var
+    assert var.index[:4].tolist() == ["gene0", "gene1", "gene2", "gene3"]
+    assert var["symbol"].is_unique
+    assert 1_000 < var["highly_variable"].sum() < 3_000
+    for plate in plates[1:]:
+        assert plate.var.equals(var)
+
+
+def test_plates_differ_in_their_profiles(plates):
+    one, two = (np.asarray(plate.X.mean(axis=0)).ravel() for plate in plates[:2])
+    strong = (one > 0.5) & (two > 0.5)
+    assert np.std(np.log(one[strong] / two[strong])) == pytest.approx(0.42, abs=0.05)
+
+
+def test_counts_and_raw_are_x_under_other_names(paths, plates):
+    with h5py.File(paths[0]) as file:
+        assert file["layers/counts/data"] == file["raw/X/data"] == file["X/data"]
+    assert (plates[0].layers["counts"] != plates[0].X).nnz == 0
+    assert (plates[0].raw.X != plates[0].X).nnz == 0
+    assert plates[0].raw.var.equals(plates[0].var)
+
+
+def test_x_pca_tells_lines_apart(plates):
+    cells = anndata.concat(plates)
+    lines = cells.obs["cell_line"].astype("category").cat.codes.to_numpy()
+    assert cells.obsm["X_pca"].shape == (3_000, 10)
+    assert cells.obsm["X_pca"].dtype == np.float32
+    means = np.stack([cells.obsm["X_pca"][lines == line].mean(0) for line in range(24)])
+    away = ((cells.obsm["X_pca"][:, None] - means) ** 2).sum(axis=2)
+    assert (away.argmin(axis=1) == lines).mean() > 0.9
+
+
+@pytest.mark.parametrize("x", ["X", "layers/counts", "raw/X", "obsm/X_pca"])
+def test_every_array_opens(paths, x):
+    source = scd.open(paths, x=x, obs=True)
+    assert source.shape == (3_000, 10 if x == "obsm/X_pca" else 6_000)
+    batch = next(iter(scd.Loader(source, batch_size=8)))
+    assert (batch["obs"]["total_counts"] > 0).all()
 
 
 def test_cells_lie_by_sample_and_mostly_by_line(plates):
     for plate in plates:
-        samples = plate.obs["sample"].cat.codes.to_numpy()
-        assert (np.diff(samples) >= 0).all()
+        samples = plate.obs["sample"]
+        wells = samples.to_numpy().astype(str)
+        changes = np.count_nonzero(wells[1:] != wells[:-1])
+        assert changes == samples.nunique() - 1
         lines = plate.obs["cell_line"].cat.codes.to_numpy()
         assert (lines[1:] == lines[:-1]).mean() > 0.5
-        # Eight lines are seeded on a plate.
-        common = np.sort(np.bincount(lines))[::-1]
-        assert common[:8].sum() > 0.8 * len(lines)
         drugs_of_sample = plate.obs.groupby("sample", observed=True)["drug"].nunique()
         assert (drugs_of_sample == 1).all()
 
@@ -101,7 +152,7 @@ def test_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
 
 
 def test_plate_written_in_pieces_has_every_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "PIECE_COUNTS", 70 * 40)
+    monkeypatch.setattr(screen, "PIECE_COUNTS", 70 * 40)
     written: list[int] = []
     [path] = make_plates(
         tmp_path,

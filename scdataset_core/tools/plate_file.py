@@ -1,0 +1,116 @@
+"""How a synthetic plate becomes an `.h5ad` file, by AnnData's own writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .screen import N_DRUGS, N_LINES, WELL_COLUMNS, WELL_ROWS, Plate, Screen
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+__all__ = ["write_plate"]
+
+ROWS = "ABCDEFGHIJKLMNOP"
+
+
+def write_plate(
+    path: Path,
+    plate: Plate,
+    screen: Screen,
+    *,
+    name: str,
+    compression: str | None,
+    progress: Callable[[int], object] | None,
+) -> None:
+    """Write one plate, X a piece at a time.
+
+    ``layers/counts`` and ``raw/X`` are X under other names (hard links), so they take
+    no room in the file.
+    """
+    import h5py
+    from anndata import AnnData
+    from anndata.io import sparse_dataset, write_elem
+
+    n_stored = len(plate.well) * screen.stored_per_cell
+    how = {
+        "compression": compression,
+        "chunks": _chunks(n_stored),
+        "indptr_dtype": np.dtype(np.int32 if n_stored < 2**30 else np.int64),
+    }
+    totals = []
+    with h5py.File(str(path), "w") as file:
+        write_elem(file, "/", AnnData(var=_var(screen)))
+        for piece in plate.counts():
+            if "X" in file:
+                sparse_dataset(file["X"]).append(piece)
+            else:
+                write_elem(file, "X", piece, dataset_kwargs=how)
+            totals.append(np.asarray(piece.sum(axis=1), np.float32).ravel())
+            if progress is not None:
+                progress(piece.shape[0])
+        write_elem(file, "obs", _obs(name, plate, np.concatenate(totals)))
+        write_elem(file, "obsm/X_pca", plate.components)
+        _link_counts(file)
+
+
+def _link_counts(file: h5py.File) -> None:
+    """Give X the names ``layers/counts`` and ``raw/X`` too."""
+    from anndata.io import write_elem
+
+    file.pop("raw", None)  # AnnData may have written that there is none
+    raw = file.create_group("raw")
+    raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+    write_elem(raw, "varm", {})
+    raw["var"] = file["var"]
+    raw["X"] = file["layers/counts"] = file["X"]
+
+
+def _chunks(n_stored: int) -> tuple[int, ...]:
+    """Return the chunk shape h5py would choose for an array written at once."""
+    import h5py
+
+    with h5py.File("shape", "w", driver="core", backing_store=False) as file:
+        array = file.create_dataset("x", (n_stored,), np.float32, maxshape=(None,))
+        return tuple(array.chunks or (n_stored,))
+
+
+def _var(screen: Screen) -> pd.DataFrame:
+    import pandas as pd
+
+    numbers = range(screen.n_genes)
+    columns = {
+        "symbol": [f"SYN{number}" for number in numbers],
+        "highly_variable": screen.raised,
+    }
+    return pd.DataFrame(columns, index=pd.Index([f"gene{i}" for i in numbers]))
+
+
+def _obs(name: str, plate: Plate, totals: npt.NDArray[np.float32]) -> pd.DataFrame:
+    import pandas as pd
+
+    def labels(codes: npt.NDArray[Any], names: list[str]) -> pd.Categorical:
+        column = pd.Categorical.from_codes(codes, pd.Index(names))
+        return column.remove_unused_categories()
+
+    columns = range(1, WELL_COLUMNS + 1)
+    wells = [f"{name}-{row}{c:02d}" for c in columns for row in ROWS[:WELL_ROWS]]
+    drugs = ["DMSO", *(f"drug{i:02d}" for i in range(1, N_DRUGS))]
+    return pd.DataFrame(
+        {
+            "plate": labels(np.zeros_like(plate.well), [name]),
+            "sample": labels(plate.well, wells),
+            "cell_line": labels(
+                plate.line, [f"line{i:02d}" for i in range(1, N_LINES + 1)]
+            ),
+            "drug": labels(plate.drug, drugs),
+            "total_counts": totals,
+        },
+        index=pd.Index([f"{name}-{i}" for i in range(len(totals))]),
+    )
