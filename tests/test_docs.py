@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 SKIP = re.compile(r"<!-- skip: [^\n]+ -->\n+$")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
-NEEDS = re.compile(r"<!-- needs: ([\w, ]+) -->")
+NEEDS = re.compile(r"<!-- needs: ([\w., ]+) -->")
 
 
 def script(page: str) -> str:

@@ -27,6 +27,11 @@ def batches(loader: Loader) -> Generator[Any, None, None]:
     batch
         What iterating over `loader` gives, in the same order.
 
+    Raises
+    ------
+    TypeError
+        If `loader` is not a Loader.
+
     Examples
     --------
     >>> import numpy as np
@@ -35,8 +40,7 @@ def batches(loader: Loader) -> Generator[Any, None, None]:
     >>> [batch.tolist() for batch in batches(loader)]
     [[0, 1, 2, 3], [4, 5]]
     """
-    with closing(iter(loader)) as iterator:
-        yield from iterator
+    return _batches(_checked(loader, "batches"))
 
 
 def cells(loader: Loader) -> Generator[Any, None, None]:
@@ -57,6 +61,11 @@ def cells(loader: Loader) -> Generator[Any, None, None]:
         every entry does. What cannot lose it (a sparse matrix, an `AnnData`) keeps it
         with length 1.
 
+    Raises
+    ------
+    TypeError
+        If `loader` is not a Loader.
+
     Examples
     --------
     >>> import numpy as np
@@ -65,10 +74,7 @@ def cells(loader: Loader) -> Generator[Any, None, None]:
     >>> [int(cell) for cell in cells(loader)]
     [0, 1, 2, 3, 4, 5]
     """
-    with closing(batches(loader)) as iterator:
-        for batch in iterator:
-            for row in range(_n_cells(batch)):
-                yield _cell(batch, row)
+    return _cells(_checked(loader, "cells"))
 
 
 def forever(loader: Loader) -> Generator[Any, None, None]:
@@ -82,6 +88,8 @@ def forever(loader: Loader) -> Generator[Any, None, None]:
 
     Raises
     ------
+    TypeError
+        If `loader` is not a Loader.
     ValueError
         If an epoch of this loader has no minibatch.
 
@@ -94,13 +102,46 @@ def forever(loader: Loader) -> Generator[Any, None, None]:
     >>> [len(batch) for batch in itertools.islice(forever(loader), 5)]
     [4, 2, 4, 2, 4]
     """
+    _check_yields(_checked(loader, "forever"))
+    return _forever(loader)
+
+
+# The public functions check at the call; a generator would at its first `next`.
+
+
+def _batches(loader: Loader) -> Generator[Any, None, None]:
+    with closing(iter(loader)) as iterator:
+        yield from iterator
+
+
+def _cells(loader: Loader) -> Generator[Any, None, None]:
+    with closing(_batches(loader)) as iterator:
+        for batch in iterator:
+            for row in range(_n_cells(batch)):
+                yield _cell(batch, row)
+
+
+def _forever(loader: Loader) -> Generator[Any, None, None]:
     while True:
-        if len(loader) == 0:
-            raise ValueError(
-                "forever would never yield: an epoch of this loader has no minibatch;"
-                f" give a smaller batch_size or drop_last=False ({loader!r})"
-            )
-        yield from batches(loader)
+        _check_yields(loader)  # a strategy's epochs may differ in length
+        yield from _batches(loader)
+
+
+def _checked(loader: Loader, name: str) -> Loader:
+    if isinstance(loader, Loader):
+        return loader
+    raise TypeError(
+        f"{name} takes a Loader, got {type(loader).__name__}; such as"
+        f" {name}(scd.Loader(source, scd.BlockShuffling(16), batch_size=64))"
+    )
+
+
+def _check_yields(loader: Loader) -> None:
+    if len(loader) == 0:
+        raise ValueError(
+            "forever would never yield: an epoch of this loader has no minibatch;"
+            f" give a smaller batch_size or drop_last=False ({loader!r})"
+        )
 
 
 def _n_cells(batch: Any) -> int:

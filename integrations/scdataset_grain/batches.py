@@ -1,5 +1,7 @@
 """BatchIterDataset: the Loader's minibatches as a `grain.IterDataset`."""
 
+import os
+import threading
 from typing import Any, Literal, Self
 
 import grain
@@ -127,8 +129,15 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
         self._num_epochs = num_epochs
         self._ended = 0
         self._batches: Any = None
+        self._process = os.getpid()
+        self._turn = threading.RLock()  # an epoch that ends is counted once
 
     def __next__(self) -> Any:
+        self._check_process()
+        with self._turn:
+            return self._next_batch()
+
+    def _next_batch(self) -> Any:
         self._assert_not_closed()
         while self._ended != self._num_epochs:
             self.start_prefetch()
@@ -147,11 +156,12 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
     def start_prefetch(self) -> None:
         """Start reading ahead, if that has not begun."""
         if self._batches is None and self._ended != self._num_epochs:
-            self._batches = iter(self._loader)
+            self._batches, self._process = iter(self._loader), os.getpid()
 
     def get_state(self) -> str:
         """Return where the iterator stands: the minibatches yielded, no more."""
-        return IteratorState(self._loader.state_dict(), self._ended).to_text()
+        with self._turn:
+            return IteratorState(self._loader.state_dict(), self._ended).to_text()
 
     def set_state(self, state: str) -> None:
         """Go on from a state.
@@ -163,17 +173,26 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
         """
         given = IteratorState.from_text(state)
         given = given.of_worker(self._loader.worker, self._loader.num_workers)
-        self._loader.load_state_dict(given.loader)
-        # Keeps the position: a finished epoch yields nothing and counts as ended.
-        self._loader.set_epoch(self._loader.epoch)
-        self._ended = given.ended
-        self._stop()
+        with self._turn:
+            self._loader.load_state_dict(given.loader)
+            # Keeps the position: a finished epoch yields nothing and counts as ended.
+            self._loader.set_epoch(self._loader.epoch)
+            self._ended = given.ended
+            self._stop()
 
     def close(self) -> None:
         """End the reading threads."""
         if not getattr(self, "_closed", True):
             super().close()
             self._stop()
+
+    def _check_process(self) -> None:
+        """Raise in a forked child, whose copy of the reading threads does not run."""
+        if self._batches is not None and self._process != os.getpid():
+            raise RuntimeError(
+                "this iterator had begun before the process forked; make another with"
+                " iter(dataset) in the child, and set_state goes on where this one was"
+            )
 
     def _stop(self) -> None:
         batches, self._batches = self._batches, None

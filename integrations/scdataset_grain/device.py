@@ -1,16 +1,25 @@
 """device_prefetch: minibatches on the accelerator before they are wanted."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Self
+import os
+import threading
+from collections.abc import Generator, Iterable
+from typing import Any
 
+import grain
 import jax
 import numpy as np
 
 from scdataset_core.readahead import ReadAhead
 
+from .upstream import Upstream
+
 __all__ = ["device_prefetch"]
 
 _DEPTH = 2  # batches on the device beyond the one in use: double buffering
+_NO_STATE = (
+    "device_prefetch was given an iterator without a state; give it a BatchIterDataset,"
+    " its iterator, or a Loader"
+)
 
 
 def device_prefetch(
@@ -35,9 +44,10 @@ def device_prefetch(
     Returns
     -------
     batches
-        An iterator. ``get_state()`` is the state of a Grain iterator, or of a Loader,
-        after the batch that was yielded last, whatever the thread has taken since.
-        ``close()`` ends the thread, as does dropping it.
+        A `grain.DatasetIterator`. ``get_state()`` is the state of a Grain iterator, or
+        of a Loader, after the batch that was yielded last, whatever the thread has
+        taken since; ``set_state()`` goes on from it, and ``grain.checkpoint`` saves and
+        restores it. ``close()`` ends the thread, as does dropping it.
 
     Raises
     ------
@@ -67,28 +77,49 @@ def device_prefetch(
     return DeviceIterator(iterator, sharding)
 
 
-class DeviceIterator(Iterator[Any]):
-    """What `device_prefetch` returns."""
+class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is untyped
+    """What `device_prefetch` returns.
+
+    Of Grain's class, so that ``grain.checkpoint`` and Orbax save and restore it. Its
+    thread starts with the first ``next`` or :meth:`start_prefetch`.
+    """
 
     def __init__(
         self, iterable: Iterable[Any], sharding: jax.sharding.Sharding | None
     ) -> None:
-        iterator = iter(iterable)
-        self._state_of = _state_getter(iterable, iterator)
-        self._state = self._state_of()
-        place = _Placement(sharding)
-        self._ahead = ReadAhead(
-            _with_states(iterator, self._state_of),
-            lambda drawn: (place(drawn[0]), drawn[1]),
-            depth=_DEPTH,
-        )
-
-    def __iter__(self) -> Self:
-        return self
+        super().__init__()
+        self._upstream = Upstream(iterable)
+        self._state = self._upstream.get_state()
+        self._place = _Placement(sharding)
+        self._ahead: ReadAhead[tuple[Any, Any]] | None = None
+        self._process = os.getpid()
+        self._turn = threading.Lock()  # a batch and the state after it go together
 
     def __next__(self) -> Any:
-        batch, self._state = next(self._ahead)
-        return batch
+        self._check_process()
+        with self._turn:
+            self._assert_not_closed()
+            self.start_prefetch()
+            assert self._ahead is not None
+            try:
+                batch, self._state = next(self._ahead)
+            except StopIteration:
+                raise
+            except BaseException:
+                if self._state is not None:
+                    self._go_on_from(self._state)  # asked again, it tries again
+                raise
+            return batch
+
+    def start_prefetch(self) -> None:
+        """Start putting minibatches onto the device, if that has not begun."""
+        if self._ahead is None and not self._closed:
+            place = self._place  # a thread that knew self would keep it from collection
+            self._ahead = ReadAhead(
+                _with_states(self._upstream),
+                lambda drawn: (place(drawn[0]), drawn[1]),
+                depth=_DEPTH,
+            )
 
     def get_state(self) -> Any:
         """Return the iterator's state after the batch that was yielded last.
@@ -99,31 +130,56 @@ class DeviceIterator(Iterator[Any]):
             If what was given has no state.
         """
         if self._state is None:
-            raise TypeError(
-                "device_prefetch was given an iterator without a state; give it a"
-                " BatchIterDataset, its iterator, or a Loader"
-            )
+            raise TypeError(_NO_STATE)
         return self._state
+
+    def set_state(self, state: Any) -> None:
+        """Go on from a state of the same pipeline; what was prefetched is dropped.
+
+        Raises
+        ------
+        TypeError
+            If what was given has no state.
+        scdataset_core.StateError
+            If the state is of another data set, strategy, size, shard or version.
+        """
+        self._check_process()
+        with self._turn:
+            if self._state is None:
+                raise TypeError(_NO_STATE)
+            self._go_on_from(state)
+
+    def _go_on_from(self, state: Any) -> None:
+        self._stop()  # the thread takes from what the state is set on
+        self._upstream.set_state(state)
+        self._state = self._upstream.get_state()
 
     def close(self) -> None:
         """End the thread and drop what it has put onto the device."""
-        self._ahead.close()
+        if not getattr(self, "_closed", True):
+            super().close()
+            self._stop()
+
+    def _stop(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+
+    def _check_process(self) -> None:
+        """Raise in a forked child: neither the thread nor JAX goes on there."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "device_prefetch was called before the process forked; call it in the"
+                " child, started by spawn, since JAX does not work after a fork"
+            )
+
+    def __str__(self) -> str:
+        return "DeviceIterator()"
 
 
-def _with_states(
-    iterator: Iterator[Any], state_of: Callable[[], Any]
-) -> Generator[tuple[Any, Any], None, None]:
-    for batch in iterator:
-        yield batch, state_of()
-
-
-def _state_getter(iterable: Any, iterator: Any) -> Callable[[], Any]:
-    """Return what says where `iterator` stands; it says None where nothing does."""
-    for owner, name in ((iterator, "get_state"), (iterable, "state_dict")):
-        if hasattr(owner, name):
-            getter: Callable[[], Any] = getattr(owner, name)
-            return getter
-    return lambda: None
+def _with_states(upstream: Upstream) -> Generator[tuple[Any, Any], None, None]:
+    for batch in upstream.iterator:
+        yield batch, upstream.get_state()
 
 
 class _Placement:

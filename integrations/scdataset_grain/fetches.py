@@ -65,6 +65,11 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
         """Return the minibatches of a fetch, or the dataset of a slice of them."""
         if isinstance(index, slice):
             return self.slice(index)
+        if not len(self):
+            raise IndexError(
+                "there is no fetch: an epoch of this loader has no minibatch; give a"
+                f" smaller batch_size or drop_last=False ({self._loader!r})"
+            )
         epochs, number = divmod(int(index), len(self))
         return self._stats.record_output_spec(self._read(epochs, number))
 

@@ -183,7 +183,21 @@ def test_forever_goes_through_the_epochs() -> None:
 def test_forever_without_a_batch_is_an_error() -> None:
     loader = make_loader(batch_size=N_ROWS + 1, drop_last=True)
     with pytest.raises(ValueError, match="would never yield: an epoch"):
-        next(forever(loader))
+        forever(loader)
+
+
+@pytest.mark.parametrize("generator", [batches, cells, forever])
+@pytest.mark.parametrize("given", ["plates/*.h5ad", TABLE, iter([])])
+def test_what_is_no_loader_is_an_error_at_the_call(generator: Any, given: Any) -> None:
+    words = f"{generator.__name__} takes a Loader, got {type(given).__name__}; such as"
+    with pytest.raises(TypeError, match=words):
+        generator(given)
+
+
+@pytest.mark.parametrize("generator", [batches, cells])
+def test_an_epoch_without_a_batch_ends_at_once(generator: Any) -> None:
+    loader = make_loader(batch_size=N_ROWS + 1, drop_last=True)
+    assert list(generator(loader)) == []
 
 
 def test_feeds_partial_fit(plates: Path) -> None:

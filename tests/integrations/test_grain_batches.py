@@ -1,7 +1,11 @@
 """BatchIterDataset gives the Loader's minibatches to Grain, and resumes exactly."""
 
 import json
+import os
+import sys
+import threading
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +242,64 @@ def test_an_error_rises_and_loses_nothing() -> None:
     with pytest.raises(ArithmeticError, match="the hook's own error"):
         next(running)
     assert_same([*seen, *running], list(make_loader()))
+
+
+def test_threads_that_share_an_iterator_lose_and_double_nothing() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        loader = make_loader(TABLE[:40], batch_size=8, fetch_factor=1)
+        running = iter(BatchIterDataset(loader, num_epochs=30))
+        taken: list[Any] = []
+
+        def take() -> None:
+            for batch in running:
+                taken.append(batch)
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    rows, times = np.unique(np.concatenate(taken)[:, 0], return_counts=True)
+    np.testing.assert_array_equal(rows, TABLE[:40, 0])
+    assert set(times) == {30}
+
+
+def tell(pipe: Any, running: Any) -> None:
+    try:
+        pipe.send(next(running))
+    except RuntimeError as error:
+        pipe.send(str(error))
+
+
+def in_forked_child(running: Any) -> Any:
+    here, there = get_context("fork").Pipe()
+    child = get_context("fork").Process(target=tell, args=(there, running))
+    child.start()
+    assert here.poll(60)
+    said = here.recv()
+    child.join(60)
+    assert child.exitcode == 0
+    return said
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_iterator_that_had_begun_before_a_fork_says_so_in_the_child() -> None:
+    running = iter(BatchIterDataset(make_loader()))
+    first = next(running)
+    assert "before the process forked; make another with iter(dataset)" in (
+        in_forked_child(running)
+    )
+    assert_same([first, *running], list(make_loader()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_iterator_that_had_not_begun_before_a_fork_works_in_the_child() -> None:
+    running = iter(BatchIterDataset(make_loader()))
+    assert_same(in_forked_child(running), next(running))
 
 
 def test_close_ends_the_iterator() -> None:

@@ -73,6 +73,13 @@ def test_numbers_beyond_an_epoch_are_of_the_next() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_an_epoch_without_a_batch_has_no_fetch() -> None:
+    fetches = FetchDataset(make_loader(batch_size=N_ROWS + 1, drop_last=True))
+    assert list(fetches.to_iter_dataset(READING)) == []
+    with pytest.raises(IndexError, match="there is no fetch: an epoch of this loader"):
+        fetches[0]
+
+
 def test_splitting_resumes_within_a_fetch() -> None:
     fetches = FetchDataset(make_loader()).shuffle(seed=5)
     dataset = fetches.to_iter_dataset(READING).apply(SplitFetches())

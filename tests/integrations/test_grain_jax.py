@@ -178,6 +178,66 @@ def test_state_is_of_the_batch_that_was_yielded(
     np.testing.assert_array_equal(next(iter(resumed))["index"], batch["index"])
 
 
+def test_threads_that_share_a_prefetch_lose_nothing_and_keep_its_state() -> None:
+    loader = scd.Loader(np.arange(400), batch_size=4, fetch_factor=2)
+    running = device_prefetch(loader)
+    taken: list[Any] = []
+
+    def take() -> None:
+        taken.extend(np.asarray(batch) for batch in running)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(np.sort(np.concatenate(taken)), np.arange(400))
+    assert running.get_state()["yielded"] == 100
+
+
+def test_prefetch_from_before_a_fork_says_so_in_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loader = scd.Loader(np.arange(8), scd.Streaming(), batch_size=4)
+    running = device_prefetch(loader)
+    next(running)
+    # as in a child: JAX warns of real forks, and may hang in them
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(RuntimeError, match="called before the process forked; call it"):
+        next(running)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(next(running), np.arange(4, 8))
+
+
+def test_an_error_on_the_way_to_the_device_rises_and_loses_nothing() -> None:
+    fail = True
+
+    def hook(batch: Any) -> Any:
+        nonlocal fail
+        if batch[0] == 4 and fail:
+            fail = False
+            raise OSError("the disk was gone for a moment")
+        return batch
+
+    loader = scd.Loader(
+        np.arange(16), scd.Streaming(), batch_size=4, batch_transform=hook
+    )
+    running = device_prefetch(loader)
+    rows = [*next(running).tolist()]
+    with pytest.raises(OSError, match="gone for a moment"):
+        next(running)
+    rows += [row for batch in running for row in batch.tolist()]
+    assert rows == list(range(16))
+
+
+def test_a_closed_prefetch_says_so() -> None:
+    running = device_prefetch(scd.Loader(np.arange(8), batch_size=4))
+    next(running)
+    running.close()
+    with pytest.raises(ValueError, match="closed iterator"):
+        next(running)
+
+
 def test_prefetch_without_a_state_says_so() -> None:
     running = device_prefetch(iter([np.ones(2)]))
     with pytest.raises(TypeError, match="given an iterator without a state"):
