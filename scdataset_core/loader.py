@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import numpy.typing as npt
 
@@ -128,6 +128,10 @@ class Loader:
         if threads is not None:
             check_count("threads", threads)
         check_seed(seed)
+        if isinstance(source, Loader):
+            raise TypeError(
+                "a Loader is no source of rows; give its own, loader.source"
+            )
         self.source = checked_collection(source)
         self.strategy = BlockShuffling() if strategy is None else strategy
         self.batch_size = int(batch_size)
@@ -244,6 +248,15 @@ class Loader:
             f"Loader({len(self):,} batches of {self.batch_size}, fetches of"
             f" {self.fetch_factor} batches, seed={self.seed}, epoch={self.epoch}{where}"
             f"\n  strategy: {self.strategy!r}\n  source: {shown(self.source)})"
+        )
+
+    def __getitem__(self, key: object) -> NoReturn:
+        # For what takes all that has a length for a data set to be indexed, such as
+        # PyTorch's DataLoader, whose own words would be of __getitem__ alone.
+        raise TypeError(
+            "a Loader is iterated, not indexed: each iteration is an epoch of ready"
+            " batches; for a PyTorch DataLoader wrap it,"
+            " DataLoader(scdataset_torch.LoaderDataset(loader), batch_size=None)"
         )
 
     def __iter__(self) -> BatchIterator:

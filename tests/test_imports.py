@@ -14,7 +14,7 @@ import scdataset_core
 
 CORE = Path(scdataset_core.__file__).parent
 ADAPTERS = {
-    "scdataset_torch": {"torch", "torchdata", "lightning", "scvi"},
+    "scdataset_torch": {"torch", "torchdata", "lightning", "accelerate", "scvi"},
     "scdataset_grain": {"grain", "jax", "jaxlib"},
     "scdataset_generators": set(),
 }

@@ -34,6 +34,14 @@ def reading_threads():
     return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
 
 
+def test_a_loader_is_neither_indexed_nor_a_source():
+    loader = Loader(np.arange(8))
+    with pytest.raises(TypeError, match="a Loader is iterated, not indexed"):
+        loader[0]
+    with pytest.raises(TypeError, match=r"give its own, loader\.source"):
+        Loader(loader)
+
+
 def test_every_row_once_an_epoch_and_a_new_order_each_epoch():
     loader = Loader(DATA, BlockShuffling(4), batch_size=8, fetch_factor=3)
     epochs = [lists(loader) for _ in range(3)]

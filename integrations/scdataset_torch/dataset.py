@@ -1,5 +1,6 @@
 """LoaderDataset: a Loader as an iterable dataset of ready batches."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from scdataset_core import Loader, StateError
 from scdataset_core.checks import check_count
 
+from .callers import check_dealer, warn_of_batches_of_batches
 from .epochs import EpochCounter, Iteration
 from .ranks import rank_and_world_size
 from .shipping import PlainBatch
@@ -51,6 +53,7 @@ class ShardedDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         """Start the next epoch, or go on where a loaded state stands."""
+        warn_of_batches_of_batches(sys._getframe(1))
         iteration = self._iteration()
         worker = (0, 1)
         if iteration is not None:
@@ -80,7 +83,14 @@ class ShardedDataset(IterableDataset[Any]):
 
         Called in the main process; it reaches persistent workers too. Between loading a
         state and the next iteration the state's own epoch keeps the position.
+
+        Raises
+        ------
+        StateError
+            If accelerate calls it, which is about to deal out among the ranks what this
+            rank has taken as its share.
         """
+        check_dealer(sys._getframe(1), self.world_size)
         loaded = self._loaded
         keeps = self._epochs.pending and loaded is not None and loaded.epoch == epoch
         if keeps and loaded is not None:
@@ -231,6 +241,9 @@ class LoaderDataset(ShardedDataset):
         What to make of each batch, such as ``to_tensors()``; by default batches are the
         Loader's own, of which a ``DataLoader`` turns arrays into tensors and leaves
         SciPy's CSR arrays.
+    ranks
+        Whether to take this rank's share. False gives every rank the whole epoch, for
+        what reads on one rank and deals out itself, as accelerate's ``prepare`` does.
 
     Raises
     ------
@@ -249,7 +262,11 @@ class LoaderDataset(ShardedDataset):
     """
 
     def __init__(
-        self, loader: Loader, collate: Callable[[Any], Any] | None = None
+        self,
+        loader: Loader,
+        collate: Callable[[Any], Any] | None = None,
+        *,
+        ranks: bool = True,
     ) -> None:
         if not isinstance(loader, Loader):
             raise TypeError(
@@ -267,7 +284,7 @@ class LoaderDataset(ShardedDataset):
                 f" {loader.num_workers}; give one that is not, ranks and workers are"
                 " found here"
             )
-        rank, world_size = rank_and_world_size()
+        rank, world_size = rank_and_world_size() if ranks else (0, 1)
         loaded = loader.shard(rank, world_size)
         super().__init__(rank, world_size, epoch=loaded.next_epoch)
         self.collate = collate

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .nested import map_nested, map_tensors, tensor_of
+from .nested import csr_tensor, map_nested, map_tensors, tensor_of
 
 __all__ = ["to_device"]
 
@@ -100,6 +100,20 @@ def _moved(batch: Any, device: torch.device, *, dense: bool) -> Any:
     return map_nested(moved, _densified) if dense else moved
 
 
+# PyTorch makes no rows of these dense; their bits are those of signed numbers.
+_SIGNED = {
+    torch.uint16: torch.int16,
+    torch.uint32: torch.int32,
+    torch.uint64: torch.int64,
+}
+
+
 def _densified(leaf: Any) -> Any:
-    sparse = isinstance(leaf, torch.Tensor) and leaf.layout == torch.sparse_csr
-    return leaf.to_dense() if sparse else leaf
+    if not isinstance(leaf, torch.Tensor) or leaf.layout != torch.sparse_csr:
+        return leaf
+    signed = _SIGNED.get(leaf.dtype)
+    if signed is None:
+        return leaf.to_dense()
+    values = leaf.values().view(signed)
+    rows = csr_tensor(leaf.crow_indices(), leaf.col_indices(), values, leaf.shape)
+    return rows.to_dense().view(leaf.dtype)

@@ -246,6 +246,15 @@ def test_to_device_without_a_gpu_moves_each_batch(plates, dense, collate):
         assert isinstance(batch["obs"]["drug"], torch.Tensor)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+def test_to_device_makes_unsigned_counts_dense(dtype):
+    counts = np.array([[0, 2, 0], [np.iinfo(dtype).max, 0, 3]], dtype)
+    batches = Loader(open(csr_array(counts)), batch_size=2)
+    x = next(to_device(batches, "cpu", dense=True))["X"]
+    assert x.dtype == getattr(torch, dtype)
+    assert sorted(x.numpy().tolist()) == sorted(counts.tolist())
+
+
 def test_to_device_keeps_lists_tuples_and_other_things():
     Pair = namedtuple("Pair", ["x", "name"])
     batch = [

@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 import warnings
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -75,6 +76,7 @@ def test_all_names_are_there():
         ("multiindexable", ["MultiIndexable"]),
         ("scdataset", ["scDataset"]),
         ("experimental", ["suggest_parameters", "estimate_sample_size"]),
+        ("experimental.auto_config", ["suggest_parameters", "estimate_sample_size"]),
     ],
 )
 def test_modules_have_the_same_names(module, names):
@@ -506,6 +508,16 @@ def test_estimate_sample_size_with_hooks():
     assert new.estimate_sample_size(make_adata()) == old.estimate_sample_size(
         make_adata()
     )
+
+
+@pytest.mark.parametrize("obsm", [None, {}, {"pca": np.ones((1, 3))}])
+@pytest.mark.parametrize("layers", [None, {}, {"counts": DATA[:1]}])
+def test_estimate_sample_size_of_what_looks_like_an_anndata(layers, obsm):
+    cell = SimpleNamespace(X=DATA[:1], obs=None, var=None, var_names=["a", "b"])
+    cell.layers, cell.obsm = layers, obsm
+    size = new.estimate_sample_size([cell])
+    assert size == old.estimate_sample_size([cell])
+    assert size >= DATA[:1].nbytes
 
 
 def test_suggest_parameters(capsys):

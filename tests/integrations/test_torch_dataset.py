@@ -12,6 +12,7 @@ pytest.importorskip("scdataset_torch")
 
 from scdataset_torch import LoaderDataset
 from scdataset_torch import dataset as dataset_module
+from torch.utils.data import DataLoader
 
 from scdataset_core import (
     BlockShuffling,
@@ -284,6 +285,27 @@ def test_state_dict_before_and_within_an_iteration():
     iterator = iter(dataset)
     next(iterator)
     assert dataset.state_dict()["yielded"] == 1
+
+
+def test_a_dataloader_that_makes_batches_of_batches_warns():
+    dataset = LoaderDataset(Loader(np.arange(8), batch_size=4))
+    with pytest.warns(UserWarning, match="give it batch_size=None"):
+        assert next(iter(DataLoader(dataset))).shape == (1, 4)
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_a_loader_given_to_a_dataloader_says_what_to_do(batch_size):
+    loader = Loader(np.arange(8), batch_size=4)
+    with pytest.raises(TypeError, match=r"LoaderDataset\(loader\), batch_size=None"):
+        next(iter(DataLoader(loader, batch_size=batch_size)))
+
+
+def test_ranks_may_be_left_to_others(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    loader = Loader(np.arange(32), batch_size=4, fetch_factor=2)
+    assert len(LoaderDataset(loader)) == 4
+    assert len(list(LoaderDataset(loader, ranks=False))) == 8
 
 
 def test_collate_makes_what_is_yielded():

@@ -55,12 +55,13 @@ def estimate_sample_size(
             sample = batch_callback(sample, [0])
         if batch_transform is not None:
             sample = batch_transform(sample)
-        sizes.append(_size(sample, set()))
+        sizes.append(_deep_sizeof(sample))
     return int(np.mean(sizes)) if sizes else 0
 
 
-def _size(thing: Any, seen: set[int]) -> int:
+def _deep_sizeof(thing: Any, seen: set[int] | None = None) -> int:
     """Return the bytes of anything, counting what is shared once."""
+    seen = set() if seen is None else seen
     if id(thing) in seen:
         return 0
     seen.add(id(thing))
@@ -78,7 +79,7 @@ def _size(thing: Any, seen: set[int]) -> int:
     if isinstance(thing, bytes):
         return len(thing)
     held = _held(thing)
-    return sum(_size(part, seen) for part in held) + _own_size(thing)
+    return sum(_deep_sizeof(part, seen) for part in held) + _own_size(thing)
 
 
 def _held(thing: Any) -> list[Any]:
@@ -87,8 +88,11 @@ def _held(thing: Any) -> list[Any]:
         names = ("obs", "var", "obs_names", "var_names")
         return _given(thing, names) + list(thing.adatas)
     if hasattr(thing, "X") and hasattr(thing, "obs") and hasattr(thing, "var_names"):
-        layers = [*thing.obsm.values(), *thing.layers.values()]
-        return [*_given(thing, ("X", "obs", "var")), *layers]
+        # What only looks like an AnnData may lack either, or have None.
+        matrices = [
+            m for held in _given(thing, ("obsm", "layers")) for m in _values(held)
+        ]
+        return [*_given(thing, ("X", "obs", "var")), *matrices]
     if hasattr(thing, "_indexables"):
         return [*thing._indexables, *_given(thing, ("unstructured",))]
     if isinstance(thing, Mapping):
@@ -100,6 +104,10 @@ def _given(thing: Any, names: Sequence[str]) -> list[Any]:
     """Return the attributes that are there and hold something."""
     found = [getattr(thing, name, None) for name in names]
     return [part for part in found if part is not None and not _is_empty_dict(part)]
+
+
+def _values(matrices: Any) -> list[Any]:
+    return [matrices[name] for name in matrices.keys()]  # noqa: SIM118  as 0.3 asks
 
 
 def _is_empty_dict(part: Any) -> bool:
