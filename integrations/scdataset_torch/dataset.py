@@ -13,7 +13,7 @@ from scdataset_core.checks import check_count
 from .callers import check_dealer, warn_of_batches_of_batches
 from .epochs import EpochCounter, Iteration
 from .ranks import rank_and_world_size
-from .shipping import PlainBatch
+from .shipping import PlainBatch, ship_without_shared_memory
 from .states import state_after
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
@@ -70,7 +70,10 @@ class ShardedDataset(IterableDataset[Any]):
             running.set_epoch(start.epoch)
         self._running = running
         batches = self._collated(iter(running))
-        return batches if iteration is None else map(_shippable, batches)
+        if iteration is None:
+            return batches
+        ship_without_shared_memory()
+        return map(_shippable, batches)
 
     def _iteration(self) -> Iteration | None:
         info = get_worker_info()

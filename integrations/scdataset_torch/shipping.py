@@ -7,26 +7,34 @@ packs all tensors of a batch into one segment; it sends the segment itself only 
 first time, and packs into it again once the receiver has dropped the batch. That needs
 one receiver for all batches of a process, and so is done in a ``DataLoader``'s workers
 alone.
+
+Where shared memory is full (a container has 64 MB by default), what does not fit goes
+through the worker's pipe. Pickling runs on a thread of the queue: an error there loses
+the batch, and the consumer would wait for it for ever.
 """
 
+import contextlib
 import ctypes
 import os
 import threading
 import uuid
+import warnings
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import get_worker_info
 
 from .nested import csr_tensor, is_csr, map_nested
 
-__all__ = ["PlainBatch", "ship_packed"]
+__all__ = ["PlainBatch", "ship_packed", "ship_without_shared_memory"]
 
 _ALIGNED = 64  # bytes; any tensor type may start there
 _HEAD = _ALIGNED  # the first byte says whether a batch is in the segment
@@ -154,27 +162,37 @@ class _Sender:
         self.pid = os.getpid()
         self.token = (self.pid, uuid.uuid4().hex)
         self._segments: list[_Segment] = []
+        self._gone: list[int] = []  # dropped here, and to be dropped by the receiver
         self._n_made = 0
         self._lock = threading.Lock()  # queues pickle on threads of their own
 
-    def pack(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return what :func:`_unpack` makes the batch of, after its type."""
+    def pack(self, batch: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return what :func:`_unpack` makes the batch of, after its type.
+
+        None where there is no shared memory left.
+        """
         layout = _Layout()
         places = map_nested(dict(batch), layout.place)
         with self._lock:
-            segment = self._free(layout.n_bytes)
+            try:
+                segment = self._free(layout.n_bytes)
+            except (RuntimeError, OSError):
+                _warn_once()
+                return None
             segment.flag[0] = 1
+            gone, self._gone = self._gone, []
         for place, tensor in layout.held:
             place.tensor(segment.memory).copy_(tensor)
         memory = None if segment.sent else segment.memory
         segment.sent = True
-        return self.token, segment.number, memory, places
+        return self.token, segment.number, memory, gone, places
 
     def _free(self, n_bytes: int) -> _Segment:
         for segment in self._segments:
             if segment.has_room(n_bytes):
                 return segment
         # Those that are free are too small; most likely they will stay so.
+        self._gone += [s.number for s in self._segments if s.sent and s.flag[0] == 0]
         self._segments = [kept for kept in self._segments if kept.flag[0] != 0]
         self._segments.append(_Segment(self._n_made, n_bytes))
         self._n_made += 1
@@ -189,12 +207,15 @@ def _reduce(batch: Mapping[str, Any]) -> Any:
     """Pack a batch; runs where a process sends it to another."""
     global _sender
     kind = dict if isinstance(batch, PlainBatch) else type(batch)
-    if get_worker_info() is None:
-        # Nobody knows that all go to one process, which then has the segments.
+    packed = None
+    # Elsewhere nobody knows that all go to one process, which then has the segments.
+    if get_worker_info() is not None:
+        if _sender is None or _sender.pid != os.getpid():
+            _sender = _Sender()
+        packed = _sender.pack(batch)
+    if packed is None:
         return _rebuild, (kind, map_nested(dict(batch), _in_parts))
-    if _sender is None or _sender.pid != os.getpid():
-        _sender = _Sender()
-    return _unpack, (kind, *_sender.pack(batch))
+    return _unpack, (kind, *packed)
 
 
 @dataclass(frozen=True)
@@ -230,12 +251,15 @@ def _unpack(
     token: tuple[int, str],
     number: int,
     memory: torch.Tensor | None,
+    gone: list[int],
     places: Any,
 ) -> Any:
     """Return a batch of views into the segment, which is free again when they die."""
     if token not in _received:
         _forget_ended()
     segments = _received.setdefault(token, {})
+    for dropped in gone:
+        segments.pop(dropped, None)
     if memory is not None:
         segments[number] = memory.numpy()
     segment = segments[number]
@@ -277,3 +301,39 @@ def ship_packed(kind: type[Any]) -> None:
 
 
 ship_packed(PlainBatch)
+
+
+def ship_without_shared_memory() -> None:
+    """Have this process send the bytes of a tensor where there is no room to share it.
+
+    For workers: it holds for all tensors that the process sends.
+    """
+    ForkingPickler.register(torch.UntypedStorage, _reduce_storage)
+
+
+def _reduce_storage(storage: torch.UntypedStorage) -> Any:
+    try:
+        return reduce_storage(storage)  # type: ignore[no-untyped-call]  # theirs
+    except (RuntimeError, OSError):
+        if storage.device.type != "cpu":
+            raise
+        _warn_once()
+        held = torch.empty(0, dtype=torch.uint8).set_(storage)
+        return _storage_of, (held.numpy(),)
+
+
+def _storage_of(held: Bytes) -> torch.UntypedStorage:
+    return torch.from_numpy(held).untyped_storage()
+
+
+@cache
+def _warn_once() -> None:
+    # Raised, as a filter may have it, it would lose the batch on the queue's thread.
+    with contextlib.suppress(UserWarning):
+        warnings.warn(
+            "there is no shared memory left for batches, which now go through a pipe"
+            " and are slower; give the container more (docker run --shm-size=1g),"
+            " or use fewer workers or num_workers=0",
+            UserWarning,
+            stacklevel=2,
+        )

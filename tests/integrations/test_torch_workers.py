@@ -1,6 +1,9 @@
 """DataLoaders with real worker processes: start methods, epochs, errors, transport."""
 
 import gc
+import os
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -117,6 +120,104 @@ def test_plain_batches_keep_scipys_csr(plates, kind):
             assert (batch["X"] != own["X"]).nnz == 0
         else:
             assert np.array_equal(batch["X"].numpy(), own["X"])
+
+
+def no_room(*args, **kwargs):
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
+
+
+FORMS = {
+    "dense": ({}, to_tensors("dense")),
+    "csr": ({}, to_tensors("csr")),
+    "scipy": ({}, None),
+    "anndata": ({"output": "anndata"}, None),
+    "padded": ({"output": "padded"}, None),
+}
+
+
+def as_arrays(batch):
+    """Return X and row numbers of a batch of any form."""
+    if hasattr(batch, "obs_names"):
+        return batch.X.toarray(), batch.obs_names.to_numpy().astype(int)
+    x = batch["X"]
+    if isinstance(x, dict):
+        x = x["values"]
+    for make_dense in ("to_dense", "toarray"):
+        if hasattr(x, make_dense):
+            x = getattr(x, make_dense)()
+    return np.asarray(x), np.asarray(batch["index"])
+
+
+@needs_fork
+@pytest.mark.parametrize("form", FORMS)
+def test_batches_arrive_where_shared_memory_is_full(plates, monkeypatch, form):
+    # What a full /dev/shm does, which workers inherit.
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", no_room)
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", no_room)
+    options, collate = FORMS[form]
+    source = open(plates / "plate1.h5ad", obs=["drug"])
+    loader = Loader(source, BlockShuffling(8), batch_size=64, **options)
+    batches = DataLoader(
+        LoaderDataset(loader, collate),
+        batch_size=None,
+        num_workers=1,
+        multiprocessing_context="fork",
+        timeout=60,
+    )
+    n_rows = 0
+    own = LoaderDataset(loader, collate)
+    for batch, same in zip(batches, own, strict=True):
+        for part, expected in zip(as_arrays(batch), as_arrays(same), strict=True):
+            assert np.array_equal(part, expected)
+        n_rows += len(as_arrays(batch)[1])
+    assert n_rows >= 400
+
+
+SMALL_SHARED_MEMORY = "mount -t tmpfs -o size=4m tmpfs /dev/shm"
+IN_SMALL_SHARED_MEMORY = """
+import sys
+import numpy as np
+import scdataset_core as scd
+from scdataset_torch import LoaderDataset, to_tensors
+from torch.utils.data import DataLoader
+
+if __name__ == "__main__":
+    data = np.arange(200 * 10_000, dtype=np.float32).reshape(200, 10_000)
+    for source, collate in ((scd.open(data), to_tensors("dense")), (data, None)):
+        dataset = LoaderDataset(scd.Loader(source, batch_size=32), collate)
+        seen = []
+        for batch in DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=2,
+            multiprocessing_context=sys.argv[1],
+            timeout=60,
+        ):
+            x = batch if collate is None else batch["X"]
+            seen += (x[:, 0].numpy() // 10_000).astype(int).tolist()
+            assert np.array_equal(x.numpy(), data[seen[-len(x):]])
+        assert sorted(seen) == list(range(200))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_batches_arrive_where_shared_memory_really_is_full(tmp_path, method):
+    probe = ["unshare", "-m", "sh", "-c", SMALL_SHARED_MEMORY]
+    if not shutil.which("unshare") or subprocess.run(probe, check=False).returncode:
+        pytest.skip("may not mount")
+    script = tmp_path / "script.py"
+    script.write_text(IN_SMALL_SHARED_MEMORY)
+    command = f"{SMALL_SHARED_MEMORY} && exec {sys.executable} {script} {method}"
+    out = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert out.returncode == 0, out.stderr
+    assert "there is no shared memory left for batches" in out.stderr
 
 
 def fail_at_row_100(rows):
