@@ -1,13 +1,12 @@
 """AnnData objects: those in memory, and backed ones through their file."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileChangedError, FileFormatError, MissingNameError, nearest
+from ..errors import FileFormatError, MissingNameError, nearest
+from ..storage.hdf5_files import check_path
 from .arrays import rows_matrix, source_of
 from .base import Source
 from .columns import (
@@ -130,7 +129,8 @@ def _backed_x(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
     file = str(adata.filename)
     handle = adata.file._file  # its own: HDF5 refuses a second one beside a writer's
     if handle is not None and handle.id.valid:
-        _check_same_file(handle, file)
+        again = 'read it again: adata = anndata.read_h5ad(path, backed="r")'
+        check_path(handle.file, file, again=again)
         if handle.file.mode != "r":
             handle.file.flush()  # what was written through the object is read here
         return _located(handle, adata, options)
@@ -148,20 +148,6 @@ def _located(
     if modality is not None and (group := tree.group(f"mod/{modality}")) is not None:
         tree = Tree(group, file, allow_external=options.allow_external)
     return locate_x(tree, options.x)
-
-
-def _check_same_file(handle: "h5py.Group", path: str) -> None:
-    """Raise if `path` is no longer the file that an object has open."""
-    if handle.file.driver != "sec2":
-        return
-    was = os.fstat(handle.file.id.get_vfd_handle())
-    now = Path(path).stat() if Path(path).exists() else None
-    if now is None or (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
-        how = "removed" if now is None else "replaced"
-        raise FileChangedError(
-            f"{path} was {how} since the AnnData was opened; read it again:"
-            ' adata = anndata.read_h5ad(path, backed="r")'
-        )
 
 
 def _open_view(view: "AnnData", tags: Tags, options: OpenOptions) -> Source:

@@ -1,12 +1,15 @@
 """`.h5ad` files: one, or several as one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..errors import FileFormatError
 from .genes import join_genes
 from .h5ad_obs import Table
-from .h5ad_x import column_names, locate_x
+from .h5ad_x import column_names, dense_x, locate_x
 from .hdf5 import Tree, is_hdf5, opened
 from .layout import CellFile
 from .obs import join_obs
@@ -43,21 +46,49 @@ def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
 
 
 def is_handle(obj: object) -> bool:
-    """Return whether an object is an HDF5 file, or a group of one, open in h5py."""
+    """Return whether an object is an HDF5 file, or a part of one, open in h5py."""
     import h5py
 
-    return isinstance(obj, h5py.Group)
+    return isinstance(obj, h5py.Group | h5py.Dataset)
 
 
-def open_handle(handle: "h5py.Group", options: OpenOptions) -> StoredSource:
-    """Return the source over an open file, or a group that is laid out like one.
+def open_handle(
+    handle: "h5py.Group | h5py.Dataset", options: OpenOptions
+) -> StoredSource:
+    """Return the source over an open file, a group laid out like one, or a data set.
 
     A file that only h5py can see (in memory, or behind a driver of its own) is read
     through h5py.
     """
+    import h5py
+
+    if not handle:
+        raise ValueError(
+            f"{handle!r}: it was closed; open it again, or give its path:"
+            " scdataset_core.open(path)"
+        )
     file = str(handle.file.filename)
-    tree = Tree(handle, file, allow_external=options.allow_external)
+    root = handle if isinstance(handle, h5py.Group) else handle.file
+    tree = Tree(root, file, allow_external=options.allow_external)
+    if isinstance(handle, h5py.Dataset):
+        return _open_rows(tree, handle, options)
     return join_files([read_layout(tree, options)], options)
+
+
+def _open_rows(
+    tree: Tree, dataset: "h5py.Dataset", options: OpenOptions
+) -> StoredSource:
+    """Return the source over a data set alone; its genes are ``"0"``, ``"1"``, ...."""
+    if options.x != "X":
+        raise ValueError(f'a data set has no "{options.x}"; open its file for that')
+    if options.obs is not True and options.obs:
+        raise ValueError(
+            f"a data set has no obs, and obs names {list(options.obs)}; open its file"
+        )
+    tree.check_inside(dataset)
+    x = dense_x(tree, dataset, str(dataset.name))
+    names = np.array([str(i) for i in range(x.n_vars)], object)
+    return join_files([CellFile(tree.file, x, names, {})], replace(options, obs=()))
 
 
 def join_files(parts: Sequence[CellFile], options: OpenOptions) -> StoredSource:

@@ -17,7 +17,7 @@ from .columns import (
     text_column,
 )
 from .h5ad_legacy import record_column, record_columns, record_index, record_text
-from .text import StoredText, TextArray, decoded
+from .text import StoredText, TextArray, decoded, one_text, several_texts
 from .trees import FileTree
 
 __all__ = ["Table"]
@@ -55,15 +55,14 @@ class Table:
         assert self._group is not None
         order = self._group.attrs.get("column-order")
         if order is None:
-            index = self._index_path.rpartition("/")[2]
+            index = self._index_path.removeprefix(f"{self._path}/")
             return [n for n in self._group if n not in (index, "__categories")]
-        return decoded(np.atleast_1d(np.asarray(order)), self._path)
+        return several_texts(order, f"{self._path}: column-order")
 
     @property
     def _index_path(self) -> str:
         assert self._group is not None
-        name = self._group.attrs.get("_index", "_index")
-        name = name.decode("utf-8") if isinstance(name, bytes) else str(name)
+        name = one_text(self._group.attrs.get("_index", "_index"))
         for candidate in (name, "index"):
             if self._tree.find(f"{self._path}/{candidate}") is not None:
                 return f"{self._path}/{candidate}"
@@ -126,7 +125,7 @@ class Table:
         return self._encoded(found, path)
 
     def _encoded(self, group: Any, path: str) -> Column:
-        encoding = group.attrs.get("encoding-type")
+        encoding = _encoding_of(group)
         if encoding == "categorical":
             codes = self._tree.stored(self._tree.dataset(f"{path}/codes"))
             labels = self._labels(f"{path}/categories")
@@ -141,7 +140,7 @@ class Table:
         """Return text at `path` (a data set, or values with a mask), or None."""
         found, mask = self._tree.find(path), None
         if found is not None and not self._tree.is_array(found):
-            if found.attrs.get("encoding-type") != "nullable-string-array":
+            if _encoding_of(found) != "nullable-string-array":
                 return None
             mask = self._tree.stored(self._tree.dataset(f"{path}/mask"))
             found = self._tree.dataset(f"{path}/values")
@@ -167,6 +166,12 @@ class Table:
         found = self._tree.categories_of(codes)
         ordered = bool(found.attrs.get("ordered", False))
         return _labelled(self._tree.stored(codes), self._values(found), ordered)
+
+
+def _encoding_of(group: Any) -> str | None:
+    """Return what AnnData calls the way a group is written, None where not said."""
+    encoding = group.attrs.get("encoding-type")
+    return None if encoding is None else one_text(encoding)
 
 
 def _labelled(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:

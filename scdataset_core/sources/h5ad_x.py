@@ -10,9 +10,10 @@ from ..errors import FileFormatError, MissingNameError, nearest
 from ..storage import StoredArray
 from .h5ad_obs import Table
 from .layout import DenseX, SparseX
+from .text import one_text
 from .trees import FileTree
 
-__all__ = ["column_names", "locate_x"]
+__all__ = ["column_names", "dense_x", "locate_x"]
 
 _MOST_COLUMNS = 2**31 - 1  # what int32 column ids can name
 
@@ -40,9 +41,10 @@ def locate_x(tree: FileTree, x: str) -> SparseX | DenseX:
             return _field(tree, records, name)
         raise _missing(tree, x)
     # AnnData's ways of writing that there is none.
-    if (is_array and found.shape is None) or found.attrs.get("encoding-type") == "null":
+    encoding = one_text(found.attrs.get("encoding-type", ""))
+    if (is_array and found.shape is None) or encoding == "null":
         raise _missing(tree, x)
-    return _dense(tree, found, path) if is_array else _sparse(tree, found, path)
+    return dense_x(tree, found, path) if is_array else _sparse(tree, found, path)
 
 
 def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
@@ -80,7 +82,8 @@ def _missing(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
     return MissingNameError(f'{tree.file}: there is no "{x}"; {nearest(x, known)}')
 
 
-def _dense(tree: FileTree, found: Any, path: str) -> DenseX:
+def dense_x(tree: FileTree, found: Any, path: str) -> DenseX:
+    """Return an array as dense rows, after checking that it may be that."""
     if found.ndim != 2 or found.dtype.kind not in "biuf":
         raise FileFormatError(
             f"{tree.file}: {path} is {found.dtype} of shape {found.shape}, expected"
@@ -105,8 +108,7 @@ def _field(tree: FileTree, records: Any, name: str) -> DenseX:
 def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
     attrs = group.attrs
     named = attrs.get("encoding-type", attrs.get("h5sparse_format", ""))
-    kind = named.decode() if isinstance(named, bytes) else str(named)
-    kind = kind.removesuffix("_matrix")
+    kind = one_text(named).removesuffix("_matrix")
     if kind == "csc":
         raise FileFormatError(
             f"{tree.file}: {path} is stored by columns (CSC), and cells can only be"
@@ -120,7 +122,12 @@ def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
             f"{tree.file}: {path} is a group encoded as {kind!r}, expected a dense"
             " data set or a csr_matrix"
         )
-    shape = np.asarray(attrs.get("shape", attrs.get("h5sparse_shape", ()))).tolist()
+    given = attrs.get("shape", attrs.get("h5sparse_shape", ()))
+    shape = np.asarray(given).reshape(-1).tolist()
+    if isinstance(shape, list):  # R has numbers with a point where others have integers
+        shape = [
+            int(n) if isinstance(n, float) and n.is_integer() else n for n in shape
+        ]
     data, indices, indptr = (
         _vector(tree, f"{path}/{part}", kinds)
         for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu"))

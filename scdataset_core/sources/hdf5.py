@@ -9,15 +9,17 @@ import numpy as np
 
 from ..errors import FileFormatError, ScdatasetError
 from ..storage import StoredArray
-from .text import decoded
+from ..storage.hdf5_files import is_about_locks, open_hdf5
+from .text import one_text
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Tree", "is_hdf5", "is_text", "opened", "text_of"]
+__all__ = ["Tree", "is_hdf5", "is_text", "opened"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_USER_BLOCK = 1 << 26
+_MOST_LINKS = 16  # one behind the other, as many as HDF5 follows
 
 # What h5py raises, and what values of impossible types lead to, in damaged files.
 _DAMAGE = (
@@ -45,16 +47,13 @@ def is_hdf5(path: str) -> bool:
 @contextlib.contextmanager
 def opened(path: str) -> Iterator["h5py.File"]:
     """Open a file with h5py for reading; an error names the file."""
-    import h5py
-
     try:
-        file = h5py.File(path, "r")
+        file = open_hdf5(path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise FileFormatError(
-            f"{path}: HDF5 cannot open it: {error}; if it was cut short, copy or"
-            " download it again"
+            f"{path}: HDF5 cannot open it: {error}; {_way_out(error)}"
         ) from error
     with file:
         if file.mode != "r":
@@ -74,8 +73,25 @@ def opened(path: str) -> Iterator["h5py.File"]:
             ) from error
 
 
+def _way_out(error: OSError) -> str:
+    """Return what to do about what HDF5 says when it cannot open a file."""
+    if is_about_locks(error):
+        return "it is locked: set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+    if "already open" in str(error) or "consistency flags" in str(error):
+        return (
+            "a program writes to it, or was stopped while it did: wait until it is"
+            " closed, or clear the mark with h5clear -s"
+        )
+    if isinstance(error, PermissionError):
+        return "you may not read it: its owner can change that"
+    return "if it was cut short, copy or download it again"
+
+
 class Tree:
     """The groups and data sets of an HDF5 file, found by path.
+
+    Links are followed here and not by HDF5, so that each leads where the user allows,
+    and every data set has the name by which its own file knows it.
 
     Parameters
     ----------
@@ -95,29 +111,70 @@ class Tree:
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
         """Return what lies at `path`, or None."""
+        return self._found(self.root, path, path)
+
+    def _found(
+        self, start: "h5py.Group", path: str, asked: str, n_links: int = 0
+    ) -> "h5py.Group | h5py.Dataset | None":
         import h5py
 
-        found: Any = self.root
+        found: Any = start
         for name in path.split("/"):
+            if name in ("", "."):  # as HDF5 reads paths
+                continue
             if not isinstance(found, h5py.Group):
                 return None
-            link = found.get(name, getlink=True)
-            if link is None:
-                return None
-            if isinstance(link, h5py.ExternalLink) and not self.allow_external:
-                raise FileFormatError(
-                    f"{self.file}: {path} is a link to {link.filename};"
-                    " open(..., allow_external=True) follows it"
-                )
-            try:
-                found = found[name]
-            except (KeyError, OSError) as error:
-                raise FileFormatError(
-                    f"{self.file}: {path} cannot be opened: {error}"
-                ) from error
+            found = self._member(found, name, asked, n_links)
         if isinstance(found, h5py.Dataset):
             self.check_inside(found)
         return found if isinstance(found, h5py.Group | h5py.Dataset) else None
+
+    def _member(self, group: "h5py.Group", name: str, asked: str, n_links: int) -> Any:
+        """Return what a group has by one name, after every link that is on the way."""
+        import h5py
+
+        try:
+            link = group.get(name, getlink=True)
+        except TypeError as error:
+            raise self._not_there(asked, f"a link of unknown kind: {error}") from error
+        if link is None:
+            return None
+        if isinstance(link, h5py.SoftLink):
+            if n_links == _MOST_LINKS:
+                raise self._not_there(asked, "a link that leads to itself")
+            start = group.file["/"] if link.path.startswith("/") else group
+            found = self._found(start, link.path, asked, n_links + 1)
+            if found is None:
+                raise self._not_there(
+                    asked, f"a link to {link.path}, and nothing is there"
+                )
+            return found
+        if isinstance(link, h5py.ExternalLink) and not self.allow_external:
+            raise FileFormatError(
+                f"{self.file}: {asked} is a link to {link.filename}, or leads through"
+                " one; open(..., allow_external=True) follows it"
+            )
+        try:
+            found = group[name]
+        except (KeyError, OSError) as error:
+            raise FileFormatError(
+                f"{self.file}: {asked} cannot be opened: {error}"
+            ) from error
+        if not isinstance(link, h5py.ExternalLink):
+            return found
+        # Once more from the other file's root: HDF5 names it by the way it was reached.
+        own = self._found(found.file["/"], link.path, asked, n_links + 1)
+        if own is None or own != found:
+            raise self._not_there(
+                asked, f"a link to {link.filename}, which leads on to another file"
+            )
+        return own
+
+    def _not_there(self, asked: str, what: str) -> FileFormatError:
+        return FileFormatError(
+            f"{self.file}: {asked} is, or leads through, {what}; link to the data set"
+            " itself, or copy it into the file"
+        )
 
     def check_inside(self, dataset: "h5py.Dataset") -> None:
         """Refuse a data set whose bytes lie in other files, unless that is allowed."""
@@ -167,12 +224,19 @@ class Tree:
         """Return the data set that AnnData 0.7's codes refer to."""
         import h5py
 
-        found = codes.parent[codes.attrs["categories"]]
+        named = codes.attrs["categories"]
+        if isinstance(named, h5py.Reference):  # within the file, always
+            found = codes.file[named]
+            if isinstance(found, h5py.Dataset):
+                self.check_inside(found)
+        else:
+            path = one_text(named)
+            start = codes.file["/"] if path.startswith("/") else codes.parent
+            found = self._found(start, path, f"{codes.name}: categories")
         if not isinstance(found, h5py.Dataset):
             raise FileFormatError(
                 f"{self.file}: the categories of {codes.name} are no data set"
             )
-        self.check_inside(found)
         return found
 
 
@@ -181,8 +245,3 @@ def is_text(dtype: np.dtype[Any]) -> bool:
     import h5py
 
     return h5py.check_string_dtype(dtype) is not None
-
-
-def text_of(dataset: "h5py.Dataset") -> list[str]:
-    """Return all of a small data set of text."""
-    return decoded(np.atleast_1d(np.asarray(dataset[()], object)), str(dataset.name))

@@ -21,7 +21,7 @@ from .options import OpenOptions
 from .picked import PickedSource
 from .ranges import MemoryArray, RowArray, Rows
 from .tags import TableTags
-from .text import TextArray
+from .text import TextArray, several_texts
 
 if TYPE_CHECKING:
     import h5py
@@ -36,7 +36,9 @@ def recognise(path: str) -> bool:
     if not is_hdf5(path):
         return False
     with opened(path) as root:
-        return isinstance(root.get("mod", getlink=True), h5py.HardLink)
+        link = root.get("mod", getlink=True)
+        # Links are followed, or refused, when it is opened.
+        return isinstance(link, h5py.HardLink) or (link is not None and "X" not in root)
 
 
 def is_mudata(obj: object) -> bool:
@@ -158,7 +160,7 @@ def _modalities(tree: Tree) -> list[str]:
     if group is None or not len(group):
         raise FileFormatError(f"{tree.file}: it has no modalities")
     names = [name for name in group if tree.group(f"mod/{name}") is not None]
-    order = [str(name) for name in group.attrs.get("mod-order", ())]
+    order = several_texts(group.attrs.get("mod-order"), f"{tree.file}: mod-order")
     return [name for name in order if name in names] or names
 
 

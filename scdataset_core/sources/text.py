@@ -11,7 +11,16 @@ import numpy.typing as npt
 from ..errors import CorruptFileError, FileFormatError
 from .ranges import RowArray, Rows, windows
 
-__all__ = ["MemoryText", "StoredText", "TextArray", "TextCodes", "decoded", "distinct"]
+__all__ = [
+    "MemoryText",
+    "StoredText",
+    "TextArray",
+    "TextCodes",
+    "decoded",
+    "distinct",
+    "one_text",
+    "several_texts",
+]
 
 _TEXT_ROWS = 1 << 16  # rows of text held at a time: text is some 60 bytes an object
 
@@ -122,6 +131,23 @@ def decoded(values: npt.NDArray[Any], where: str) -> list[str]:
         ]
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{where} is not UTF-8: {error}") from error
+
+
+def one_text(value: Any) -> str:
+    """Return the text of an attribute, of fixed or variable length.
+
+    Julia and R write bytes of a fixed length, R as an array of one.
+    """
+    texts = several_texts(value, "an attribute")
+    return texts[0] if len(texts) == 1 else str(value)
+
+
+def several_texts(value: Any, where: str) -> list[str]:
+    """Return the texts of an attribute that is a list; none where it is empty."""
+    if value is None or getattr(value, "shape", ()) is None:  # HDF5's null
+        return []
+    values = np.atleast_1d(np.asarray(value)).reshape(-1)
+    return decoded(values, where)
 
 
 def distinct(text: TextArray, most: int) -> list[str] | None:

@@ -1,12 +1,10 @@
 """Arrays of HDF5 files: their layout taken out of the library, once."""
 
 import os
-import tempfile
 import warnings
 import weakref
 from array import array as compact
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +17,13 @@ from .chunks import ABSENT, ChunkTable
 from .codecs import Pipeline
 from .files import Identity, check_unchanged
 from .filters import Filter
+from .hdf5_files import (
+    PLAIN_DRIVERS,
+    check_path,
+    counts_user_block,
+    open_hdf5,
+    outside_files,
+)
 from .layout import ChunkGrid, Library
 
 if TYPE_CHECKING:
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Description", "Hdf5Library", "Hdf5Table", "OpenLibrary", "describe"]
 
-# Drivers whose files are what lies at their path, byte for byte.
-PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
 # Types whose stored bytes are their bytes in memory, but for their order.
 PLAIN_KINDS = "biufcS"
 MOST_FILTERS = 8
@@ -53,11 +56,9 @@ class Hdf5Table:
 
     def __call__(self) -> ChunkTable:
         """Return the table; the file must not have changed."""
-        import h5py
-
         check_unchanged(self.file, self.identity)
         try:
-            with h5py.File(self.file, "r") as file:
+            with open_hdf5(self.file) as file:
                 return table_of(file[self.name], self.file, self.identity)
         except CorruptFileError:
             raise
@@ -77,10 +78,22 @@ class Hdf5Library:
         The dataset.
     identity
         What the file was when the dataset was described.
+    others
+        The other files that hold its bytes, and what they were.
     """
 
-    def __init__(self, file: str, name: str, identity: Identity) -> None:
-        self._file, self._name, self._identity = file, name, identity
+    def __init__(
+        self,
+        file: str,
+        name: str,
+        identity: Identity,
+        others: tuple[tuple[str, Identity], ...] = (),
+    ) -> None:
+        self._file, self._name = file, name
+        self._identities = ((file, identity), *others)
+        # HDF5 takes names of files of raw bytes from the current directory, which may
+        # be another one when the dataset is read.
+        self._folder = str(Path.cwd()) if others else None
         self._open: tuple[int, h5py.Dataset] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,7 +101,8 @@ class Hdf5Library:
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
-        check_unchanged(self._file, self._identity)
+        for file, identity in self._identities:
+            check_unchanged(file, identity)
         try:
             rows: npt.NDArray[Any] = self._dataset()[start:stop]
         except (OSError, RuntimeError, KeyError) as error:
@@ -101,12 +115,21 @@ class Hdf5Library:
     def _dataset(self) -> "h5py.Dataset":
         held = self._open
         if held is None or held[0] != os.getpid():
-            import h5py
-
-            held = (os.getpid(), h5py.File(self._file, "r")[self._name])
+            held = (os.getpid(), self._opened())
         self._open = held
         _keep_few_open(self)
         return held[1]
+
+    def _opened(self) -> "h5py.Dataset":
+        import h5py
+        from h5py import h5d, h5p
+
+        file = open_hdf5(self._file)
+        if self._folder is None:
+            return file[self._name]
+        access = h5p.create(h5p.DATASET_ACCESS)
+        access.set_efile_prefix(os.fsencode(self._folder))
+        return h5py.Dataset(h5d.open(file.id, self._name.encode(), access))
 
     def close(self) -> None:
         """Let go of the file, which the next read opens again."""
@@ -141,17 +164,31 @@ class OpenLibrary:
 
     def __init__(self, dataset: "h5py.Dataset") -> None:
         self._dataset = dataset
+        self._name = str(dataset.name)
+        self._pid = os.getpid()
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
+        # A forked process shares the position of the parent's file with it and all its
+        # other children: each would read where another one has just moved it.
+        if self._pid != os.getpid():
+            raise TypeError(self._this_process_only())
+        if not self._dataset:
+            raise CorruptFileError(
+                f"data set {self._name}: the HDF5 file was closed since it was opened"
+                " here; keep it open while its cells are read, or open its path"
+            )
         rows: npt.NDArray[Any] = self._dataset[start:stop]
         return rows
 
     def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self._dataset.name} lies in a file that only this process can open: it"
-            " is in memory or open for writing; save it, and open the path read-only,"
-            " to read it in other processes"
+        raise TypeError(self._this_process_only())
+
+    def _this_process_only(self) -> str:
+        return (
+            f"data set {self._name} can be read in this process only: its HDF5 file is"
+            " a Python file object, in memory or open for writing; write it to a file,"
+            " and open its path, to read it in worker processes"
         )
 
 
@@ -197,13 +234,28 @@ def describe(dataset: "h5py.Dataset") -> Description:
     ):
         library: Library = OpenLibrary(dataset)
         return Description(file, name, shape, dtype, None, library, False)
+    check_path(dataset.file, file)
+    _check_name(dataset, file)
     identity = Identity.of(file)
     grid = _grid_of(dataset, Hdf5Table(file, name, identity))
     contiguous = grid is not None and dataset.chunks is None
     if grid is not None:
         return Description(file, name, shape, dtype, grid, None, contiguous)
-    library = Hdf5Library(file, name, identity)
+    library = Hdf5Library(file, name, identity, outside_files(dataset))
     return Description(file, name, shape, dtype, None, library, False)
+
+
+def _check_name(dataset: "h5py.Dataset", file: str) -> None:
+    """Raise if another dataset, or none, has this one's name in its own file.
+
+    HDF5 names what was reached by links by the way there, which may lead through other
+    files, and readers open it again by its name.
+    """
+    if dataset.file.get(dataset.name) != dataset:
+        raise FileFormatError(
+            f"{file}: the data set was reached as {dataset.name} by links that lead"
+            " through another file; open this file itself, by its path"
+        )
 
 
 def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -273,13 +325,13 @@ def table_of(dataset: "h5py.Dataset", file: str, identity: Identity) -> ChunkTab
         offset = dataset.id.get_offset()
         n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
         start = ABSENT if offset is None else offset
-        if user_block and offset is not None and not _counts_user_block()[1]:
+        if user_block and offset is not None and not counts_user_block()[1]:
             start += user_block
         return ChunkTable(
             (file,), (identity,), np.array([start], np.int64), np.array([n_bytes])
         )
     index, offsets, sizes, skipped = _chunks_of(dataset, file)
-    if user_block and not _counts_user_block()[0]:
+    if user_block and not counts_user_block()[0]:
         offsets = offsets + np.uint64(user_block)
     n_chunks = prod(_grid_shape(dataset))
     small = np.uint32 if not len(sizes) or sizes.max() < 2**32 else np.uint64
@@ -338,30 +390,4 @@ def _chunks_of(
         np.frombuffer(offsets, np.uint64),
         np.frombuffer(sizes, np.uint64),
         np.frombuffer(masks, np.uint64).astype(np.uint8),
-    )
-
-
-@lru_cache
-def _counts_user_block() -> tuple[bool, bool]:
-    """Return whether offsets of chunks, and of whole data, count the user block.
-
-    Releases differ, so it is tried out on a small file.
-    """
-    import h5py
-
-    block = 512
-    mark = np.frombuffer(b"scdataset mark!!", np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "probe.h5"))
-        with h5py.File(path, "w", userblock_size=block) as file:
-            file.create_dataset("chunked", data=mark, chunks=mark.shape)
-            file.create_dataset("whole", data=mark + 1)
-        contents = Path(path).read_bytes()
-        with h5py.File(path, "r") as file:
-            found: list[int] = []
-            file["chunked"].id.chunk_iter(lambda chunk: found.append(chunk.byte_offset))
-            offset = file["whole"].id.get_offset()
-    return (
-        contents.find(mark.tobytes()) == found[0],
-        contents.find((mark + 1).astype(np.uint8).tobytes()) == offset,
     )

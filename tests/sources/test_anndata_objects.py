@@ -193,7 +193,7 @@ def test_a_file_open_for_writing_is_refused_by_its_path(backed):
 
 def test_a_file_that_was_removed_is_named(backed):
     backed.filename.unlink()
-    with pytest.raises(OSError, match="was removed since the AnnData was opened"):
+    with pytest.raises(OSError, match="was removed since it was opened"):
         scd.open(backed)
 
 
