@@ -201,6 +201,8 @@ def _matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
     if folder == "layers":
         return matrix, adata.var_names
     if hasattr(matrix, "columns"):  # a table: its columns have names
+        if not hasattr(matrix, "to_numpy"):
+            matrix = matrix.to_memory()  # one that is read lazily
         return matrix.to_numpy(), matrix.columns
     return matrix, [f"{key}{i + 1}" for i in range(matrix.shape[1])]
 

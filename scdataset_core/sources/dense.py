@@ -60,7 +60,9 @@ class DenseReader:
             local = rows[a:b] - self.file_starts[file]
             mine = which[a:b], offsets[a:b]
             columns = self._columns[file]
-            if self._is_direct(file, columns):
+            if columns is not None and not np.any(columns >= 0):
+                moves.append(partial(_zero, parts, *mine))  # it holds none of the genes
+            elif self._is_direct(file, columns):
                 array = self.files[file].values
                 requests.append(_request(array, local, parts, *mine, columns))
             else:
@@ -85,6 +87,12 @@ class DenseReader:
             and x.values.dtype == self.dtype
             and (columns is None or not np.any(columns < 0))
         )
+
+
+def _zero(parts: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows) -> None:
+    """Make rows 0 in all columns."""
+    for part in np.unique(which).tolist():
+        parts[part][offsets[which == part]] = 0
 
 
 def _request(
@@ -129,7 +137,9 @@ class _Move:
             wanted = columns[columns >= 0]
             row_shape = (len(wanted),)
         size = len(rows) * int(np.prod(row_shape))
-        self._buffer = context.empty(size, x.values.dtype).reshape(-1, *row_shape)
+        self._buffer = context.empty(size, x.values.dtype).reshape(
+            len(rows), *row_shape
+        )
         which, offsets = np.zeros(len(rows), np.int64), np.arange(len(rows))
         self.request = _request(x.values, rows, [self._buffer], which, offsets, wanted)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ..storage import StoredArray
 from .base import Source
+from .frames import FrameColumns
 from .genes import FileGenes
 
 __all__ = ["describe"]
@@ -70,6 +71,8 @@ def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
 
 
 def _encoding(array: StoredArray) -> str:
+    if isinstance(array.library, FrameColumns):
+        return "a table, column by column"
     if array.grid is None:
         return "a way only the format's own library can read"
     if array.chunk_rows is None:

@@ -17,7 +17,14 @@ from .columns import (
     text_column,
 )
 from .h5ad_legacy import record_column, record_columns, record_index, record_text
-from .text import StoredText, TextArray, decoded, one_text, several_texts
+from .text import (
+    LabelText,
+    StoredText,
+    TextArray,
+    decoded,
+    one_text,
+    several_texts,
+)
 from .trees import FileTree
 
 __all__ = ["Table"]
@@ -78,12 +85,21 @@ class Table:
         text = self._text(path)
         if text is not None:
             return text
-        return StoredText(self._tree.stored(self._tree.dataset(path)))
+        column = self._member(path)
+        if isinstance(column, LabelColumn):
+            return LabelText(column.codes, tuple(map(str, column.labels)))
+        if isinstance(column, NumberColumn):
+            return StoredText(column.values, column.mask)
+        raise FileFormatError(
+            f"{self._tree.file}: {path} cannot be names: {column.reason}"
+        )
 
     def index(self) -> npt.NDArray[np.object_]:
         """Return the whole index, as strings."""
         text = self.index_text()
-        return np.array(text.read(0, len(text)), object)
+        # A name that is missing is called as pandas does.
+        names = ["nan" if x is None else x for x in text.read(0, len(text))]
+        return np.array(names, object)
 
     def column(self, name: str) -> Column:
         """Return the column called `name`."""
@@ -94,20 +110,31 @@ class Table:
     def columns(self, wanted: tuple[str, ...] | bool, n_rows: int) -> dict[str, Column]:
         """Return the columns called `wanted`, or all for True, checked for length."""
         known = self.column_names
-        names = known if wanted is True else wanted or ()
+        if wanted is True:
+            return {name: self._column_or_why(name, n_rows) for name in known}
         columns = {}
-        for name in names:
+        for name in wanted or ():
             if name not in known:
                 raise MissingNameError(
                     f'{self._tree.file}: there is no obs column "{name}";'
                     f" {nearest(name, known)}"
                 )
-            column = self.column(name)
-            if not isinstance(column, Unreadable):
-                for array in column.arrays:
-                    check_length(array, n_rows)
-            columns[name] = column
+            columns[name] = self._checked(name, n_rows)
         return columns
+
+    def _checked(self, name: str, n_rows: int) -> Column:
+        column = self.column(name)
+        if not isinstance(column, Unreadable):
+            for array in column.arrays:
+                check_length(array, n_rows)
+        return column
+
+    def _column_or_why(self, name: str, n_rows: int) -> Column:
+        """Return a column, or why it cannot be had: others are not to suffer for it."""
+        try:
+            return self._checked(name, n_rows)
+        except FileFormatError as error:
+            return Unreadable(str(error).removeprefix(f"{self._tree.file}: "))
 
     def _member(self, path: str) -> Column:
         found = self._tree.find(path)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ..errors import FileFormatError, MissingNameError, nearest
 from ..storage import StoredArray
+from .frames import frame_x
 from .h5ad_obs import Table
 from .layout import DenseX, SparseX
 from .text import one_text
@@ -44,16 +45,22 @@ def locate_x(tree: FileTree, x: str) -> SparseX | DenseX:
     encoding = one_text(found.attrs.get("encoding-type", ""))
     if (is_array and found.shape is None) or encoding == "null":
         raise _missing(tree, x)
+    if encoding == "dataframe" and x.startswith("obsm/"):
+        return frame_x(tree, path)
     return dense_x(tree, found, path) if is_array else _sparse(tree, found, path)
 
 
 def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
     """Return the names of the columns of the matrix called `x`.
 
-    Those of ``obsm/NAME`` are ``NAME1``, ``NAME2`` and so on.
+    Those of ``obsm/NAME`` are ``NAME1``, ``NAME2`` and so on, unless it is a table,
+    whose columns have names.
     """
     folder, _, name = x.partition("/")
     if folder == "obsm":
+        found = tree.find(x)
+        if found is not None and not tree.is_array(found) and "_index" in found.attrs:
+            return np.array(Table(tree, x).column_names, object)
         return np.array([f"{name}{i + 1}" for i in range(n_vars)], object)
     path = _path(tree, "raw/var") if folder == "raw" else "var"
     names = Table(tree, path).index()

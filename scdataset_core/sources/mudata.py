@@ -194,11 +194,34 @@ def _order(given: npt.NDArray[Any], n_rows: int, name: str, where: str) -> Rows 
 
     `given` counts from 1, with 0 where the modality has not the cell.
     """
+    if given.dtype.kind not in "iu" and np.any(given != given.astype(np.int64)):
+        raise FileFormatError(
+            f'{where}: obsmap of the modality "{name}" is {given.dtype}, expected the'
+            " number of a row for each cell"
+        )
     at = given.reshape(-1).astype(np.int64) - 1
-    missing = int(np.count_nonzero(at < 0))
-    if missing or len(at) != n_rows or (len(at) and int(at.max()) >= n_rows):
+    missing = int(np.count_nonzero(at == -1))
+    if missing or len(at) != n_rows:
         raise _differ(where, name, n_rows, len(at), missing)
+    _check_rows(at, name, where)
     return None if np.array_equal(at, np.arange(n_rows)) else at
+
+
+def _check_rows(at: Rows, name: str, where: str) -> None:
+    """Raise unless each row of a modality is that of one cell."""
+    wrong = np.flatnonzero((at < 0) | (at >= len(at)))
+    what = "which it has not"
+    if not len(wrong):
+        order = np.argsort(at, kind="stable")
+        wrong = np.sort(order[1:][at[order[1:]] == at[order[:-1]]])
+        what = "which another cell has too"
+    if len(wrong):
+        cell = int(wrong[0])
+        raise FileFormatError(
+            f'{where}: obsmap gives cell {cell} row {at[cell]} of the modality "{name}"'
+            f" ({len(at)} rows), {what} ({len(wrong)} such cells); make the map anew"
+            " with mdata.update(), and write it again"
+        )
 
 
 def _joined_order(orders: Sequence[Rows | None], starts: Rows) -> Rows | None:

@@ -14,7 +14,7 @@ from ..storage import ReadContext
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, check_codes
 from .ranges import KeptArrays, RowArray, Rows
 from .text import TextArray
-from .vocabulary import join_labels, saved_labels
+from .vocabulary import Vocabulary, join_labels, saved_labels
 
 __all__ = ["Cuts", "ObsTable", "cut_by_file", "join_obs", "text_at"]
 
@@ -178,7 +178,8 @@ def join_obs(
         If a column cannot be carried, or files disagree in what it is.
     """
     notices: list[str] = []
-    names = _carried(files, columns, notices) if wanted is True else wanted
+    left_out: dict[str, str] = {}
+    names = _carried(files, columns, left_out) if wanted is True else wanted
     saved = saved or {}
     for name in saved:
         if name not in names:
@@ -191,36 +192,47 @@ def join_obs(
     unseen: dict[str, list[Label]] = {}
     for name in names:
         parts = _settled([part[name] for part in columns])
-        if _kind(name, files, parts) is NumberColumn:
-            if name in saved:
-                raise FileFormatError(
-                    f'categories names "{name}", which is numbers in {files[0]}'
-                )
-            joined[name] = _join_numbers([p for p in parts if type(p) is NumberColumn])
-            continue
-        labels = [part for part in parts if isinstance(part, LabelColumn)]
-        vocabulary = (
-            saved_labels(saved[name], labels)
-            if name in saved
-            else join_labels(name, files, labels)
-        )
-        joined[name] = _Labels(labels, vocabulary.tables)
-        categories[name] = vocabulary.labels
-        if vocabulary.unseen:
-            unseen[name] = vocabulary.unseen
+        joined[name], vocabulary = _joined(name, files, parts, saved)
+        if vocabulary is not None:
+            categories[name] = vocabulary.labels
+            if vocabulary.unseen:
+                unseen[name] = vocabulary.unseen
+    if left_out:
+        notices.append(_left_out_notice(left_out, len(joined)))
     if unseen:
         notices.append(_unseen_notice(unseen))
     return ObsTable(joined, categories, tuple(notices))
 
 
+def _joined(
+    name: str,
+    files: Sequence[str],
+    parts: Sequence[Column],
+    saved: Mapping[str, Sequence[Label]],
+) -> "tuple[_Labels | _Numbers, Vocabulary | None]":
+    """Return one column over all files, and its vocabulary if it is labels."""
+    if _kind(name, files, parts) is NumberColumn:
+        if name in saved:
+            raise FileFormatError(
+                f'categories names "{name}", which is numbers in {files[0]}'
+            )
+        return _join_numbers([p for p in parts if type(p) is NumberColumn]), None
+    labels = [part for part in parts if isinstance(part, LabelColumn)]
+    vocabulary = (
+        saved_labels(saved[name], labels)
+        if name in saved
+        else join_labels(name, files, labels)
+    )
+    return _Labels(labels, vocabulary.tables), vocabulary
+
+
 def _carried(
     files: Sequence[str],
     columns: Sequence[Mapping[str, Column]],
-    notices: list[str],
+    left_out: dict[str, str],
 ) -> tuple[str, ...]:
-    """Return the columns that ``obs=True`` carries, with a notice of the others."""
+    """Return the columns that ``obs=True`` carries; why not others, in `left_out`."""
     names = dict.fromkeys(name for part in columns for name in part)
-    left_out: dict[str, str] = {}
     for name in names:
         for file, part in zip(files, columns, strict=True):
             column = part.get(name)
@@ -228,12 +240,15 @@ def _carried(
                 left_out[name] = f"{file} has none"
             elif isinstance(column, Unreadable):
                 left_out[name] = f"in {file} {column.reason}"
-    if left_out:
-        listed = "; ".join(f'"{name}": {why}' for name, why in left_out.items())
-        notices.append(
-            f"obs=True leaves out {len(left_out)} of {len(names)} columns; {listed}"
-        )
     return tuple(name for name in names if name not in left_out)
+
+
+def _left_out_notice(left_out: Mapping[str, str], n_carried: int) -> str:
+    listed = "; ".join(f'"{name}": {why}' for name, why in left_out.items())
+    return (
+        f"obs=True leaves out {len(left_out)} of {n_carried + len(left_out)} columns;"
+        f" {listed}"
+    )
 
 
 def _settled(parts: Sequence[Column]) -> Sequence[Column]:

@@ -12,6 +12,7 @@ from ..errors import CorruptFileError, FileFormatError
 from .ranges import RowArray, Rows, windows
 
 __all__ = [
+    "LabelText",
     "MemoryText",
     "StoredText",
     "TextArray",
@@ -107,13 +108,63 @@ class StoredText:
 
     def at(self, rows: Rows) -> Sequence[str | None]:
         """Return the text at non-decreasing rows."""
-        text: list[str | None] = []
-        for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1):
-            if len(run):
-                first = int(run[0])
-                read = self.read(first, int(run[-1]) + 1)
-                text.extend(read[row - first] for row in run.tolist())
-        return text
+        return _runs(self, rows)
+
+
+@dataclass(frozen=True)
+class LabelText:
+    """Text stored as codes of labels.
+
+    Parameters
+    ----------
+    codes
+        Integers in ``[-1, len(labels))``; -1 is missing.
+    labels
+        The text of each code.
+    """
+
+    codes: RowArray
+    labels: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """The file it lies in."""
+        return self.codes.file
+
+    @property
+    def name(self) -> str:
+        """Its path in the file."""
+        return self.codes.name
+
+    def __len__(self) -> int:
+        return self.codes.shape[0]
+
+    def read(self, start: int, stop: int) -> Sequence[str | None]:
+        """Return the text in ``[start, stop)``, None where it is missing."""
+        text = (*self.labels, None)  # which is where -1 points
+        codes = self.codes.read(start, stop)
+        wrong = np.flatnonzero((codes >= len(self.labels)) | (codes < -1))
+        if len(wrong):
+            raise CorruptFileError(
+                f"{self.file}: {self.name} holds the code {codes[wrong[0]]} in row"
+                f" {start + wrong[0]}, and there are {len(self.labels)} categories"
+            )
+        return [text[code] for code in codes.tolist()]
+
+    def at(self, rows: Rows) -> Sequence[str | None]:
+        """Return the text at non-decreasing rows."""
+        return _runs(self, rows)
+
+
+def _runs(text: "StoredText | LabelText", rows: Rows) -> list[str | None]:
+    """Return text at non-decreasing rows, neighbours read at once."""
+    out: list[str | None] = []
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1):
+        if len(run):
+            first = int(run[0])
+            read = text.read(first, int(run[-1]) + 1)
+            out.extend(read[row - first] for row in run.tolist())
+    return out
 
 
 def decoded(values: npt.NDArray[Any], where: str) -> list[str]:

@@ -316,6 +316,30 @@ class TestMuData:
         source = scd.open(tmp_path / "cells.h5mu", obs=["number"], obs_names=True)
         self.check(source, wanted)
 
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (
+                {3: 8},
+                r'obsmap gives cell 7 row 7 of the modality "protein" \(37 rows\),'
+                r" which another cell has too \(1 such cells\)",
+            ),
+            ({5: 38}, r'cell 5 row 37 of the modality "protein".*which it has not'),
+            ({5: -4}, r'cell 5 row -5 of the modality "protein".*which it has not'),
+            ({5: 2.5}, r'obsmap of the modality "protein" is float64'),
+        ],
+    )
+    def test_a_map_that_is_no_permutation(self, mdata, tmp_path, change, match):
+        mdata.write(tmp_path / "cells.h5mu")
+        with h5py.File(tmp_path / "cells.h5mu", "a") as file:
+            values = np.arange(1, 38).astype(type(next(iter(change.values()))))
+            for cell, row in change.items():
+                values[cell] = row
+            del file["obsmap/protein"]
+            file["obsmap/protein"] = values
+        with pytest.raises(scd.FileFormatError, match=rf"cells\.h5mu: .*{match}"):
+            scd.open(tmp_path / "cells.h5mu")
+
     def test_a_modality_changed_since_is_honoured(self, mdata, wanted):
         mdata.mod["rna"] = mdata.mod["rna"][::-1].copy()
         self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)

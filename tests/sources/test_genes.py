@@ -191,3 +191,23 @@ def test_longest_row_is_at_most_the_genes_kept(tmp_path):
     paths = write(tmp_path, frames([list("abcdefgh")], n=50))
     assert scd.open(paths, genes=["a", "b"]).longest_row() == 2
     assert scd.open(paths).longest_row() > 2
+
+
+@pytest.mark.parametrize("output", ["dense", "csr", "padded"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("kinds", [("f4", "f4"), ("f4", "f8"), ("i2", "f4")])
+def test_dense_files_that_hold_none_of_the_genes(tmp_path, kinds, compression, output):
+    paths = []
+    for name, kind, value in zip("ab", kinds, (1, 2), strict=True):
+        adata = ad.AnnData(np.full((5, 2), value, kind))
+        adata.var_names = [f"{name}1", f"{name}2"]
+        paths.append(tmp_path / f"{name}.h5ad")
+        adata.write_h5ad(paths[-1], compression=compression)
+    source = scd.open(paths, join="outer", genes=["b2"])
+    loader = scd.Loader(source, scd.BlockShuffling(2), batch_size=10, output=output)
+    (batch,) = loader
+    x = batch["X"]
+    got = x["values"][:, 0] if output == "padded" else x
+    got = got.toarray() if output == "csr" else got
+    want = np.where(batch["index"] < 5, 0, 2)
+    np.testing.assert_array_equal(np.ravel(got), want)

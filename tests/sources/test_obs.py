@@ -251,6 +251,81 @@ def test_a_column_that_cannot_be_carried(tmp_path):
     assert seen[0].filename == __file__
 
 
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("missing", "obs/a is missing"),
+        ("short", r"obs/a has shape \(2,\), and there are 3 cells"),
+        ("twice", "categories are not different"),
+        ("not_utf8", "is not UTF-8"),
+        ("no_codes", "obs/a/codes is missing"),
+    ],
+)
+def test_one_bad_column_does_not_cost_the_others(tmp_path, damage, why):
+    (path,) = write(tmp_path, [pd.Categorical(["x", "y", "x"])])
+    with h5py.File(path, "r+") as file:
+        file["obs/b"] = np.arange(3)
+        file["obs"].attrs["column-order"] = ["a", "b"]
+        if damage == "twice":
+            del file["obs/a/categories"]
+            file["obs/a/categories"] = ["x", "x"]
+        elif damage == "no_codes":
+            del file["obs/a/codes"]
+        else:
+            del file["obs/a"]
+        if damage == "short":
+            file["obs/a"] = np.arange(2)
+        if damage == "not_utf8":
+            file["obs/a"] = np.array([b"x", b"\xff", b"y"])
+    with pytest.raises(scd.FileFormatError, match=why):
+        scd.open(path, obs=["a"])
+    match = rf'leaves out 1 of 2 columns; "a": in .*0\.h5ad .*{why}'
+    with pytest.warns(UserWarning, match=match) as seen:
+        source = scd.open(path, obs=True)
+    assert len(seen) == 1
+    assert source.obs["b"].tolist() == [0, 1, 2]
+
+
+INDICES = {
+    "categorical": pd.CategoricalIndex(["n2", "n0", "n1"]),
+    "integers": pd.Index(pd.array([5, 3, 4], dtype="Int64")),
+    "booleans_and_missing": pd.Index(pd.array([True, None, False], dtype="boolean")),
+}
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+@pytest.mark.parametrize("name", INDICES)
+def test_names_that_are_not_stored_as_text(tmp_path, name, kind):
+    if kind == "zarr":
+        pytest.importorskip("zarr")
+    adata = ad.AnnData(np.ones((3, 3), np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of such names, and of zarr's formats
+        adata.obs_names = adata.var_names = INDICES[name]
+        getattr(adata, f"write_{kind}")(tmp_path / "a")
+    source = scd.open(tmp_path / "a", obs_names=True)
+    want = [str(x) for x in INDICES[name]]
+    if name == "booleans_and_missing":
+        want = ["True", "nan", "False"]
+    assert source.var_names.tolist() == want
+    batch = next(iter(scd.Loader(source, scd.Streaming(), output="anndata")))
+    assert batch.obs_names[0] == want[0]
+    assert scd.open(tmp_path / "a", genes=[want[2], want[0]]).shape == (3, 2)
+
+
+def test_a_code_of_a_name_that_is_no_label_is_an_error(tmp_path):
+    adata = ad.AnnData(np.ones((3, 2), np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of such names
+        adata.obs_names = INDICES["categorical"]
+        adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        file["obs/_index/codes"][1] = 7
+    source = scd.open(tmp_path / "a.h5ad", obs_names=True)
+    with pytest.raises(scd.CorruptFileError, match="the code 7 in row 1, and there ar"):
+        source.read([0, 1])
+
+
 def test_a_column_of_the_wrong_length_is_an_error(tmp_path):
     (path,) = write(tmp_path, [[1, 2, 3]])
     with h5py.File(path, "r+") as file:
