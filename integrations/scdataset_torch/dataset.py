@@ -51,6 +51,11 @@ class ShardedDataset(IterableDataset[Any]):
         """Epoch of the latest iteration; of the next one before the first."""
         return self._epochs.epoch
 
+    @property
+    def next_epoch(self) -> int:
+        """Epoch of the next iteration."""
+        return self._epochs.next_epoch
+
     def __iter__(self) -> Iterator[Any]:
         """Start the next epoch, or go on where a loaded state stands."""
         warn_of_batches_of_batches(sys._getframe(1))

@@ -121,6 +121,11 @@ class EpochCounter:
             begun = self._cells[_LATEST_KIND] != _NOT_BEGUN
             return int(self._cells[_LATEST if begun else _NEXT])
 
+    @property
+    def next_epoch(self) -> int:
+        """Epoch of the next iteration."""
+        return int(self._cells[_NEXT])
+
     def begin(self, iteration: Iteration | None, *, at: int | None = None) -> Start:
         """Count an iteration, once over all its workers.
 
