@@ -23,6 +23,7 @@ Rows = npt.NDArray[np.int64]
 # Of a fetch that is read beside another: two threads that hand over less wait for each
 # other more than they gain (1 MB: a fifth slower; 2 MB: as fast; 4 MB: faster).
 _LEAST_BYTES = 3 << 20
+_HDF5_ENDINGS = (".h5ad", ".h5mu", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,13 @@ class Batching:
     def lanes(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read at a time."""
         return 1
+
+    def prepare(self) -> None:
+        """Import what reading needs; runs before a thread that reads ahead is started.
+
+        A process forked while such a thread imports a module waits for ever when it
+        imports the same one: the lock is the thread's, and the thread is not there.
+        """
 
     def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
         """Read a fetch; runs on a thread that reads ahead."""
@@ -199,6 +207,17 @@ class SourceBatching(Batching):
             return 1
         n_bytes = n_rows * self.collection.row_bytes(self.collection.stored_form)
         return 2 if n_bytes >= _LEAST_BYTES else 1
+
+    def prepare(self) -> None:
+        """Import what reading needs, see :meth:`Batching.prepare`."""
+        if self.collection.sparse or self.form.output == "csr":
+            import scipy.sparse  # noqa: F401
+        if self.collection.files:
+            from .storage import inflate
+
+            inflate.prepare()
+        if any(file.endswith(_HDF5_ENDINGS) for file in self.collection.files):
+            import h5py  # noqa: F401 - by now, unless the source came by pickle
 
     def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
         """Read a fetch, each minibatch into its own buffers unless a hook wants all."""

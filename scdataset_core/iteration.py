@@ -1,13 +1,15 @@
 """One pass over a plan: reads ahead, hands out minibatches, counts."""
 
+import threading
 import time
-import weakref
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, Self
 
 from .batching import Batching, Part
+from .ending import Ending
 from .plan import Fetch, Plan
 from .readahead import ReadAhead, made
 from .state import Progress
@@ -29,8 +31,9 @@ def _fetches(
 class BatchIterator(Iterator[Any]):
     """The minibatches of one epoch for one rank and worker.
 
-    Its threads end with the epoch, on :meth:`close`, when it is collected, and with any
-    error, Ctrl-C included.
+    Several threads may take from it: each minibatch is given once. A forked child may
+    not: the threads that read are in its parent. They end with the epoch, on
+    :meth:`close`, when it is collected, and with any error, Ctrl-C included.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ class BatchIterator(Iterator[Any]):
         self._progress = progress
         n_rows = plan.dealing.batch_size * plan.dealing.fetch_factor
         lanes = batching.lanes(n_rows) if read_ahead else 1
+        batching.prepare()
+        self._lock = threading.RLock()  # not to stop a hook that takes a batch itself
         self._context = ReadContext(threads, callers=lanes)
         lanes = self._context.callers
         self._parts: deque[Part] = deque()
@@ -70,8 +75,7 @@ class BatchIterator(Iterator[Any]):
             depth=read_ahead + lanes - 1,
             n_threads=lanes,
         )
-        # Not __del__: at the end of the interpreter this runs while threads still do.
-        self._end = weakref.finalize(self, _end, self._fetches, self._context)
+        self._end = Ending(self, _end, self._fetches, self._context)
 
     def __iter__(self) -> Self:
         return self
@@ -81,10 +85,25 @@ class BatchIterator(Iterator[Any]):
         return max(0, self._left)
 
     def __next__(self) -> Any:
+        self._fetches.check_process()
+        with self._lock:
+            batch = self._next()
+        if self._progress.is_behind:
+            self._progress.is_behind = False  # once
+            warnings.warn(
+                f"two iterators of one Loader are in use at the same time: a later one"
+                f" began while this one, of epoch {self._progress.epoch}, was not at"
+                " its end, and each has an epoch of its own; zip(loader, loader) pairs"
+                " cells of two epochs. Begin an iterator when the one before is no"
+                " longer needed, or take a loader for each: loader.shard()",
+                UserWarning,
+                stacklevel=2,
+            )
+        return batch
+
+    def _next(self) -> Any:
         try:
-            if not self._parts:
-                self._wait_for_fetch()
-            part = self._parts.popleft()
+            part = (self._parts or self._fetched()).popleft()
             started = time.perf_counter()
             batch = made(self._batching.batch, part)
         except BaseException:
@@ -95,18 +114,24 @@ class BatchIterator(Iterator[Any]):
         self._left -= 1
         return batch
 
-    def _wait_for_fetch(self) -> None:
+    def _fetched(self) -> deque[Part]:
+        """Return the parts of the next fetch that has any."""
         started = time.perf_counter()
-        while not self._parts:
-            self._parts = next(self._fetches)
+        parts: deque[Part] = deque()
+        while not parts:
+            parts = next(self._fetches)
+        self._parts = parts
         self.stats.wait_s += time.perf_counter() - started
+        return parts
 
     def close(self) -> None:
         """Stop reading; the epoch is abandoned where it stands."""
-        self._parts.clear()
+        self._parts = deque()
         self._end()
 
 
 def _end(fetches: ReadAhead[deque[Part]], context: ReadContext) -> None:
-    fetches.close()
-    context.close()
+    try:
+        fetches.close()
+    finally:  # after an interrupt too
+        context.close()

@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
 
+from .checked import checked, row_numbers
 from .checks import count_rows
 from .orders import Order, Rows
 from .strategies import Strategy
@@ -53,7 +53,12 @@ class LegacyOrder:
         if self._listed is None:
             name = type(self._strategy).__name__
             given = self._strategy.get_indices(self._collection, seed=self._seed)
-            self._listed = _checked(given, name, self._collection)
+            self._listed = row_numbers(
+                given,
+                said=f"{name}.get_indices",
+                first=0,
+                n_source=count_rows(self._collection),
+            )
             if len(self) != len(self._listed):
                 raise ValueError(
                     f"{name}.get_indices gave {len(self._listed)} rows and get_len says"
@@ -62,25 +67,8 @@ class LegacyOrder:
         return self._listed
 
 
-def _checked(given: npt.ArrayLike, name: str, collection: Any) -> Rows:
-    array = np.asarray(given)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{name}.get_indices must give a 1-D array of integers,"
-            f" got {array.dtype} of shape {array.shape}"
-        )
-    rows = array.astype(np.int64)
-    n = count_rows(collection)
-    if rows.size and (rows.min() < 0 or rows.max() >= n):
-        raise ValueError(
-            f"{name}.get_indices gave rows from {rows.min()} to {rows.max()};"
-            f" there are {n} rows"
-        )
-    return rows
-
-
 def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Order:
-    """Return the order of an epoch from a strategy of this library or of 0.3.
+    """Return the order of an epoch from a strategy of this library or of 0.3, checked.
 
     Raises
     ------
@@ -92,11 +80,15 @@ def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Ord
             f"strategy is the class {strategy.__name__}; give an instance of it:"
             f" {strategy.__name__}(...)"
         )
+    name = type(strategy).__name__
+    n_source = count_rows(collection)
     if isinstance(strategy, Strategy):
-        return strategy.order(collection, seed=seed, epoch=epoch)
-    if isinstance(strategy, LegacyStrategy):
-        return LegacyOrder(strategy, collection, seed=seed, epoch=epoch)
-    raise TypeError(
-        "strategy must have a method order(source, *, seed, epoch), or get_indices as"
-        f" in scdataset 0.3, got {type(strategy).__name__}"
-    )
+        order = strategy.order(collection, seed=seed, epoch=epoch)
+    elif isinstance(strategy, LegacyStrategy):
+        order = LegacyOrder(strategy, collection, seed=seed, epoch=epoch)
+    else:
+        raise TypeError(
+            "strategy must have a method order(source, *, seed, epoch), or get_indices"
+            f" as in scdataset 0.3, got {name}"
+        )
+    return checked(order, name=name, n_source=n_source)

@@ -263,6 +263,7 @@ class Loader:
         """Start the next epoch, or go on where a loaded state stands."""
         progress = self._next_progress()
         plan = self._plan(progress)
+        self._progress.is_behind = True  # of no effect if its iterator is done with
         self._progress = progress
         self._next = "advance"
         iterator = BatchIterator(

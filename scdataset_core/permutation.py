@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     DRAWS = 4
     CELLS = 5
     MIX = 6
+    STARTS = 7
+    ROUNDS = 8
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

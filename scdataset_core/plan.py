@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .checked import checked
 from .dealing import Dealing, Ranges, Shard, Uneven, union
 from .orders import Order
 from .permutation import Purpose, derive_key, hash_numbers, shuffled
@@ -98,14 +99,14 @@ class Plan:
         done: Ranges | tuple[()] = (),
         key: int | None = None,
     ) -> None:
-        self.order = order
+        self.order = checked(order, name=type(order).__name__)
         self.dealing = Dealing(
             len(order), batch_size, fetch_factor, drop_last, uneven, union(done)
         )
         self.shard = Shard(rank, world_size, worker, num_workers)
         self._share = self.dealing.share(self.shard)
         if key is None:
-            key = getattr(order, "key", derive_key(0, 0, Purpose.SHUFFLE))
+            key = getattr(self.order, "key", derive_key(0, 0, Purpose.SHUFFLE))
         self._key = key
         self._window_fetches = max(1, _WINDOW_ROWS // (batch_size * fetch_factor))
         self._window: tuple[int, Rows] | None = None

@@ -2,10 +2,11 @@
 
 import contextlib
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+
+from .ending import Ending, join_all, start_all
 
 __all__ = ["ReadAhead", "made"]
 
@@ -137,13 +138,13 @@ def _fill(channel: _Channel[Task, Item], make: Callable[[Task], Item]) -> None:
         del drawn, task  # nothing of it while there is no room
 
 
-def _end(channel: _Channel[Task, Item], threads: tuple[threading.Thread, ...]) -> None:
+def _end(channel: _Channel[Task, Item], threads: list[threading.Thread]) -> None:
     """Stop the threads, after the reads that are under way."""
     channel.stop()
-    for thread in threads:
-        if thread is not threading.current_thread():
-            thread.join(_JOIN_S)
-    channel.close()
+    try:
+        join_all(threads, limit_s=_JOIN_S)
+    finally:
+        channel.close()
 
 
 class ReadAhead(Iterator[Item]):
@@ -174,14 +175,13 @@ class ReadAhead(Iterator[Item]):
         n_threads: int = 1,
     ) -> None:
         self._take: Callable[[], Item]
-        self._end: Callable[[], object]
         if depth == 0:
             items = _in_turn(tasks, make)
             self._take = items.__next__
-            self._end = weakref.finalize(self, items.close)
+            self._end = Ending(self, items.close)
             return
         channel: _Channel[Task, Item] = _Channel(tasks, depth)
-        threads = tuple(
+        threads = [
             threading.Thread(
                 target=_fill,
                 args=(channel, make),
@@ -189,18 +189,36 @@ class ReadAhead(Iterator[Item]):
                 daemon=True,
             )
             for number in range(n_threads)
-        )
-        for thread in threads:
-            thread.start()
+        ]
         self._take = channel.take
-        # Not __del__: at the end of the interpreter this runs while threads still do.
-        self._end = weakref.finalize(self, _end, channel, threads)
+        self._end = Ending(self, _end, channel, threads)
+        try:
+            start_all(threads)
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Item:
+        self.check_process()
         return self._take()
+
+    def check_process(self) -> None:
+        """Raise in a forked child.
+
+        Raises
+        ------
+        RuntimeError
+            If this began in another process: its threads are there.
+        """
+        if not self._end.is_here:
+            raise RuntimeError(
+                "this iterator began before the process was forked, and its reading"
+                " threads are in the parent; begin a new one in the child:"
+                " iter(loader)"
+            )
 
     def close(self) -> None:
         """Stop the threads, after the reads under way, and drop what is ready."""

@@ -36,11 +36,14 @@ class Progress:
         Minibatches that had been yielded, by whomever, when the work was last dealt.
     yielded
         Minibatches this shard has yielded since.
+    is_behind
+        Whether a later iterator of the same loader began, and nobody was told.
     """
 
     epoch: int
     done: Ranges
     yielded: int = 0
+    is_behind: bool = False
 
 
 @dataclass(frozen=True)

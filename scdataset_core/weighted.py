@@ -4,11 +4,57 @@ import numpy as np
 import numpy.typing as npt
 
 from .orders import Rows, Subset, grid_offset
-from .permutation import Purpose, derive_key, permute, shuffled, uniform
+from .permutation import (
+    Purpose,
+    derive_key,
+    hash_numbers,
+    permute,
+    shuffled,
+    uniform,
+)
 
-__all__ = ["SystematicOrder", "WithoutReplacementOrder", "inclusion"]
+__all__ = ["SystematicOrder", "WithoutReplacementOrder", "inclusion", "running_sum"]
 
 Floats = npt.NDArray[np.float64]
+
+_PASSES = 8  # through the weights for one round; nearly every round takes one or two
+
+
+class _Turned:
+    """A running sum over positions ``[0, n)`` that is counted from an offset.
+
+    Parameters
+    ----------
+    reached
+        The running sum from 0, shape ``(n + 1,)``.
+    offset
+        The position it is counted from; those before come last.
+    """
+
+    def __init__(self, reached: Floats, offset: int) -> None:
+        self._reached = reached
+        self._offset = offset
+        self._n = len(reached) - 1
+        self.total = float(reached[-1])
+        self._last = int(np.searchsorted(reached, reached[-1])) - 1
+
+    def at(self, places: Rows) -> Floats:
+        """Return the sum over the first `places` positions from the offset on."""
+        n, offset, reached = self._n, self._offset, self._reached
+        wrapped = places + offset > n
+        inside: Floats = reached[places + offset - np.where(wrapped, n, 0)]
+        turned: Floats = inside - reached[offset] + np.where(wrapped, self.total, 0.0)
+        return turned
+
+    def positions(self, points: Floats) -> Rows:
+        """Return the position whose share of the turned sum holds each point.
+
+        A position of weight 0 has no share, so it is never found.
+        """
+        points = points + self._reached[self._offset]
+        points = np.where(points >= self.total, points - self.total, points)
+        found = np.searchsorted(self._reached[1:], points, side="right")
+        return np.minimum(found, self._last).astype(np.int64, copy=False)
 
 
 class SystematicOrder:
@@ -20,7 +66,8 @@ class SystematicOrder:
     of times. A draw of a block gives `block_size` cells (the last draw the rest), found
     the same way within it. So the expected count of every cell is exactly
     ``total_size * w[i] / w.sum()`` (systematic sampling: Madow 1949), and a draw holds
-    the floor or the ceiling of its share of copies.
+    the floor or the ceiling of its share of copies. The start and the order of the
+    draws are keyed apart: were they not, the short draw would prefer some blocks.
 
     Parameters
     ----------
@@ -49,14 +96,15 @@ class SystematicOrder:
         epoch: int,
     ) -> None:
         self._subset = subset
-        self._reached = reached
-        self._last = int(np.searchsorted(reached, reached[-1])) - 1
         self._block_size = block_size
         self._length = total_size
         self._n_draws = -(-total_size // block_size)
         self._offset = grid_offset(subset.n, seed, epoch)
+        self._turned = _Turned(reached, self._offset)
         self._draws_key = derive_key(seed, epoch, Purpose.DRAWS)
         self._cells_key = derive_key(seed, epoch, Purpose.CELLS)
+        starts_key = derive_key(seed, epoch, Purpose.STARTS)
+        self._start = float(uniform(0, key=starts_key))
         self.key = derive_key(seed, epoch, Purpose.SHUFFLE)
 
     def __len__(self) -> int:
@@ -73,53 +121,38 @@ class SystematicOrder:
         steps = np.arange(size, dtype=np.float64)
         shift = uniform(draws, key=self._cells_key)
         share = (steps[None, :] + shift[:, None]) / sizes[:, None]
-        cells = self._cells_at(low[:, None] + share * (high - low)[:, None])
+        points = low[:, None] + share * (high - low)[:, None]
+        cells = self._turned.positions(points).reshape(-1)
         skipped = int(draws[0]) * size
-        return self._subset.at(cells.reshape(-1)[start - skipped : stop - skipped])
+        return self._subset.at(cells[start - skipped : stop - skipped])
 
     def _drawn_blocks(self, draws: Rows) -> tuple[Floats, Floats]:
         """Return where the block of each draw starts and ends in the turned sum."""
         slots = permute(draws, n=self._n_draws, key=self._draws_key)
-        shift = float(uniform(0, key=self._draws_key))
-        cells = self._cells_at((slots + shift) / self._n_draws * self._reached[-1])
+        points = (slots + self._start) / self._n_draws * self._turned.total
+        cells = self._turned.positions(points)
         n, size = self._subset.n, self._block_size
         first = (cells - self._offset) % n // size * size
-        return self._turned(first), self._turned(np.minimum(first + size, n))
-
-    def _turned(self, positions: Rows) -> Floats:
-        """Return the running sum counted from the grid's offset, at `positions`."""
-        n, offset, reached = self._subset.n, self._offset, self._reached
-        wrapped = positions + offset > n
-        inside: Floats = reached[positions + offset - np.where(wrapped, n, 0)]
-        turned: Floats = inside - reached[offset] + np.where(wrapped, reached[-1], 0.0)
-        return turned
-
-    def _cells_at(self, points: Floats) -> Rows:
-        """Return the position whose share of the turned sum holds each point.
-
-        A position of weight 0 has no share, so it is never found.
-        """
-        total = self._reached[-1]
-        points = points + self._reached[self._offset]
-        points = np.where(points >= total, points - total, points)
-        cells = np.searchsorted(self._reached[1:], points, side="right")
-        return np.minimum(cells, self._last).astype(np.int64, copy=False)
+        return self._turned.at(first), self._turned.at(np.minimum(first + size, n))
 
 
 class WithoutReplacementOrder:
     """Rounds of cells without repeats in a round, drawn by weight, block by block.
 
-    A round selects blocks systematically by their largest chance, then cells in them
-    systematically by what is left of each cell's own chance; what is missing or too
-    much by chance is made up from, or cut off, blocks in random order. The chance of a
-    cell is therefore near, not exactly, ``min(1, c * w[i])``.
+    A pass selects blocks systematically by the largest chance in each, and then, with
+    the selected ones in random order, cells systematically by what is left of each
+    cell's own chance. What a pass gives too much is cut off; what is missing comes from
+    further passes, so the chance of a cell is near, not exactly, ``min(1, c * w[i])``.
+    A round takes time in proportion to its cells, after one look at all chances an
+    epoch.
 
     Parameters
     ----------
     subset
         The rows that may be drawn.
-    chances
-        The chance of each row to be in a round, from :func:`inclusion`.
+    reached
+        Running sum, from 0, of the chance of each row to be in a round, see
+        :func:`inclusion`; shape ``(n + 1,)``.
     block_size
         Cells of a block.
     total_size
@@ -135,7 +168,7 @@ class WithoutReplacementOrder:
     def __init__(
         self,
         subset: Subset,
-        chances: Floats,
+        reached: Floats,
         *,
         block_size: int,
         total_size: int,
@@ -144,12 +177,14 @@ class WithoutReplacementOrder:
         epoch: int,
     ) -> None:
         self._subset = subset
-        self._chances = chances
+        self._reached = reached
         self._block_size = block_size
         self._length = total_size
         self._round_size = sampling_size
         self._seed, self._epoch = seed, epoch
         self._offset = grid_offset(subset.n, seed, epoch)
+        self._turned = _Turned(reached, self._offset)
+        self._blocks: tuple[Floats, Floats] | None = None
         self._held: tuple[int, Rows] | None = None
         self.key = derive_key(seed, epoch, Purpose.SHUFFLE)
 
@@ -167,29 +202,71 @@ class WithoutReplacementOrder:
         return self._subset.at(np.concatenate(parts))
 
     def _round(self, number: int) -> Rows:
-        if self._held is None or self._held[0] != number:
-            self._held = (number, self._draw_round(number))
-        return self._held[1]
+        held = self._held  # another thread may replace it
+        if held is None or held[0] != number:
+            self._held = held = number, self._draw_round(number)
+        return held[1]
 
     def _draw_round(self, number: int) -> Rows:
         """Return the positions of one round, each at most once."""
-        n, size = self._subset.n, self._block_size
+        size = self._round_size
+        drawn = np.empty(0, np.int64)
+        for turn in range(_PASSES):
+            drawn = _distinct(np.concatenate([drawn, self._pass(number, turn)]))
+            if len(drawn) >= size:
+                return drawn[:size]
+        return _distinct(np.concatenate([drawn, self._any(number)]))[:size]
+
+    def _pass(self, number: int, turn: int) -> Rows:
+        """Return the positions that one pass selects, block by block."""
+        starts_key = derive_key(self._seed, self._epoch, Purpose.STARTS, number)
+        start, inner_start = uniform([2 * turn, 2 * turn + 1], key=starts_key)
+        chances, reached = self._block_chances()
+        points = start + np.arange(np.ceil(reached[-1] - start))
+        blocks = np.unique(np.searchsorted(reached, points, side="right"))
+        blocks = blocks[blocks < len(chances)]
+        order_key = derive_key(self._seed, self._epoch, Purpose.ROUNDS, number)
+        order_key = int(hash_numbers(turn, key=order_key))
+        blocks = blocks[shuffled(len(blocks), key=order_key)]
+        first = blocks * self._block_size
+        low = self._turned.at(first)
+        high = self._turned.at(np.minimum(first + self._block_size, self._subset.n))
+        ends = np.cumsum((high - low) / chances[blocks])
+        if not len(ends):
+            return np.empty(0, np.int64)
+        points = inner_start + np.arange(np.ceil(ends[-1] - inner_start))
+        owner = np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
+        from_end = (ends[owner] - points) * chances[blocks[owner]]
+        return self._turned.positions(np.maximum(high[owner] - from_end, low[owner]))
+
+    def _block_chances(self) -> tuple[Floats, Floats]:
+        """Return the largest chance in each block, and the running sum of these."""
+        if self._blocks is None:
+            chances = np.diff(self._reached)
+            turned = np.concatenate([chances[self._offset :], chances[: self._offset]])
+            firsts = np.arange(0, len(turned), self._block_size)
+            largest = np.maximum.reduceat(turned, firsts)
+            self._blocks = largest, np.cumsum(largest)
+        return self._blocks
+
+    def _any(self, number: int) -> Rows:
+        """Return enough positions to fill a round, whatever their chances."""
+        possible = np.flatnonzero(np.diff(self._reached) > 0)
         key = derive_key(self._seed, self._epoch, Purpose.CELLS, number)
-        chances = np.roll(self._chances, -self._offset)
-        block_chances = np.maximum.reduceat(chances, np.arange(0, n, size))
-        start, inner_start = uniform([0, 1], key=key)
-        selected = _systematic(block_chances, start)
-        rank = shuffled(len(block_chances), key=key)
-        blocks = np.arange(n) // size
-        possible = chances > 0
-        within = np.divide(
-            chances, block_chances[blocks], out=np.zeros(n), where=possible
-        )
-        chosen = _systematic(within, inner_start)
-        turn = np.where(chosen, np.where(selected[blocks], 0, 1), 2)
-        cells = np.flatnonzero(possible)
-        by = np.lexsort((cells, rank[blocks[cells]], turn[cells]))
-        return (cells[by[: self._round_size]] + self._offset) % n
+        n_wanted = min(len(possible), 2 * self._round_size)
+        places = permute(np.arange(n_wanted), n=len(possible), key=key)
+        return possible[places]
+
+
+def _distinct(cells: Rows) -> Rows:
+    """Return the cells in their order, each where it comes first."""
+    _, first = np.unique(cells, return_index=True)
+    return cells[np.sort(first)]
+
+
+def running_sum(parts: Floats) -> Floats:
+    """Return the sums of the first 0, 1, ... parts, shape ``(n + 1,)``."""
+    return np.concatenate([[0.0], np.cumsum(parts)])
 
 
 def inclusion(weights: Floats, size: int) -> Floats:
@@ -217,9 +294,3 @@ def inclusion(weights: Floats, size: int) -> Floats:
         if not more.any():
             return np.where(certain, 1.0, weights * scale)
         certain |= more
-
-
-def _systematic(chances: Floats, start: float) -> npt.NDArray[np.bool_]:
-    """Return which entries hold a point of the unit grid that begins at `start`."""
-    reached = np.floor(np.cumsum(chances) + start)
-    return np.diff(reached, prepend=np.floor(start)) > 0

@@ -21,11 +21,14 @@ ADAPTERS = {
 FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
 
 # The rooms of the core: a subpackage stands for all of its modules.
-BASIS = {"errors", "checks", "labels"}
+BASIS = {"errors", "checks", "ending", "labels"}
 SAMPLING = {  # integers only
     "permutation",
+    "checked",
     "orders",
     "weighted",
+    "listed",
+    "sampling",
     "strategies",
     "legacy",
     "dealing",

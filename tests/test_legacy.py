@@ -54,7 +54,7 @@ def test_strategies_of_scdataset_work():
     ("listed", "message"),
     [
         (np.arange(40), "gave 40 rows and get_len says 50"),
-        (np.arange(50) + 1, "from 1 to 50; there are 50 rows"),
+        (np.arange(50) + 1, "gave row 50 at position 49 of the epoch; there are 50"),
         (np.arange(50.0), "1-D array of integers"),
     ],
 )

@@ -397,3 +397,112 @@ def test_repr_and_stats_are_worth_reading():
     assert loader.stats.n_batches == len(loader)
     assert loader.stats.cells_per_s > 0
     assert "n_cells=" in repr(loader.stats)
+
+
+def test_one_iterator_gives_each_batch_once_to_several_threads():
+    loader = Loader(np.arange(4000), batch_size=1, fetch_factor=4)
+    batches = iter(loader)
+    taken: list[int] = []
+
+    def take():
+        taken.extend(int(batch[0]) for batch in batches)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(4000))
+    assert loader.state_dict()["yielded"] == 4000
+
+
+def test_zipped_iterators_of_one_loader_are_told_of_once():
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8)
+    with pytest.warns(UserWarning, match="pairs cells of two epochs") as told:
+        pairs = list(zip(loader, loader, strict=True))
+    assert len(pairs) == 13
+    assert len(told) == 1
+
+
+def test_an_abandoned_iterator_is_no_reason_to_warn():
+    loader = Loader(DATA, batch_size=8)
+    abandoned = iter(loader)
+    next(abandoned)
+    assert len(list(loader)) == 13
+    for _ in loader:
+        break
+    assert len(list(loader)) == 13
+    shards = loader.shard(), loader.shard()
+    assert len(list(zip(*shards, strict=True))) == 13
+
+
+class Wrong:
+    """A strategy whose order gives what it is told to."""
+
+    def __init__(self, rows, shuffle=True):
+        self.given, self.shuffle = rows, shuffle
+
+    def order(self, source, *, seed, epoch):
+        return self
+
+    def __len__(self):
+        return 90
+
+    def rows(self, start, stop):
+        return self.given(np.arange(start, stop))
+
+
+WRONG_ROWS = [
+    pytest.param(
+        lambda rows: np.where(rows == 70, -5, rows), "row -5 at position 70", id="below"
+    ),
+    pytest.param(
+        lambda rows: rows + 1,
+        "of Wrong gave row 90 at position 89 of the epoch; there are 90 rows",
+        id="above",
+    ),
+    pytest.param(
+        lambda rows: rows.astype(np.uint64) + np.uint64(2**63), "at position 0", id="u8"
+    ),
+    pytest.param(lambda rows: rows[1:], "gave 89 rows, and 90 were asked", id="few"),
+    pytest.param(lambda rows: np.r_[rows, 0], "gave 91 rows", id="many"),
+    pytest.param(lambda rows: rows.astype(float), "got float64", id="floats"),
+    pytest.param(lambda rows: rows > 3, "got bool", id="booleans"),
+    pytest.param(lambda rows: rows[:, None], r"shape \(90, 1\)", id="2-D"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG_ROWS)
+@pytest.mark.parametrize("read_ahead", [0, 1])
+def test_rows_of_a_users_strategy_are_checked(given, message, read_ahead):
+    loader = Loader(np.arange(90), Wrong(given), read_ahead=read_ahead)
+    with pytest.raises(ValueError, match=message):
+        list(loader)
+
+
+def test_rows_of_a_users_strategy_may_be_of_any_integer_type():
+    loader = Loader(np.arange(90), Wrong(lambda rows: rows.astype(np.uint8).tolist()))
+    assert sorted(flat(lists(loader))) == list(range(90))
+
+
+def test_rows_of_a_users_strategy_are_copied():
+    buffer = np.empty(90, np.int64)
+
+    def overwrites(rows):
+        buffer[: len(rows)] = rows
+        return buffer[: len(rows)]
+
+    loader = Loader(np.arange(90), Wrong(overwrites, shuffle=False), batch_size=8)
+    batches = iter(loader)
+    first = next(batches)
+    buffer[:] = -1
+    assert first.tolist() + flat(lists(batches)) == list(range(90))
+
+
+def test_what_is_no_order_is_refused_with_the_strategy_named():
+    class Nothing:
+        def order(self, source, *, seed, epoch):
+            return np.arange(90)
+
+    with pytest.raises(TypeError, match=r"Nothing.order must return an order"):
+        Loader(np.arange(90), Nothing())

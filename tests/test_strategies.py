@@ -1,5 +1,8 @@
 """Strategies: which rows an epoch has, computed at any position."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -250,3 +253,58 @@ def test_description_of_storage_blocks_covers_the_layout():
     one, other = Stored(9, [0, 3, 6]), Stored(9, [0, 4, 6])
     assert strategy.describe(one) == strategy.describe(one)
     assert strategy.describe(one) != strategy.describe(other)
+
+
+def test_arrays_are_kept_as_copies_that_cannot_be_written_to():
+    indices, weights = np.arange(10), np.ones(10)
+    weighted = BlockWeightedSampling(2, indices=indices, weights=weights)
+    strategies = [Streaming(indices), BlockShuffling(2, indices=indices), weighted]
+    before = [repr(strategy.describe(range(99))) for strategy in strategies]
+    indices[:], weights[:] = 90, 5
+    weights[0] = 0
+    assert [repr(s.describe(range(99))) for s in strategies] == before
+    again = [pickle.loads(pickle.dumps(strategy)) for strategy in strategies]
+    for strategy in [*strategies, *again, *map(copy.deepcopy, strategies)]:
+        assert drawn_rows(strategy) <= set(range(10))
+        with pytest.raises(ValueError, match="read-only"):
+            strategy.indices[0] = 5
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(weighted.weights)[0] = 5
+
+
+def drawn_rows(strategy):
+    order = strategy.order(range(99), seed=0, epoch=0)
+    return set(order.rows(0, len(order)).tolist())
+
+
+def test_weights_that_are_replaced_count_from_the_next_order_on():
+    strategy = BlockWeightedSampling(1, weights=np.ones(99), total_size=500)
+    assert len(drawn_rows(strategy)) == 99
+    strategy.weights = np.r_[1.0, np.zeros(98)]
+    assert drawn_rows(strategy) == {0}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0, 0, 1, -1, 1, 1, 0, -1], np.int32),
+        np.array([0, 0, 1, np.nan, 1, 1, 0, np.nan]),
+        np.array(["a", "a", "b", None, "b", "b", "a", None], object),
+    ],
+)
+def test_labels_may_be_missing_outside_indices(labels):
+    listed = np.array([0, 1, 2, 4, 5, 6])
+    with pytest.raises(ValueError, match="for 2 cells, the first at 3"):
+        ClassBalancedSampling(labels)
+    with pytest.raises(ValueError, match="for 1 cells, the first at 7"):
+        ClassBalancedSampling(labels, indices=[0, 7])
+    whole = ClassBalancedSampling(labels, indices=listed, block_size=1)
+    part = ClassBalancedSampling(labels[listed], indices=listed, block_size=1)
+    rows = [s.order(range(8), seed=0, epoch=0).rows(0, 6) for s in (whole, part)]
+    assert np.array_equal(*rows)
+    assert set(rows[0].tolist()) == set(listed.tolist())
+
+
+def test_an_index_beyond_the_labels_is_refused():
+    with pytest.raises(ValueError, match="got 8 with an index 12"):
+        ClassBalancedSampling(np.zeros(8, int), indices=[0, 12])

@@ -160,3 +160,77 @@ def test_inclusion_adds_up(weights, data):
     chances = inclusion(array, size)
     assert chances.sum() == pytest.approx(size)
     assert np.all((chances >= 0) & (chances <= 1 + 1e-12))
+
+
+def counts_over_seeds(make, n, n_seeds):
+    """Return the mean count of each cell and its standard error."""
+    counts = np.array(
+        [np.bincount(drawn(make, n, seed=seed), minlength=n) for seed in range(n_seeds)]
+    )
+    return counts.mean(axis=0), counts.std(axis=0) / np.sqrt(n_seeds)
+
+
+SKEWED = np.r_[np.ones(30), np.full(2, 100.0)]
+
+
+@pytest.mark.parametrize(
+    "n_seeds", [2000, pytest.param(20_000, marks=pytest.mark.slow, id="many")]
+)
+@pytest.mark.parametrize(
+    ("total_size", "block_size", "weights"),
+    [
+        (9, 8, SKEWED),
+        (17, 8, SKEWED),
+        (12, 8, np.ones(32)),
+        *(
+            pytest.param(total, block, SKEWED, marks=pytest.mark.slow)
+            for total, block in [(7, 8), (12, 8), (16, 8), (1, 8), (33, 5), (25, 40)]
+        ),
+    ],
+)
+def test_expected_counts_are_exact_for_few_draws(
+    total_size, block_size, weights, n_seeds
+):
+    strategy = BlockWeightedSampling(block_size, weights=weights, total_size=total_size)
+    mean, error = counts_over_seeds(strategy, 32, n_seeds)
+    expected = total_size * weights / weights.sum()
+    assert np.abs((mean - expected) / error).max() < 4.5
+
+
+@pytest.mark.parametrize("size", [3, 11])
+def test_without_replacement_equal_weights_are_drawn_equally_often(size):
+    strategy = BlockWeightedSampling(
+        4, total_size=size, replace=False, sampling_size=size
+    )
+    mean, error = counts_over_seeds(strategy, 32, 3000)
+    assert np.abs((mean - size / 32) / error).max() < 4.5
+
+
+def test_a_round_without_replacement_can_take_every_cell_there_is():
+    weights = np.r_[np.zeros(5), 10.0 ** -np.arange(40)]
+    for size in (38, 39, 40):
+        strategy = BlockWeightedSampling(
+            4, weights=weights, total_size=2 * size, replace=False, sampling_size=size
+        )
+        first, second = drawn(strategy, 45).reshape(2, size)
+        for part in (first, second):
+            assert len(np.unique(part)) == size
+            assert part.min() >= 5
+
+
+def test_a_round_looks_at_no_more_cells_than_it_draws(monkeypatch):
+    strategy = BlockWeightedSampling(
+        16, weights=np.arange(1, 200_001), replace=False, sampling_size=500
+    )
+    order = strategy.order(range(200_000), seed=0, epoch=0)
+    order.rows(0, 500)  # with the one look at all of them
+    searched = []
+    real = np.searchsorted
+
+    def counting(a, v, **kwargs):
+        searched.append(np.size(v))
+        return real(a, v, **kwargs)
+
+    monkeypatch.setattr(np, "searchsorted", counting)
+    order.rows(500, 1000)
+    assert 0 < max(searched) < 2000

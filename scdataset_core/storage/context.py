@@ -142,10 +142,12 @@ class ReadContext:
 
         Arrays that were handed out stay valid. A later read starts everything again.
         """
-        self._crew.close()
-        self.files.close()
-        self._buffers.close()
-        self._local = threading.local()
+        try:
+            self._crew.close()
+        finally:  # after an interrupt too
+            self.files.close()
+            self._buffers.close()
+            self._local = threading.local()
 
 
 def available_cores() -> int:

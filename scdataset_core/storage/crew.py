@@ -2,13 +2,15 @@
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+
+from ..ending import Ending, join_all, start_all
 
 __all__ = ["Crew", "Task"]
 
 Task = Callable[[], None]
+
+_JOIN_S = 60.0  # longest wait for a task that is under way when a crew is closed
 
 
 class _Job:
@@ -113,7 +115,7 @@ class Crew:
         self._pid = os.getpid()
         self._board: _Board | None = None
         self._threads: list[threading.Thread] = []
-        self._dismiss: Callable[[], Any] = lambda: None
+        self._dismiss: Ending | None = None
 
     def run(self, tasks: Sequence[Task], *, turn: int) -> None:
         """Do all tasks; raise the first error of one, when none runs any more.
@@ -132,30 +134,39 @@ class Crew:
 
     def _started(self) -> _Board:
         """Return the board, with threads that serve it in this process."""
+        if self._pid != os.getpid():  # a thread of the parent may hold its lock
+            self._lock = threading.Lock()
+            self._pid, self._board, self._threads = os.getpid(), None, []
         with self._lock:
-            if self._board is None or self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._board = _Board()
-                self._threads = [
-                    threading.Thread(
-                        target=self._board.serve,
-                        name=f"scdataset-read-{number}",
-                        daemon=True,
-                    )
-                    for number in range(1, self._n_threads + 1)
-                ]
-                for thread in self._threads:
-                    thread.start()
-                self._dismiss = weakref.finalize(self, self._board.close)
+            if self._board is None:
+                self._start(_Board())
+                assert self._board is not None  # what it was started with
             return self._board
+
+    def _start(self, board: _Board) -> None:
+        threads = [
+            threading.Thread(
+                target=board.serve, name=f"scdataset-read-{number}", daemon=True
+            )
+            for number in range(1, self._n_threads + 1)
+        ]
+        dismiss = Ending(self, board.close)
+        try:
+            start_all(threads)
+        except BaseException:
+            dismiss()
+            join_all(threads, limit_s=_JOIN_S)
+            raise
+        self._dismiss, self._threads, self._board = dismiss, threads, board
 
     def close(self) -> None:
         """End the threads. A later job starts them again."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
             threads, self._threads = self._threads, []
+            dismiss, self._dismiss = self._dismiss, None
             self._board = None
-            self._dismiss()
-        if self._pid == os.getpid():
-            for thread in threads:
-                if thread is not threading.current_thread():
-                    thread.join()
+            if dismiss is not None:
+                dismiss()
+        join_all(threads, limit_s=_JOIN_S)

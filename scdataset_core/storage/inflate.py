@@ -15,7 +15,14 @@ import numpy as np
 
 from .scratch import Scratch
 
-__all__ = ["InflateError", "Inflater", "inflate_windows", "inflater", "streaming"]
+__all__ = [
+    "InflateError",
+    "Inflater",
+    "inflate_windows",
+    "inflater",
+    "prepare",
+    "streaming",
+]
 
 # Longest copy in a deflate stream, and how far past its position libdeflate may write
 # while it copies (299 bytes in 1.8 and later).
@@ -269,3 +276,9 @@ def inflater(name: str | None = None) -> Inflater:
         else:
             return DeflateModule()
     return Streaming()
+
+
+def prepare() -> None:
+    """Import the decoders, before threads would: see `batching.Batching.prepare`."""
+    inflater()
+    streaming()

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from scdataset_core import Loader, Source
+from scdataset_core.checked import checked
 from scdataset_core.checks import digest
 from scdataset_core.dealing import Dealing, Shard
 from scdataset_core.orders import Order
@@ -249,8 +250,12 @@ class Epochs:
             isinstance(strategy, OrderedStrategy)
             and type(strategy).get_indices is OrderedStrategy.get_indices
         ):
-            return strategy.order_of(self._collection, key)
-        return ListedOrder(strategy, self._collection, key, self._fetch_size)
+            order: Order = strategy.order_of(self._collection, key)
+        else:
+            order = ListedOrder(strategy, self._collection, key, self._fetch_size)
+        # A collection that is read by fetch_callback need not know its rows.
+        n_source = len(source) if hasattr(self._collection, "__len__") else None
+        return checked(order, name=type(strategy).__name__, n_source=n_source)
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the strategy: numbers, arrays as digests."""

@@ -18,6 +18,7 @@ from scdataset_core.weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
     inclusion,
+    running_sum,
 )
 
 __all__ = [
@@ -279,7 +280,7 @@ class BlockWeightedSampling(OrderedStrategy):
         if self.replace:
             return SystematicOrder(
                 subset,
-                np.concatenate([[0.0], np.cumsum(weights)]),
+                running_sum(weights),
                 block_size=self.block_size,
                 total_size=total_size,
                 seed=seed,
@@ -288,7 +289,7 @@ class BlockWeightedSampling(OrderedStrategy):
         size = min(self.sampling_size or total_size, total_size)
         return WithoutReplacementOrder(
             subset,
-            inclusion(weights, size),
+            running_sum(inclusion(weights, size)),
             block_size=self.block_size,
             total_size=total_size,
             sampling_size=size,

@@ -1,0 +1,119 @@
+"""Orders whose rows are checked where they are taken: a user's may be wrong."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .orders import Order, Rows
+
+__all__ = ["CheckedOrder", "checked", "row_numbers"]
+
+_MASK = 2**64 - 1
+
+
+class CheckedOrder:
+    """An order that gives as many rows as were asked for, all of them there.
+
+    Parameters
+    ----------
+    order
+        The order.
+    name
+        What errors call it: the strategy that made it.
+    n_source
+        Rows of what is drawn from; None where that is not known.
+    """
+
+    def __init__(self, order: Order, *, name: str, n_source: int | None) -> None:
+        self._order = order
+        self._name = name
+        self._n_source = n_source
+        self.shuffle = bool(order.shuffle)
+        if hasattr(order, "key"):
+            if isinstance(order.key, bool) or not isinstance(
+                order.key, int | np.integer
+            ):
+                raise TypeError(
+                    f"the key of the order of {name} must be an integer,"
+                    f" got {order.key!r}"
+                )
+            self.key = int(order.key) & _MASK
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __repr__(self) -> str:
+        return f"CheckedOrder({self._order!r})"
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``, a copy.
+
+        Raises
+        ------
+        ValueError
+            If the order gives no 1-D array of integers, more or fewer rows than were
+            asked for, or a row that is not there.
+        """
+        given = self._order.rows(start, stop)
+        said = f"rows({start}, {stop}) of the order of {self._name}"
+        array = row_numbers(given, said=said, first=start, n_source=self._n_source)
+        if len(array) != stop - start:
+            raise ValueError(
+                f"{said} gave {len(array)} rows, and {stop - start} were asked for: an"
+                f" order of length {len(self)} gives as many for every range within"
+            )
+        return array
+
+
+def row_numbers(
+    given: npt.ArrayLike, *, said: str, first: int, n_source: int | None
+) -> Rows:
+    """Return the rows that a strategy gave as int64, a copy, after a look at each.
+
+    Parameters
+    ----------
+    given
+        The rows.
+    said
+        What gave them, for errors.
+    first
+        Position in the epoch of the first of them.
+    n_source
+        Rows of what is drawn from; None where that is not known.
+    """
+    array = np.asarray(given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{said} must give a 1-D array of integers (int64),"
+            f" got {array.dtype} of shape {array.shape}"
+        )
+    if array.size:
+        # In their own type: in int64, large unsigned numbers would be negative.
+        bad = array < 0
+        if n_source is not None:
+            bad |= array >= n_source
+        if bad.any():
+            at = int(np.argmax(bad))
+            there = "" if n_source is None else f"; there are {n_source} rows, from 0"
+            raise ValueError(
+                f"{said} gave row {array[at]} at position {first + at} of the epoch"
+                + (there or "; rows are counted from 0")
+            )
+    return array.astype(np.int64)
+
+
+def checked(order: object, *, name: str, n_source: int | None = None) -> CheckedOrder:
+    """Return the order a strategy gave, checked.
+
+    Raises
+    ------
+    TypeError
+        If it is no order.
+    """
+    if isinstance(order, CheckedOrder):
+        return order
+    if not isinstance(order, Order):
+        raise TypeError(
+            f"{name}.order must return an order, with len(), rows(start, stop) and"
+            f" shuffle (see scdataset_core.orders.Order), got {type(order).__name__}"
+        )
+    return CheckedOrder(order, name=name, n_source=n_source)

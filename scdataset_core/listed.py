@@ -1,0 +1,105 @@
+"""What the strategies share: an optional list of rows, and how they show."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import count_rows, digest
+from .orders import Rows, Subset
+
+__all__ = ["Listed", "kept"]
+
+
+def kept(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy that cannot be written to.
+
+    What the user does to an array after giving it must not change what some processes
+    draw, and others do not.
+    """
+    copied = array.copy()
+    copied.flags.writeable = False
+    return copied
+
+
+class Listed:
+    """A strategy with an optional list of the rows to use.
+
+    Parameters
+    ----------
+    indices
+        Rows to use, all by default; kept as a copy.
+    """
+
+    def __init__(self, indices: npt.ArrayLike | None) -> None:
+        self._sorting: Rows | None = None
+        self.indices = None if indices is None else self._checked(indices)
+
+    def _checked(self, indices: npt.ArrayLike) -> Rows:
+        array = np.asarray(indices)
+        if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
+            hint = "; give np.flatnonzero(mask)" if array.dtype == bool else ""
+            raise ValueError(
+                "indices must be a non-empty 1-D array of integers,"
+                f" got {array.dtype} of shape {array.shape}{hint}"
+            )
+        rows = array.astype(np.int64)
+        if np.any(rows[1:] < rows[:-1]):
+            warnings.warn(
+                "indices were not sorted; they have been sorted, since rows are read"
+                " in the order of the file",
+                UserWarning,
+                stacklevel=4,
+            )
+            self._sorting = np.argsort(rows, kind="stable")
+            rows = rows[self._sorting]
+        if rows[0] < 0:
+            raise ValueError(f"indices must not be negative, got {rows[0]}")
+        repeated = rows[1:][rows[1:] == rows[:-1]]
+        if len(repeated):
+            raise ValueError(
+                f"indices must not repeat a row, got {repeated[0]} more than once; to"
+                " draw cells more often use BlockWeightedSampling"
+            )
+        return kept(rows)
+
+    def _subset(self, source: Any) -> Subset:
+        n = count_rows(source)
+        if self.indices is not None and self.indices[-1] >= n:
+            raise ValueError(
+                f"indices must be below the number of rows, {n}, got {self.indices[-1]}"
+            )
+        return Subset(n, self.indices)
+
+    def describe(self, source: Any) -> dict[str, Any]:
+        """Return what a state keeps of the strategy: JSON values, arrays as digests."""
+        parts = {name: _plain(value) for name, value in vars(self).items()}
+        public = {name: part for name, part in parts.items() if name[0] != "_"}
+        return {"name": type(self).__name__, **public}
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={_short(value)}"
+            for name, value in vars(self).items()
+            if name[0] != "_" and value is not None
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Arrays that come by pickle may be written to again.
+        frozen = {
+            name: kept(part) if isinstance(part, np.ndarray) else part
+            for name, part in state.items()
+        }
+        vars(self).update(frozen)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return digest(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _short(value: object) -> str:
+    return f"<{len(value):,} values>" if isinstance(value, np.ndarray) else repr(value)
