@@ -12,6 +12,7 @@ __all__ = [
     "check_seed",
     "count_rows",
     "digest",
+    "first_outside",
     "why_not_indexed",
 ]
 
@@ -44,6 +45,39 @@ def digest(array: npt.NDArray[Any]) -> str:
     contents = np.ascontiguousarray(array)
     head = f"{contents.dtype.str}{contents.shape}".encode()
     return hashlib.sha256(head + contents.tobytes()).hexdigest()[:16]
+
+
+def first_outside(
+    numbers: npt.NDArray[Any], n: int | npt.NDArray[np.int64]
+) -> int | None:
+    """Return where the first number outside ``[0, n)`` stands, or None.
+
+    What becomes an address or an index in code that trusts it passes through here.
+
+    Parameters
+    ----------
+    numbers
+        Integers of any type, shape ``(k,)``.
+    n
+        How many there may be; or, shape ``(k,)``, for each of them.
+
+    Examples
+    --------
+    >>> first_outside(np.array([1, 2, -3], np.int8), 200)
+    2
+    """
+    if not len(numbers):
+        return None
+    # As unsigned numbers the negative ones are the largest, so one pass finds both
+    # kinds; but in a narrow type some of them are still smaller than a large `n`.
+    unsigned = numbers.view(f"u{numbers.itemsize}")
+    limit = np.asarray(n, np.int64)
+    if numbers.dtype.kind == "i" and numbers.itemsize < 8:
+        limit = np.minimum(limit, 1 << 8 * numbers.itemsize - 1)
+    if int(unsigned.max()) < int(limit.min()):
+        return None
+    wrong = unsigned >= limit
+    return int(np.argmax(wrong)) if wrong.any() else None
 
 
 def count_rows(collection: Any) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import CellInfo
+from ..checks import first_outside
 from ..errors import FileFormatError
 from ..form import Form, pack_dense, pack_rows
 from ..storage import ReadContext
@@ -232,12 +233,15 @@ class ArraySource(Source):
         return out
 
     def _sparse(self, rows: Rows, form: Form, context: ReadContext) -> Any:
+        self._check_pointers(rows)
         picked = self._x[rows]
         values, columns, starts = picked.data, picked.indices, picked.indptr
-        if len(columns) and not 0 <= columns.min() <= columns.max() < picked.shape[1]:
+        wrong = first_outside(columns, picked.shape[1])
+        if wrong is not None:
+            place = int(np.searchsorted(starts, wrong, side="right")) - 1
             raise ValueError(
-                f"X has column ids from {columns.min()} to {columns.max()}, and there"
-                f" are {picked.shape[1]} columns"
+                f"X has column {columns[wrong]} in row {rows[place]}, and there are"
+                f" {picked.shape[1]} columns"
             )
         starts = starts.astype(np.int64)
         table = self._genes.tables[0]
@@ -254,6 +258,19 @@ class ArraySource(Source):
             form=form,
             empty=context.empty,
         )
+
+    def _check_pointers(self, rows: Rows) -> None:
+        """Raise if SciPy, which trusts them, would read rows outside of the memory."""
+        indptr = self._x.indptr
+        starts, stops = indptr[rows], indptr[rows + 1]
+        n_stored = min(len(self._x.indices), len(self._x.data))
+        wrong = (starts < 0) | (stops < starts) | (stops > n_stored)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ValueError(
+                f"row {rows[at]} of X starts at {starts[at]} and ends at {stops[at]}"
+                f" of {n_stored} stored values: its row pointers (indptr) are wrong"
+            )
 
     def _dense(self, rows: Rows, form: Form, context: ReadContext) -> Any:
         columns = self._genes.stored_columns(0)

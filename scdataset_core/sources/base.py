@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import CellInfo, Cells
-from ..checks import check_count
+from ..checks import check_count, first_outside
 from ..form import Form, Output, Overflow
 from .genes import FileGenes
 
@@ -249,8 +249,8 @@ class Source(ABC):
         checked = self.check_rows(rows)
         return self.read_batches(
             checked,
-            check_places(places, len(checked)),
-            np.array([0, len(checked)]),
+            np.arange(len(checked)) if places is None else np.asarray(places),
+            np.array([0, len(checked)], np.int64),
             self.stored_form,
             default_context(),
         )[0]
@@ -277,7 +277,17 @@ class Source(ABC):
             The layout of X.
         context
             Threads, buffers and counters for the read.
+
+        Raises
+        ------
+        ValueError, IndexError
+            As :meth:`read`; also if `bounds` do not cut the places into parts.
         """
+        # Readers compute addresses from these: rows that no file has, or places that
+        # no row goes to, would leave memory that was never written in the parts.
+        rows = self.check_rows(rows)
+        places = check_places(places, len(rows))
+        check_bounds(bounds, len(rows))
         parts_x = self._read_x(rows, places, bounds, form, context)
         index = np.empty_like(rows)
         index[places] = rows
@@ -309,10 +319,12 @@ class Source(ABC):
                 "rows must be a 1-D array of integers,"
                 f" got {array.dtype} of shape {array.shape}"
             )
+        outside = first_outside(array, len(self))
+        if outside is not None:
+            raise IndexError(
+                f"row {array[outside]} is outside the source's {len(self)} rows"
+            )
         checked = array.astype(np.int64, copy=False)
-        if len(checked) and (checked[0] < 0 or checked.max() >= len(self)):
-            bad = checked[0] if checked[0] < 0 else checked.max()
-            raise IndexError(f"row {bad} is outside the source's {len(self)} rows")
         if np.any(checked[1:] < checked[:-1]):
             at = int(np.argmax(checked[1:] < checked[:-1]))
             raise ValueError(
@@ -329,11 +341,24 @@ def placed(values: npt.NDArray[Any], places: Rows) -> npt.NDArray[Any]:
     return out
 
 
-def check_places(places: npt.ArrayLike | None, n: int) -> Rows:
-    """Return `places` as int64 after checking that it permutes ``range(n)``."""
-    if places is None:
-        return np.arange(n, dtype=np.int64)
-    array = np.asarray(places).astype(np.int64, copy=False)
-    if array.shape != (n,) or not np.array_equal(np.sort(array), np.arange(n)):
-        raise ValueError(f"places must be a permutation of range({n})")
-    return array
+def check_places(array: npt.NDArray[Any], n: int) -> Rows:
+    """Return places as int64 after checking that they permute ``range(n)``."""
+    if array.size == 0:
+        array = array.astype(np.int64)
+    fits = array.shape == (n,) and array.dtype.kind in "iu"
+    if fits and first_outside(array, n) is None:
+        checked = array.astype(np.int64, copy=False)
+        if np.bincount(checked, minlength=n).all():
+            return checked
+    raise ValueError(f"places must be a permutation of range({n})")
+
+
+def check_bounds(bounds: Rows, n: int) -> None:
+    """Raise unless `bounds` cut ``range(n)`` into parts."""
+    if (
+        not len(bounds)
+        or bounds[0] != 0
+        or bounds[-1] != n
+        or np.diff(bounds).min(initial=0) < 0
+    ):
+        raise ValueError(f"bounds must go from 0 to {n} without falling")

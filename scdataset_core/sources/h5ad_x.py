@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import FileFormatError, MissingNameError, nearest
+from ..errors import CorruptFileError, FileFormatError, MissingNameError, nearest
 from ..storage import StoredArray
 from .frames import frame_x
 from .h5ad_obs import Table
@@ -154,7 +154,28 @@ def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
             f"{tree.file}: {path} has the shape {shape}, expected at most"
             f" {_MOST_COLUMNS} columns"
         )
-    return SparseX(data, indices, indptr, shape[1])
+    x = SparseX(data, indices, indptr, shape[1])
+    _check_end(tree, path, x)
+    return x
+
+
+def _check_end(tree: FileTree, path: str, x: SparseX) -> None:
+    """Raise if the row pointers end elsewhere than the stored elements do.
+
+    One that a writer let stop at the ceiling of its type leaves the rows behind it
+    empty, and nothing else would tell.
+    """
+    n = x.n_obs
+    # Through the handle that is open: the file is not to be opened again for this.
+    last = tree.dataset(f"{path}/indptr")[n : n + 1] if tree.format == "h5ad" else None
+    end = int((x.indptr.read(n, n + 1) if last is None else last)[0])
+    if end != len(x.data):
+        raise CorruptFileError(
+            f"{tree.file}: {x.indptr.name} ({x.indptr.dtype}) ends at {end}, and there"
+            f" are {len(x.data)} stored elements: its rows are not those that were"
+            " written, as where pointers overflowed or a write was interrupted; write"
+            " the file again"
+        )
 
 
 def _vector(tree: FileTree, path: str, kinds: str) -> StoredArray:

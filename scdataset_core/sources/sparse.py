@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import first_outside
 from ..errors import CorruptFileError
 from ..form import Form, pack_rows
 from ..storage import ReadContext, Request, StoredArray, scatter
@@ -242,24 +243,27 @@ class SparseReader:
         self, columns: npt.NDArray[Any], starts: Rows, rows: Rows
     ) -> None:
         """Raise if a column id is outside its file's columns."""
-        if len(columns) == 0:
-            return
-        # As unsigned numbers, negative ids are the largest: one pass finds both kinds.
-        unsigned = columns.view(f"u{columns.itemsize}")
         counts = self.genes.n_stored
-        if int(unsigned.max()) < min(counts):
+        if first_outside(columns, min(counts)) is None:
             return
-        limits = np.array(counts)[self._files_of(rows)]
-        wrong = unsigned >= np.repeat(limits, np.diff(starts)).astype(np.uint64)
-        if not wrong.any():
-            return
-        at = int(np.argmax(wrong))
-        place = int(np.searchsorted(starts, at, side="right")) - 1
-        file, row = self._file_of(int(rows[place]))
-        x = self.files[file]
-        raise CorruptFileError(
-            f"{x.indices.file}: {x.indices.name} has column {columns[at]} in row {row},"
-            f" and there are {counts[file]} columns"
+        limits = np.array(counts, np.int64)[self._files_of(rows)]
+        wrong = first_outside(columns, np.repeat(limits, np.diff(starts)))
+        if wrong is not None:
+            place = int(np.searchsorted(starts, wrong, side="right")) - 1
+            raise self._wrong_column(*self._file_of(int(rows[place])), columns[wrong])
+
+    def _wrong_column(self, file: int, row: int, column: Any) -> CorruptFileError:
+        indices = self.files[file].indices
+        reason = ""
+        if column < 0:
+            reason = (
+                f"; {indices.dtype} holds ids up to {np.iinfo(indices.dtype).max}, so"
+                " larger ones overflowed when the file was written: write it again with"
+                " int32 indices"
+            )
+        return CorruptFileError(
+            f"{indices.file}: {indices.name} has column {column} in row {row}, and"
+            f" there are {self.genes.n_stored[file]} columns{reason}"
         )
 
     def _mapped(

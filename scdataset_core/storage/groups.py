@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .advice import advice_tasks
 from .context import ReadContext
 from .direct import Reads
-from .files import Identity
+from .files import Identity, most_open
 from .layout import ArrayLayout
 from .readers import IOV_MAX, Places, ShortReadError, read_fully
 from .uring import Ring
@@ -95,10 +95,30 @@ class Groups:
         )
 
     def _together(self, ring: Ring, start: int, stop: int) -> Integers:
+        """Return the bytes that were read of each group.
+
+        In one call to the system; in several where they lie in more files than one
+        thread should have open.
+        """
+        if self.file is None:
+            return self._in_one_call(ring, slice(start, stop))
+        of = self.file[start:stop]
+        most = max(most_open() // self._context.threads, 1)
+        changes = np.cumsum(np.append(False, of[1:] != of[:-1]))
+        first = np.flatnonzero(np.diff(changes // most, prepend=-1)) + start
+        return np.concatenate(
+            [
+                self._in_one_call(ring, slice(a, b))
+                for a, b in pairwise([*first.tolist(), stop])
+            ]
+        )
+
+    def _in_one_call(self, ring: Ring, some: slice) -> Integers:
         """Return the bytes that were read of each group, in one call to the system."""
-        some = slice(start, stop)
         numbers = (
-            np.zeros(stop - start, np.int64) if self.file is None else self.file[some]
+            np.zeros(some.stop - some.start, np.int64)
+            if self.file is None
+            else self.file[some]
         )
         used, which = np.unique(numbers, return_inverse=True)
         files = [self._context.open_file(*self._files[n]) for n in used.tolist()]

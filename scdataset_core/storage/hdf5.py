@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import CorruptFileError, FileFormatError
 from .chunks import ABSENT, ChunkTable
 from .codecs import Pipeline
-from .files import Identity, check_unchanged
+from .files import Identity, check_unchanged, most_open
 from .filters import Filter
 from .hdf5_files import (
     PLAIN_DRIVERS,
@@ -34,8 +34,6 @@ __all__ = ["Description", "Hdf5Library", "Hdf5Table", "OpenLibrary", "describe"]
 # Types whose stored bytes are their bytes in memory, but for their order.
 PLAIN_KINDS = "biufcS"
 MOST_FILTERS = 8
-# Of the arrays that are read through the library; systems allow 256 files or more.
-MOST_OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -142,11 +140,12 @@ _holding: "dict[int, weakref.ref[Hdf5Library]]" = {}
 
 
 def _keep_few_open(latest: Hdf5Library) -> None:
-    """Close the files that were not read for longest, so that `MOST_OPEN` stay open."""
+    """Close the files that were not read for longest, so that only a few stay open."""
     _holding.pop(id(latest), None)
     _holding[id(latest)] = weakref.ref(latest)
-    if len(_holding) > MOST_OPEN:
-        for key in list(_holding)[:-MOST_OPEN]:
+    most = most_open()
+    if len(_holding) > most:
+        for key in list(_holding)[:-most]:
             reference = _holding.pop(key, None)
             library = None if reference is None else reference()
             if library is not None:

@@ -187,8 +187,9 @@ class ColumnPlacer:
     def place(self, index: int, plain: memoryview) -> None:
         """Copy what is wanted out of a chunk."""
         row, column = divmod(index, len(self._columns))
-        block = np.frombuffer(plain, self._dtype)
-        block = block[: len(block) // self._width * self._width]
+        # The memory may be longer than the chunk, by a part of an element too.
+        n_rows = self.want[index] // (self._width * self._dtype.itemsize)
+        block = np.frombuffer(plain, self._dtype, n_rows * self._width)
         block = block.reshape(-1, self._width)
         inside, outside = self._columns[column]
         some = slice(self._bounds[row], self._bounds[row + 1])

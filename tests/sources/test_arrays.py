@@ -121,8 +121,18 @@ def test_an_array_has_no_layers_and_no_obs():
 def test_column_ids_of_a_matrix_are_checked():
     x = sp.csr_array(DENSE)
     x.indices[5] = 77
-    with pytest.raises(ValueError, match="column ids from 0 to 77, and there are 6"):
+    row = int(np.searchsorted(x.indptr, 5, side="right")) - 1
+    with pytest.raises(ValueError, match=f"column 77 in row {row}, and there are 6"):
         scd.open(x).read(np.arange(40))
+
+
+@pytest.mark.parametrize("pointer", [-1, 10**6, 0])
+def test_row_pointers_of_a_matrix_are_checked(pointer):
+    x = sp.csr_array(DENSE)
+    source = scd.open(x)
+    x.indptr[7] = pointer
+    with pytest.raises(ValueError, match=r"row pointers \(indptr\) are wrong"):
+        source.read(np.arange(40))
 
 
 class TestAnnDataParts:
