@@ -169,6 +169,12 @@ def _check_end(tree: FileTree, path: str, x: SparseX) -> None:
     # Through the handle that is open: the file is not to be opened again for this.
     last = tree.dataset(f"{path}/indptr")[n : n + 1] if tree.format == "h5ad" else None
     end = int((x.indptr.read(n, n + 1) if last is None else last)[0])
+    if end == 0 and len(x.data) and tree.format == "zarr":  # where absent files are 0
+        raise FileFormatError(
+            f"{tree.file}: {x.indptr.name} says that all rows are empty, and there are"
+            f" {len(x.data)} stored elements; the store was not copied whole, copy it"
+            " again"
+        )
     if end != len(x.data):
         raise CorruptFileError(
             f"{tree.file}: {x.indptr.name} ({x.indptr.dtype}) ends at {end}, and there"

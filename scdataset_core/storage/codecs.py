@@ -18,11 +18,6 @@ from .scratch import Scratch
 
 __all__ = ["Pipeline"]
 
-# Stopping early leaves a chunk's checksum unread, so it is done only where it saves
-# much: at most this part of a chunk is wanted, of chunks of at least this size.
-EARLY_PART = 0.5
-EARLY_BYTES = 48 * 1024
-
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -59,6 +54,11 @@ class Pipeline:
     def _is_blosc(self) -> bool:
         """Whether the one filter is blosc, decoded as it is here."""
         return len(self.filters) == 1 and decoder_of(self.filters[0]) is decode_blosc
+
+    @property
+    def _blosc_item_bytes(self) -> int:
+        values = self.filters[0].values
+        return values[2] if len(values) > 2 else 0
 
     def decode(
         self,
@@ -100,11 +100,17 @@ class Pipeline:
         """
         try:
             if skipped == 0 and self.is_deflate:
-                if n_bytes < EARLY_BYTES or want > EARLY_PART * n_bytes:
-                    want = n_bytes
-                return inflater()(scratch, start, size, want, n_bytes)
+                return inflater()(scratch, start, size, n_bytes)
             if skipped == 0 and self._is_blosc and want > unwanted:
-                part = decode_blosc_range(scratch, start, size, unwanted, want, n_bytes)
+                part = decode_blosc_range(
+                    scratch,
+                    start,
+                    size,
+                    low=unwanted,
+                    high=want,
+                    n_bytes=n_bytes,
+                    item_bytes=self._blosc_item_bytes,
+                )
                 if part is not None:
                     return part
             return self._undo(scratch, start, size, n_bytes, skipped)
@@ -143,4 +149,4 @@ def _inflate(scratch: Scratch, data: Buffer, n_bytes: int) -> Buffer:
         scratch.reserve_packed(len(stream))
         scratch.packed[: len(stream)] = stream
         start = 0
-    return inflater()(scratch, start, len(stream), n_bytes, n_bytes)[:n_bytes]
+    return inflater()(scratch, start, len(stream), n_bytes)

@@ -242,11 +242,10 @@ class Packed:
         done, want = 0, self._want[i]
         windows = inflate_windows(self._stored_windows(i), self._grid.n_bytes)
         try:
-            for window in windows:
-                placer.place_window(i, window, done)
+            for window in windows:  # to the end, where the checksum is
+                if done < want:
+                    placer.place_window(i, window, done)
                 done += len(window)
-                if done >= want and want < self._grid.n_bytes:
-                    break
         except InflateError as error:
             raise self.array.corrupt(self._chunk[i], str(error)) from error
         self._context.stats.add(

@@ -189,8 +189,10 @@ def _version_2(metadata: Metadata) -> _Encoding:
     if metadata["order"] != "C" and len(chunks) > 1:
         raise _NotNativeError("its chunks are stored by columns")
     steps = [*(metadata.get("filters") or ()), metadata.get("compressor")]
+    # Blosc packs the array itself; behind a filter it packs bytes, and then says so.
+    item = {"typesize": np.dtype(dtype).itemsize}
     codecs = [
-        {"name": step["id"], "configuration": step}
+        {"name": step["id"], "configuration": {**item, **step}}
         for step in steps
         if step is not None
     ]

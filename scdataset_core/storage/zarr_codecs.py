@@ -57,8 +57,11 @@ def pipeline_of(codecs: Sequence[Mapping[str, Any]]) -> Pipeline | str:
         if code is None or alien or (code == CRC32C and not last):
             return full_name
         values: tuple[int, ...] = ()
+        options = codec.get("configuration") or {}
         if code == SHUFFLE:
-            values = (int(codec.get("configuration", {}).get("elementsize", 4)),)
+            values = (int(options.get("elementsize", 4)),)
+        elif code == BLOSC:  # as HDF5 numbers them: two versions, and the item's size
+            values = (0, 0, int(options.get("typesize") or 0))
         steps.append(Filter(code, name, values))
     return Pipeline(tuple(steps))
 
