@@ -1,12 +1,36 @@
 """The command `scdataset`; its commands are in :mod:`scdataset_core.tools.commands`."""
 
+import signal
 import sys
+from types import FrameType
 
 __all__ = ["main"]
 
+_stopped_by: list[int] = []
+
 
 def main() -> None:
-    """Run the command line, or say which extra it needs."""
+    """Run the command line, or say which extra it needs.
+
+    Ctrl-C and SIGTERM end it as :class:`SystemExit` does, with what is half-written
+    taken away, and the exit code that shells give them: 130 and 143.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        _run()
+    except BaseException:
+        # Packages make errors of their own of what arrives while they are imported.
+        if not _stopped_by:
+            raise
+        sys.stderr.write("scdataset: interrupted\n")
+        sys.exit(128 + _stopped_by[0])
+    finally:
+        # While the interpreter ends, there is nothing left to take away.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _run() -> None:
     try:
         from .tools.commands import app
     except ModuleNotFoundError as error:
@@ -16,4 +40,9 @@ def main() -> None:
             f"scdataset: the command line needs {error.name}; install it with"
             " `pip install 'scdataset-core[cli]'`"
         )
-    app()
+    app(prog_name="scdataset")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _stopped_by.append(number)
+    sys.exit(128 + number)

@@ -1,28 +1,18 @@
 """The commands of `scdataset`: they read options, show progress and print results."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shlex
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
-from ..errors import ScdatasetError
 from ..sources import open as open_source
-from .demo import Comparison, Report, compare, demo_plates
-from .synthetic import Compression, make_plates
+from .demo import Comparison, compare, demo_plates
+from .synthetic import Compression, make_plates, plate_paths
+from .terminal import console, note, on_a_terminal, plain_errors, progress
 
 __all__ = ["app"]
 
@@ -32,9 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-console = Console()
-BAR_STEP_S = 0.1
 
 
 class Filter(StrEnum):
@@ -56,8 +45,23 @@ Compressed = Annotated[Filter, typer.Option(help="Filter of the arrays of X.")]
 
 
 @app.callback()
-def scdataset() -> None:
+def scdataset(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=lambda wanted: _print_version() if wanted else None,
+        ),
+    ] = False,
+) -> None:
     """Shuffled minibatches straight out of single-cell files."""
+
+
+def _print_version() -> None:
+    console.print(f"scdataset-core {version('scdataset-core')}")
+    raise typer.Exit
 
 
 @app.command("make-data")
@@ -67,32 +71,77 @@ def make_data(
     plates: Plates = 4,
     genes: Genes = 62_710,
     stored: Annotated[
-        int | None, typer.Option(min=1, help="Mean genes with counts in a cell.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Mean genes with counts in a cell; 2,000 by default, and at most a"
+            " quarter of the genes.",
+        ),
     ] = None,
     compression: Compressed = Filter.none,
-    seed: Annotated[int, typer.Option(help="Another seed gives other plates.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Another seed gives other plates.")
+    ] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace plates that are there.")
+    ] = False,
 ) -> None:
-    """Write synthetic plates as .h5ad files."""
-    with _plain_errors(), _progress() as report:
-        done = 0
-
-        def count(written: int) -> None:
-            nonlocal done
-            done += written
-            report("make plates", done, plates * cells)
-
-        paths = make_plates(
-            out,
-            n_plates=plates,
-            n_cells=cells,
-            n_genes=genes,
-            stored_per_cell=stored or min(2_000, genes // 4),
-            compression=compression.compression,
-            seed=seed,
-            progress=count,
+    """Write synthetic plates: plate1.h5ad, plate2.h5ad, ..."""
+    if stored is not None and stored > genes // 4:
+        raise typer.BadParameter(
+            f"must be at most a quarter of the {genes} genes, got {stored}",
+            param_hint="--stored",
         )
+    with plain_errors():
+        _ask_to_overwrite(plate_paths(out, plates), overwrite)
+        with progress() as report:
+            done = 0
+
+            def count(written: int) -> None:
+                nonlocal done
+                done += written
+                report("make plates", done, plates * cells)
+
+            paths = make_plates(
+                out,
+                n_plates=plates,
+                n_cells=cells,
+                n_genes=genes,
+                stored_per_cell=stored or min(2_000, genes // 4),
+                compression=compression.compression,
+                seed=seed,
+                existing="replace",
+                progress=count,
+            )
     for path in paths:
         console.print(f"{path}  {path.stat().st_size / 1e6:,.1f} MB", soft_wrap=True)
+    others = sorted(
+        {path.name for path in out.glob("*.h5ad")} - {p.name for p in paths}
+    )
+    if others:
+        note(f"{out} holds other .h5ad files too: {', '.join(others)}")
+    _suggest_demo(out)
+
+
+def _ask_to_overwrite(paths: list[Path], overwrite: bool) -> None:
+    there = [path for path in paths if path.exists()]
+    if not there or overwrite:
+        return
+    more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+    are = "are" if more else "is"
+    if not on_a_terminal():
+        raise FileExistsError(
+            f"{there[0]}{more} {are} there already; choose another folder, or replace"
+            " what is there with --overwrite"
+        )
+    question = f"{there[0]}{more} {are} there already. Overwrite?"
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
+def _suggest_demo(folder: Path) -> None:
+    plates = shlex.quote(str(folder / "*.h5ad"))
+    console.print(f"Train on them: scdataset demo --data {plates}", soft_wrap=True)
 
 
 @app.command()
@@ -121,7 +170,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the split and the orders.")] = 0,
 ) -> None:
     """Train a linear classifier from the files in three orders, and compare them."""
-    with _plain_errors(), _progress() as report:
+    with plain_errors(), progress() as report:
         from .figure import save_figure  # a missing matplotlib shows before the work
 
         figure.parent.mkdir(parents=True, exist_ok=True)
@@ -174,42 +223,3 @@ def _table(comparison: Comparison) -> Table:
             f"{outcome.accuracy:.1%}",
         )
     return table
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """Show a bar for each stage that is reported."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("cells"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        tasks: dict[str, TaskID] = {}
-        shown = 0.0
-
-        def report(stage: str, done: int, total: int) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            # Told of every minibatch: moving the bar each time would slow reading.
-            if stage in tasks and done < total and now < shown + BAR_STEP_S:
-                return
-            shown = now
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total)
-            progress.update(tasks[stage], completed=done)
-
-        yield report
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Show what a user can put right as one message, without a traceback."""
-    try:
-        yield
-    except (ScdatasetError, ValueError, OSError, ModuleNotFoundError) as error:
-        errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
-        errors.print(f"scdataset: {error}", style="red")
-        raise typer.Exit(1) from error

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .safe_file import DiskFile
 from .screen import N_DRUGS, N_LINES, WELL_COLUMNS, WELL_ROWS, Plate, Screen
 
 if TYPE_CHECKING:
     import h5py
     import pandas as pd
 
-__all__ = ["write_plate"]
+__all__ = ["import_writers", "write_plate"]
 
 ROWS = "ABCDEFGHIJKLMNOP"
 
 
+def import_writers() -> None:
+    """Import what `write_plate` needs, while Ctrl-C is still answered at once."""
+    import anndata.io  # noqa: F401
+    import h5py  # noqa: F401
+    import scipy.sparse  # noqa: F401
+
+
 def write_plate(
-    path: Path,
+    disk: DiskFile,
     plate: Plate,
     screen: Screen,
     *,
@@ -29,7 +37,7 @@ def write_plate(
     compression: str | None,
     progress: Callable[[int], object] | None,
 ) -> None:
-    """Write one plate, X a piece at a time.
+    """Write one plate, X a piece at a time, until `disk` has failed.
 
     ``layers/counts`` and ``raw/X`` are X under other names (hard links), so they take
     no room in the file.
@@ -45,13 +53,15 @@ def write_plate(
         "indptr_dtype": np.dtype(np.int32 if n_stored < 2**30 else np.int64),
     }
     totals = []
-    with h5py.File(str(path), "w") as file:
+    with h5py.File(disk, "w") as file, closing(plate.counts()) as pieces:
         write_elem(file, "/", AnnData(var=_var(screen)))
-        for piece in plate.counts():
+        for piece in pieces:
             if "X" in file:
                 sparse_dataset(file["X"]).append(piece)
             else:
                 write_elem(file, "X", piece, dataset_kwargs=how)
+            if disk.failed:
+                return
             totals.append(np.asarray(piece.sum(axis=1), np.float32).ravel())
             if progress is not None:
                 progress(piece.shape[0])

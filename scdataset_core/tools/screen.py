@@ -15,7 +15,7 @@ order. Reading in file order therefore shows a model one line after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ PROFILE_SIGMA = 2.0  # of the logarithm of a gene's weight
 PLATE_SIGMA = 0.3  # of the logarithm of what a plate makes of that weight
 PROFILE_SLOTS = 1 << 20
 N_COMPONENTS = 10
-PIECE_COUNTS = 1 << 21  # stored counts drawn and written at a time
+PIECE_COUNTS = 1 << 19  # stored counts drawn and written at a time; Ctrl-C waits for it
 
 Counts = npt.NDArray[np.int64]
 
@@ -125,7 +125,7 @@ class Plate:
         # A gene as often as its weight says.
         self._profile = profile.clip(max=screen.n_genes - 1).astype(np.int32)
 
-    def counts(self) -> Iterator[csr_matrix]:
+    def counts(self) -> Generator[csr_matrix, None, None]:
         """Draw pieces of X, one ahead of whoever takes them, each from its own seed."""
         piece_rows = max(1, PIECE_COUNTS // self._screen.stored_per_cell)
         with ThreadPoolExecutor(1) as pool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from .plate_file import write_plate
+from .plate_file import import_writers, write_plate
+from .safe_file import write_whole
 from .screen import Screen
 
-__all__ = ["Compression", "make_plates", "plate_paths"]
+__all__ = ["Compression", "Existing", "make_plates", "plate_paths"]
 
 Compression = Literal["gzip", "lzf"]
+Existing = Literal["error", "keep", "replace"]
 
 
 def plate_paths(folder: str | Path, n_plates: int) -> list[Path]:
@@ -34,6 +37,7 @@ def make_plates(
     stored_per_cell: int = 2_000,
     compression: Compression | None = None,
     seed: int = 0,
+    existing: Existing = "error",
     progress: Callable[[int], object] | None = None,
 ) -> list[Path]:
     """Write synthetic plates as `.h5ad` files and return their paths.
@@ -42,15 +46,15 @@ def make_plates(
     too; ``obsm/X_pca`` is dense. obs has the categoricals ``plate``, ``sample`` (the
     well), ``cell_line`` and ``drug``, and the number ``total_counts``; var has
     ``symbol`` and ``highly_variable``. Genes are called ``gene0``, ``gene1``, ... .
-    Memory is bounded by a piece of about two million stored counts, whatever the size
+    Memory is bounded by a piece of half a million stored counts, whatever the size
     of a plate.
 
     Parameters
     ----------
     folder
         Where ``plate1.h5ad``, ``plate2.h5ad``, ... are written (see `plate_paths`);
-        made if missing.
-        Files of these names are replaced, each once it is complete.
+        made if missing. A file has its name once it is complete; where writing
+        fails or is interrupted, the plates before it stay.
     n_plates
         Number of files, from 1 to 99.
     n_cells
@@ -64,8 +68,12 @@ def make_plates(
         Filter of the arrays of X, as in ``AnnData.write_h5ad``; ``None``: none.
     seed
         Another seed gives other genes, labels and counts.
+    existing
+        What becomes of files that have these names already: an ``"error"`` before
+        anything is written, ``"keep"`` them, or ``"replace"`` them.
     progress
-        Called with the number of cells just written, several times a plate.
+        Called with the number of cells just written, several times a plate; of a
+        plate that is kept, once.
 
     Returns
     -------
@@ -76,24 +84,46 @@ def make_plates(
     ------
     ValueError
         If a number is out of range.
+    FileExistsError
+        If a file has the name of a plate, unless `existing` says what to do.
+    OSError
+        If a file cannot be written; the message says what is in the way.
     """
     _check(n_plates, n_cells, n_genes, stored_per_cell)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    screen = Screen(seed, n_genes, stored_per_cell)
     paths = plate_paths(folder, n_plates)
+    _check_existing(paths, existing)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    import_writers()
+    screen = Screen(seed, n_genes, stored_per_cell)
     for number, path in enumerate(paths, 1):
-        partial = path.with_suffix(".partial")
-        write_plate(
-            partial,
-            screen.plate(number, n_cells),
-            screen,
+        if existing == "keep" and path.exists():
+            if progress is not None:
+                progress(n_cells)
+            continue
+        write = partial(
+            write_plate,
+            plate=screen.plate(number, n_cells),
+            screen=screen,
             name=path.stem,
             compression=compression,
             progress=progress,
         )
-        partial.replace(path)
+        write_whole(path, write)
     return paths
+
+
+def _check_existing(paths: list[Path], existing: Existing) -> None:
+    if existing not in get_args(Existing):
+        raise ValueError(
+            f'existing must be "error", "keep" or "replace", got {existing!r}'
+        )
+    there = [path for path in paths if path.exists()]
+    if there and existing == "error":
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(
+            f"{there[0]}{more} would be overwritten; choose another folder, or pass"
+            ' existing="replace"'
+        )
 
 
 def _check(n_plates: int, n_cells: int, n_genes: int, stored_per_cell: int) -> None:

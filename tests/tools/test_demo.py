@@ -155,8 +155,8 @@ class TestCommands:
         from scdataset_core.tools.commands import app
 
         monkeypatch.chdir(tmp_path)
-        return lambda *arguments: testing.CliRunner().invoke(
-            app, [str(argument) for argument in arguments]
+        return lambda *arguments, **options: testing.CliRunner().invoke(
+            app, [str(argument) for argument in arguments], **options
         )
 
     def test_demo_makes_plates_and_prints_a_table(self, run, tmp_path):
@@ -201,5 +201,38 @@ class TestCommands:
 
     def test_make_data_refuses_more_stored_genes_than_fit(self, run, tmp_path):
         done = run("make-data", tmp_path / "plates", "--genes", 100, "--stored", 50)
+        assert done.exit_code == 2
+        assert "at most a quarter of the 100 genes, got 50" in done.output
+
+    def test_make_data_overwrites_only_when_told(self, run, tmp_path):
+        small = ("make-data", tmp_path / "p", "--plates", 2, "--genes", 100, "--cells")
+        assert run(*small, 20).exit_code == 0
+        done = run(*small, 30)
         assert done.exit_code == 1
-        assert "a quarter of the 100 genes, got 50" in done.output
+        assert "plate1.h5ad and 1 more are there already" in done.output
+        assert "--overwrite" in done.output
+        assert anndata.read_h5ad(tmp_path / "p" / "plate2.h5ad").n_obs == 20
+        assert run(*small, 30, "--overwrite").exit_code == 0
+        assert anndata.read_h5ad(tmp_path / "p" / "plate2.h5ad").n_obs == 30
+
+    @pytest.mark.parametrize(("answer", "n_obs"), [("y", 30), ("n", 20), ("", 20)])
+    def test_make_data_asks_on_a_terminal(
+        self, run, tmp_path, monkeypatch, answer, n_obs
+    ):
+        from scdataset_core.tools import commands
+
+        small = ("make-data", tmp_path / "p", "--plates", 1, "--genes", 100, "--cells")
+        run(*small, 20)
+        monkeypatch.setattr(commands, "on_a_terminal", lambda: True)
+        done = run(*small, 30, input=answer)
+        assert "plate1.h5ad is there already. Overwrite?" in done.output
+        assert done.exit_code == (answer != "y")
+        assert anndata.read_h5ad(tmp_path / "p" / "plate1.h5ad").n_obs == n_obs
+
+    def test_make_data_names_other_plates_of_the_folder(self, run, tmp_path):
+        for plates in (2, 1):
+            done = run(
+                *("make-data", tmp_path, "--plates", plates, "--cells", 20),
+                *("--genes", 100, "--overwrite"),
+            )
+        assert "holds other .h5ad files too: plate2.h5ad" in done.output

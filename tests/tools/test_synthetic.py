@@ -183,11 +183,23 @@ def test_chunks_are_those_of_a_plate_written_at_once(tmp_path, paths, plates):
     assert in_pieces == pytest.approx(at_once, rel=0.1)
 
 
-def test_files_of_these_names_are_replaced(tmp_path):
-    make_small(tmp_path, n_cells=10)
-    path = make_small(tmp_path, n_cells=20)
-    assert anndata.read_h5ad(path).n_obs == 20
+def test_existing_plates_are_not_overwritten(tmp_path):
+    path = make_small(tmp_path, n_cells=10)
+    with pytest.raises(FileExistsError, match=r"plate1.h5ad would be overwritten"):
+        make_small(tmp_path, n_cells=20, n_plates=2)
+    assert anndata.read_h5ad(path).n_obs == 10
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_existing_plates_are_replaced_or_kept_on_demand(tmp_path):
+    told: list[int] = []
+    path = make_small(tmp_path, n_cells=10)
+    make_small(tmp_path, n_cells=20, existing="replace")
+    assert anndata.read_h5ad(path).n_obs == 20
+    make_small(tmp_path, n_cells=30, n_plates=2, existing="keep", progress=told.append)
+    assert anndata.read_h5ad(path).n_obs == 20
+    assert anndata.read_h5ad(tmp_path / "plate2.h5ad").n_obs == 30
+    assert told == [30, 30]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +213,9 @@ def test_files_of_these_names_are_replaced(tmp_path):
         pytest.param({"n_genes": 3}, "n_genes must be at least 4, got 3", id="genes"),
         pytest.param(
             {"stored_per_cell": 26}, "a quarter of the 100 genes, got 26", id="stored"
+        ),
+        pytest.param(
+            {"existing": "ask"}, "existing must be .+, got .ask.", id="exists"
         ),
     ],
 )

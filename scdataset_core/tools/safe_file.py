@@ -1,0 +1,182 @@
+"""Files that are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+__all__ = ["DiskFile", "write_whole"]
+
+Buffer = Any  # Any: the buffer protocol has no type before Python 3.12
+
+
+class DiskFile:
+    """A file for HDF5 to write to, which never fails in HDF5's sight.
+
+    HDF5 cannot close a file that it cannot write: it reports that, keeps the file open,
+    and crashes when the interpreter ends. So the first failure is kept in `error`, and
+    what is written after it is dropped.
+
+    Parameters
+    ----------
+    path
+        Made, or emptied.
+    stopped
+        Whether nobody wants the file any more: what is written then is dropped too.
+
+    Attributes
+    ----------
+    error
+        The first failure, or None.
+    """
+
+    def __init__(self, path: Path, *, stopped: Callable[[], bool]) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self._stopped = stopped
+        self.error: OSError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether writing on is of no use."""
+        return self.error is not None or self._stopped()
+
+    def write(self, data: Buffer) -> int:
+        """Write all of `data`, or drop it after a failure."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        self._attempt(lambda: self._write_all(left))
+        return size
+
+    def _write_all(self, left: memoryview) -> None:
+        while left:  # the last bytes that fit are a short write, the next one fails
+            left = left[self._file.write(left) :]
+
+    def read(self, size: int) -> bytes:
+        """Read `size` bytes; h5py wants the method, and calls `readinto`."""
+        data = bytearray(size)
+        self.readinto(data)
+        return bytes(data)
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read what was written, and zeros for what was dropped."""
+        whole = memoryview(buffer).cast("B")
+        filled = 0
+        while filled < len(whole):
+            n_read = self._file.readinto(whole[filled:])
+            if not n_read:
+                whole[filled:] = bytes(len(whole) - filled)
+                break
+            filled += n_read
+        return len(whole)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def truncate(self, size: int) -> int:
+        """Set the file's length."""
+        self._attempt(lambda: self._file.truncate(size))
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: no bytes wait in Python."""
+
+    def close(self) -> None:
+        """Close the file; some file systems tell only now that it did not fit."""
+        self._attempt(self._file.close, whatever=True)
+
+    def _attempt(self, act: Callable[[], object], *, whatever: bool = False) -> None:
+        if self.failed and not whatever:
+            return
+        try:
+            act()
+        except OSError as error:
+            self.error = self.error or error
+
+
+def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
+    """Write a file beside `path` and give it that name once it is complete.
+
+    Parameters
+    ----------
+    path
+        The file; replaced if it is there.
+    write
+        Called with the file to write to; returns early once that has failed. Ctrl-C
+        makes it so, and is answered when all is taken away: inside HDF5 it would do
+        harm.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the message names the file and what is in the way.
+    """
+    # Its own name in each process: two that make the same plates do not meet.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with _signals_held() as signals:
+        try:
+            disk = DiskFile(unfinished, stopped=lambda: bool(signals))
+            try:
+                write(disk)
+            except Exception:
+                # After a failure of the disk HDF5 may stumble over what is not there.
+                if not disk.failed:
+                    raise
+            finally:
+                disk.close()
+            if disk.error is not None:
+                raise disk.error
+            if not disk.failed:
+                unfinished.replace(path)
+        except OSError as error:
+            raise OSError(error.errno, _reason(error, path)) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _signals_held() -> Iterator[list[tuple[int, FrameType | None]]]:
+    """Collect what would interrupt this thread, and hand it on at the end."""
+    held: list[tuple[int, FrameType | None]] = []
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    if threading.current_thread() is threading.main_thread():  # no other gets any
+        for number in map(int, (signal.SIGINT, signal.SIGTERM)):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
+    try:
+        for number in handlers:
+            signal.signal(number, lambda *what: held.append(what))
+        yield held
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if held:
+            handlers[held[0][0]](*held[0])
+
+
+def _reason(error: OSError, path: Path) -> str:
+    where = path.absolute()
+    if error.errno == errno.EFBIG:
+        return f"{where} is larger than a file may be here (see `ulimit -f`)"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot write {where}: {error.strerror or error}"
+    disk = where.parent
+    while not disk.is_mount():
+        disk = disk.parent
+    if error.errno == errno.EDQUOT:
+        return f"your quota on the disk at {disk} is used up: cannot write {where}"
+    size = shutil.disk_usage(disk).total
+    return f"the disk at {disk} ({size / 1e6:,.0f} MB) is full: cannot write {where}"
