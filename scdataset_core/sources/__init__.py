@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from .aligned import open_arrays
 from .base import Source
-from .formats import open_files, open_object, paths_of
-from .options import Genes, Join, OpenOptions
+from .formats import open_files, open_object, paths_of, what_x_can_be
+from .options import Genes, Join, OpenOptions, is_matrix_name
 
 __all__ = ["Source", "open"]
 
@@ -100,6 +100,9 @@ def open(
     >>> source.categories["drug"]
     ['Afatinib', 'Bortezomib', 'DMSO']
     """
+    for name in x if isinstance(x, list | tuple) else (x,):
+        if not is_matrix_name(name):
+            raise ValueError(what_x_can_be(name, data))
     options = OpenOptions.of(
         obs,
         x=x if isinstance(x, str) else "X",

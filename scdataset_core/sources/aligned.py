@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,13 @@ from ..multiindexable import MultiIndexable
 from ..storage import ReadContext
 from .base import Source
 from .options import OpenOptions
+from .places import Contents
 from .ranges import Rows
+from .shown import shown, where
 from .tags import SourceTags, TaggedSource, Tags
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["AlignedSource", "is_several", "open_arrays", "open_several"]
 
@@ -75,12 +80,23 @@ class AlignedSource(TaggedSource):
         self._carry(tags, first.var_names, parts=names)
 
     def __repr__(self) -> str:
-        lines = [f"Source of {len(self):,} cells with {len(self.parts)} arrays"]
-        for name, part in self.parts.items():
-            form = "sparse" if part.sparse else "dense"
-            lines.append(f"  {name}: {part.shape[1]:,} columns, {form} {part.dtype}")
-        lines.append(f"  obs: {', '.join(self.obs_columns) or 'none'}")
-        return "\n".join(lines)
+        arrays = [
+            f"{name}: {part.shape[1]:,} columns,"
+            f" {'sparse' if part.sparse else 'dense'} {part.dtype}"
+            for name, part in self.parts.items()
+        ]
+        files = f" {where(self.files)}" if self.files else ""
+        return shown(self, f"and {len(self.parts)} arrays{files}", arrays)
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes of the first part."""
+        return next(iter(self.parts.values())).var
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what holds the first part."""
+        return next(iter(self.parts.values()))._contents
 
     @property
     def fingerprint(self) -> str:

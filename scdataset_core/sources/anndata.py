@@ -16,6 +16,7 @@ from .columns import (
     Unreadable,
     text_column,
 )
+from .contents import HeldPlace
 from .genes import join_genes
 from .h5ad import join_files
 from .h5ad_x import locate_x
@@ -25,6 +26,7 @@ from .lazy import is_lazy, lazy_part
 from .obs import join_obs
 from .options import OpenOptions
 from .picked import PickedSource
+from .places import Contents
 from .ranges import MemoryArray
 from .tags import TableTags, Tags
 from .text import MemoryText
@@ -82,7 +84,8 @@ def open_with(
     if not is_in_file(adata, options):
         matrix, var_names = _matrix(adata, folder, key)
         own = np.array([str(name) for name in var_names], object)
-        return source_of(rows_matrix(matrix, options.x), own, columns, text, options)
+        x, place = rows_matrix(matrix, options.x), _place(adata, options)
+        return source_of(x, own, columns, text, options, place)
     if not adata.is_view:
         return join_files([file_part(adata, columns, text, options)], options)
     table = join_obs(["memory"], [columns], options.obs, options.categories)
@@ -122,7 +125,29 @@ def file_part(
             f"{file} has {x.n_obs} cells x {x.n_vars} genes in {options.x}, and the"
             f" AnnData {adata.n_obs} x {len(genes)}: it was changed since, write it"
         )
-    return CellFile(file, x, genes, columns, names if options.obs_names else None)
+    given = names if options.obs_names else None
+    return CellFile(file, x, genes, columns, given, _place(adata, options))
+
+
+def _place(adata: "AnnData", options: OpenOptions) -> HeldPlace:
+    """Return the names of what an object holds, and the table of its genes."""
+    import pandas as pd
+
+    folder = options.x.partition("/")[0]
+    var = pd.DataFrame() if folder == "obsm" else adata.var
+    if folder == "raw":
+        var = adata.raw.var
+    if hasattr(var, "to_memory"):
+        var = var.to_memory()  # one that is read lazily
+    contents = Contents(
+        options.x,
+        obs=tuple(map(str, adata.obs.columns)),
+        var=tuple(map(str, var.columns)),
+        layers=tuple(map(str, adata.layers)),
+        obsm=tuple(map(str, adata.obsm)),
+        has_raw=adata.raw is not None,
+    )
+    return HeldPlace(contents, var)
 
 
 def _backed_x(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:

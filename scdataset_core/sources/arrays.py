@@ -17,13 +17,17 @@ from ..form import Form, pack_dense, pack_rows
 from ..storage import ReadContext
 from .base import Source
 from .columns import Column
+from .contents import join_var
 from .genes import GeneJoin, join_genes, select_columns
 from .obs import ObsTable, join_obs
 from .options import OpenOptions
+from .places import Contents, Place
 from .ranges import KeptArrays, Rows
+from .shown import shown
 from .text import TextArray
 
 if TYPE_CHECKING:
+    import pandas as pd
     from scipy.sparse import csr_array
 
 __all__ = [
@@ -101,11 +105,12 @@ def source_of(
     columns: dict[str, Column],
     names: TextArray | None,
     options: OpenOptions,
+    place: Place | None = None,
 ) -> "ArraySource":
     """Return the source over a matrix in memory and its labels."""
     genes = join_genes(["memory"], [var_names], options.join, options.genes)
     obs = join_obs(["memory"], [columns], options.obs, options.categories)
-    return ArraySource(x, genes, obs, names if options.obs_names else None)
+    return ArraySource(x, genes, obs, names if options.obs_names else None, place)
 
 
 class ArraySource(Source):
@@ -124,6 +129,8 @@ class ArraySource(Source):
         The columns carried.
     names
         Names of the cells, if they are carried.
+    place
+        What else the object holds, if that is known.
     """
 
     files = ()
@@ -134,8 +141,10 @@ class ArraySource(Source):
         genes: GeneJoin,
         obs: ObsTable,
         names: TextArray | None,
+        place: Place | None = None,
     ) -> None:
         self._x: Any = x
+        self._place = place
         self._genes = genes
         self._obs = obs
         self._names = names
@@ -161,13 +170,8 @@ class ArraySource(Source):
             self._x = self._x.open()
 
     def __repr__(self) -> str:
-        n_obs, n_vars = self.shape
         form = "sparse" if self.sparse else "dense"
-        return (
-            f"Source of {n_obs:,} cells x {n_vars:,} genes in memory\n"
-            f"  X: {form} {self.dtype}\n"
-            f"  obs: {', '.join(self.obs_columns) or 'none'}"
-        )
+        return shown(self, "in memory", [f"X: {form} {self.dtype}"])
 
     def over(self, x: Any) -> "ArraySource":
         """Return a source over other cells of the same columns; for one without obs."""
@@ -180,6 +184,18 @@ class ArraySource(Source):
     def _stored_per_row(self) -> float:
         n_obs, n_vars = self._x.shape
         return self._x.nnz / max(n_obs, 1) if self.sparse else float(n_vars)
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes."""
+        if self._place is None:
+            return super().var
+        return join_var(self._genes, [self._place.var()], ["memory"])
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the object holds."""
+        return None if self._place is None else self._place.contents()
 
     @property
     def obs_columns(self) -> tuple[str, ...]:
@@ -282,6 +298,9 @@ class ArraySource(Source):
         self, rows: Rows, context: ReadContext
     ) -> dict[str, npt.NDArray[Any]]:
         return self._obs.read(rows, self.file_starts, self._kept, context)
+
+    def _count_missing(self, name: str) -> int | None:
+        return self._obs.columns[name].count_missing(self._kept)
 
     def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         return None if self._names is None else np.array(self._names.at(rows), object)

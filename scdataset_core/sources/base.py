@@ -1,7 +1,7 @@
 """What every source of cells is: rows by number, with X, labels and gene names."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,47 +10,22 @@ import numpy.typing as npt
 
 from ..cells import CellInfo, Cells
 from ..checks import check_count, first_outside
+from ..errors import MissingNameError
 from ..form import Form, Output, Overflow
 from .genes import FileGenes
+from .obs_columns import ObsColumns, not_carried
+from .places import Contents
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..storage import ReadContext
 
-__all__ = ["ObsColumns", "Source"]
+__all__ = ["Source"]
 
 Rows = npt.NDArray[np.int64]
 
 _WIDTH_STEP = 128  # of padded rows: accelerators like multiples of it
-
-
-class ObsColumns(Mapping[str, npt.NDArray[Any]]):
-    """The obs columns a source carries; each read from its files when asked for."""
-
-    def __init__(
-        self, names: Sequence[str], read: Callable[[str], npt.NDArray[Any]]
-    ) -> None:
-        self._names = tuple(names)
-        self._read = read
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self._names:
-            from ..errors import MissingNameError, nearest
-
-            raise MissingNameError(
-                f'obs column "{name}" is not carried by this source;'
-                f" {nearest(name, self._names)};"
-                f' add it to open(..., obs=[..., "{name}"])'
-            )
-        return self._read(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return f"ObsColumns({', '.join(self._names) or 'none'})"
 
 
 class Source(ABC):
@@ -106,9 +81,81 @@ class Source(ABC):
         return self.info.var_names
 
     @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes: a pandas frame, read when asked for.
+
+        Its index is :attr:`var_names`, so ``genes=`` is applied. Of several files it
+        has the columns of the first that all have, where they agree on the genes that
+        they share: what differs, as a mean over the cells of a file does, is left out.
+        Of several arrays it is that of the first; ``source.parts`` has the others'.
+        Columns of ``obsm`` have names only.
+
+        Raises
+        ------
+        MissingNameError
+            If the data has no such table.
+        """
+        raise MissingNameError(
+            f"there is no var: a {type(self).__name__} knows its genes by name only,"
+            " source.var_names"
+        )
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the (first) file or object holds; None if that is unknown."""
+        return None
+
+    @property
     def categories(self) -> dict[str, list[Any]]:
         """For each obs column that comes as codes, the label of each code."""
         return self.info.categories
+
+    def decode(self, column: str, codes: npt.ArrayLike) -> npt.NDArray[np.object_]:
+        """Return the labels that codes of an obs column stand for.
+
+        Plain indexing, ``categories[column][code]``, gives the last label for -1.
+
+        Parameters
+        ----------
+        column
+            An obs column that comes as codes.
+        codes
+            Integers: ``batch["obs"][column]``, one code, or a list, of any shape.
+
+        Returns
+        -------
+        labels
+            Objects, of the shape of `codes`; None where a code is -1: missing, or not
+            in a saved vocabulary.
+
+        Raises
+        ------
+        MissingNameError
+            If the source does not carry the column.
+        TypeError
+            If the column is not labels, or `codes` are no integers.
+        IndexError
+            If there is no label of a code.
+
+        Examples
+        --------
+        >>> import scdataset_core as scd
+        >>> source = scd.open("plates/*.h5ad", obs=["drug"])
+        >>> source.decode("drug", [0, 2, -1]).tolist()
+        ['Afatinib', 'DMSO', None]
+        """
+        from .vocabulary import decode
+
+        if column not in self.obs_columns:
+            raise not_carried(column, self.obs_columns)
+        if column not in self.categories:
+            dtype = self._no_obs()[column].dtype
+            what = "booleans" if dtype.kind == "b" else "numbers"
+            raise TypeError(
+                f'obs column "{column}" holds {what} ({dtype}), which are their own'
+                " values: there is nothing to decode"
+            )
+        return decode(codes, self.categories[column], column=column)
 
     @property
     def obs(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -168,6 +215,16 @@ class Source(ABC):
 
         rows = np.arange(len(self), dtype=np.int64)
         return self._read_obs(rows, default_context())[name]
+
+    def _count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if that is not known."""
+        return None
+
+    def _no_obs(self) -> dict[str, npt.NDArray[Any]]:
+        """Return no rows of the carried columns: their types."""
+        from ..storage.context import default_context
+
+        return self._read_obs(np.empty(0, np.int64), default_context())
 
     @property
     def stored_form(self) -> Form:

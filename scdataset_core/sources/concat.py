@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,16 @@ from ..form import Form, pack, pack_rows
 from ..storage import ReadContext
 from .aligned import AlignedSource
 from .base import Source
+from .contents import join_var
 from .genes import GeneJoin, join_genes, select_columns
 from .obs import cut_by_file
 from .options import Join
+from .places import Contents
 from .ranges import Rows
 from .tags import JoinedTags, TaggedSource, Tags
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ConcatSource", "concat"]
 
@@ -133,6 +138,17 @@ class ConcatSource(TaggedSource):
         for source in self._sources:
             lines += [f"  {line}" for line in repr(source).splitlines()]
         return "\n".join(lines)
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes: what all sources say of them."""
+        names = [f"source {i}" for i in range(len(self._sources))]
+        return join_var(self._genes, (s.var for s in self._sources), names)
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the first source holds."""
+        return self._sources[0]._contents
 
     @property
     def fingerprint(self) -> str:

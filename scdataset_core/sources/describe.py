@@ -7,6 +7,7 @@ from ..storage import StoredArray
 from .base import Source
 from .frames import FrameColumns
 from .genes import FileGenes
+from .shown import short, shown, where
 
 __all__ = ["describe"]
 
@@ -19,33 +20,27 @@ def describe(
     source: Source, arrays: Sequence[StoredArray], genes: Sequence[FileGenes]
 ) -> str:
     """Return a few lines: size, layout, labels, and what is unusual."""
-    n_obs, n_vars = source.shape
     form = "sparse" if source.sparse else "dense"
     counts = (
         f", {source.mean_stored:,.0f} stored values a cell" if source.sparse else ""
     )
-    lines = [
-        f"Source of {n_obs:,} cells x {n_vars:,} genes in {_files(source.files)}",
-        f"  X: {form} {source.dtype}{counts}, about {source.natural_block:,} cells a"
-        " storage chunk",
-        *(f"  {line}" for line in _layouts(arrays)),
+    changed = [
+        str(replace(report, file=short(report.file)))
+        for report in genes
+        if report.n_lost or report.n_added
     ]
-    labels = [
-        f"{name} ({len(source.categories[name])} labels)"
-        if name in source.categories
-        else name
-        for name in source.obs_columns
-    ]
-    lines.append(f"  obs: {', '.join(labels) or 'none'}")
-    changed = [str(report) for report in genes if report.n_lost or report.n_added]
     if len(genes) > 1 and len({replace(report, file="") for report in genes}) == 1:
         changed = changed and [str(replace(genes[0], file="every file"))]
-    lines += [f"  {line}" for line in _shortened(changed)]
-    return "\n".join(lines)
-
-
-def _files(files: Sequence[str]) -> str:
-    return files[0] if len(files) == 1 else f"{len(files)} files ({files[0]}, ...)"
+    return shown(
+        source,
+        where(source.files),
+        [
+            f"X: {form} {source.dtype}{counts}, about {source.natural_block:,} cells a"
+            " storage chunk",
+            *_layouts(arrays),
+            *_shortened(changed),
+        ],
+    )
 
 
 def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
@@ -57,7 +52,7 @@ def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
         n_bytes = _chunk_bytes(array)
         if n_bytes > _GIANT_BYTES:
             giants.append(
-                f"{array.file}: giant chunks of {n_bytes / 2**20:,.0f} MiB, each"
+                f"{short(array.file)}: giant chunks of {n_bytes / 2**20:,.0f} MiB, each"
                 " decoded whole for any of its rows: rewriting the file helps"
             )
     listed = []

@@ -1,8 +1,9 @@
 """The kinds of files and objects that can be opened, each recognised by its content."""
 
+import contextlib
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,6 +203,10 @@ OBJECT_FORMATS = [
 ]
 
 
+# What folders are looked through for.
+_ENDINGS = ("h5ad", "h5mu", "zarr", "parquet", "arrow", "feather", "h5")
+
+
 def paths_of(data: object) -> list[str] | None:
     """Return the paths that `data` stands for: a path, a glob, or a list of paths.
 
@@ -227,7 +232,18 @@ def paths_of(data: object) -> list[str] | None:
             raise ValueError("an empty list of paths: there is nothing to open")
         if all(isinstance(path, str | os.PathLike) for path in data):
             return [_existing(os.fspath(path)) for path in data]
+        raise TypeError(_several(data))
     return None
+
+
+def _several(data: Sequence[object]) -> str:
+    """Return what to do with a list that is not of paths."""
+    kinds = dict.fromkeys(type(one).__name__ for one in data)
+    return (
+        f"got a list of {', '.join(kinds)}: open() takes a list of paths, or one"
+        " object; objects are opened one by one and joined,"
+        " scdataset_core.concat([scdataset_core.open(one, obs=[...]) for one in data])"
+    )
 
 
 def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
@@ -250,8 +266,49 @@ def open_object(obj: object, options: OpenOptions) -> Source:
     raise TypeError(
         "open() takes a path, a glob, a list of paths, a NumPy array, a SciPy CSR"
         " matrix, an AnnData, or an object with len() and obj[rows], got"
-        f" {type(obj).__name__}: {why_not_indexed(obj)}"
+        f" {type(obj).__name__}: {_instead(obj) or why_not_indexed(obj)}"
     )
+
+
+def _instead(obj: object) -> str | None:
+    """Return what to give in place of an object that is nearly right."""
+    if isinstance(obj, Source):
+        return "it is open already; give it to a Loader as it is"
+    if hasattr(obj, "read") and hasattr(obj, "seek"):
+        name = getattr(obj, "name", None)
+        path = repr(name) if isinstance(name, str) else "path"
+        return (
+            f"a file object is not read in place; give its path, open({path}), or what"
+            " is not a local file as h5py.File(file), which only this process can read"
+        )
+    if isinstance(obj, Iterator):
+        return (
+            "what it yields has no fixed order, as the files of Path.glob(); give a"
+            " list, sorted(Path(folder).glob('*.h5ad')), or the glob as text,"
+            " 'folder/*.h5ad'"
+        )
+    if isinstance(obj, dict | set | frozenset):
+        return "give a list of paths, whose order is that of the cells"
+    return None
+
+
+def what_x_can_be(name: object, data: object) -> str:
+    """Return the error for an `x` that names no matrix, with those that `data` has."""
+    known: list[str] = []
+    with contextlib.suppress(Exception):  # only a hint is looked for
+        paths = paths_of(data)
+        options = OpenOptions(allow_external=True)
+        source = (
+            open_object(data, options)
+            if paths is None
+            else open_files(paths[:1], options)
+        )
+        known = [] if source._contents is None else source._contents.matrices
+    must = f'x must be "X", "raw/X", "layers/NAME" or "obsm/NAME", got {name!r}'
+    same = [matrix for matrix in known if matrix.rpartition("/")[2] == name]
+    if same:
+        return f'{must}; did you mean "{same[0]}"?'
+    return f"{must}; there are: {', '.join(known)}" if known else must
 
 
 def _format_of(path: str) -> Format:
@@ -260,12 +317,30 @@ def _format_of(path: str) -> Format:
             return kind
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         raise FileFormatError(f"{path}: the file is empty")
+    if Path(path).is_dir() and (inside := _inside(Path(path))):
+        raise FileFormatError(
+            f"{path}: a folder of {inside}; open the files in it together:"
+            f" open({str(Path(path, inside))!r})"
+        )
     what = "folder" if Path(path).is_dir() else "file"
     known = ", ".join(kind.name for kind in FILE_FORMATS)
     raise FileFormatError(
         f"{path}: not a {what} of a format that is known here ({known}): it has none of"
         " their signatures; if it was cut short or packed, fetch or unpack it again"
     )
+
+
+def _inside(folder: Path) -> str | None:
+    """Return the glob of the files that a folder holds most of, if they are known."""
+    for depth in ("", "*/"):
+        counts = {
+            f"{depth}*.{ending}": sum(1 for _ in folder.glob(f"{depth}*.{ending}"))
+            for ending in _ENDINGS
+        }
+        most = max(counts, key=lambda pattern: counts[pattern])
+        if counts[most]:
+            return most
+    return None
 
 
 def _existing(path: str) -> str:

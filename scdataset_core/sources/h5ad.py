@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import FileFormatError
+from .contents import TreePlace
 from .genes import join_genes
 from .h5ad_obs import Table
 from .h5ad_x import column_names, dense_x, locate_x
@@ -114,5 +115,10 @@ def read_layout(tree: FileTree, options: OpenOptions) -> CellFile:
         )
     columns = table.columns(options.obs, x.n_obs)
     return CellFile(
-        tree.file, x, var_names, columns, names if options.obs_names else None
+        tree.file,
+        x,
+        var_names,
+        columns,
+        names if options.obs_names else None,
+        TreePlace(tree, options.x),
     )

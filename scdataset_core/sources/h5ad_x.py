@@ -14,7 +14,7 @@ from .layout import DenseX, SparseX
 from .text import one_text
 from .trees import FileTree
 
-__all__ = ["column_names", "dense_x", "locate_x"]
+__all__ = ["column_names", "dense_x", "has_matrix", "locate_x", "var_path"]
 
 _MOST_COLUMNS = 2**31 - 1  # what int32 column ids can name
 
@@ -41,13 +41,24 @@ def locate_x(tree: FileTree, x: str) -> SparseX | DenseX:
         if folder == "obsm" and tree.is_array(records):
             return _field(tree, records, name)
         raise _missing(tree, x)
-    # AnnData's ways of writing that there is none.
-    encoding = one_text(found.attrs.get("encoding-type", ""))
-    if (is_array and found.shape is None) or encoding == "null":
+    if _is_null(tree, found):
         raise _missing(tree, x)
+    encoding = one_text(found.attrs.get("encoding-type", ""))
     if encoding == "dataframe" and x.startswith("obsm/"):
         return frame_x(tree, path)
     return dense_x(tree, found, path) if is_array else _sparse(tree, found, path)
+
+
+def has_matrix(tree: FileTree, x: str) -> bool:
+    """Return whether there is a matrix called `x`."""
+    found = tree.find(_path(tree, x))
+    return found is not None and not _is_null(tree, found)
+
+
+def _is_null(tree: FileTree, found: Any) -> bool:
+    """Return whether what was found says that there is none, as AnnData writes it."""
+    empty = tree.is_array(found) and found.shape is None
+    return empty or one_text(found.attrs.get("encoding-type", "")) == "null"
 
 
 def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
@@ -62,13 +73,22 @@ def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]
         if found is not None and not tree.is_array(found) and "_index" in found.attrs:
             return np.array(Table(tree, x).column_names, object)
         return np.array([f"{name}{i + 1}" for i in range(n_vars)], object)
-    path = _path(tree, "raw/var") if folder == "raw" else "var"
+    path = var_path(tree, x)
+    assert path is not None  # of obsm only
     names = Table(tree, path).index()
     if len(names) != n_vars:
         raise FileFormatError(
             f"{tree.file}: {x} has {n_vars} columns and {path} names {len(names)} genes"
         )
     return names
+
+
+def var_path(tree: FileTree, x: str) -> str | None:
+    """Return where the table of the columns of a matrix lies; None if it has none."""
+    folder = x.partition("/")[0]
+    if folder == "obsm":
+        return None
+    return _path(tree, "raw/var") if folder == "raw" else "var"
 
 
 def _path(tree: FileTree, x: str) -> str:
@@ -84,9 +104,37 @@ def _missing(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
         layers = tree.group("layers")
         others += [f"layers/{layer}" for layer in layers or ()]
         hint = f"; x= can name {', '.join(others)}" if others else ""
+        other = None if others else _of_other_program(tree)
+        if other is not None:
+            return FileFormatError(f"{tree.file}: {other}")
         return FileFormatError(f"{tree.file}: there is no X{hint}")
     known = [f"{folder}/{key}" for key in group] if group is not None else []
     return MissingNameError(f'{tree.file}: there is no "{x}"; {nearest(x, known)}')
+
+
+def _of_other_program(tree: FileTree) -> str | None:
+    """Return what a file is that other programs write, and the line that converts it.
+
+    Of Cell Ranger's own versions, 3 has ``matrix``, and 2 a group named by the genome.
+    """
+    path = f"{tree.file!r}"
+    new = repr(re.sub(r"\.\w+$", "", tree.file) + ".h5ad")
+    if any(tree.find(f"{name}/barcodes") is not None for name in tree.root):
+        return (
+            "a 10x Genomics file of Cell Ranger, which holds cells as columns; convert"
+            f" it once: scanpy.read_10x_h5({path}).write_h5ad({new})"
+        )
+    if tree.find("row_attrs") is not None and tree.find("col_attrs") is not None:
+        return (
+            "a loom file, which holds cells as columns; convert it once:"
+            f" anndata.io.read_loom({path}).write_h5ad({new})"
+        )
+    if tree.find("assays") is not None and tree.find("cell.names") is not None:
+        return (
+            "an h5Seurat file, which holds cells as columns; convert it once, in R:"
+            f' SeuratDisk::Convert({path}, dest = "h5ad")'
+        )
+    return None
 
 
 def dense_x(tree: FileTree, found: Any, path: str) -> DenseX:

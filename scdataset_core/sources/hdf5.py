@@ -1,6 +1,7 @@
 """Finding things in an HDF5 file without following links out of it."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ import numpy as np
 
 from ..errors import FileFormatError, ScdatasetError
 from ..storage import StoredArray
-from ..storage.hdf5_files import is_about_locks, open_hdf5
+from ..storage.files import Identity, check_unchanged
+from ..storage.hdf5_files import PLAIN_DRIVERS, check_path, is_about_locks, open_hdf5
 from .text import one_text
 
 if TYPE_CHECKING:
@@ -108,6 +110,32 @@ class Tree:
         self.root = root
         self.file = file
         self.allow_external = allow_external
+        self._pid = os.getpid()
+        # A file that only its handle can see is not opened again.
+        plain = root.file.driver in PLAIN_DRIVERS and root.file.mode == "r"
+        path = str(Path(root.file.filename).absolute())
+        if plain:
+            check_path(root.file, path)
+        self._place = (path, str(root.name), Identity.of(path)) if plain else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "root": None}
+
+    @contextlib.contextmanager
+    def again(self) -> "Iterator[Tree]":
+        """Return the file, open, at any time later and in any process that may."""
+        if self.root and self._pid == os.getpid():
+            yield self
+            return
+        if self._place is None:
+            raise FileFormatError(
+                f"{self.file}: the handle it was opened by is closed, or of another"
+                " process; open its path"
+            )
+        path, name, identity = self._place
+        check_unchanged(path, identity)
+        with opened(path) as file:
+            yield Tree(file[name], self.file, allow_external=self.allow_external)
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
         """Return what lies at `path`, or None."""

@@ -15,6 +15,7 @@ from .arrays import BLOCK_BYTES, open_array, rows_matrix
 from .base import Source
 from .options import OpenOptions
 from .ranges import Rows, windows
+from .shown import shown
 
 __all__ = ["IndexedSource", "is_indexed", "open_indexed"]
 
@@ -72,12 +73,9 @@ class IndexedSource(Source):
         self.natural_block = max(1, int(BLOCK_BYTES // row_bytes))
 
     def __repr__(self) -> str:
-        n_obs, n_vars = self.shape
         form = "sparse" if self.sparse else "dense"
-        return (
-            f"Source of {n_obs:,} cells x {n_vars:,} genes in a"
-            f" {type(self._obj).__name__}\n  X: {form} {self.dtype}\n  obs: none"
-        )
+        kind = type(self._obj).__name__
+        return shown(self, f"in a {kind}", [f"X: {form} {self.dtype}"])
 
     @property
     def fingerprint(self) -> str:

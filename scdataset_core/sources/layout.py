@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..storage import StoredArray
 from .columns import Column
+from .places import Place
 from .text import TextArray
 
 __all__ = ["CellFile", "DenseX", "SparseX"]
@@ -115,6 +116,8 @@ class CellFile:
         The obs columns that were asked for and are there.
     names
         Names of the cells, where they were asked for.
+    place
+        Where all else is found, if it can be.
     """
 
     file: str
@@ -122,3 +125,4 @@ class CellFile:
     var_names: npt.NDArray[np.object_]
     obs: Mapping[str, Column]
     names: TextArray | None = None
+    place: Place | None = None

@@ -60,6 +60,16 @@ class _Labels:
         values, places = reader.kept.at(column.codes, rows, reader.context, check=check)
         np.take(self.tables[file], values[places], out=out, mode="wrap")
 
+    def count_missing(self, kept: KeptArrays) -> int | None:
+        """Return how many cells have no label; None unless all codes are in memory."""
+        count = 0
+        for column, table in zip(self.columns, self.tables, strict=True):
+            codes = kept.held(column.codes)
+            if codes is None:
+                return None
+            count += int(np.count_nonzero(np.take(table, codes, mode="wrap") < 0))
+        return count
+
 
 @dataclass(frozen=True)
 class _Numbers:
@@ -81,6 +91,18 @@ class _Numbers:
                 column.mask, rows, reader.context, check=_unchecked
             )
             out[mask[places].astype(bool, copy=False)] = np.nan
+
+    def count_missing(self, kept: KeptArrays) -> int | None:
+        """Return how many cells have no number; None unless all are in memory."""
+        count = 0
+        for column in self.columns:
+            array = column.values if column.mask is None else column.mask
+            values = kept.held(array)
+            if values is None:
+                return None
+            gone = values.astype(bool) if column.mask is not None else values != values
+            count += int(np.count_nonzero(gone))
+        return count
 
 
 @dataclass(frozen=True)

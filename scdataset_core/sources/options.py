@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Genes", "Join", "OpenOptions"]
+__all__ = ["Genes", "Join", "OpenOptions", "is_matrix_name"]
 
 Join = Literal["exact", "inner", "outer"]
 Genes = Sequence[str] | Sequence[int] | npt.NDArray[Any]
@@ -58,8 +58,7 @@ class OpenOptions:
             raise ValueError(
                 f'join must be "exact", "inner" or "outer", got {self.join!r}'
             )
-        folder, _, name = str(self.x).partition("/")
-        if self.x not in ("X", "raw/X") and not (folder in _X_FOLDERS and name):
+        if not is_matrix_name(self.x):
             raise ValueError(
                 f'x must be "X", "raw/X", "layers/NAME" or "obsm/NAME", got {self.x!r}'
             )
@@ -94,9 +93,19 @@ class OpenOptions:
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(f"obs must be names of columns or True, got {name!r}")
-        if len(set(names)) != len(names):
-            raise ValueError(f"obs names a column twice: {list(names)}")
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(
+                f"obs names a column twice: {', '.join(twice)}; name each once, in"
+                " any order"
+            )
         return cls(obs=names, **rest)
+
+
+def is_matrix_name(x: object) -> bool:
+    """Return whether `x` is of a form that names a matrix."""
+    folder, _, name = str(x).partition("/")
+    return x in ("X", "raw/X") or (folder in _X_FOLDERS and bool(name))
 
 
 def check_genes(genes: Genes) -> None:

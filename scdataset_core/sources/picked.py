@@ -1,7 +1,7 @@
 """Some rows of a source, in any order: what a view of one is."""
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,8 +9,13 @@ from ..checks import digest
 from ..form import Form
 from ..storage import ReadContext
 from .base import Source
+from .places import Contents
 from .ranges import Rows
+from .shown import shown, where
 from .tags import SourceTags, TaggedSource, Tags
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["PickedSource"]
 
@@ -45,11 +50,21 @@ class PickedSource(TaggedSource):
         self._carry(tags, source.var_names)
 
     def __repr__(self) -> str:
-        n_obs, n_vars = self.shape
-        lines = [f"Source of {n_obs:,} cells x {n_vars:,} genes, picked from"]
-        lines += [f"  {line}" for line in repr(self._source).splitlines()]
-        lines.append(f"  obs: {', '.join(self.obs_columns) or 'none'}")
-        return "\n".join(lines)
+        n_obs = len(self._source)
+        form = "sparse" if self.sparse else "dense"
+        files = f" {where(self.files)}" if self.files else " in memory"
+        picked = f"picked from {n_obs:,}{files}"
+        return shown(self, picked, [f"X: {form} {self.dtype}"])
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes, of the whole source."""
+        return self._source.var
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the source holds."""
+        return self._source._contents
 
     @property
     def fingerprint(self) -> str:

@@ -138,6 +138,12 @@ class KeptArrays:
             return kept, rows
         return _read_runs(array, rows, context, check, span)
 
+    def held(self, array: RowArray) -> npt.NDArray[Any] | None:
+        """Return an array if it lies in memory already."""
+        if isinstance(array, MemoryArray):
+            return array.values
+        return self._kept.get(_key(array))
+
     def _whole(self, array: RowArray, check: Check) -> npt.NDArray[Any] | None:
         key = _key(array)
         if key in self._keep and key not in self._kept:

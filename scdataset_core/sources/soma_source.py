@@ -22,6 +22,7 @@ from .genes import GeneJoin
 from .obs import ObsTable, cut_by_file, text_at
 from .options import OpenOptions
 from .ranges import Rows
+from .shown import shown, where
 from .soma_obs import SomaKept, SomaText
 from .soma_x import SomaX
 
@@ -100,15 +101,12 @@ class SomaSource(Source):
         self._like = source_of(self._matrix_of(none), genes.names, {}, None, _PLAIN)
 
     def __repr__(self) -> str:
-        n_obs, n_vars = self.shape
-        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
-        return (
-            f"Source of {n_obs:,} cells x {n_vars:,} genes in {self.files[0]}{more}\n"
-            f"  X: {self._xs[0].array.path}, {_form(self.sparse)} {self.dtype},"
-            f" {self.mean_stored:,.0f} stored values a cell, about"
-            f" {self.natural_block:,} cells a storage tile\n"
-            f"  obs: {', '.join(self.obs_columns) or 'none'}"
-        )
+        counts = f"{self.mean_stored:,.0f} stored values a cell"
+        lines = [
+            f"X: {self._xs[0].array.path}, {_form(self.sparse)} {self.dtype}, {counts},"
+            f" about {self.natural_block:,} cells a storage tile"
+        ]
+        return shown(self, where(self.files), lines)
 
     @property
     def obs_columns(self) -> tuple[str, ...]:

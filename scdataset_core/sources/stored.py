@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,19 @@ from ..errors import FileFormatError
 from ..form import Form
 from ..storage import ReadContext
 from .base import Source
+from .contents import join_var
 from .dense import DenseReader
 from .describe import describe
 from .genes import GeneJoin
 from .layout import CellFile, DenseX, SparseX
 from .obs import ObsTable, text_at
+from .places import Contents
 from .pointers import chunk_firsts, longest
 from .ranges import KeptArrays, Rows
 from .sparse import SparseReader
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["StoredSource"]
 
@@ -58,6 +63,7 @@ class StoredSource(Source):
         self._genes = genes
         self._obs = obs
         self._xs = tuple(part.x for part in parts)
+        self._places = tuple(part.place for part in parts)
         self._texts = tuple(part.names for part in parts)
         self._longest: int | None = None
         self._block_starts: Rows | None = None
@@ -86,6 +92,21 @@ class StoredSource(Source):
 
     def __repr__(self) -> str:
         return describe(self, [x.values for x in self._xs], self.genes_report)
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes: what all files say of them."""
+        places = [place for place in self._places if place is not None]
+        if len(places) < len(self.files):
+            return super().var
+        tables = (place.var() for place in places)
+        return join_var(self._genes, tables, self.files)
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the first file holds, from descriptions alone."""
+        place = self._places[0]
+        return None if place is None else place.contents()
 
     @property
     def obs_columns(self) -> tuple[str, ...]:
@@ -166,6 +187,9 @@ class StoredSource(Source):
         context = default_context()
         columns = self._obs.read(rows, self.file_starts, self._kept, context, name)
         return columns[name]
+
+    def _count_missing(self, name: str) -> int | None:
+        return self._obs.columns[name].count_missing(self._kept)
 
     def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         if self._texts[0] is None:

@@ -18,6 +18,7 @@ from .genes import GeneJoin, join_genes
 from .obs import ObsTable, join_obs, text_at
 from .options import OpenOptions
 from .ranges import KeptArrays, Rows
+from .shown import shown, where
 from .table_groups import Groups
 from .table_obs import GroupText, table_column
 from .table_reader import TableReader
@@ -93,15 +94,10 @@ class TableSource(Source):
         self.natural_block = max(1, round(min(block, x.n_obs)))
 
     def __repr__(self) -> str:
-        n_obs, n_vars = self.shape
-        files = self._x.files
-        where = files[0] if len(files) == 1 else f"{len(files)} files ({files[0]}, ...)"
         form = "sparse" if self.sparse else "dense"
-        return (
-            f"Source of {n_obs:,} cells x {n_vars:,} genes in {where}\n"
-            f"  X: {form} {self.dtype}, {self.mean_stored:,.0f} stored values a cell\n"
-            f"  obs: {', '.join(self.obs_columns) or 'none'}"
-        )
+        counts = f"{self.mean_stored:,.0f} stored values a cell"
+        lines = [f"X: {form} {self.dtype}, {counts}"]
+        return shown(self, where(self._x.files), lines)
 
     @property
     def obs_columns(self) -> tuple[str, ...]:

@@ -44,6 +44,10 @@ class Tags(ABC):
     def read(self, rows: Rows, context: ReadContext) -> dict[str, npt.NDArray[Any]]:
         """Return the columns at non-decreasing `rows`."""
 
+    def count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if not known."""
+        return None
+
     @abstractmethod
     def names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         """Return the names of the cells, or None where not asked for."""
@@ -79,6 +83,10 @@ class TableTags(Tags):
         """Return the columns at non-decreasing `rows`."""
         return self._obs.read(rows, self._starts, self._kept, context)
 
+    def count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if not known."""
+        return self._obs.columns[name].count_missing(self._kept)
+
     def names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         """Return the names of the cells, or None where not asked for."""
         if self._names is None:
@@ -104,6 +112,10 @@ class SourceTags(Tags):
         order = np.argsort(inner, kind="stable")
         read = self._source._read_obs(inner[order], context)
         return {name: _placed(values, order) for name, values in read.items()}
+
+    def count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if not known."""
+        return self._source._count_missing(name) if self._at is None else None
 
     def names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         """Return the names of the cells, or None where not asked for."""
@@ -150,7 +162,7 @@ class JoinedTags(Tags):
         for column in self.columns:
             coded = [column in source.categories for source in sources]
             if not any(coded):
-                found = (_dtype_of(source, column) for source in sources)
+                found = (source._no_obs()[column].dtype for source in sources)
                 self._dtypes[column] = np.result_type(*found)
                 continue
             if not all(coded):
@@ -208,6 +220,9 @@ class TaggedSource(Source):
         """Names of the obs columns that batches carry."""
         return self._tags.columns
 
+    def _count_missing(self, name: str) -> int | None:
+        return self._tags.count_missing(name)
+
     def _read_obs(
         self, rows: Rows, context: ReadContext
     ) -> dict[str, npt.NDArray[Any]]:
@@ -221,11 +236,3 @@ def _placed(values: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArra
     out = np.empty_like(values)
     out[order] = values
     return out
-
-
-def _dtype_of(source: Source, column: str) -> np.dtype[Any]:
-    """Return the type of a column, from no rows of it."""
-    from ..storage.context import default_context
-
-    none = np.empty(0, np.int64)
-    return source._read_obs(none, default_context())[column].dtype

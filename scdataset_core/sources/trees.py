@@ -1,5 +1,6 @@
 """What finding the parts of AnnData's layout asks of a file format."""
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,10 +24,13 @@ class FileTree(Protocol):
         Its name, for errors.
     format : str
         What AnnData calls the format: "h5ad" or "zarr".
+    root : group
+        The group that all paths start from.
     """
 
     file: str
     format: str
+    root: GroupNode
 
     def find(self, path: str) -> ArrayNode | GroupNode | None:
         """Return what lies at `path`, or None."""
@@ -50,6 +54,10 @@ class FileTree(Protocol):
 
     def stored(self, array: ArrayNode) -> StoredArray:
         """Return an array to be read by ranges."""
+        ...
+
+    def again(self) -> "AbstractContextManager[FileTree]":
+        """Return the file, open, at any time later and in any process that may."""
         ...
 
     def categories_of(self, codes: ArrayNode) -> ArrayNode:

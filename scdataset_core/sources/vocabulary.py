@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..errors import FileFormatError
 from .columns import MAX_LABELS, Label, LabelColumn
 
-__all__ = ["Vocabulary", "join_labels", "saved_labels"]
+__all__ = ["Vocabulary", "decode", "join_labels", "saved_labels"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,40 @@ def saved_labels(saved: Sequence[Label], columns: Sequence[LabelColumn]) -> Voca
     """Return the vocabulary that encodes a column as `saved` did."""
     lists = [[_plain(label) for label in column.labels] for column in columns]
     return _vocabulary([_plain(label) for label in saved], lists)
+
+
+def decode(
+    codes: npt.ArrayLike, labels: Sequence[Label], *, column: str
+) -> npt.NDArray[np.object_]:
+    """Return the label of each code, None where it is -1, of the shape of `codes`.
+
+    Raises
+    ------
+    TypeError
+        If `codes` are no integers.
+    IndexError
+        If there is no label of a code.
+    """
+    array = np.asarray(codes)
+    if array.size == 0:
+        return np.empty(array.shape, object)
+    if array.dtype.kind not in "iu":
+        raise TypeError(
+            f'codes of "{column}" must be integers, got {array.dtype} of shape'
+            f" {array.shape}"
+        )
+    wrong = (array >= len(labels)) | (array < -1)
+    if wrong.any():
+        raise IndexError(
+            f'there is no code {array[wrong].flat[0]} in obs column "{column}": it has'
+            f" {len(labels)} labels, with the codes 0 to {len(labels) - 1}, and -1 for"
+            " what is missing"
+        )
+    table = np.empty(len(labels) + 1, object)  # None last, which is where -1 points
+    table[:-1] = labels
+    found = np.empty(array.shape, object)
+    found[...] = table[array.astype(np.int64)]
+    return found
 
 
 def _vocabulary(labels: list[Label], lists: list[list[Label]]) -> Vocabulary:

@@ -1,5 +1,7 @@
 """Finding things in a zarr store."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +82,11 @@ class ZarrTree:
     def stored(self, array: "zarr.Array") -> StoredArray:
         """Return an array to be read by ranges."""
         return StoredArray.from_zarr(array)
+
+    @contextmanager
+    def again(self) -> "Iterator[ZarrTree]":
+        """Return the store, which stays open."""
+        yield self
 
     def categories_of(self, codes: "zarr.Array") -> "zarr.Array":
         """Return the array that AnnData 0.7's codes name."""

@@ -265,6 +265,22 @@ class SourceContract:
         np.testing.assert_array_equal(source.obs["number"], np.arange(len(source)))
         np.testing.assert_array_equal(source.obs["score"], whole.obs["score"])
 
+    def test_codes_are_decoded(self, source, whole):
+        n_labels = len(source.categories["line"])
+        cells = source.read(np.arange(len(source)))
+        labels = source.decode("line", cells["obs"]["line"])
+        assert labels.dtype == object
+        assert labels.tolist() == spoken(source, cells, "line")
+        assert source.decode("line", -1).shape == ()
+        assert source.decode("line", -1).item() is None
+        with pytest.raises(
+            IndexError, match=f'no code {n_labels} in obs column "line"'
+        ):
+            source.decode("line", [0, n_labels])
+        numbers = next(n for n in source.obs_columns if n not in source.categories)
+        with pytest.raises(TypeError, match=f'obs column "{numbers}" holds '):
+            source.decode(numbers, [0])
+
     def test_missing_column_names_the_nearest(self, data):
         with pytest.raises(ValueError, match=r'"lines".*did you mean "line"'):
             self.open(data, obs=["lines"])
@@ -337,6 +353,7 @@ class SourceContract:
 
     def test_repr_says_what_it_is(self, source):
         text = repr(source)
+        assert max(map(len, text.splitlines())) < 80
         assert "100 cells x 11 genes" in text
         assert "line" in text
 

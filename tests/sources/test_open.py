@@ -154,10 +154,76 @@ class TestNotCells:
         with pytest.raises(scd.MissingNameError, match=match):
             scd.open(path, x=x)
 
-    @pytest.mark.parametrize("x", ["counts", "layers/", "uns/x", "x", ""])
-    def test_x_of_no_known_place(self, path, x):
-        with pytest.raises(ValueError, match='x must be "X", "raw/X", "layers/NAME"'):
-            scd.open(path, x=x)
+    @pytest.mark.parametrize("x", ["layers/", "uns/x", "x", "", None, 3])
+    def test_x_of_no_known_place_lists_what_there_is(self, path, x):
+        match = 'x must be "X", "raw/X", "layers/NAME".*; there are: X, layers/counts'
+        for given in (x, ["X", x]):
+            with pytest.raises(ValueError, match=match):
+                scd.open(path, x=given)
+        with pytest.raises(ValueError, match=r'x must be "X", "raw/X".*NAME", got'):
+            scd.open(path.with_name("not_there"), x=x)
+
+    def test_a_layer_by_its_name_alone(self, path):
+        for data in (path, ad.read_h5ad(path)):
+            with pytest.raises(ValueError, match='did you mean "layers/counts"'):
+                scd.open(data, x="counts")
+
+    @pytest.mark.parametrize("inside", ["*.h5ad", "*/*.zarr"])
+    def test_a_folder_of_files(self, path, inside):
+        if inside == "*/*.zarr":
+            path.unlink()
+            (path.parent / "deep" / "a.zarr").mkdir(parents=True)
+        match = rf"folder of {re.escape(inside)}; .*open\('.*/{re.escape(inside)}'\)"
+        with pytest.raises(scd.FileFormatError, match=match):
+            scd.open(path.parent)
+
+    @pytest.mark.parametrize(
+        ("members", "match"),
+        [
+            (["matrix/barcodes"], r"10x Genomics.*scanpy\.read_10x_h5\('.*/a\.h5'\)"),
+            (["mm10/barcodes"], r"10x .*\.write_h5ad\('.*/a\.h5ad'\)"),
+            (["row_attrs/Gene", "col_attrs/CellID"], r"loom file.*read_loom"),
+            (["assays/RNA", "cell.names"], "h5Seurat file.*SeuratDisk::Convert"),
+        ],
+    )
+    def test_files_of_other_programs(self, tmp_path, members, match):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            for name in members:
+                file[name] = np.arange(3)
+        with pytest.raises(scd.FileFormatError, match=match):
+            scd.open(tmp_path / "a.h5")
+
+    def test_a_list_of_objects(self, path):
+        data = [ad.read_h5ad(path), path]
+        match = r"list of AnnData, PosixPath: .*concat\(\[scdataset_core\.open\(one"
+        with pytest.raises(TypeError, match=match):
+            scd.open(data)
+
+    @pytest.mark.parametrize(
+        ("give", "match"),
+        [
+            (lambda path: path.parent.glob("*"), r"no fixed order.*sorted\(Path"),
+            (lambda path: {path}, "set: give a list of paths, whose order"),
+            (lambda path: {"a": path}, "dict: give a list of paths"),
+            (scd.open, "it is open already"),
+        ],
+    )
+    def test_what_is_nearly_right(self, path, give, match):
+        with pytest.raises(TypeError, match=match):
+            scd.open(give(path))
+
+    def test_a_file_object(self, path):
+        with (
+            path.open("rb") as file,
+            pytest.raises(
+                TypeError, match=r"file object .*give its path, open\('.*a\.h"
+            ),
+        ):
+            scd.open(file)
+
+    def test_a_column_given_twice(self, path):
+        with pytest.raises(ValueError, match="a column twice: line; name each once"):
+            scd.open(path, obs=["line", "line"])
 
     @pytest.mark.parametrize("legacy", [False, True])
     def test_columns_are_refused_with_the_way_out(self, path, legacy):

@@ -1,0 +1,98 @@
+"""How sources show themselves: a few lines that fit 80 columns."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from .base import Source
+
+__all__ = ["listed", "short", "shown", "where"]
+
+_WIDTH = 77  # two less than 79: those of several sources are indented
+_MOST_NAMES = 12
+_MOST_PATH = 36
+
+
+def shown(source: Source, where: str, lines: Iterable[str] = ()) -> str:
+    """Return what a source is, in lines.
+
+    Parameters
+    ----------
+    source
+        The source.
+    where
+        What comes after its size: ``"in memory"``.
+    lines
+        What is special about it, each one line or, if it is long, several.
+    """
+    n_obs, n_vars = source.shape
+    head = f"Source of {n_obs:,} cells x {n_vars:,} genes {where}"
+    labels = [_column(source, name) for name in source.obs_columns]
+    body = [*lines, f"obs: {listed(labels)}", *_contents(source)]
+    return "\n".join([_wrapped(head), *(_wrapped(f"  {line}") for line in body)])
+
+
+def where(files: Sequence[str]) -> str:
+    """Return where files are, in a few words."""
+    first = short(files[0])
+    return f"in {first}" if len(files) == 1 else f"in {len(files)} files ({first}, ...)"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names, the first few of many."""
+    rest = len(names) - _MOST_NAMES
+    more = f" and {rest} more" if rest > 0 else ""
+    return (", ".join(names[:_MOST_NAMES]) or "none") + more
+
+
+def _column(source: Source, name: str) -> str:
+    """Return the name of a carried column and what it holds."""
+    missing = source._count_missing(name)
+    if name in source.categories:
+        n_labels = len(source.categories[name])
+        what = f"{n_labels:,} label" if n_labels == 1 else f"{n_labels:,} labels"
+    else:
+        try:
+            what = str(source._no_obs()[name].dtype)
+        except Exception:  # what is shown must not fail, whatever became of the files
+            return name
+    if missing is not None:
+        what += f", {missing:,} missing" if missing else ", none missing"
+    return f"{name} ({what})"
+
+
+def _contents(source: Source) -> list[str]:
+    """Return what else there is: columns that are not carried, and other matrices."""
+    try:
+        found = source._contents
+    except Exception:  # as above
+        return []
+    if found is None:
+        return []
+    own = list(source.parts) or [found.x]
+    more = " in the first file" if len(source.files) > 1 else ""
+    return [
+        f"{what}: {listed(names)}"
+        for what, names in {
+            "obs not carried": [n for n in found.obs if n not in source.obs_columns],
+            "var": found.var,
+            f"x= can also be{more}": [n for n in found.matrices if n not in own],
+        }.items()
+        if names
+    ]
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(
+        line,
+        _WIDTH,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def short(path: str) -> str:
+    """Return a path, or the end of a long one."""
+    if len(path) <= _MOST_PATH:
+        return path
+    return f"...{path[-_MOST_PATH + 3 :]}"
