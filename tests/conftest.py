@@ -21,8 +21,9 @@ LINES = ["A-172", "A549", "HCT15", "MCF7"]
 def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with ``plates/plate1.h5ad`` to ``plate3.h5ad``.
 
-    Each has 400 cells, 300 genes, about 30 stored counts a cell, and the obs columns
-    plate, cell_line and drug; ``layers/counts`` repeats X, ``obsm/X_pca`` is dense.
+    Each has 400 cells, 300 genes, about 30 stored counts a cell, the obs columns plate,
+    cell_line, drug and total_counts, and the var columns symbol and highly_variable;
+    ``layers/counts`` repeats X, ``obsm/X_pca`` is dense.
     """
     ad = pytest.importorskip("anndata")
     import pandas as pd
@@ -31,7 +32,13 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "plates"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    genes = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
+    genes = pd.DataFrame(
+        {
+            "symbol": [f"SYN{i}" for i in range(N_GENES)],
+            "highly_variable": np.arange(N_GENES) % 3 == 0,
+        },
+        index=[f"gene{i}" for i in range(N_GENES)],
+    )
     for plate in range(1, N_PLATES + 1):
         X = sp.random_array((N_CELLS, N_GENES), density=0.1, format="csr", rng=rng)
         X.data = np.ceil(X.data * 20).astype(np.float32)
@@ -40,6 +47,7 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "plate": pd.Categorical([f"plate{plate}"] * N_CELLS),
                 "cell_line": pd.Categorical(rng.choice(LINES, N_CELLS)),
                 "drug": pd.Categorical(rng.choice(DRUGS, N_CELLS)),
+                "total_counts": X.sum(axis=1).astype(np.float32),
             },
             index=[f"plate{plate}-{i}" for i in range(N_CELLS)],
         )
