@@ -255,6 +255,18 @@ class Share:
         ]
         return (n_fetches - len(mine)) * self.fetch_factor + sum(mine)
 
+    @property
+    def n_repeated(self) -> int:
+        """Minibatches of this worker that another rank yields too: its last ones."""
+        places = self._places()[self.n_partial_in_order :]
+        repeated = self.partial[self.n_partial_in_order :]
+        worker, workers = self.shard.worker, self.shard.num_workers
+        return sum(
+            len(held)
+            for place, (_, held) in zip(places, repeated, strict=True)
+            if place % workers == worker
+        )
+
     def fetches(self, skip: int = 0) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Yield the number of each fetch of this worker, and the minibatches held.
 

@@ -5,16 +5,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from scdataset_core import Loader, StateError
 from scdataset_core.checks import check_count
+from scdataset_core.iteration import BatchIterator
 
 from .callers import check_dealer, warn_of_batches_of_batches
 from .epochs import EpochCounter, Iteration
 from .ranks import rank_and_world_size
 from .shipping import PlainBatch, ship_without_shared_memory
-from .states import state_after
+from .states import repeated_of, state_after
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
 
@@ -43,7 +45,7 @@ class ShardedDataset(IterableDataset[Any]):
     def _rank_loader(self) -> Loader:
         """Return an unstarted loader of this rank, without a state."""
 
-    def _collated(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _collated(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
         return batches
 
     @property
@@ -74,7 +76,7 @@ class ShardedDataset(IterableDataset[Any]):
             running = self._rank_loader().shard(self.rank, self.world_size, *worker)
             running.set_epoch(start.epoch)
         self._running = running
-        batches = self._collated(iter(running))
+        batches = self._collated(iter(running), running)
         if iteration is None:
             return batches
         ship_without_shared_memory()
@@ -165,6 +167,17 @@ class ShardedDataset(IterableDataset[Any]):
         self._epochs.load(loader.next_epoch)
         return loader
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Make the next iteration `epoch` from its beginning, whatever state is loaded.
+
+        Parameters
+        ----------
+        epoch
+            Its number.
+        """
+        self._loaded = None
+        self.set_epoch(epoch)
+
     def state_after(self, n_batches: int, num_workers: int = 0) -> dict[str, Any]:
         """Return the state once a plain ``DataLoader`` has given `n_batches`.
 
@@ -252,6 +265,11 @@ class LoaderDataset(ShardedDataset):
     ranks
         Whether to take this rank's share. False gives every rank the whole epoch, for
         what reads on one rank and deals out itself, as accelerate's ``prepare`` does.
+    evaluation
+        Whether every row counts exactly once over all ranks. They have equal numbers of
+        batches by repeating a few, whatever the Loader's `uneven`, and in a repeated
+        one ``batch["index"]`` is −1: leave out rows with ``index < 0``, as in the
+        filled rows of a padded batch.
 
     Raises
     ------
@@ -275,6 +293,7 @@ class LoaderDataset(ShardedDataset):
         collate: Callable[[Any], Any] | None = None,
         *,
         ranks: bool = True,
+        evaluation: bool = False,
     ) -> None:
         if not isinstance(loader, Loader):
             raise TypeError(
@@ -293,9 +312,14 @@ class LoaderDataset(ShardedDataset):
                 " found here"
             )
         rank, world_size = rank_and_world_size() if ranks else (0, 1)
+        if evaluation:
+            loader = loader.shard()
+            loader.uneven = "pad"
         loaded = loader.shard(rank, world_size)
         super().__init__(rank, world_size, epoch=loaded.next_epoch)
         self.collate = collate
+        self.evaluation = evaluation
+        self.n_given = 0  # of the latest iteration, by a DataLoader that counts
         self._loaded = loaded
         self._fresh = _without_state(loader).shard(rank, world_size)
 
@@ -309,8 +333,28 @@ class LoaderDataset(ShardedDataset):
     def _rank_loader(self) -> Loader:
         return self._fresh.shard(self.rank, self.world_size)
 
-    def _collated(self, batches: Iterator[Any]) -> Iterator[Any]:
-        return batches if self.collate is None else map(self.collate, batches)
+    def _collated(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
+        made: Iterator[Any] = batches
+        if self.evaluation and self.world_size > 1:
+            n_repeated = repeated_of(running.state_dict())
+            made = _marked(batches, first=len(batches) - n_repeated)
+        return made if self.collate is None else map(self.collate, made)
+
+
+def _marked(batches: Iterator[Any], first: int) -> Iterator[Any]:
+    """Yield batches, those from the `first` on as rows that are no cells."""
+    for number, batch in enumerate(batches):
+        if number < first:
+            yield batch
+            continue
+        if not isinstance(batch, Mapping) or "index" not in batch:
+            raise TypeError(
+                f"evaluation=True marks rows that another rank has too in"
+                f' batch["index"], and the batch is a {type(batch).__name__} without'
+                " one; use the dict batches of scdataset_core.open(...), and change"
+                " them in collate= in place of batch_transform="
+            )
+        yield {**batch, "index": np.full_like(batch["index"], -1)}
 
 
 def _shippable(batch: Any) -> Any:

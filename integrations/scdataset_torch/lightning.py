@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from scdataset_core import Loader
 
 from .dataset import LoaderDataset
+from .ranks import rank_and_world_size
 
 try:
     from lightning import LightningDataModule
@@ -21,6 +22,40 @@ except ModuleNotFoundError as err:
     ) from err
 
 __all__ = ["LoaderDataModule", "ResumableDataLoader"]
+
+
+class _StageDataset(LoaderDataset):
+    """The data set of one stage, which asks before each iteration where to begin.
+
+    Parameters
+    ----------
+    loader, collate, evaluation
+        See :class:`LoaderDataset`.
+    place
+        Sets the data set's epoch, in the main process.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        collate: Callable[[Any], Any] | None,
+        *,
+        evaluation: bool,
+        place: "Callable[[_StageDataset], None]",
+    ) -> None:
+        super().__init__(loader, collate, evaluation=evaluation)
+        self.place: Callable[[_StageDataset], None] | None = place
+        self.resumed: dict[str, Any] | None = None  # a checkpoint's state, not begun
+
+    def go_on(self, state: Mapping[str, Any]) -> Loader:
+        """Load a state; the trainer decides what becomes of it."""
+        loader = super().go_on(state)
+        self.resumed = loader.state_dict()
+        return loader
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers get nothing of the trainer.
+        return {**super().__getstate__(), "place": None}
 
 
 class ResumableDataLoader(DataLoader[Any]):
@@ -40,7 +75,6 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def __init__(self, dataset: LoaderDataset, **options: Any) -> None:
         super().__init__(dataset, **{"batch_size": None, **options})
-        self._n_given = 0
 
     def __iter__(self) -> Any:  # Any: DataLoader's own iterators have no public type
         """Start the next epoch, or go on where a loaded state stands.
@@ -48,29 +82,42 @@ class ResumableDataLoader(DataLoader[Any]):
         That begins with the first batch: Lightning makes an iterator that it does not
         use where it goes on after the end of an epoch.
         """
+        dataset = self._dataset
+        if isinstance(dataset, _StageDataset) and dataset.place is not None:
+            dataset.place(dataset)
         batches = super().__iter__()
-        self._n_given = 0
+        dataset.n_given = 0
         for batch in batches:
-            self._n_given += 1
+            dataset.n_given += 1
             yield batch
+
+    @property
+    def _dataset(self) -> LoaderDataset:
+        assert isinstance(self.dataset, LoaderDataset)  # the constructor's type
+        return self.dataset
 
     def state_dict(self) -> dict[str, Any]:
         """Return a merged state, see :meth:`LoaderDataset.state_after`."""
-        assert isinstance(self.dataset, LoaderDataset)  # the constructor's type
-        return self.dataset.state_after(self._n_given, self.num_workers)
+        return self._dataset.state_after(self._dataset.n_given, self.num_workers)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, at the next iteration, with the very next batch after a state."""
-        assert isinstance(self.dataset, LoaderDataset)  # the constructor's type
-        self.dataset.go_on(state)
+        self._dataset.go_on(state)
 
 
 class LoaderDataModule(LightningDataModule):
     """Loaders for training, validation, test and prediction, as a Lightning DataModule.
 
     Ranks are found when Lightning asks for the dataloaders, after it has set up its
-    processes. A checkpoint in the middle of an epoch goes on with the very next batch,
-    on any number of ranks and workers.
+    processes. Epochs of training are the trainer's, so that it resumes from any
+    checkpoint in the right order: at the end of an epoch with the next one, in the
+    middle with the very next batch, on any number of ranks and workers. With
+    `overfit_batches` each epoch has the batches of epoch 0.
+
+    Validation, test and prediction give every row exactly once over all ranks, in the
+    order of epoch 0 each time. Ranks have equal numbers of batches: where a minibatch
+    is another rank's too, its ``batch["index"]`` is −1 (see `evaluation` of
+    :class:`scdataset_torch.LoaderDataset`).
 
     Parameters
     ----------
@@ -118,14 +165,70 @@ class LoaderDataModule(LightningDataModule):
         self._loaders = given
         self._collate = collate
         self._options = options
+        self._datasets: dict[str, _StageDataset] = {}
+        # Where the Loader stands is the trainer's epoch 0.
+        self._epoch_offset = 0 if train is None else train.next_epoch
 
     def _dataloader(self, name: str) -> Any:
         loader = self._loaders[name]
         if loader is None:
             return []
-        return ResumableDataLoader(
-            LoaderDataset(loader, self._collate), **self._options
-        )
+        return ResumableDataLoader(self._dataset(name, loader), **self._options)
+
+    def _dataset(self, name: str, loader: Loader) -> _StageDataset:
+        """Return a stage's data set, the same one as long as the ranks are the same."""
+        dataset = self._datasets.get(name)
+        ranks = rank_and_world_size()
+        if dataset is None or (dataset.rank, dataset.world_size) != ranks:
+            training = name == "train"
+            dataset = _StageDataset(
+                loader,
+                self._collate,
+                evaluation=not training,
+                place=self._follow_trainer if training else _begin_epoch_0,
+            )
+            self._datasets[name] = dataset
+        return dataset
+
+    def _follow_trainer(self, dataset: _StageDataset) -> None:
+        """Go to the trainer's epoch, or where in it a checkpoint's state stands.
+
+        Lightning loads the states of dataloaders in the middle of an epoch, and always
+        if `max_steps` is given: also where `limit_train_batches` has ended the epoch
+        that the state is in the middle of. Whether the epoch goes on the count of
+        batches tells. A trainer that `max_steps` stopped counts the epoch as done, and
+        its own epochs are ahead of the data from there on.
+        """
+        if self.trainer is None:
+            return
+        state, dataset.resumed = dataset.resumed, None
+        goes_on = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
+        # Set by what reads the trainer's arguments, where a type checker does not look.
+        if getattr(self.trainer, "overfit_batches", 0) > 0:
+            epoch = 0
+        elif state is None:
+            epoch = self.trainer.current_epoch + self._epoch_offset
+        else:
+            epoch = state["epoch"]
+            if state["done"] and not goes_on:
+                epoch += 1
+            self._epoch_offset = epoch - self.trainer.current_epoch
+        if state is None or goes_on:
+            dataset.set_epoch(epoch)
+        else:
+            dataset.begin_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return, for a checkpoint, what is added to the trainer's epochs."""
+        return {"epoch_offset": self._epoch_offset}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting epochs as when the checkpoint was saved."""
+        self._epoch_offset = int(state_dict["epoch_offset"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process has another rank.
+        return {**vars(self), "_datasets": {}}
 
     def train_dataloader(self) -> Any:
         """Return the dataloader for training."""
@@ -146,3 +249,7 @@ class LoaderDataModule(LightningDataModule):
     def predict_dataloader(self) -> Any:
         """Return the dataloader for prediction, or no dataloaders."""
         return self._dataloader("predict")
+
+
+def _begin_epoch_0(dataset: _StageDataset) -> None:
+    dataset.begin_epoch(0)

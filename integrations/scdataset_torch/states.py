@@ -10,7 +10,7 @@ from typing import Any
 from scdataset_core import Loader, StateError, merge_states
 from scdataset_core.state import State
 
-__all__ = ["deal", "merge_dataloader_states", "state_after"]
+__all__ = ["deal", "merge_dataloader_states", "repeated_of", "state_after"]
 
 
 def deal(left: Sequence[int], n_batches: int, *, first: int = 0) -> list[int]:
@@ -54,6 +54,14 @@ def left_of(state: Mapping[str, Any]) -> int:
     if read.shard is None:
         raise StateError("a merged state belongs to no worker")
     return max(0, read.dealing().share(read.shard).n_batches - read.yielded)
+
+
+def repeated_of(state: Mapping[str, Any]) -> int:
+    """Return how many of a worker's batches another rank has too: its last ones."""
+    read = State.from_dict(state)
+    if read.shard is None:
+        raise StateError("a merged state belongs to no worker")
+    return read.dealing().share(read.shard).n_repeated
 
 
 def advanced(states: Sequence[Mapping[str, Any]], n: int, first: int) -> list[Any]:

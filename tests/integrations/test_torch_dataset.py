@@ -300,6 +300,45 @@ def test_a_loader_given_to_a_dataloader_says_what_to_do(batch_size):
         next(iter(DataLoader(loader, batch_size=batch_size)))
 
 
+@settings(max_examples=30)
+@given(
+    n=st.integers(1, 120),
+    batch_size=st.integers(1, 9),
+    fetch_factor=st.integers(1, 4),
+    world_size=st.integers(1, 4),
+    num_workers=st.integers(0, 3),
+)
+def test_evaluation_counts_every_row_once(
+    n, batch_size, fetch_factor, world_size, num_workers
+):
+    rows, lengths = [], set()
+    source = open(np.arange(n, dtype=np.float32)[:, None])
+    loader = Loader(source, batch_size=batch_size, fetch_factor=fetch_factor)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORLD_SIZE", str(world_size))
+        for rank in range(world_size):
+            patch.setenv("RANK", str(rank))
+            dataset = LoaderDataset(loader, evaluation=True)
+            batches = list(in_turn(dataset, num_workers, patch, base_seed=5))
+            lengths |= {len(batches), len(dataset)}
+            for batch in batches:
+                rows += batch["index"].tolist()
+                kept = batch["index"] >= 0
+                assert (batch["X"][kept, 0] == batch["index"][kept]).all()
+                assert kept.all() or not kept.any()
+    assert sorted(row for row in rows if row >= 0) == list(range(n))
+    n_batches = -(-n // batch_size)
+    assert lengths == {-(-n_batches // world_size)}
+
+
+def test_evaluation_of_what_has_no_index_says_so(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    loader = Loader(np.arange(12), batch_size=4)
+    with pytest.raises(TypeError, match="the batch is a ndarray without one"):
+        list(LoaderDataset(loader, evaluation=True))
+
+
 def test_ranks_may_be_left_to_others(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
