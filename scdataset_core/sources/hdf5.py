@@ -246,7 +246,9 @@ class Tree:
 
     def stored(self, array: "h5py.Dataset") -> StoredArray:
         """Return a data set to be read by ranges."""
-        return StoredArray.from_hdf5(array)
+        # Of dense rows, parts that hold nothing but zeros may never have been written.
+        # What has one entry a cell or a stored value has all of them.
+        return StoredArray.from_hdf5(array, whole=array.ndim == 1)
 
     def categories_of(self, codes: "h5py.Dataset") -> "h5py.Dataset":
         """Return the data set that AnnData 0.7's codes refer to."""

@@ -41,7 +41,9 @@ class StoredArray(ArrayLayout):
     """
 
     @classmethod
-    def from_hdf5(cls, dataset: "h5py.Dataset") -> "StoredArray":
+    def from_hdf5(
+        cls, dataset: "h5py.Dataset", *, whole: bool = False
+    ) -> "StoredArray":
         """Return the array that an open HDF5 dataset is.
 
         The dataset's file may be closed afterwards, unless it is in memory or open for
@@ -53,13 +55,17 @@ class StoredArray(ArrayLayout):
         ----------
         dataset
             The dataset.
+        whole
+            Whether all of it must have been written; else what never was is its fill
+            value.
 
         Raises
         ------
         FileFormatError
-            If it is a scalar or has no value.
+            If it is a scalar, has no value, or has a filter that neither this library
+            nor HDF5 can undo.
         """
-        return cls._described(describe(dataset))
+        return cls._described(describe(dataset, whole=whole))
 
     @classmethod
     def from_zarr(cls, array: "zarr.Array") -> "StoredArray":

@@ -12,6 +12,7 @@ from .filters import (
     Filter,
     decode_blosc,
     decoder_of,
+    missing_package,
 )
 from .inflate import InflateError, inflater
 from .scratch import Scratch
@@ -41,7 +42,9 @@ class Pipeline:
     def unknown(self) -> Filter | None:
         """The first filter that nothing here decodes."""
         for step in self.filters:
-            if step.code != DEFLATE and decoder_of(step) is None:
+            if step.code == DEFLATE:
+                continue
+            if decoder_of(step) is None or missing_package(step) is not None:
                 return step
         return None
 

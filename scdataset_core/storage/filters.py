@@ -25,6 +25,7 @@ __all__ = [
     "decode_blosc",
     "decoder_of",
     "decompressed",
+    "missing_package",
     "register_decoder",
     "unshuffle",
 ]
@@ -84,6 +85,17 @@ def decoder_of(step: Filter) -> Decoder | None:
     if step.code == LZF and _lzf_decompress() is None:
         return None
     return _decoders.get(step.code)
+
+
+def missing_package(step: Filter) -> str | None:
+    """Return the package that a filter's decoder needs and that is not there."""
+    name = _NEEDED.get(_decoders.get(step.code))
+    try:
+        if name is not None:
+            decompressor(name)
+    except ModuleNotFoundError:
+        return "'scdataset-core[codecs]'"
+    return None
 
 
 def unshuffle(data: Buffer, n_bytes: int, itemsize: int) -> Buffer:
@@ -204,6 +216,13 @@ def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
             plain += decompressed("lz4", block, size)
     return plain
 
+
+# The compressor in numcodecs that a decoder calls.
+_NEEDED: dict[Decoder | None, str] = {
+    decode_blosc: "blosc",
+    _decode_lz4: "lz4",
+    _decode_zstd: "zstd",
+}
 
 register_decoder(SHUFFLE, _decode_shuffle)
 register_decoder(FLETCHER32, _decode_fletcher32)

@@ -3,9 +3,7 @@
 import os
 import warnings
 import weakref
-from array import array as compact
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CorruptFileError, FileFormatError
-from .chunks import ABSENT, ChunkTable
+from .chunks import ChunkTable
 from .codecs import Pipeline
 from .files import Identity, check_unchanged, most_open
-from .filters import Filter
+from .filters import Filter, missing_package
 from .hdf5_files import (
     PLAIN_DRIVERS,
     check_path,
-    counts_user_block,
     open_hdf5,
     outside_files,
 )
+from .hdf5_table import check_complete, table_of
 from .layout import ChunkGrid, Library
 
 if TYPE_CHECKING:
@@ -209,13 +207,22 @@ class Description(NamedTuple):
     contiguous: bool
 
 
-def describe(dataset: "h5py.Dataset") -> Description:
+def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
     """Return how a dataset is laid out in its file.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    whole
+        Whether all of it must have been written.
 
     Raises
     ------
     FileFormatError
-        If it has no first axis.
+        If it has no first axis, or nothing here decodes it.
+    CorruptFileError
+        If it must be whole, is read through h5py, and is not.
     """
     file = str(Path(dataset.file.filename).absolute())
     name = str(dataset.name)
@@ -236,10 +243,12 @@ def describe(dataset: "h5py.Dataset") -> Description:
     check_path(dataset.file, file)
     _check_name(dataset, file)
     identity = Identity.of(file)
-    grid = _grid_of(dataset, Hdf5Table(file, name, identity))
+    grid = _grid_of(dataset, Hdf5Table(file, name, identity), whole=whole)
     contiguous = grid is not None and dataset.chunks is None
     if grid is not None:
         return Description(file, name, shape, dtype, grid, None, contiguous)
+    if whole:
+        check_complete(dataset, file)
     library = Hdf5Library(file, name, identity, outside_files(dataset))
     return Description(file, name, shape, dtype, None, library, False)
 
@@ -264,7 +273,9 @@ def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype
 
 
-def _grid_of(dataset: "h5py.Dataset", make_table: Hdf5Table) -> ChunkGrid | None:
+def _grid_of(
+    dataset: "h5py.Dataset", make_table: Hdf5Table, *, whole: bool
+) -> ChunkGrid | None:
     """Return the chunks of a dataset, or None where only the library can read it."""
     from h5py import h5d, h5t
 
@@ -292,10 +303,32 @@ def _grid_of(dataset: "h5py.Dataset", make_table: Hdf5Table) -> ChunkGrid | None
     )
     unknown = pipeline.unknown
     if unknown is not None or len(pipeline.filters) > MOST_FILTERS:
+        _check_available(dataset, make_table.file, pipeline)
         _announce(dataset, make_table.file, str(unknown or pipeline))
         return None
-    stored_dtype = np.dtype(dataset.dtype.str)
-    return ChunkGrid(chunk_shape, stored_dtype, pipeline, dataset.fillvalue, make_table)
+    return ChunkGrid(
+        chunk_shape,
+        np.dtype(dataset.dtype.str),
+        pipeline,
+        dataset.fillvalue,
+        make_table,
+        whole,
+    )
+
+
+def _check_available(dataset: "h5py.Dataset", file: str, pipeline: Pipeline) -> None:
+    """Raise if HDF5 lacks the plug-in of a filter, which a read would find too late."""
+    from h5py import h5z
+
+    for step in pipeline.filters:
+        if not h5z.filter_avail(step.code):
+            package = missing_package(step)
+            also = f", or install {package}" if package else ""
+            raise FileFormatError(
+                f"{file}: data set {dataset.name} is compressed with the filter {step}"
+                f" (number {step.code}), and HDF5 has no plug-in for it: import the"
+                f" package that brings it (hdf5plugin has most) before opening{also}"
+            )
 
 
 # The file, as it was opened, and the filter that a warning was last about.
@@ -314,79 +347,4 @@ def _announce(dataset: "h5py.Dataset", file: str, filters: str) -> None:
         " which this library does not decode; it is read through h5py, which is slower,"
         " and so is all of this file that has this filter",
         stacklevel=5,
-    )
-
-
-def table_of(dataset: "h5py.Dataset", file: str, identity: Identity) -> ChunkTable:
-    """Return where the chunks of a dataset lie."""
-    user_block = int(dataset.file.userblock_size)
-    if dataset.chunks is None:
-        offset = dataset.id.get_offset()
-        n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
-        start = ABSENT if offset is None else offset
-        if user_block and offset is not None and not counts_user_block()[1]:
-            start += user_block
-        return ChunkTable(
-            (file,), (identity,), np.array([start], np.int64), np.array([n_bytes])
-        )
-    index, offsets, sizes, skipped = _chunks_of(dataset, file)
-    if user_block and not counts_user_block()[0]:
-        offsets = offsets + np.uint64(user_block)
-    n_chunks = prod(_grid_shape(dataset))
-    small = np.uint32 if not len(sizes) or sizes.max() < 2**32 else np.uint64
-    all_offsets = np.full(n_chunks, ABSENT, np.int64)
-    all_sizes = np.zeros(n_chunks, small)
-    all_offsets[index] = offsets.view(np.int64)
-    all_sizes[index] = sizes
-    all_skipped = None
-    if skipped.any():
-        all_skipped = np.zeros(n_chunks, np.uint8)
-        all_skipped[index] = skipped
-    return ChunkTable((file,), (identity,), all_offsets, all_sizes, all_skipped)
-
-
-def _grid_shape(dataset: "h5py.Dataset") -> tuple[int, ...]:
-    return tuple(
-        -(-size // step)
-        for size, step in zip(dataset.shape, dataset.chunks, strict=True)
-    )
-
-
-def _chunks_of(
-    dataset: "h5py.Dataset", file: str
-) -> tuple[
-    npt.NDArray[np.int64],
-    npt.NDArray[np.uint64],
-    npt.NDArray[np.uint64],
-    npt.NDArray[np.uint8],
-]:
-    """Return number, offset, size and filter mask of every chunk there is."""
-    # Millions of chunks: 17 bytes each while they are collected, no objects.
-    corners, offsets, sizes = compact("Q"), compact("Q"), compact("Q")
-    masks = compact("Q")
-
-    def collect(chunk: Any) -> None:
-        corner, mask, offset, size = chunk
-        corners.extend(corner)
-        masks.append(mask)
-        offsets.append(offset)
-        sizes.append(size)
-
-    dataset.id.chunk_iter(collect)
-    steps = np.array(dataset.chunks, np.uint64)
-    n_dims = len(steps)
-    cells = np.frombuffer(corners, np.uint64).reshape(-1, n_dims) // steps
-    grid = np.array(_grid_shape(dataset), np.uint64)
-    if (cells >= grid).any():
-        raise CorruptFileError(
-            f"{file}: data set {dataset.name} has a chunk outside its shape"
-            f" {dataset.shape}; the file is damaged, restore it from its origin"
-        )
-    strides = np.cumprod(np.append(grid[1:], np.uint64(1))[::-1], dtype=np.uint64)[::-1]
-    index = (cells * strides).sum(axis=1, dtype=np.uint64).view(np.int64)
-    return (
-        index,
-        np.frombuffer(offsets, np.uint64),
-        np.frombuffer(sizes, np.uint64),
-        np.frombuffer(masks, np.uint64).astype(np.uint8),
     )

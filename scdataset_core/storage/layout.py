@@ -48,6 +48,8 @@ class ChunkGrid:
         Value of elements that were never written.
     make_table
         Says where the chunks lie.
+    whole
+        Whether a chunk that was never written is an error, and not `fill`.
     """
 
     chunk_shape: tuple[int, ...]
@@ -55,6 +57,7 @@ class ChunkGrid:
     pipeline: Pipeline
     fill: Any  # Any: a scalar of the array's type
     make_table: TableMaker
+    whole: bool = False
 
     @property
     def n_bytes(self) -> int:

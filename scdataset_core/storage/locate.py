@@ -65,6 +65,9 @@ def find(array: ArrayLayout, chunk: Integers, *, encoded: bool) -> Found:
     absent = position == ABSENT
     if len(chunk) == 0:
         return Found(position, size, skipped, file, None)
+    if grid.whole and absent.any():
+        at = int(chunk[int(np.argmax(absent))])
+        raise array.corrupt(at, "it is missing, nothing was ever written there")
     end = table.file_sizes[0 if file is None else file]
     stored = size.astype(np.int64)
     outside = (position < 0) | (end >= 0) & (position > end - stored)

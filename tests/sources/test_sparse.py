@@ -108,3 +108,32 @@ def test_row_pointers_that_end_before_the_values_do_are_an_error(tmp_path, kind,
     path = written(tmp_path, 300, kind, indptr=pointers)
     with pytest.raises(CorruptFileError, match=r"X/indptr .* ends at 5, .* 12 stored"):
         scd.open(path)
+
+
+@pytest.mark.parametrize("name", ["data", "indices"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_elements_that_were_never_written_are_an_error(tmp_path, name, compression):
+    path = written(tmp_path, 300)
+    with h5py.File(path, "r+") as file:
+        kept = file[f"X/{name}"][()]
+        del file[f"X/{name}"]
+        new = file.create_dataset(
+            f"X/{name}", kept.shape, kept.dtype, chunks=(4,), compression=compression
+        )
+        new[:4] = kept[:4]
+    source = scd.open(path)
+    assert source.read(np.arange(4))["X"].nnz == 4
+    match = rf"plate.h5ad: data set /X/{name}, chunk 1 .* it is missing"
+    with pytest.raises(CorruptFileError, match=match):
+        source.read([3, 4])
+
+
+def test_labels_that_were_never_written_are_an_error(tmp_path):
+    path = written(tmp_path, 300)
+    with h5py.File(path, "r+") as file:
+        file["obs"].create_dataset("batch", (N_CELLS,), "i1")
+        file["obs"].attrs["column-order"] = ["batch"]
+    with pytest.raises(
+        CorruptFileError, match="data set /obs/batch, its data: it is mi"
+    ):
+        next(iter(scd.Loader(scd.open(path, obs=["batch"]), scd.Streaming())))

@@ -13,7 +13,8 @@ import pytest
 from scdataset_core.errors import CorruptFileError, FileChangedError, FileFormatError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.files import Identity
-from scdataset_core.storage.hdf5 import describe, table_of
+from scdataset_core.storage.hdf5 import describe
+from scdataset_core.storage.hdf5_table import table_of
 from tests.storage.oracle import check, stored, values
 
 RANGES = [(0, 0), (0, 3), (0, 3), (2, 9), (40, 100)]
@@ -170,7 +171,7 @@ def test_a_chunk_outside_the_shape_is_refused(tmp_path) -> None:
         lying = SimpleNamespace(
             shape=(32,), chunks=(16,), id=data.id, file=file, name="/x"
         )
-        with pytest.raises(OSError, match=r"/x has a chunk outside its shape"):
+        with pytest.raises(OSError, match=r"/x: it has a chunk outside its shape"):
             table_of(lying, "x.h5", Identity(0, 0))
 
 
