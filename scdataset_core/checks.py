@@ -13,6 +13,7 @@ __all__ = [
     "count_rows",
     "digest",
     "first_outside",
+    "first_unfit",
     "why_not_indexed",
 ]
 
@@ -78,6 +79,66 @@ def first_outside(
         return None
     wrong = unsigned >= limit
     return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def first_unfit(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> int | None:
+    """Return where the first value stands that `dtype` cannot hold, or None.
+
+    Integers hold what lies in their range once its fraction is cut off; floats what
+    does not become infinite. What becomes of other values differs between processors.
+
+    Parameters
+    ----------
+    values
+        Numbers, shape ``(k,)``.
+    dtype
+        The type that they are to be converted to.
+
+    Examples
+    --------
+    >>> first_unfit(np.array([1.5, -0.5, 300.0]), np.dtype(np.uint8))
+    2
+    """
+    if not len(values) or dtype.kind not in "iuf" or values.dtype.kind not in "iuf":
+        return None
+    if np.can_cast(values.dtype, dtype, "safe"):
+        return None
+    low, high = _range_of(dtype, values.dtype)
+    if low <= values.min() and values.max() <= high:
+        return None
+    wrong = ~((values >= low) & (values <= high))
+    if dtype.kind == "f":
+        wrong &= np.isfinite(values)
+    return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def _range_of(dtype: np.dtype[Any], given: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return the least and the largest number of type `given` that `dtype` can hold."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        # From half a step above the largest number on, it is rounded to infinity.
+        beyond = float(limits.max) + 2.0 ** (limits.maxexp - limits.nmant - 2)
+        if given.kind == "f":
+            high = np.nextafter(given.type(beyond), given.type(0))
+            return -high, high
+        most = int(beyond) - 1
+        least = -most
+    else:
+        least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    if given.kind != "f":
+        own = np.iinfo(given)
+        return max(least, int(own.min)), min(most, int(own.max))
+    limits = np.finfo(given)
+    zero = given.type(0)
+    high = limits.max
+    if most + 1 <= int(limits.max):
+        high = np.nextafter(given.type(most + 1), zero)
+    low = limits.min
+    if least - 1 >= int(limits.min):
+        below = given.type(least - 1)
+        exact = int(below) == least - 1
+        low = np.nextafter(below, zero) if exact else given.type(least)
+    return low, high
 
 
 def count_rows(collection: Any) -> int:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .checks import first_outside, first_unfit
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 # Like `numpy.empty` for one dimension.
 Empty = Callable[[int, np.dtype[Any]], npt.NDArray[Any]]
+# What a row is called in errors.
+NameRow = Callable[[int], str]
 Output = Literal["csr", "dense", "padded"]
 Overflow = Literal["error", "largest"]
 
@@ -29,8 +33,9 @@ class Form:
     output
         ``"csr"``, ``"dense"`` or ``"padded"``.
     dtype
-        Type of the values; the source's own type if None. SciPy has no float16,
-        so CSR rows stored as float16 become float32.
+        Type of the values; the source's own type if None. A value that it cannot hold
+        is an error; fractions are cut off by integers, digits rounded off by floats.
+        SciPy has no float16, so CSR rows stored as float16 become float32.
     width
         Columns of padded rows.
     overflow
@@ -91,7 +96,36 @@ def pack(x: Any, *, form: Form) -> Any:  # Any: as pack_rows
     if getattr(x, "format", None) != "csr":
         return x
     starts = x.indptr.astype(np.int64, copy=False)
+    _check_csr(x.indices, starts, len(x.data), x.shape)
     return pack_rows(x.data, x.indices, starts, n_vars=x.shape[1], form=form)
+
+
+def _check_csr(
+    columns: npt.NDArray[np.integer[Any]],
+    starts: npt.NDArray[np.int64],
+    n_stored: int,
+    shape: tuple[int, int],
+) -> None:
+    """Raise if the parts of a CSR matrix, of a user's making, do not go together."""
+    if (
+        len(starts) != shape[0] + 1
+        or starts[0] != 0
+        or (starts[1:] < starts[:-1]).any()
+        or not starts[-1] <= min(len(columns), n_stored)
+    ):
+        raise ValueError(
+            f"the row pointers (indptr) of a CSR matrix of shape {shape} with"
+            f" {n_stored} stored values are wrong"
+        )
+    wrong = first_outside(columns[: int(starts[-1])], shape[1])
+    if wrong is not None:
+        raise ValueError(
+            f"a CSR matrix of shape {shape} has the column {columns[wrong]}"
+        )
+
+
+def _row_of_batch(row: int) -> str:
+    return f"row {row} of the batch"
 
 
 def pack_rows(
@@ -102,6 +136,7 @@ def pack_rows(
     n_vars: int,
     form: Form,
     empty: Empty = np.empty,
+    name_row: NameRow = _row_of_batch,
 ) -> Any:  # Any: which of three types depends on the form
     """Lay sparse rows out in `form`.
 
@@ -119,6 +154,13 @@ def pack_rows(
         The layout wanted.
     empty
         Gives memory for what must be written anew, as `numpy.empty` does.
+    name_row
+        Says what a row is called in errors.
+
+    Raises
+    ------
+    ValueError
+        If a row is too long, or a value is outside the form's dtype.
 
     Returns
     -------
@@ -126,20 +168,50 @@ def pack_rows(
         A CSR array or a dense array ``(n_rows, n_vars)``, or a dict with `indices`
         and `values` ``(n_rows, width)`` and `length` ``(n_rows,)``.
     """
-    dtype = form.value_dtype(values.dtype)
+    stored, dtype = values.dtype, form.value_dtype(values.dtype)
+    if form.output == "dense" and dtype.kind in "iu" and _can_lose(stored, dtype):
+        # Values of one column add up, and that before they are made small.
+        dense = _dense(values, columns, starts, n_vars, stored, empty)
+        return pack_dense(dense, form=form, empty=empty, name_row=name_row)
+    wrong = first_unfit(values, dtype)
+    if wrong is not None:
+        row = int(np.searchsorted(starts, wrong, side="right")) - 1
+        raise _unfit(name_row(row), values[wrong], dtype)
     if form.output == "csr":
         return _csr(_cast(values, dtype, empty), columns, starts, n_vars, empty)
     if form.output == "dense":
         return _dense(values, columns, starts, n_vars, dtype, empty)
-    return _padded(values, columns, starts, form, dtype, empty)
+    return _padded(values, columns, starts, form, dtype, empty, name_row)
+
+
+def _can_lose(stored: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
+    return not np.can_cast(stored, dtype, "safe")
+
+
+def _unfit(row: str, value: Any, dtype: np.dtype[Any]) -> ValueError:
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return ValueError(
+        f"{row} has the value {value}, and dtype={str(dtype)!r} holds {limits.min} to"
+        f" {limits.max}: ask for another dtype"
+    )
 
 
 def pack_dense(
-    rows: npt.NDArray[Any], *, form: Form, empty: Empty = np.empty
+    rows: npt.NDArray[Any],
+    *,
+    form: Form,
+    empty: Empty = np.empty,
+    name_row: NameRow = _row_of_batch,
 ) -> Any:  # Any: as pack_rows
-    """Lay dense rows ``(n_rows, n_vars)`` out in `form`; `empty` as for `pack_rows`."""
+    """Lay dense rows ``(n_rows, n_vars)`` out in `form`; the rest as `pack_rows`."""
     if form.output == "dense":
-        return _cast(rows, form.value_dtype(rows.dtype), empty)
+        dtype = form.value_dtype(rows.dtype)
+        if rows.dtype != dtype:
+            wrong = first_unfit(rows.reshape(-1), dtype)
+            if wrong is not None:
+                row, column = divmod(wrong, rows.shape[1])
+                raise _unfit(name_row(row), rows[row, column], dtype)
+        return _cast(rows, dtype, empty)
     row_ids, columns = np.nonzero(rows)
     starts = np.searchsorted(row_ids, np.arange(len(rows) + 1)).astype(np.int64)
     return pack_rows(
@@ -149,6 +221,7 @@ def pack_dense(
         n_vars=rows.shape[1],
         form=form,
         empty=empty,
+        name_row=name_row,
     )
 
 
@@ -227,6 +300,7 @@ def _padded(
     form: Form,
     dtype: np.dtype[Any],
     empty: Empty,
+    name_row: NameRow,
 ) -> dict[str, npt.NDArray[Any]]:
     assert form.width is not None  # checked by Form
     width, n_rows = form.width, len(starts) - 1
@@ -235,7 +309,7 @@ def _padded(
     if too_long.any() and form.overflow == "error":
         worst = int(np.argmax(lengths))
         raise ValueError(
-            f"row {worst} of the batch has {lengths[worst]} stored values and width is"
+            f"{name_row(worst)} has {lengths[worst]} stored values and width is"
             f' {width}; give a larger width, or overflow="largest" to keep the largest'
         )
     padded_columns = _zeros((n_rows, width), np.dtype(np.int32), empty)

@@ -1,9 +1,11 @@
 """Checks of arguments, and the gate for what becomes an index."""
 
+import math
+
 import numpy as np
 import pytest
 
-from scdataset_core.checks import first_outside
+from scdataset_core.checks import first_outside, first_unfit
 
 TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
 
@@ -26,3 +28,42 @@ def test_numbers_may_each_have_a_limit():
     assert first_outside(numbers[[0, 2]], np.array([6, 5])) == 1
     assert first_outside(numbers[[0, 2]], np.array([6, 6])) is None
     assert first_outside(numbers[:0], np.array([], np.int64)) is None
+
+
+NUMBERS = [*TYPES, "f2", "f4", "f8"]
+
+
+def fits(value, dtype) -> bool:
+    """Return whether a type holds a number, by Python's exact arithmetic."""
+    finite = math.isfinite(value)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return not finite or math.isfinite(dtype.type(value))
+    limits = np.iinfo(dtype)
+    return finite and limits.min <= int(value) <= limits.max
+
+
+@pytest.mark.parametrize("to", NUMBERS)
+@pytest.mark.parametrize("stored", NUMBERS)
+def test_values_that_a_type_cannot_hold_are_found(stored, to):
+    target, kind = np.dtype(to), np.dtype(stored)
+    edges = [0, 0.5, -0.5, -0.99, np.nan, np.inf, -np.inf, 65504, 65519, 65520, 3.41e38]
+    for bits in (7, 8, 15, 16, 31, 32, 63, 64):
+        edges += [s * 2**bits + d for s in (1, -1) for d in (-1, -0.5, 0, 0.5, 1, 1.5)]
+    values = []
+    for edge in edges:
+        if kind.kind == "f":
+            with np.errstate(over="ignore"):
+                value, inf = kind.type(edge), kind.type(np.inf)
+                values += [value, np.nextafter(value, inf), np.nextafter(value, -inf)]
+        elif math.isfinite(edge) and fits(edge, kind):
+            values.append(kind.type(int(edge)))
+    for value in values:
+        expected = None if fits(value, target) else 1
+        assert first_unfit(np.array([0, value, 0], kind), target) == expected, value
+
+
+def test_anything_may_become_a_boolean():
+    assert first_unfit(np.array([np.nan, 300.0, -1.0]), np.dtype(bool)) is None
+    assert first_unfit(np.array([True, False]), np.dtype(np.int8)) is None
+    assert first_unfit(np.array([], np.float64), np.dtype(np.int8)) is None

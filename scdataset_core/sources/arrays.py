@@ -149,6 +149,7 @@ class ArraySource(Source):
         self._obs = obs
         self._names = names
         self._kept = KeptArrays([])
+        self._called: Rows | None = None
         self.file_starts = np.array([0, x.shape[0]], np.int64)
         self.sparse = not isinstance(x, np.ndarray)
         self.dtype = x.dtype.newbyteorder("=")
@@ -173,10 +174,19 @@ class ArraySource(Source):
         form = "sparse" if self.sparse else "dense"
         return shown(self, "in memory", [f"X: {form} {self.dtype}"])
 
-    def over(self, x: Any) -> "ArraySource":
-        """Return a source over other cells of the same columns; for one without obs."""
+    def over(self, x: Any, rows: Rows) -> "ArraySource":
+        """Return a source over other cells of the same columns; for one without obs.
+
+        Parameters
+        ----------
+        x
+            The cells.
+        rows
+            What they are called in errors.
+        """
         other = copy.copy(self)
         other._x = x
+        other._called = rows
         other.file_starts = np.array([0, x.shape[0]], np.int64)
         return other
 
@@ -256,8 +266,8 @@ class ArraySource(Source):
         if wrong is not None:
             place = int(np.searchsorted(starts, wrong, side="right")) - 1
             raise ValueError(
-                f"X has column {columns[wrong]} in row {rows[place]}, and there are"
-                f" {picked.shape[1]} columns"
+                f"{self._name_of(rows[place])} has column {columns[wrong]}, and there"
+                f" are {picked.shape[1]} columns"
             )
         starts = starts.astype(np.int64)
         table = self._genes.tables[0]
@@ -273,7 +283,11 @@ class ArraySource(Source):
             n_vars=self.shape[1],
             form=form,
             empty=context.empty,
+            name_row=lambda row: self._name_of(rows[row]),
         )
+
+    def _name_of(self, row: Any) -> str:
+        return f"row {row if self._called is None else self._called[row]} of X"
 
     def _check_pointers(self, rows: Rows) -> None:
         """Raise if SciPy, which trusts them, would read rows outside of the memory."""
@@ -284,15 +298,21 @@ class ArraySource(Source):
         if wrong.any():
             at = int(np.argmax(wrong))
             raise ValueError(
-                f"row {rows[at]} of X starts at {starts[at]} and ends at {stops[at]}"
-                f" of {n_stored} stored values: its row pointers (indptr) are wrong"
+                f"{self._name_of(rows[at])} starts at {starts[at]} and ends at"
+                f" {stops[at]} of {n_stored} stored values: its row pointers (indptr)"
+                " are wrong"
             )
 
     def _dense(self, rows: Rows, form: Form, context: ReadContext) -> Any:
         columns = self._genes.stored_columns(0)
         picked = self._x[rows] if columns is None else self._x[np.ix_(rows, columns)]
         rows_x = np.asarray(picked).astype(self.dtype, copy=False)
-        return pack_dense(rows_x, form=form, empty=context.empty)
+        return pack_dense(
+            rows_x,
+            form=form,
+            empty=context.empty,
+            name_row=lambda row: self._name_of(rows[row]),
+        )
 
     def _read_obs(
         self, rows: Rows, context: ReadContext

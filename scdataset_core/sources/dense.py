@@ -73,12 +73,24 @@ class DenseReader:
         for place in moves:
             place()
         out: list[Any] = [None] * len(parts)
+        of_place = np.empty_like(rows)
+        of_place[places] = rows
 
         def pack(part: int) -> None:
-            out[part] = pack_dense(parts[part], form=form, empty=context.empty)
+            out[part] = pack_dense(
+                parts[part],
+                form=form,
+                empty=context.empty,
+                name_row=lambda row: self._name_of(of_place[bounds[part] + row]),
+            )
 
         context.run([partial(pack, part) for part in range(len(parts))])
         return out
+
+    def _name_of(self, row: Any) -> str:
+        """Return what a row of the source is called in errors."""
+        file = int(np.searchsorted(self.file_starts, row, side="right")) - 1
+        return f"row {row - self.file_starts[file]} of {self.files[file].values.file}"
 
     def _is_direct(self, file: int, columns: Rows | None) -> bool:
         x = self.files[file]

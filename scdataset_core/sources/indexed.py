@@ -67,7 +67,7 @@ class IndexedSource(Source):
         self.dtype = like.dtype
         self.info = CellInfo(like.var_names)
         self.genes_report = like.genes_report
-        self._like = like.over(sample[:0])
+        self._like = like.over(sample[:0], np.empty(0, np.int64))
         self._mean_stored = like.mean_stored
         row_bytes = max(self._mean_stored, 1.0) * self.dtype.itemsize
         self.natural_block = max(1, int(BLOCK_BYTES // row_bytes))
@@ -126,7 +126,7 @@ class IndexedSource(Source):
     ) -> list[Any]:
         unique, at = np.unique(rows, return_inverse=True)
         matrix = self._matrix(unique)
-        rows_read = self._like.over(matrix)
+        rows_read = self._like.over(matrix, unique)
         cells = rows_read.read_batches(
             at.astype(np.int64), places, bounds, form, context
         )

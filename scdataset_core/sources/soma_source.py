@@ -167,7 +167,7 @@ class SomaSource(Source):
         context: ReadContext,
     ) -> list[Any]:
         unique, at = np.unique(rows, return_inverse=True)
-        like = self._like.over(self._matrix(unique))
+        like = self._like.over(self._matrix(unique), unique)
         return like._read_x(at.astype(np.int64), places, bounds, form, context)
 
     def _matrix(self, rows: Rows) -> Any:  # Any: ndarray or CSR

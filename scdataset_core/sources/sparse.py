@@ -163,9 +163,8 @@ class SparseReader:
             return True
         if form.overflow == "error":
             worst = int(np.argmax(fetch.lengths))
-            file, row = self._file_of(int(fetch.rows[worst]))
             raise ValueError(
-                f"row {row} of {self.files[file].data.file} has {fetch.lengths[worst]}"
+                f"{self._name_of(fetch.rows[worst])} has {fetch.lengths[worst]}"
                 f" stored values and width is {width}; give a larger width, or"
                 ' overflow="largest" to keep the largest'
             )
@@ -215,7 +214,13 @@ class SparseReader:
         elif columns.dtype.kind == "u" and columns.itemsize >= 4:
             columns = columns.view(f"i{columns.itemsize}")
         return pack_rows(
-            values, columns, starts, n_vars=n_vars, form=form, empty=context.empty
+            values,
+            columns,
+            starts,
+            n_vars=n_vars,
+            form=form,
+            empty=context.empty,
+            name_row=lambda row: self._name_of(rows[row]),
         )
 
     def _padded(
@@ -302,6 +307,11 @@ class SparseReader:
 
     def _files_of(self, rows: Rows) -> npt.NDArray[np.intp]:
         return np.searchsorted(self.file_starts, rows, side="right") - 1
+
+    def _name_of(self, row: Any) -> str:
+        """Return what a row of the source is called in errors."""
+        file, local = self._file_of(int(row))
+        return f"row {local} of {self.files[file].data.file}"
 
     def _file_of(self, row: int) -> tuple[int, int]:
         """Return the file of a row, and the row's number in it."""

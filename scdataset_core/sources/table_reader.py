@@ -107,10 +107,15 @@ class TableReader:
                 n_vars=len(self.genes.names),
                 form=form,
                 empty=context.empty,
+                name_row=lambda row: self._name_of(low + row, rows, places),
             )
 
         context.run([partial(pack, part) for part in range(len(sizes))])
         return out
+
+    def _name_of(self, place: int, rows: Rows, places: Rows) -> str:
+        """Return what the row at a place is called in errors."""
+        return self.x.where(int(rows[np.flatnonzero(places == place)[0]]))
 
     def _place(
         self, segment: Segments, moves: "_Moves", values: Targets, columns: Targets
@@ -197,7 +202,13 @@ class TableReader:
             x = parts[part].reshape(-1, width)
             if columns is not None:
                 x = x[:, columns]
-            out[part] = pack_dense(x, form=form, empty=context.empty)
+            low = int(bounds[part])
+            out[part] = pack_dense(
+                x,
+                form=form,
+                empty=context.empty,
+                name_row=lambda row: self._name_of(low + row, rows, places),
+            )
 
         context.run([partial(pack, part) for part in range(len(parts))])
         return out

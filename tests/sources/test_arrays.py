@@ -122,7 +122,9 @@ def test_column_ids_of_a_matrix_are_checked():
     x = sp.csr_array(DENSE)
     x.indices[5] = 77
     row = int(np.searchsorted(x.indptr, 5, side="right")) - 1
-    with pytest.raises(ValueError, match=f"column 77 in row {row}, and there are 6"):
+    with pytest.raises(
+        ValueError, match=f"row {row} of X has column 77, and there are 6"
+    ):
         scd.open(x).read(np.arange(40))
 
 
