@@ -54,7 +54,8 @@ class Loader:
     output
         ``"csr"``, ``"dense"``, ``"padded"`` or ``"anndata"``; as stored by default.
     dtype
-        Type of the values of X; as stored by default.
+        Type of the values of X; as stored by default. A value that it cannot hold is an
+        error; integers cut fractions off.
     width
         Columns of padded rows; by default the longest stored row (at most the genes
         selected), rounded up to 128. Where X is several arrays, each has its own: give
