@@ -20,7 +20,8 @@ resource = pytest.importorskip("resource")
 
 
 @pytest.fixture
-def paths(tmp_path):
+def paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_all", weakref.WeakSet())  # no context of other tests
     for number in range(12):
         (tmp_path / str(number)).write_bytes(b"cells")
     return [str(tmp_path / str(number)) for number in range(12)]
