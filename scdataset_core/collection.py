@@ -14,6 +14,7 @@ def checked_collection(collection: Any) -> Any:
         reason = why_not_indexed(collection)
         if reason is not None:
             raise TypeError(reason)
+        _check_shared(collection)
     if count_rows(collection) == 0:
         files = collection.files if isinstance(collection, Source) else ()
         where = f"{', '.join(files[:3])}: " if files else ""
@@ -22,6 +23,22 @@ def checked_collection(collection: Any) -> Any:
             " yield"
         )
     return collection
+
+
+def _check_shared(collection: Any) -> None:
+    """Refuse HDF5 over a Python file object, whose position forked workers share.
+
+    Each would read where another one has just moved it, and get other rows. A source
+    over it refuses to be read outside its process.
+    """
+    if type(collection).__module__.partition(".")[0] != "h5py":
+        return
+    if collection.file.driver == "fileobj":
+        raise TypeError(
+            f"{collection.name} lies in an HDF5 file over a Python file object, which"
+            " only this process can read; give scdataset_core.open(dataset), which"
+            " keeps to it, or the path of the file"
+        )
 
 
 def fingerprint_of(collection: Any) -> str:

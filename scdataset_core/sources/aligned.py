@@ -85,8 +85,9 @@ class AlignedSource(TaggedSource):
             f" {'sparse' if part.sparse else 'dense'} {part.dtype}"
             for name, part in self.parts.items()
         ]
-        files = f" {where(self.files)}" if self.files else ""
-        return shown(self, f"and {len(self.parts)} arrays{files}", arrays)
+        size = f"{len(self):,} cells with {len(self.parts)} arrays"
+        files = where(self.files) if self.files else ""
+        return shown(self, files, arrays, size=size)
 
     @property
     def var(self) -> "pd.DataFrame":

@@ -247,6 +247,8 @@ def columns_of(obs: "pd.DataFrame", options: OpenOptions) -> dict[str, Column]:
 def _column(series: "pd.Series[Any]", name: str) -> Column:
     import pandas as pd
 
+    if series.ndim != 1:
+        return Unreadable(f"there are {series.shape[1]} columns of this name")
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         codes = series.cat.codes.to_numpy()

@@ -233,11 +233,17 @@ def paths_of(data: object) -> list[str] | None:
         if all(isinstance(path, str | os.PathLike) for path in data):
             return [_existing(os.fspath(path)) for path in data]
         raise TypeError(_several(data))
+    if getattr(getattr(data, "dtype", None), "kind", "") in ("U", "T"):
+        raise TypeError(
+            f"got a {type(data).__name__} of text: give a list of paths, data.tolist()"
+        )
     return None
 
 
 def _several(data: Sequence[object]) -> str:
     """Return what to do with a list that is not of paths."""
+    if all(isinstance(one, Source) for one in data):
+        return "got a list of sources, which scdataset_core.concat(sources) joins"
     kinds = dict.fromkeys(type(one).__name__ for one in data)
     return (
         f"got a list of {', '.join(kinds)}: open() takes a list of paths, or one"
@@ -274,6 +280,8 @@ def _instead(obj: object) -> str | None:
     """Return what to give in place of an object that is nearly right."""
     if isinstance(obj, Source):
         return "it is open already; give it to a Loader as it is"
+    if type(obj).__module__.partition(".")[0] == "pandas":
+        return "for a column of paths give a list of them, data.tolist()"
     if hasattr(obj, "read") and hasattr(obj, "seek"):
         name = getattr(obj, "name", None)
         path = repr(name) if isinstance(name, str) else "path"
@@ -350,6 +358,11 @@ def _existing(path: str) -> str:
                 f"{path}: a path is of local files; open what lies elsewhere with its"
                 " own library, and give the object: scd.open(tiledbsoma.open(uri)),"
                 " scd.open(zarr.open_group(uri))"
+            )
+        if path.startswith("~"):
+            raise FileNotFoundError(
+                f"{path}: only shells take ~ for the home folder; give"
+                f" {str(Path(path).expanduser())!r}"
             )
         folder = Path(path).parent
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []

@@ -184,6 +184,11 @@ class Table:
     def _values(self, array: Any) -> list[Label]:
         """Return all of a small array, text as strings."""
         values = np.atleast_1d(np.asarray(array[()]))
+        if values.ndim != 1:
+            raise FileFormatError(
+                f"{self._tree.file}: the categories of a column of {self._path} have"
+                f" the shape {values.shape}, expected a list"
+            )
         if self._tree.is_text(array.dtype):
             return list(decoded(values.astype(object), self._path))
         return list(values.tolist())

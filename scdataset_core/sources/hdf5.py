@@ -256,7 +256,13 @@ class Tree:
 
         named = codes.attrs["categories"]
         if isinstance(named, h5py.Reference):  # within the file, always
-            found = codes.file[named]
+            try:
+                found = codes.file[named]
+            except (ValueError, KeyError) as error:
+                raise FileFormatError(
+                    f"{self.file}: the categories of {codes.name} are not there:"
+                    f" {error}"
+                ) from error
             if isinstance(found, h5py.Dataset):
                 self.check_inside(found)
         else:

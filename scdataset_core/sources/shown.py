@@ -12,7 +12,9 @@ _MOST_NAMES = 12
 _MOST_PATH = 36
 
 
-def shown(source: Source, where: str, lines: Iterable[str] = ()) -> str:
+def shown(
+    source: Source, where: str, lines: Iterable[str] = (), *, size: str | None = None
+) -> str:
     """Return what a source is, in lines.
 
     Parameters
@@ -23,9 +25,12 @@ def shown(source: Source, where: str, lines: Iterable[str] = ()) -> str:
         What comes after its size: ``"in memory"``.
     lines
         What is special about it, each one line or, if it is long, several.
+    size
+        Its size in words; cells x genes by default.
     """
     n_obs, n_vars = source.shape
-    head = f"Source of {n_obs:,} cells x {n_vars:,} genes {where}"
+    size = f"{n_obs:,} cells x {n_vars:,} genes" if size is None else size
+    head = f"Source of {size} {where}".rstrip()
     labels = [_column(source, name) for name in source.obs_columns]
     body = [*lines, f"obs: {listed(labels)}", *_contents(source)]
     return "\n".join([_wrapped(head), *(_wrapped(f"  {line}") for line in body)])

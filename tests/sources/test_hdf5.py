@@ -339,6 +339,10 @@ class TestHandles:
         with pytest.raises(TypeError, match="in this process only"):
             pickle.dumps(scd.open(over_object))
 
+    def test_over_a_file_object_is_refused_as_it_is(self, over_object):
+        with pytest.raises(TypeError, match=r"only this process can read; .*open\("):
+            scd.Loader(over_object["obsm/X_pca"], scd.BlockShuffling(4), batch_size=2)
+
     def test_of_a_file_is_read_anywhere(self, folder):
         with h5py.File(folder / "mine.h5ad") as handle:
             source = scd.open(handle, obs=["line"])
@@ -476,6 +480,26 @@ def test_a_path_to_categories_of_fixed_length(folder, kind):
         file["obs/__categories/line"] = names
         attribute(file, "obs/line", "categories", "__categories/line", kind)
     assert scd.open(path, obs=["line"]).categories["line"] == ["u", "v"]
+
+
+@pytest.mark.parametrize(
+    ("categories", "match"),
+    [
+        (lambda file: h5py.Reference(), "categories of /obs/line are not there"),
+        (lambda file: file["obs"].ref, "categories of /obs/line are no data set"),
+        (lambda file: file["obsm/X_pca"].ref, r"have the shape \(20, 2\), expected a"),
+        (lambda file: "nowhere", "categories of /obs/line are no data set"),
+    ],
+)
+def test_categories_that_are_none(folder, categories, match):
+    path = folder / "mine.h5ad"
+    with h5py.File(path, "r+") as file:
+        codes = file["obs/line/codes"][()]
+        del file["obs/line"]
+        file["obs/line"] = codes
+        file["obs/line"].attrs["categories"] = categories(file)
+    with pytest.raises(scd.FileFormatError, match=match):
+        scd.open(path, obs=["line"])
 
 
 SLASHES = ["a/b", "CD4+/CD8-", "sample/", "a//b", "./x", "n/./a"]

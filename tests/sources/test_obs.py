@@ -286,6 +286,15 @@ def test_one_bad_column_does_not_cost_the_others(tmp_path, damage, why):
     assert source.obs["b"].tolist() == [0, 1, 2]
 
 
+def test_columns_of_one_name_in_memory():
+    obs = pd.DataFrame([[1, 2, 3]] * 2, columns=["a", "a", "b"], index=["x", "y"])
+    adata = ad.AnnData(np.ones((2, 2), np.float32), obs=obs)
+    with pytest.raises(scd.FileFormatError, match="there are 2 columns of this name"):
+        scd.open(adata, obs=["a"])
+    with pytest.warns(UserWarning, match='"a": in memory there are 2 columns of this'):
+        assert scd.open(adata, obs=True).obs_columns == ("b",)
+
+
 INDICES = {
     "categorical": pd.CategoricalIndex(["n2", "n0", "n1"]),
     "integers": pd.Index(pd.array([5, 3, 4], dtype="Int64")),

@@ -206,11 +206,24 @@ class TestNotCells:
             (lambda path: {path}, "set: give a list of paths, whose order"),
             (lambda path: {"a": path}, "dict: give a list of paths"),
             (scd.open, "it is open already"),
+            (lambda path: [scd.open(path)], r"sources, which .*concat\(sources\) join"),
+            (
+                lambda path: np.array([str(path)]),
+                r"ndarray of text: .*tolist",
+            ),
+            (
+                lambda path: pd.Series([str(path)]),
+                r"column of paths .*tolist",
+            ),
         ],
     )
     def test_what_is_nearly_right(self, path, give, match):
         with pytest.raises(TypeError, match=match):
             scd.open(give(path))
+
+    def test_the_home_folder_is_not_expanded(self):
+        with pytest.raises(FileNotFoundError, match="only shells take ~"):
+            scd.open("~/there_is_no_such_file.h5ad")
 
     def test_a_file_object(self, path):
         with (
