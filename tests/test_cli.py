@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,46 @@ def test_missing_package_is_named_with_its_extra(missing):
     assert "Traceback" not in done.stderr
 
 
-def test_missing_matplotlib_shows_before_the_work(tmp_path):
+def test_without_matplotlib_there_is_no_figure(tmp_path):
     pytest.importorskip("typer")
     pytest.importorskip("rich")
-    done = run_main("demo", "--folder", str(tmp_path), blocked="matplotlib")
+    small = (
+        "--cells",
+        "30",
+        "--genes",
+        "100",
+        "--plates",
+        "2",
+        "--folder",
+        str(tmp_path),
+    )
+    done = run_main("demo", *small, blocked="matplotlib")
+    assert done.returncode == 0, done.stderr
+    assert "true random" in done.stdout
+    assert "no figure: the figure needs matplotlib; install it with" in done.stderr
+
+
+def test_missing_matplotlib_shows_before_the_work_where_a_figure_is_asked_for(tmp_path):
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    options = ("--folder", str(tmp_path), "--figure", str(tmp_path / "figure.png"))
+    done = run_main("demo", *options, blocked="matplotlib")
     assert done.returncode == 1
-    assert "the figure needs matplotlib; install it with" in done.stderr
+    assert done.stderr.startswith("scdataset: the figure needs matplotlib; install")
+    assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_version_is_that_of_the_distribution():
+    pytest.importorskip("typer")
+    done = run_main("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"scdataset-core {version('scdataset-core')}\n"
+
+
+def test_wrong_option_ends_with_2():
+    pytest.importorskip("typer")
+    done = run_main("demo", "--cell", "3")
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+    assert "Traceback" not in done.stderr

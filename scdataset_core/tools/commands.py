@@ -1,18 +1,20 @@
 """The commands of `scdataset`: they read options, show progress and print results."""
 
 import shlex
+from collections.abc import Callable
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ..sources import open as open_source
-from .demo import Comparison, compare, demo_plates
-from .synthetic import Compression, make_plates, plate_paths
+from ..sources.formats import paths_of
+from .demo import Comparison, compare
+from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, note, on_a_terminal, plain_errors, progress
+from .verdict import conclusions, table
 
 __all__ = ["app"]
 
@@ -38,9 +40,23 @@ class Filter(StrEnum):
         return "gzip" if self is Filter.gzip else None
 
 
-Cells = Annotated[int, typer.Option(min=1, help="Cells in each synthetic plate.")]
-Plates = Annotated[int, typer.Option(min=1, max=99, help="Synthetic plates.")]
-Genes = Annotated[int, typer.Option(min=4, help="Genes of the synthetic plates.")]
+class Joined(StrEnum):
+    """What `open` takes for `join`."""
+
+    exact = "exact"
+    inner = "inner"
+    outer = "outer"
+
+
+Cells = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Cells in each synthetic plate.")
+]
+Plates = Annotated[
+    int, typer.Option(min=1, max=99, metavar="N", help="Synthetic plates.")
+]
+Genes = Annotated[
+    int, typer.Option(min=4, metavar="N", help="Genes of the synthetic plates.")
+]
 Compressed = Annotated[Filter, typer.Option(help="Filter of the arrays of X.")]
 
 
@@ -66,7 +82,12 @@ def _print_version() -> None:
 
 @app.command("make-data")
 def make_data(
-    out: Annotated[Path, typer.Argument(help="Folder to write plates to.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", file_okay=False, help="Folder to write plates to."
+        ),
+    ],
     cells: Cells = 50_000,
     plates: Plates = 4,
     genes: Genes = 62_710,
@@ -74,13 +95,14 @@ def make_data(
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Mean genes with counts in a cell; 2,000 by default, and at most a"
             " quarter of the genes.",
         ),
     ] = None,
     compression: Compressed = Filter.none,
     seed: Annotated[
-        int, typer.Option(min=0, help="Another seed gives other plates.")
+        int, typer.Option(min=0, metavar="N", help="Another seed gives other plates.")
     ] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace plates that are there.")
@@ -150,76 +172,109 @@ def demo(
         list[str] | None, typer.Argument(help="More files for --data.", hidden=True)
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="Files of your own, or a glob.")
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="What to train on, in place of synthetic plates: files, a quoted glob,"
+            " a folder, whatever scdataset_core.open takes.",
+        ),
     ] = None,
-    label: Annotated[str, typer.Option(help="The obs column to learn.")] = "cell_line",
+    label: Annotated[
+        str, typer.Option(metavar="NAME", help="The obs column to learn.")
+    ] = "cell_line",
+    x: Annotated[
+        str,
+        typer.Option("--x", metavar="NAME", help="X, raw/X, layers/NAME, obsm/NAME."),
+    ] = "X",
+    join: Annotated[
+        Joined, typer.Option(help="How genes of files that differ are joined.")
+    ] = Joined.exact,
     cells: Cells = 10_000,
     plates: Plates = 4,
     genes: Genes = 62_710,
     compression: Compressed = Filter.gzip,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Where plates are kept; your cache folder by default."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where synthetic plates are kept; your cache folder by default.",
+        ),
     ] = None,
-    figure: Annotated[Path, typer.Option(help="PNG to write.")] = Path(
-        "scdataset-demo.png"
-    ),
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    block_size: Annotated[int, typer.Option(min=1)] = 16,
-    fetch_factor: Annotated[int, typer.Option(min=1)] = 16,
-    seed: Annotated[int, typer.Option(help="Of the split and the orders.")] = 0,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Figure to write (.png, .pdf or .svg); scdataset-demo.png by default,"
+            " where matplotlib is installed.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Cells in a minibatch.")
+    ] = 64,
+    block_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Neighbouring cells in a block.")
+    ] = 16,
+    fetch_factor: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Minibatches in a fetch.")
+    ] = 16,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Of the split and the orders.")
+    ] = 0,
 ) -> None:
-    """Train a linear classifier from the files in three orders, and compare them."""
-    with plain_errors(), progress() as report:
-        from .figure import save_figure  # a missing matplotlib shows before the work
-
-        figure.parent.mkdir(parents=True, exist_ok=True)
-        paths = [*(data or []), *(files or [])] or [
-            str(path)
-            for path in demo_plates(
-                folder,
-                n_plates=plates,
-                n_cells=cells,
-                n_genes=genes,
-                compression=compression.compression,
+    """Train a small model in three orders, and compare them."""
+    with plain_errors():
+        save = _figure_writer(figure)
+        with progress() as report:
+            paths = [*(data or []), *(files or [])] or [
+                str(path)
+                for path in demo_plates(
+                    folder,
+                    n_plates=plates,
+                    n_cells=cells,
+                    n_genes=genes,
+                    compression=compression.compression,
+                    report=report,
+                )
+            ]
+            source = open_source(_expand(paths), obs=[label], x=x, join=join.value)
+            comparison = compare(
+                source,
+                label,
+                batch_size=batch_size,
+                block_size=block_size,
+                fetch_factor=fetch_factor,
+                seed=seed,
                 report=report,
             )
-        ]
-        comparison = compare(
-            open_source(paths, obs=[label]),
-            label,
-            batch_size=batch_size,
-            block_size=block_size,
-            fetch_factor=fetch_factor,
-            seed=seed,
-            report=report,
-        )
-        save_figure(comparison, figure)
-    console.print(_table(comparison))
-    console.print(f"figure: {figure}", soft_wrap=True)
+        console.print(table(comparison, lines=console.is_terminal))
+        for sentence in conclusions(comparison):
+            console.print(f"\n{sentence}")
+        save(comparison)
 
 
-def _table(comparison: Comparison) -> Table:
-    table = Table(
-        title=f"One epoch of a linear classifier of {comparison.label}:\n"
-        f"{comparison.n_train:,} cells in minibatches of {comparison.batch_size}",
-        caption=f"{comparison.n_classes} labels; cells drawn at random one by one have"
-        f" an entropy of {comparison.random_entropy:.2f} bits. Accuracy on"
-        f" {comparison.n_held_out:,} held-out cells, of which"
-        f" {comparison.majority:.1%} have the most common label.",
-    )
-    table.add_column("order", no_wrap=True)
-    for name in ("block x\nfetch", "cells/s\nloading", "cells/s\ntraining"):
-        table.add_column(name, justify="right")
-    table.add_column("batch entropy\nbits", justify="right")
-    table.add_column("held-out\naccuracy", justify="right")
-    for outcome in comparison.outcomes:
-        table.add_row(
-            outcome.name,
-            f"{outcome.block_size or '-'} x {outcome.fetch_factor}",
-            f"{outcome.loading:,.0f}",
-            f"{outcome.training:,.0f}",
-            f"{outcome.entropy:.2f} ± {outcome.entropy_std:.2f}",
-            f"{outcome.accuracy:.1%}",
-        )
-    return table
+def _expand(paths: list[str]) -> str | list[str]:
+    """Return what `open` takes: one path or glob, or a list of the files of many."""
+    if len(paths) == 1:
+        return paths[0]
+    return [path for given in paths for path in paths_of(given) or [given]]
+
+
+def _figure_writer(path: Path | None) -> Callable[[Comparison], None]:
+    """Return what writes the figure; what stands in its way shows before the work."""
+    path, asked = path or Path("scdataset-demo.png"), path is not None
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--figure must end in .png, .pdf or .svg, got {path}")
+    try:
+        from .figure import save_figure
+    except ModuleNotFoundError as error:
+        if asked:
+            raise
+        reason = f"no figure: {error}"
+        return lambda comparison: note(reason)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def save(comparison: Comparison) -> None:
+        save_figure(comparison, path)
+        console.print(f"\nfigure: {path}", soft_wrap=True)
+
+    return save

@@ -2,17 +2,15 @@
 
 One epoch of a linear classifier is trained from the files three ways: in file order,
 by block sampling with batched fetching, and in truly random order. Each way is
-measured by how fast it gives cells, how mixed its minibatches are, and how well the
-model does on cells it has not seen.
+measured by how fast it gives cells, how mixed its minibatches are, how well the model
+does on a plate it has not seen, and after how many seconds of reading.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,23 +18,21 @@ import numpy.typing as npt
 
 from ..loader import Loader
 from ..metrics import batch_entropies, expected_entropy
-from ..permutation import Purpose, derive_key, permute
 from ..strategies import BlockShuffling, Streaming
 from .linear import SoftmaxRegression, normalise
-from .synthetic import Compression, make_plates, plate_paths
+from .split import Split, make_split
 
 if TYPE_CHECKING:
     from ..sources.base import Source
 
-__all__ = ["Comparison", "Outcome", "compare", "demo_plates"]
+__all__ = ["Comparison", "Outcome", "compare"]
 
-HELD_OUT_SHARE = 0.1
-HELD_OUT_MOST = 5_000
 WATCHED_CELLS = 500  # of the held-out ones, for the accuracy along the epoch
 WATCHED_TIMES = 20
 LOADING_S = 10.0  # at most, for the pass that only loads
+TARGET_SHARE = 0.9  # of the best accuracy: what a way should reach soon
+FETCHES_LEAST = 20  # of an epoch; with 10 of them block sampling learned visibly less
 
-Rows = npt.NDArray[np.int64]
 Report = Callable[[str, int, int], object]
 """Called with what is being done, how many cells of it are done, and of how many."""
 
@@ -51,8 +47,8 @@ class Outcome:
         The way.
     block_size, fetch_factor
         Its sizes; `block_size` is 0 for file order.
-    loading, training
-        Cells a second, of a pass that only loads and of the epoch of training.
+    loading
+        Cells a second, of a pass that only loads.
     entropy, entropy_std
         Of the label in a minibatch, in bits: mean and standard deviation.
     accuracy
@@ -65,11 +61,23 @@ class Outcome:
     block_size: int
     fetch_factor: int
     loading: float
-    training: float
     entropy: float
     entropy_std: float
     accuracy: float
     curve: tuple[tuple[int, float], ...]
+
+    def seconds_to(self, accuracy: float) -> float | None:
+        """Return the seconds of loading it took to reach an accuracy, None if never.
+
+        Between two points of the curve a line is drawn.
+        """
+        cells_before, before = 0, 0.0
+        for cells, reached in self.curve:
+            if reached >= accuracy:
+                part = (accuracy - before) / (reached - before) if accuracy > 0 else 0.0
+                return (cells_before + part * (cells - cells_before)) / self.loading
+            cells_before, before = cells, reached
+        return None
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,8 @@ class Comparison:
         The obs column that was learned.
     n_classes, n_train, n_held_out, batch_size
         The sizes of the experiment.
+    plate
+        The file that was held out, or None where cells of all files were.
     random_entropy
         Entropy to expect of cells drawn at random one by one, in bits.
     majority
@@ -89,6 +99,10 @@ class Comparison:
         a model that has learned nothing else.
     outcomes
         One for each way.
+    too_few
+        Why the ways cannot be compared: an epoch of too few fetches. Else None.
+    notes
+        What the reader of the results should know.
     """
 
     label: str
@@ -96,9 +110,17 @@ class Comparison:
     n_train: int
     n_held_out: int
     batch_size: int
+    plate: str | None
     random_entropy: float
     majority: float
     outcomes: tuple[Outcome, ...]
+    too_few: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def target(self) -> float:
+        """The accuracy whose time is taken: nine tenths of the best."""
+        return TARGET_SHARE * max(outcome.accuracy for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -106,15 +128,20 @@ class _Task:
     """What is learned from which cells, the same for every way."""
 
     source: Source
-    label: str
-    train: Rows
-    held_out: Rows
+    split: Split
+    part: str | None  # of X, where it is several arrays
     batch_size: int
     seed: int
 
+    def rows(self, batch: Any) -> tuple[Any, npt.NDArray[np.int64]]:
+        """Return X and the labels of a batch, or of what was read."""
+        X = batch["X"] if self.part is None else batch["X"][self.part]
+        return X, self.split.codes[batch["index"]]
+
     @property
-    def n_classes(self) -> int:
-        return len(self.source.categories[self.label])
+    def n_genes(self) -> int:
+        parts = self.source.parts
+        return (self.source if self.part is None else parts[self.part]).shape[1]
 
 
 @dataclass(frozen=True)
@@ -139,9 +166,9 @@ class _Way:
 
     def loader(self, task: _Task) -> Loader:
         strategy = (
-            BlockShuffling(self.block_size, indices=task.train)
+            BlockShuffling(self.block_size, indices=task.split.train)
             if self.block_size
-            else Streaming(indices=task.train)
+            else Streaming(indices=task.split.train)
         )
         return Loader(
             task.source,
@@ -150,57 +177,6 @@ class _Way:
             fetch_factor=self.fetch_factor,
             seed=task.seed,
         )
-
-
-def demo_plates(
-    folder: str | Path | None = None,
-    *,
-    n_plates: int = 4,
-    n_cells: int = 10_000,
-    n_genes: int = 62_710,
-    compression: Compression | None = "gzip",
-    report: Report | None = None,
-) -> list[Path]:
-    """Return synthetic plates, made once and kept for the next time.
-
-    Parameters
-    ----------
-    folder
-        Where plates of all sizes are kept; the user's cache folder by default.
-    n_plates, n_cells, n_genes, compression
-        As for :func:`scdataset_core.tools.synthetic.make_plates`.
-    report
-        Told of progress.
-    """
-    root = _cache_folder() if folder is None else Path(folder)
-    home = root / f"plates-{n_plates}x{n_cells}x{n_genes}-{compression or 'none'}"
-    paths = plate_paths(home, n_plates)
-    if all(path.exists() for path in paths):
-        return paths
-    done = 0
-
-    def count(written: int) -> None:
-        nonlocal done
-        done += written
-        if report is not None:
-            report("make plates", done, n_plates * n_cells)
-
-    return make_plates(
-        home,
-        n_plates=n_plates,
-        n_cells=n_cells,
-        n_genes=n_genes,
-        stored_per_cell=min(2_000, n_genes // 4),
-        compression=compression,
-        progress=count,
-    )
-
-
-def _cache_folder() -> Path:
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        if os.environ.get(name):
-            return Path(os.environ[name]) / "scdataset"
-    return Path.home() / ".cache" / "scdataset"
 
 
 def compare(
@@ -215,16 +191,19 @@ def compare(
 ) -> Comparison:
     """Train one epoch three ways from `source` and measure each.
 
-    A tenth of the labelled cells, at most 5,000, is held out at random. A pass that
-    only loads follows each epoch, so that it finds the files as warm as memory allows.
+    Cells of one plate are held out, see :func:`scdataset_core.tools.split.make_split`.
+    A pass that only loads follows each epoch, so that it finds the files as warm as
+    memory allows.
 
     Parameters
     ----------
     source
         Opened with `label` among its ``obs``. Whole numbers are taken for raw counts
-        and log-normalised; other values are taken as they are.
+        and log-normalised; other values are taken as they are. Of several arrays the
+        first is taken.
     label
-        An obs column of categories.
+        An obs column. Numbers are labels where there are at most 50 different ones;
+        else their quarters are.
     batch_size
         Cells of a minibatch.
     block_size, fetch_factor
@@ -237,84 +216,80 @@ def compare(
     Raises
     ------
     ValueError
-        If `label` is not a column of categories, or too few cells have one.
+        If there is nothing to learn from `label`.
     """
-    task = _make_task(source, label, batch_size, seed)
+    split = make_split(source, label, seed=seed)
+    part = next(iter(source.parts), None)
+    task = _Task(source, split, part, batch_size, seed)
     ways = (
         _Way("file order", 0, fetch_factor),
         _Way("block sampling", block_size, fetch_factor),
         _Way("true random", 1, 1),
     )
     watched = _watch(task)
-    codes = source.obs[label]
-    shares = np.bincount(codes[task.train], minlength=task.n_classes)
-    of_held_out = np.bincount(codes[task.held_out])
+    notes = list(split.notes)
+    if part is not None:
+        notes.append(f"X is several arrays: {part} is learned from")
+    shares = np.bincount(split.codes[split.train], minlength=split.n_classes)
+    of_held_out = np.bincount(split.codes[split.held_out])
     return Comparison(
         label=label,
-        n_classes=task.n_classes,
-        n_train=len(task.train),
-        n_held_out=len(task.held_out),
+        n_classes=split.n_classes,
+        n_train=len(split.train),
+        n_held_out=len(split.held_out),
         batch_size=batch_size,
+        plate=split.plate,
         random_entropy=expected_entropy(shares, batch_size=batch_size),
         majority=float(of_held_out.max() / of_held_out.sum()),
         outcomes=tuple(_try(way, task, watched, report) for way in ways),
+        too_few=_too_few(len(split.train), batch_size, ways[1]),
+        notes=tuple(notes),
     )
 
 
-def _make_task(source: Source, label: str, batch_size: int, seed: int) -> _Task:
-    codes = source.obs[label]
-    if label not in source.categories:
-        raise ValueError(
-            f'label "{label}" must be a column of categories or strings, got'
-            f" {codes.dtype} numbers"
-        )
-    labelled = np.flatnonzero(codes >= 0).astype(np.int64)
-    n_held_out = min(int(len(labelled) * HELD_OUT_SHARE), HELD_OUT_MOST)
-    if n_held_out < 1:
-        raise ValueError(
-            f'at least 10 cells must have a label in "{label}", {len(labelled)} do'
-        )
-    key = derive_key(seed, 0, Purpose.DRAWS)
-    chosen = permute(np.arange(n_held_out), n=len(labelled), key=key)
-    is_held_out = np.zeros(len(labelled), bool)
-    is_held_out[chosen] = True
-    train, held_out = labelled[~is_held_out], labelled[is_held_out]
-    return _Task(source, label, train, held_out, batch_size, seed)
+def _too_few(n_train: int, batch_size: int, way: _Way) -> str | None:
+    cells = batch_size * way.fetch_factor
+    if n_train >= FETCHES_LEAST * cells:
+        return None
+    fetches = -(-n_train // cells)
+    plural = "fetch" if fetches == 1 else "fetches"
+    return (
+        f"too few fetches for blocks of {way.block_size}: {n_train:,} cells make"
+        f" {fetches} {plural} of {cells:,}, each of few blocks. Take more cells, or a"
+        " smaller --block-size and --fetch-factor"
+    )
 
 
 def _watch(task: _Task) -> _Watched:
-    cells = task.source.read(task.held_out[:: -(-len(task.held_out) // WATCHED_CELLS)])
-    X = cells["X"]
+    held_out = task.split.held_out
+    rows = held_out[:: -(-len(held_out) // WATCHED_CELLS)]
+    X, labels = task.rows(task.source.read(rows))
     values = X if isinstance(X, np.ndarray) else X.data
     counts = bool(np.all((values >= 0) & (values == np.rint(values))))
-    return _Watched(normalise(X, counts=counts), cells["obs"][task.label], counts)
+    return _Watched(normalise(X, counts=counts), labels, counts)
 
 
 def _try(way: _Way, task: _Task, watched: _Watched, report: Report | None) -> Outcome:
     """Train an epoch, then load another, and measure both."""
-    model = SoftmaxRegression(task.source.shape[1], task.n_classes)
+    model = SoftmaxRegression(task.n_genes, task.split.n_classes)
     labels: list[npt.NDArray[Any]] = []
     curve: list[tuple[int, float]] = []
-    n_train, seen = len(task.train), 0
-    watching_s, began = 0.0, time.perf_counter()
+    n_train, seen = len(task.split.train), 0
     for batch in way.loader(task):
-        labels.append(batch["obs"][task.label])
-        model.fit_batch(normalise(batch["X"], counts=watched.counts), labels[-1])
-        before, seen = seen, seen + len(labels[-1])
+        X, of_batch = task.rows(batch)
+        labels.append(of_batch)
+        model.fit_batch(normalise(X, counts=watched.counts), of_batch)
+        before, seen = seen, seen + len(of_batch)
         if seen * WATCHED_TIMES // n_train > before * WATCHED_TIMES // n_train:
-            now = time.perf_counter()
             curve.append((seen, watched.accuracy(model)))
-            watching_s += time.perf_counter() - now
         if report is not None:
             report(f"train, {way.name}", seen, n_train)
-    training_s = time.perf_counter() - began - watching_s
     entropies = batch_entropies(labels)
     return Outcome(
         name=way.name,
         block_size=way.block_size,
         fetch_factor=way.fetch_factor,
         loading=_loading_rate(way.loader(task), report, f"load, {way.name}", n_train),
-        training=seen / training_s,
         entropy=float(entropies.mean()),
         entropy_std=float(entropies.std()),
         accuracy=_accuracy(model, task, counts=watched.counts),
@@ -341,7 +316,7 @@ def _loading_rate(
 
 def _accuracy(model: SoftmaxRegression, task: _Task, *, counts: bool) -> float:
     right = 0
-    for batch in Loader(task.source, Streaming(indices=task.held_out)):
-        found = model.predict(normalise(batch["X"], counts=counts))
-        right += int((found == batch["obs"][task.label]).sum())
-    return right / len(task.held_out)
+    for batch in Loader(task.source, Streaming(indices=task.split.held_out)):
+        X, labels = task.rows(batch)
+        right += int((model.predict(normalise(X, counts=counts)) == labels).sum())
+    return right / len(task.split.held_out)

@@ -1,10 +1,12 @@
-"""The demo's figure: how fast, how mixed, how well learned, side by side."""
+"""The demo's figure: how fast, how well learned, and how well in what time."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from .demo import Comparison
+from .safe_file import write_whole
 
 try:
     from matplotlib.figure import Figure
@@ -23,40 +25,43 @@ COLORS = ("#b5483a", "#2f6f9f", "#6b7785")
 
 
 def save_figure(comparison: Comparison, path: str | Path) -> None:
-    """Draw a comparison as a PNG.
+    """Draw a comparison.
 
     Parameters
     ----------
     comparison
         What :func:`scdataset_core.tools.demo.compare` returns.
     path
-        The file to write.
+        The file to write, once the drawing is complete: .png, .pdf or .svg.
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    rate, entropy, accuracy = figure.subplots(1, 3)
-    names = [outcome.name.replace(" ", "\n") for outcome in comparison.outcomes]
+    rate, by_cells, by_seconds = figure.subplots(1, 3)
     for axes, title in (
         (rate, "cells/s, loading alone"),
-        (entropy, f"entropy of {comparison.label} in a minibatch, bits"),
-        (accuracy, "held-out accuracy"),
+        (by_cells, f"accuracy of {comparison.label} on held-out cells"),
+        (by_seconds, "the same, by seconds of loading"),
     ):
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
+    names = [outcome.name.replace(" ", "\n") for outcome in comparison.outcomes]
     rates = [outcome.loading for outcome in comparison.outcomes]
     bars = rate.bar(names, rates, color=COLORS)
     rate.bar_label(bars, [f"{value:,.0f}" for value in rates], fontsize=9)
-    entropy.bar(
-        names,
-        [outcome.entropy for outcome in comparison.outcomes],
-        yerr=[outcome.entropy_std for outcome in comparison.outcomes],
-        color=COLORS,
-    )
-    entropy.axhline(comparison.random_entropy, color="black", ls="--", lw=1)
     rate.yaxis.set_major_formatter("{x:,.0f}")
-    accuracy.xaxis.set_major_formatter("{x:,.0f}")
     for outcome, color in zip(comparison.outcomes, COLORS, strict=True):
-        seen, right = zip(*((0, float("nan")), *outcome.curve), strict=True)
-        accuracy.plot(seen, right, color=color, marker=".", label=outcome.name)
-    accuracy.set(xlabel="cells seen", ylim=(0, 1.02))
-    accuracy.legend(frameon=False, fontsize=9)
-    figure.savefig(Path(path), dpi=150, format="png")
+        seen, right = zip(*outcome.curve, strict=True)
+        seconds = [cells / outcome.loading for cells in seen]
+        how = {"color": color, "marker": ".", "label": outcome.name}
+        by_cells.plot(seen, right, **how)
+        by_seconds.plot(seconds, right, **how)
+    for axes in (by_cells, by_seconds):
+        axes.axhline(comparison.target, color="black", ls="--", lw=1)
+        axes.set(ylim=(0, 1.02), xlim=(0, None))
+        axes.yaxis.set_major_formatter("{x:.0%}")
+    by_cells.xaxis.set_major_formatter("{x:,.0f}")
+    by_cells.set_xlabel("cells seen")
+    by_seconds.set_xlabel("seconds")
+    by_seconds.legend(frameon=False, fontsize=9)
+    picture = BytesIO()
+    figure.savefig(picture, dpi=150, format=Path(path).suffix[1:])
+    write_whole(Path(path), lambda disk: disk.write(picture.getbuffer()))

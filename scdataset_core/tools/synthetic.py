@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from .plate_file import import_writers, write_plate
 from .safe_file import write_whole
 from .screen import Screen
 
-__all__ = ["Compression", "Existing", "make_plates", "plate_paths"]
+__all__ = ["Compression", "Existing", "demo_plates", "make_plates", "plate_paths"]
 
 Compression = Literal["gzip", "lzf"]
 Existing = Literal["error", "keep", "replace"]
@@ -138,3 +139,55 @@ def _check(n_plates: int, n_cells: int, n_genes: int, stored_per_cell: int) -> N
             f"stored_per_cell must be from 1 to a quarter of the {n_genes} genes,"
             f" got {stored_per_cell}"
         )
+
+
+def demo_plates(
+    folder: str | Path | None = None,
+    *,
+    n_plates: int = 4,
+    n_cells: int = 10_000,
+    n_genes: int = 62_710,
+    compression: Compression | None = "gzip",
+    report: Callable[[str, int, int], object] | None = None,
+) -> list[Path]:
+    """Return synthetic plates, made once and kept for the next time.
+
+    Parameters
+    ----------
+    folder
+        Where plates of all sizes are kept; the user's cache folder by default.
+    n_plates, n_cells, n_genes, compression
+        As for `make_plates`.
+    report
+        Told of progress: what is done, how many cells of it, and of how many.
+    """
+    root = _cache_folder() if folder is None else Path(folder)
+    home = root / f"plates-{n_plates}x{n_cells}x{n_genes}-{compression or 'none'}"
+    paths = plate_paths(home, n_plates)
+    if all(path.exists() for path in paths):
+        return paths
+    done = 0
+
+    def count(written: int) -> None:
+        nonlocal done
+        done += written
+        if report is not None:
+            report("make plates", done, n_plates * n_cells)
+
+    return make_plates(
+        home,
+        n_plates=n_plates,
+        n_cells=n_cells,
+        n_genes=n_genes,
+        stored_per_cell=min(2_000, n_genes // 4),
+        compression=compression,
+        existing="keep",  # what an interrupted run has made is of use
+        progress=count,
+    )
+
+
+def _cache_folder() -> Path:
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        if os.environ.get(name):
+            return Path(os.environ[name]) / "scdataset"
+    return Path.home() / ".cache" / "scdataset"

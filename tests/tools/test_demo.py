@@ -5,8 +5,8 @@ import pytest
 
 import scdataset_core as scd
 from scdataset_core.tools import demo, screen
-from scdataset_core.tools.demo import compare, demo_plates
-from scdataset_core.tools.synthetic import make_plates
+from scdataset_core.tools.demo import Outcome, compare
+from scdataset_core.tools.synthetic import demo_plates, make_plates
 
 anndata = pytest.importorskip("anndata")
 
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
         # So few cells must be easy to tell apart.
         patch.setattr(screen, "LINE_SHARE", 0.05)
         make_plates(
-            folder, n_plates=2, n_cells=1_500, n_genes=6_000, stored_per_cell=1_000
+            folder, n_plates=3, n_cells=1_200, n_genes=6_000, stored_per_cell=1_000
         )
     return folder
 
@@ -30,21 +30,23 @@ def source(folder):
 
 @pytest.fixture(scope="module")
 def comparison(source):
-    return compare(source, "cell_line", batch_size=16, block_size=4, fetch_factor=8)
+    return compare(source, "cell_line", batch_size=16, block_size=4, fetch_factor=6)
 
 
 def test_every_way_is_measured(comparison, source):
-    assert comparison.n_held_out == 300
-    assert comparison.n_train == 2_700
+    assert comparison.plate == "plate3.h5ad"
+    assert comparison.n_held_out == 1_200
+    assert comparison.n_train == 2_400
     assert comparison.n_classes == len(source.categories["cell_line"])
+    assert comparison.too_few is None
+    assert comparison.notes == ()
     names = [outcome.name for outcome in comparison.outcomes]
     assert names == ["file order", "block sampling", "true random"]
     for outcome in comparison.outcomes:
         assert outcome.loading > 0
-        assert outcome.training > 0
         seen = [cells for cells, _ in outcome.curve]
         assert seen == sorted(seen)
-        assert seen[-1] == 2_700
+        assert seen[-1] == 2_400
         assert len(seen) == demo.WATCHED_TIMES
 
 
@@ -53,6 +55,26 @@ def test_file_order_hurts_and_block_sampling_does_not(comparison):
     assert at_random.accuracy > 0.8
     assert in_blocks.accuracy > at_random.accuracy - 0.1
     assert in_order.accuracy < at_random.accuracy / 2
+    assert at_random.seconds_to(comparison.target) is not None
+    assert in_blocks.seconds_to(comparison.target) is not None
+    assert in_order.seconds_to(comparison.target) is None
+
+
+def test_seconds_are_those_of_loading_up_to_the_accuracy():
+    curve = ((100, 0.2), (200, 0.6), (300, 0.5), (400, 0.9))
+    outcome = Outcome("any", 1, 1, 50.0, 1.0, 0.0, 0.9, curve)
+    assert outcome.seconds_to(0.1) == pytest.approx(1)
+    assert outcome.seconds_to(0.4) == pytest.approx(3)
+    assert outcome.seconds_to(0.7) == pytest.approx(7)
+    assert outcome.seconds_to(0.95) is None
+
+
+def test_few_fetches_are_said(source):
+    found = compare(source, "cell_line", batch_size=64, fetch_factor=16)
+    assert found.too_few is not None
+    assert found.too_few.startswith(
+        "too few fetches for blocks of 16: 2,400 cells make 3 fetches of 1,024"
+    )
 
 
 def test_entropy_is_that_of_the_way(comparison):
@@ -79,7 +101,7 @@ def test_progress_is_told_for_every_stage(source):
     assert list(stages) == [
         f"{what}, {way}" for way in ways for what in ("train", "load")
     ]
-    assert all(done[-1] == 2_700 for done in stages.values())
+    assert all(done[-1] == 3_240 for done in stages.values())
 
 
 @pytest.fixture
@@ -102,18 +124,23 @@ def test_cells_without_a_label_are_left_out(few):
     found = compare(scd.open(few, obs=["kind"]), "kind", batch_size=4)
     assert found.n_train + found.n_held_out == 35
     assert found.n_classes == 2
+    assert found.plate is None
+    assert "5 cells without a label are left out" in found.notes
+    assert any("there is one plate" in note for note in found.notes)
 
 
-def test_label_of_numbers_is_refused(few):
-    with pytest.raises(ValueError, match='"size" must be a column of categories'):
-        compare(scd.open(few, obs=["size"]), "size")
+def test_plates_kept_before_an_interruption_are_of_use(tmp_path):
+    def interrupt(stage, done, total):
+        if done == 40:
+            raise KeyboardInterrupt("now")
 
-
-def test_too_few_labels_are_refused(few, tmp_path):
-    cells = anndata.read_h5ad(few)[:8].copy()
-    cells.write_h5ad(tmp_path / "fewer.h5ad")
-    with pytest.raises(ValueError, match="at least 10 cells must have a label"):
-        compare(scd.open(tmp_path / "fewer.h5ad", obs=["kind"]), "kind")
+    with pytest.raises(KeyboardInterrupt, match="now"):
+        demo_plates(tmp_path, n_plates=3, n_cells=20, n_genes=100, report=interrupt)
+    [kept] = tmp_path.rglob("plate*.*")
+    before = kept.stat().st_mtime_ns
+    paths = demo_plates(tmp_path, n_plates=3, n_cells=20, n_genes=100)
+    assert all(path.exists() for path in paths)
+    assert kept.stat().st_mtime_ns == before
 
 
 def test_plates_are_made_once(tmp_path):
@@ -163,8 +190,9 @@ class TestCommands:
         small = ("--cells", 400, "--plates", 2, "--genes", 2_000)
         done = run("demo", *small, "--folder", tmp_path / "kept")
         assert done.exit_code == 0, done.output
-        for words in ("file order", "true random", "720 cells", "scdataset-demo.png"):
-            assert words in done.output
+        words = ("file order", "true random", "400 cells", "plate2.h5ad")
+        for word in (*words, "too few fetches", "figure: scdataset-demo.png"):
+            assert word in " ".join(done.output.split())
         assert (tmp_path / "scdataset-demo.png").read_bytes()[:4] == b"\x89PNG"
         assert len(list((tmp_path / "kept").rglob("*.h5ad"))) == 2
 
@@ -174,13 +202,51 @@ class TestCommands:
             *("--figure", tmp_path / "figures" / "own.png"),
         )
         assert done.exit_code == 0, done.output
-        assert "classifier of kind" in done.output
+        assert "classifier of kind" in " ".join(done.output.split())
         assert (tmp_path / "figures" / "own.png").exists()
 
     def test_demo_takes_files_that_the_shell_listed(self, run, folder):
         done = run("demo", "--label", "plate", "--data", *sorted(folder.iterdir()))
         assert done.exit_code == 0, done.output
-        assert "2,700 cells" in done.output
+        assert "3,240 cells" in " ".join(done.output.split())
+
+    def test_demo_takes_a_glob(self, run, folder):
+        done = run("demo", "--data", folder / "plate[12].h5ad", "--x", "obsm/X_pca")
+        assert done.exit_code == 0, done.output
+        assert "1,200 cells" in " ".join(done.output.split())
+
+    def test_output_is_plain_and_fits_80_columns_in_a_pipe(self, run, few):
+        done = run("demo", "--data", few, "--label", "kind", "--batch-size", 4)
+        assert done.output.isascii()
+        assert done.output == done.stdout
+        assert not done.output.startswith("\n")
+        assert max(map(len, done.output.splitlines())) <= 80
+        assert done.output.index("true random") < done.output.index("figure:")
+
+    def test_table_comes_before_the_figure_fails(self, run, few, monkeypatch):
+        from scdataset_core.tools import figure
+
+        def fail(*what):
+            raise OSError(28, "the disk is full")
+
+        monkeypatch.setattr(figure, "save_figure", fail)
+        done = run("demo", "--data", few, "--label", "kind", "--batch-size", 4)
+        assert done.exit_code == 1
+        assert "true random" in done.output
+        assert done.stderr == "scdataset: the disk is full\n"
+
+    def test_figure_of_another_kind_of_file_is_refused(self, run, few):
+        before = few.read_bytes()
+        done = run("demo", "--data", few, "--label", "kind", "--figure", few)
+        assert done.exit_code == 1
+        assert "--figure must end in .png, .pdf or .svg" in done.output
+        assert few.read_bytes() == before
+
+    def test_help_fits_80_columns(self, run):
+        for command in ((), ("demo",), ("make-data",)):
+            done = run(*command, "--help")
+            assert max(map(len, done.output.splitlines())) <= 80
+            assert "\x1b" not in done.output
 
     def test_wrong_column_is_one_line_with_the_nearest_name(self, run, few):
         done = run("demo", "--data", few, "--label", "kin")
