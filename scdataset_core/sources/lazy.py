@@ -33,10 +33,10 @@ def lazy_part(
             return str(where), locate_x(tree, element)
     import zarr
 
-    from ..storage.zarr import store_name
+    from ..storage.zarr_stores import held, store_name
     from .zarr_tree import ZarrTree
 
-    root = zarr.open_group(where.store, mode="r")
+    root = held(zarr.open_group(where.store, mode="r", use_consolidated=False))
     file = store_name(root)
     return file, locate_x(ZarrTree(root, file), where.path)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileFormatError
-from ..storage.zarr import ZarrLibrary, store_name
+from ..storage.zarr import ZarrLibrary
+from ..storage.zarr_stores import held, store_name
 from .h5ad import join_files, read_layout
 from .layout import CellFile, SparseX
 from .options import OpenOptions
 from .stored import StoredSource
 from .zarr_tree import ZarrTree
-from .zarr_whole import check_whole
+from .zarr_whole import check_whole, notice_of
 
 if TYPE_CHECKING:
     import zarr
@@ -51,6 +52,7 @@ def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
 
 def open_group(group: "zarr.Group", options: OpenOptions) -> StoredSource:
     """Return the source over an open group, of any kind of store."""
+    group = held(group)
     path = f"/{group.path}" if group.path else ""
     return _join([(f"{store_name(group)}{path}", group)], options)
 
@@ -58,13 +60,15 @@ def open_group(group: "zarr.Group", options: OpenOptions) -> StoredSource:
 def _join(
     groups: Sequence[tuple[str, "zarr.Group"]], options: OpenOptions
 ) -> StoredSource:
-    parts = [
-        read_layout(ZarrTree(group, name), options)
-        for path, outer in groups
-        for name, group in _members(path, outer)
-    ]
+    parts: list[CellFile] = []
+    lacking: list[str] = []
+    for path, outer in groups:
+        for name, group in _members(path, outer):
+            tree = ZarrTree(group, name)
+            parts.append(read_layout(tree, options))
+            lacking += check_whole(parts[-1], tree.arrays)
     source = join_files(parts, options)
-    source.notices += (*_slow_ways(parts), *check_whole(parts))
+    source.notices += (*_slow_ways(parts), *notice_of(lacking))
     return source
 
 
@@ -83,13 +87,12 @@ def _members(path: str, group: "zarr.Group") -> Iterator[tuple[str, "zarr.Group"
 def _opened(path: str) -> "zarr.Group":
     """Open a store; an error names it."""
     import zarr
-    from zarr.storage import ZipStore
+    from zarr.storage import LocalStore, ZipStore
 
+    store: Any = LocalStore(path) if Path(path).is_dir() else ZipStore(path, mode="r")
     try:
-        if Path(path).is_dir():
-            found: Any = zarr.open(path, mode="r")
-        else:
-            found = zarr.open(ZipStore(path, mode="r"), mode="r")
+        # What lies there counts, and not the list of it that a store may have.
+        found = zarr.open(store, mode="r", use_consolidated=False)
     except Exception as error:  # zarr raises what its parsers do
         raise FileFormatError(
             f"{path}: zarr cannot open it: {type(error).__name__}: {error}; if it was"

@@ -1,14 +1,18 @@
 """Finding things in a zarr store."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import FileFormatError
 from ..storage import StoredArray
-from ..storage.zarr import is_undescribed
+from ..storage.zarr_codecs import check_codecs, unknown_codec
+from ..storage.zarr_stores import folder_of
 
 if TYPE_CHECKING:
     import zarr
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ZarrTree"]
 
 _TEXT_KINDS = "OSUT"
+_LISTS = (".zmetadata", "zarr.json")  # files that may list all members of a store
 
 
 class ZarrTree:
@@ -27,6 +32,11 @@ class ZarrTree:
         The open group.
     file
         Its name, for errors.
+
+    Attributes
+    ----------
+    arrays : dict
+        The arrays that were asked for so far, by their paths in the store.
     """
 
     format = "zarr"
@@ -34,25 +44,47 @@ class ZarrTree:
     def __init__(self, root: "zarr.Group", file: str) -> None:
         self.root = root
         self.file = file
+        self.arrays: dict[str, zarr.Array] = {}
 
     def find(self, path: str) -> "zarr.Group | zarr.Array | None":
         """Return what lies at `path`, or None."""
+        where = f"{self.file}: {path}"
         try:
             found = self.root[path]
         except KeyError:
+            if path in self._listed:
+                raise FileFormatError(
+                    f"{where} is missing, and the store's own list has it; the store"
+                    " was not copied whole, copy it again"
+                ) from None
             return None
         except Exception as error:  # zarr raises what its parsers do
-            raise FileFormatError(
+            raise unknown_codec(where, error) or FileFormatError(
                 f"{self.file}: zarr cannot read the description of {path}:"
                 f" {type(error).__name__}: {error}"
             ) from error
-        # Consolidated metadata may describe what is not there, and zarr gives zeros.
-        if is_undescribed(found):
-            raise FileFormatError(
-                f"{self.file}: {path} is missing, and the store's own list has it; the"
-                " store was not copied whole, copy it again"
-            )
+        if self.is_array(found):
+            check_codecs(where, found.metadata.to_dict())
         return found
+
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        """The paths that a local store's list of its members names, if it has one."""
+        folder = folder_of(self.root)
+        members: set[str] = set()
+        for name in _LISTS if folder is not None else ():
+            try:
+                held = json.loads(Path(folder or "", name).read_bytes())
+                held = held.get("consolidated_metadata") or held
+                listed = [str(key) for key in held.get("metadata") or ()]
+            except (OSError, ValueError, AttributeError, TypeError):
+                continue  # there is none, or none that can be read: it is a hint alone
+            described = (".zarray", ".zgroup", ".zattrs")
+            members.update(
+                key.rpartition("/")[0] if key.endswith(described) else key
+                for key in listed
+            )
+        return frozenset(members)
 
     def group(self, path: str) -> "zarr.Group | None":
         """Return the group at `path`, or None."""
@@ -67,6 +99,7 @@ class ZarrTree:
         if not self.is_array(found):
             what = "is missing" if found is None else "is a group, not an array"
             raise FileFormatError(f"{self.file}: {path} {what}")
+        self.arrays[found.path] = found
         return found
 
     def is_array(self, node: "zarr.Group | zarr.Array | None") -> bool:
@@ -81,6 +114,7 @@ class ZarrTree:
 
     def stored(self, array: "zarr.Array") -> StoredArray:
         """Return an array to be read by ranges."""
+        self.arrays[array.path] = array
         return StoredArray.from_zarr(array)
 
     @contextmanager

@@ -10,17 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CorruptFileError, FileFormatError, ScdatasetError
+from .chunks import ChunkTable
 from .codecs import Pipeline
 from .files import Identity, check_unchanged
 from .hdf5 import Description
 from .layout import ChunkGrid
-from .zarr_codecs import pipeline_of
+from .once import making
+from .zarr_codecs import check_codecs, pipeline_of
+from .zarr_stores import archive_of, folder_of, of_this_process, store_name
 from .zarr_tables import ShardIndex, ZarrTable, grid_shape
 
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["ZarrLibrary", "describe_zarr", "folder_of", "is_undescribed", "store_name"]
+__all__ = ["FileGrid", "ZarrLibrary", "chunk_table", "describe_zarr", "file_grid"]
 
 Shape = tuple[int, ...]
 Metadata = Mapping[str, Any]  # Any: what JSON holds
@@ -30,19 +33,41 @@ _PLAIN_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32
 _PLAIN_KINDS = "biufc"
 _TEXT_KINDS = "OSUT"
 _MOST_CHUNKS = 1 << 31
+_MOST_ROWS = 1 << 40  # of a chunk; more than any file holds
 _INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
+
+
+class FileGrid(NamedTuple):
+    """How an array is cut into files, and these into chunks.
+
+    Parameters
+    ----------
+    file_shape
+        Shape of what one file holds: a chunk, or a shard.
+    chunk_shape
+        Shape of a chunk.
+    prefix, separator
+        How the names of the files are made of their numbers along each axis.
+    shards
+        The index of the shards; None where each file is a chunk.
+    codecs
+        How a chunk is encoded: what version 3 lists, or none for version 2.
+    """
+
+    file_shape: Shape
+    chunk_shape: Shape
+    prefix: str
+    separator: str
+    shards: ShardIndex | None
+    codecs: Sequence[Metadata] = ()
 
 
 class _Encoding(NamedTuple):
     """How an array's files are cut and encoded."""
 
+    grid: FileGrid
     stored_dtype: np.dtype[Any]
-    file_shape: Shape
-    chunk_shape: Shape
     pipeline: Pipeline
-    prefix: str
-    separator: str
-    shards: ShardIndex | None
 
 
 class _NotNativeError(Exception):
@@ -60,7 +85,8 @@ class ZarrLibrary:
         What keeps this library from reading it itself; empty for text, of which all
         is read that way.
     metadata
-        The local file that describes it, and what that was; None: there is none.
+        The local file that describes it, or its zip file, and what that was; None:
+        there is none.
     """
 
     def __init__(
@@ -68,6 +94,10 @@ class ZarrLibrary:
     ) -> None:
         self.why = why
         self._array, self._metadata = array, metadata
+        self._pid: int | None = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pid": None}
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
@@ -75,6 +105,7 @@ class ZarrLibrary:
             check_unchanged(*self._metadata)
         array = self._array
         try:
+            array = self._opened()
             rows = np.asarray(array[start:stop])
         except (ScdatasetError, MemoryError, ImportError):
             raise
@@ -84,6 +115,16 @@ class ZarrLibrary:
                 f" {stop}: zarr cannot read them: {type(error).__name__}: {error}"
             ) from error
         return rows.astype(object) if rows.dtype.kind in _TEXT_KINDS else rows
+
+    def _opened(self) -> "zarr.Array":
+        """Return the array, open in this process."""
+        if self._pid != os.getpid():
+            with making():
+                if self._pid != os.getpid():
+                    forked = self._pid is not None
+                    self._array = of_this_process(self._array, forked=forked)
+                    self._pid = os.getpid()
+        return self._array
 
 
 def describe_zarr(array: "zarr.Array") -> Description:
@@ -98,64 +139,68 @@ def describe_zarr(array: "zarr.Array") -> Description:
     shape = tuple(int(size) for size in array.shape)
     if not shape:
         raise FileFormatError(f"{store}: data set {array.path} must be an array")
-    filters = metadata.get("filters") or ()
-    if any(step.get("id") == "pickle" for step in filters):
-        raise FileFormatError(
-            f"{store}: data set {array.path} holds pickled objects, which could run any"
-            " code when read; write it again as text or numbers"
-        )
+    check_codecs(f"{store}: data set {array.path}", metadata)
+    _check_sizes(f"{store}: data set {array.path}", metadata)
     dtype = np.dtype(array.dtype)
     text = dtype.kind in _TEXT_KINDS
     dtype = np.dtype(object) if text else dtype.newbyteorder("=")
     folder = folder_of(array)
+    archive = archive_of(array)
     described_by = None if folder is None else _metadata_file(folder)
+    if archive is not None:
+        described_by = archive, Identity.of(archive)
     grid, why = None, "" if text else f"its store is a {type(array.store).__name__}"
     if folder is not None and not text:
         try:
             found = _encoding(metadata)
-            _check_grid(found, shape)
+            _check_grid(found.grid, shape)
         except _NotNativeError as reason:
             why = str(reason)
         else:
-            make_table = ZarrTable(
-                store,
-                array.path,
-                folder,
-                described_by,
-                shape,
-                found.file_shape,
-                found.prefix,
-                found.separator,
-                found.shards,
-            )
+            make_table = _table(array, found.grid, folder, described_by)
             fill = 0 if array.fill_value is None else array.fill_value
             grid = ChunkGrid(
-                found.chunk_shape, found.stored_dtype, found.pipeline, fill, make_table
+                found.grid.chunk_shape,
+                found.stored_dtype,
+                found.pipeline,
+                fill,
+                make_table,
             )
     library = None if grid is not None else ZarrLibrary(array, why, described_by)
     return Description(store, array.path, shape, dtype, grid, library, False)
 
 
-def store_name(node: "zarr.Array | zarr.Group") -> str:
-    """Return what the store of an array or group is called in messages."""
-    root = getattr(node.store, "root", None) or getattr(node.store, "path", None)
-    return str(node.store) if root is None else str(root)
+def _table(
+    array: "zarr.Array",
+    grid: FileGrid,
+    folder: str,
+    described_by: tuple[str, Identity] | None,
+) -> ZarrTable:
+    return ZarrTable(
+        store_name(array),
+        array.path,
+        folder,
+        described_by,
+        tuple(int(size) for size in array.shape),
+        grid.file_shape,
+        grid.prefix,
+        grid.separator,
+        grid.shards,
+    )
 
 
-def folder_of(node: "zarr.Array | zarr.Group") -> str | None:
-    """Return the local folder of an array or group, or None where there is none."""
-    from zarr.storage import LocalStore
-
-    if not isinstance(node.store, LocalStore):
+def file_grid(array: "zarr.Array") -> FileGrid | None:
+    """Return how an array of any type is cut into files; None: not in a known way."""
+    try:
+        return _grid(array.metadata.to_dict())
+    except _NotNativeError:
         return None
-    return str(Path(node.store.root, node.path).absolute())
 
 
-def is_undescribed(node: "zarr.Array | zarr.Group") -> bool:
-    """Return whether an array or group of a local store has no description there."""
-    folder = folder_of(node)
-    names = (".zarray", ".zgroup") if node.metadata.zarr_format == 2 else ("zarr.json",)
-    return folder is not None and not any(Path(folder, name).exists() for name in names)
+def chunk_table(array: "zarr.Array", grid: FileGrid) -> ChunkTable | None:
+    """Return where the chunks of an array lie; None if not in a local folder."""
+    folder = folder_of(array)
+    return None if folder is None else _table(array, grid, folder, None)()
 
 
 def _metadata_file(folder: str) -> tuple[str, Identity] | None:
@@ -166,12 +211,27 @@ def _metadata_file(folder: str) -> tuple[str, Identity] | None:
     return None
 
 
-def _check_grid(found: _Encoding, shape: Shape) -> None:
+def _check_grid(found: FileGrid, shape: Shape) -> None:
     """Raise where chunks cannot be placed here."""
     if len(shape) > 2 and found.chunk_shape[1:] != shape[1:]:
         raise _NotNativeError(f"it has {len(shape)} axes")
     if prod(grid_shape(shape, found.chunk_shape)) > _MOST_CHUNKS:
         raise _NotNativeError(f"it has more than {_MOST_CHUNKS} chunks")
+
+
+def _check_sizes(where: str, metadata: Metadata) -> None:
+    """Raise if chunks are of a size that none can have."""
+    if metadata["zarr_format"] == 2:
+        chunks = metadata["chunks"]
+    elif metadata["chunk_grid"]["name"] == "regular":
+        chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    else:
+        return
+    if any(not 0 < size <= _MOST_ROWS for size in chunks):
+        raise FileFormatError(
+            f"{where} says that its chunks have the shape {tuple(chunks)}, and none can"
+            " have: its description is damaged, restore it from its origin"
+        )
 
 
 def _encoding(metadata: Metadata) -> _Encoding:
@@ -181,12 +241,30 @@ def _encoding(metadata: Metadata) -> _Encoding:
     return _version_3(metadata)
 
 
+def _grid(metadata: Metadata) -> FileGrid:
+    """Return how metadata cut an array into files and chunks."""
+    if metadata["zarr_format"] == 2:
+        chunks = tuple(metadata["chunks"])
+        separator = str(metadata.get("dimension_separator", "."))
+        return FileGrid(chunks, chunks, "", separator, None)
+    grid, codecs = metadata["chunk_grid"], list(metadata["codecs"])
+    if grid["name"] != "regular" or metadata.get("storage_transformers"):
+        raise _NotNativeError("its chunks are not on a regular grid")
+    file_shape = tuple(grid["configuration"]["chunk_shape"])
+    prefix, separator = _keys(metadata["chunk_key_encoding"])
+    if codecs[0]["name"] != "sharding_indexed":
+        return FileGrid(file_shape, file_shape, prefix, separator, None, codecs)
+    if len(codecs) > 1:
+        raise _NotNativeError("its shards are encoded as a whole")
+    shards, codecs = _shards(codecs[0]["configuration"])
+    return FileGrid(file_shape, shards.chunk_shape, prefix, separator, shards, codecs)
+
+
 def _version_2(metadata: Metadata) -> _Encoding:
     dtype = metadata["dtype"]
     if not isinstance(dtype, str) or np.dtype(dtype).kind not in _PLAIN_KINDS:
         raise _NotNativeError(f"its type is {dtype}")
-    chunks = tuple(metadata["chunks"])
-    if metadata["order"] != "C" and len(chunks) > 1:
+    if metadata["order"] != "C" and len(metadata["chunks"]) > 1:
         raise _NotNativeError("its chunks are stored by columns")
     steps = [*(metadata.get("filters") or ()), metadata.get("compressor")]
     # Blosc packs the array itself; behind a filter it packs bytes, and then says so.
@@ -200,31 +278,16 @@ def _version_2(metadata: Metadata) -> _Encoding:
         raise _NotNativeError(
             "its codec is crc32c"
         )  # numcodecs' has a layout of its own
-    separator = str(metadata.get("dimension_separator", "."))
-    pipeline = _known(codecs)
-    return _Encoding(np.dtype(dtype), chunks, chunks, pipeline, "", separator, None)
+    return _Encoding(_grid(metadata), np.dtype(dtype), _known(codecs))
 
 
 def _version_3(metadata: Metadata) -> _Encoding:
-    data_type, grid = metadata["data_type"], metadata["chunk_grid"]
+    data_type = metadata["data_type"]
     if not isinstance(data_type, str) or data_type not in _PLAIN_TYPES:
         raise _NotNativeError(f"its type is {data_type}")
-    if grid["name"] != "regular" or metadata.get("storage_transformers"):
-        raise _NotNativeError("its chunks are not on a regular grid")
-    file_shape = tuple(grid["configuration"]["chunk_shape"])
-    prefix, separator = _keys(metadata["chunk_key_encoding"])
-    codecs = list(metadata["codecs"])
-    shards, chunk_shape = None, file_shape
-    if codecs[0]["name"] == "sharding_indexed":
-        if len(codecs) > 1:
-            raise _NotNativeError("its shards are encoded as a whole")
-        shards, codecs = _shards(codecs[0]["configuration"])
-        chunk_shape = shards.chunk_shape
-    stored_dtype = _byte_order(np.dtype(data_type), codecs[0])
-    pipeline = _known(codecs[1:])
-    return _Encoding(
-        stored_dtype, file_shape, chunk_shape, pipeline, prefix, separator, shards
-    )
+    grid = _grid(metadata)
+    stored_dtype = _byte_order(np.dtype(data_type), grid.codecs[0])
+    return _Encoding(grid, stored_dtype, _known(grid.codecs[1:]))
 
 
 def _keys(encoding: Metadata) -> tuple[str, str]:

@@ -1,8 +1,9 @@
 """The codecs of zarr arrays as pipelines of filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import FileFormatError
 from .codecs import Pipeline
 from .filters import (
     BLOSC,
@@ -18,7 +19,7 @@ from .filters import (
 )
 from .inflate import streaming
 
-__all__ = ["crc32c_of", "pipeline_of"]
+__all__ = ["check_codecs", "crc32c_of", "pipeline_of", "unknown_codec"]
 
 # Codecs that HDF5 has no number for; its own stay below 2**16.
 GZIP, LZ4_SIZED, CRC32C = range(1 << 16, (1 << 16) + 3)
@@ -36,6 +37,91 @@ _WINDOW_GZIP = 31  # zlib's number for a gzip header, and its largest window
 _SIZE_BYTES = 4
 # numcodecs has codecs of these names, with another layout than zarr's own.
 _ONLY_ZARRS = {"crc32c"}
+
+# What brings codecs that numcodecs has only beside another package.
+_EXTRAS = {
+    "crc32c": "crc32c",
+    "msgpack2": "msgpack",
+    "pcodec": "pcodec",
+    "zfpy": "zfpy",
+}
+
+
+def check_codecs(where: str, metadata: Mapping[str, Any]) -> None:
+    """Refuse an array whose codecs run what is stored, or are not installed.
+
+    Zarr looks for some codecs when it first decodes, so they are looked for here.
+
+    Parameters
+    ----------
+    where
+        The array, for errors.
+    metadata
+        Its description, of version 2 or 3.
+
+    Raises
+    ------
+    FileFormatError
+        If one of them is `pickle`, wherever it stands, or is unknown to numcodecs.
+    """
+    if metadata["zarr_format"] == 2:
+        steps = [*(metadata.get("filters") or ()), metadata.get("compressor")]
+        names = [str(step["id"]) for step in steps if step is not None]
+    else:
+        names = list(_names(metadata["codecs"]))
+    for name in names:
+        if name.removeprefix("numcodecs.") == "pickle":
+            raise _pickled(where)
+    for name in names:
+        # Version 2 knows no others, and zarr has looked for those.
+        if name.startswith("numcodecs.") and not _in_numcodecs(name):
+            raise _not_installed(where, name)
+
+
+def unknown_codec(where: str, error: Exception) -> FileFormatError | None:
+    """Return what to say of zarr's error where it is about a codec; else None."""
+    text = str(error)
+    if "'pickle'" in text:
+        return _pickled(where)
+    if type(error).__name__ != "UnknownCodecError":
+        return None
+    name = text.split(":")[-1].strip(" '\"")
+    return _not_installed(where, name)
+
+
+def _names(codecs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the names of codecs of version 3, with those inside of shards."""
+    for codec in codecs:
+        yield str(codec["name"])
+        options = codec.get("configuration") or {}
+        for inner in ("codecs", "index_codecs"):
+            yield from _names(options.get(inner) or ())
+
+
+def _in_numcodecs(name: str) -> bool:
+    from numcodecs.registry import codec_registry, entries
+
+    plain = name.removeprefix("numcodecs.")
+    return plain in codec_registry or plain in entries
+
+
+def _pickled(where: str) -> FileFormatError:
+    return FileFormatError(
+        f"{where} holds pickled objects (codec pickle), which could run any code when"
+        " read; write it again as text or numbers"
+    )
+
+
+def _not_installed(where: str, name: str) -> FileFormatError:
+    plain = name.removeprefix("numcodecs.")
+    how = "install the package that brings it, and import that before open()"
+    if plain in _EXTRAS:
+        how = f"pip install 'numcodecs[{_EXTRAS[plain]}]'"
+    elif plain.startswith("imagecodecs"):
+        how = "pip install imagecodecs, and call imagecodecs.numcodecs.register_codecs()"
+    return FileFormatError(
+        f"{where} is encoded with the codec {name}, which is not installed: {how}"
+    )
 
 
 def pipeline_of(codecs: Sequence[Mapping[str, Any]]) -> Pipeline | str:

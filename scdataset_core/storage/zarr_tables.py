@@ -16,7 +16,7 @@ from .chunks import ABSENT, ChunkTable
 from .files import Identity, check_unchanged
 from .zarr_codecs import crc32c_of
 
-__all__ = ["ShardIndex", "ZarrTable"]
+__all__ = ["ShardIndex", "ZarrTable", "grid_shape"]
 
 Integers = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
@@ -93,23 +93,6 @@ class ZarrTable:
                 file_of=np.arange(len(files), dtype=np.uint32),
             )
         return self._inside_shards(files, identities, self.shards)
-
-    @property
-    def n_files(self) -> int:
-        """Number of files, of chunks or shards, that the array may have."""
-        return prod(grid_shape(self.shape, self.file_shape))
-
-    def missing_files(self) -> Integers:
-        """Return which of the files of chunks, or shards, are not there.
-
-        Their elements count as the fill value: writers leave such chunks out.
-        """
-        grid = grid_shape(self.shape, self.file_shape)
-        files = _Files(os.path.join(self.folder, self.prefix), self.separator, grid)  # noqa: PTH118  # the prefix may end in a separator
-        if len(grid) == 1 and _n_numbered(Path(files[0]).parent) >= len(files):
-            return np.empty(0, np.int64)
-        there = (os.path.exists(path) for path in files)  # noqa: PTH110  # a string is kept
-        return np.flatnonzero(~np.fromiter(there, np.bool_, len(files)))
 
     def _inside_shards(
         self, files: "_Files", identities: "_Identities", shards: ShardIndex
@@ -239,10 +222,3 @@ def _identities(files: _Files) -> _Identities:
         with suppress(FileNotFoundError):
             n_bytes[number], mtime_ns[number] = Identity.of(files[number])
     return _Identities(n_bytes, mtime_ns)
-
-
-def _n_numbered(folder: Path) -> int:
-    """Return how many files of a folder are called by a number, in one look at it."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        return sum(entry.name.isdigit() for entry in entries)
-    return 0
