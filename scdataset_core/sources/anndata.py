@@ -1,6 +1,7 @@
 """AnnData objects: those in memory, and backed ones through their file."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def file_part(
     """Return where X of a backed or lazy `AnnData` lies, with the labels given."""
     folder, _, key = options.x.partition("/")
     if adata.isbacked:
-        file, x = str(adata.filename), _backed_x(adata, options)
+        file, x = _file_of(adata), _backed_x(adata, options)
         holder = adata.raw if folder == "raw" else adata
         var_names = holder.var_names
     else:
@@ -150,8 +151,13 @@ def _place(adata: "AnnData", options: OpenOptions) -> HeldPlace:
     return HeldPlace(contents, var)
 
 
+def _file_of(adata: "AnnData") -> str:
+    """Return the file of a backed `AnnData`, whatever the directory becomes."""
+    return str(Path(str(adata.filename)).absolute())
+
+
 def _backed_x(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
-    file = str(adata.filename)
+    file = _file_of(adata)
     handle = adata.file._file  # its own: HDF5 refuses a second one beside a writer's
     if handle is not None and handle.id.valid:
         again = 'read it again: adata = anndata.read_h5ad(path, backed="r")'
@@ -167,7 +173,7 @@ def _located(
     root: "h5py.Group", adata: "AnnData", options: OpenOptions
 ) -> SparseX | DenseX:
     """Return where X lies, in the whole file or in a modality's group of one."""
-    file = str(adata.filename)
+    file = _file_of(adata)
     tree = Tree(root, file, allow_external=options.allow_external)
     modality = getattr(adata.file, "_mod", None)  # of a file manager of MuData's
     if modality is not None and (group := tree.group(f"mod/{modality}")) is not None:

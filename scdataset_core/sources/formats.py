@@ -210,7 +210,8 @@ _ENDINGS = ("h5ad", "h5mu", "zarr", "parquet", "arrow", "feather", "h5")
 def paths_of(data: object) -> list[str] | None:
     """Return the paths that `data` stands for: a path, a glob, or a list of paths.
 
-    None if it is none of these.
+    They are absolute, so that they hold whatever the current directory becomes, here
+    and in other processes. None if it is none of these.
 
     Raises
     ------
@@ -226,7 +227,7 @@ def paths_of(data: object) -> list[str] | None:
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # absolute ones too
         if not found:
             raise FileNotFoundError(f"no file matches {text}")
-        return found
+        return [str(Path(path).absolute()) for path in found]
     if isinstance(data, list | tuple):
         if not data:
             raise ValueError("an empty list of paths: there is nothing to open")
@@ -368,4 +369,4 @@ def _existing(path: str) -> str:
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         hint = f"; {nearest(Path(path).name, beside)}" if beside else ""
         raise FileNotFoundError(f"{path}: there is no such file{hint}")
-    return path
+    return str(Path(path).absolute())

@@ -28,6 +28,7 @@ def lazy_part(
     """
     where, element = _origin(matrix, what)
     if isinstance(where, Path):
+        where = where.absolute()  # it holds whatever the current directory becomes
         with opened(str(where)) as root:
             tree = Tree(root, str(where), allow_external=allow_external)
             return str(where), locate_x(tree, element)

@@ -66,7 +66,7 @@ def _join(
         for name, group in _members(path, outer):
             tree = ZarrTree(group, name)
             parts.append(read_layout(tree, options))
-            lacking += check_whole(parts[-1], tree.arrays)
+            lacking += check_whole(parts[-1], tree)
     source = join_files(parts, options)
     source.notices += (*_slow_ways(parts), *notice_of(lacking))
     return source

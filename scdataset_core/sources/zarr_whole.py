@@ -3,7 +3,7 @@
 What is not there counts as the fill value in zarr, so nothing else would tell.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,15 @@ from ..storage import StoredArray
 from ..storage.zarr_missing import Missing, missing_of
 from .columns import Column, LabelColumn, NumberColumn
 from .layout import CellFile, DenseX, SparseX
-from .text import StoredText, TextCodes
+from .text import LabelText, StoredText, TextCodes
+from .zarr_tree import ZarrTree
 
 if TYPE_CHECKING:
     import zarr
 
 __all__ = ["check_whole", "notice_of"]
 
-Arrays = Mapping[str, "zarr.Array"]
+_TEXT_KINDS = "OSUT"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class _Lacking:
         )
 
 
-def check_whole(part: CellFile, arrays: Arrays) -> list[str]:
+def check_whole(part: CellFile, tree: ZarrTree) -> list[str]:
     """Check that what must be there is; return the arrays that may lack something.
 
     A writer leaves out chunks that hold nothing but the fill value (0, or no text), and
@@ -64,8 +65,8 @@ def check_whole(part: CellFile, arrays: Arrays) -> list[str]:
     ----------
     part
         Where the parts of a store lie.
-    arrays
-        All arrays that were looked up for it, by their paths.
+    tree
+        The store, of which what was looked up is checked.
 
     Raises
     ------
@@ -74,8 +75,9 @@ def check_whole(part: CellFile, arrays: Arrays) -> list[str]:
     """
     checks = dict(_checks(part))
     notices = []
-    for name, array in arrays.items():
-        check = checks.get(name) or _check_of(name, array, part)
+    for name, array in tree.arrays.items():
+        inside = name.removeprefix(tree.root.path).strip("/")
+        check = checks.get(name) or _check_of(inside, array)
         missing = None if check is None else missing_of(array)
         if check is not None and missing is not None:
             fill = 0 if array.fill_value is None else array.fill_value
@@ -113,8 +115,8 @@ def _checks(part: CellFile) -> Iterator[tuple[str, _Check]]:
     for column in part.obs.values():
         yield from _column_checks(column)
     names = part.names
-    if isinstance(names, StoredText):
-        yield names.values.name, _check_distinct("names of cells")
+    if isinstance(names, StoredText | LabelText):
+        yield names.name, _check_distinct("names of cells")
 
 
 def _column_checks(column: Column) -> Iterator[tuple[str, _Check]]:
@@ -132,17 +134,18 @@ def _column_checks(column: Column) -> Iterator[tuple[str, _Check]]:
         yield column.codes.name, _codes_of_one if one else _may_lack
 
 
-def _check_of(name: str, array: "zarr.Array", part: CellFile) -> _Check | None:
+def _check_of(path: str, array: "zarr.Array") -> _Check | None:
     """Return how an array is checked that is none of X or obs; None: not at all."""
-    parts = name.split("/")
-    if parts[-1] == "mask":  # of names, or of categories, none of which is missing
-        return None
+    parts = path.split("/")
     if parts[-1] == "categories" or "__categories" in parts:
         return _check_distinct("categories")
-    if parts[-1] == "codes":
-        return _may_lack
-    # The names of cells are looked up for their number alone if they are not wanted.
-    return None if "obs" in parts else _check_distinct("names of genes")
+    if parts[0] == "obsm":  # a table, of whose index the length alone is read
+        return None if array.dtype.kind in _TEXT_KINDS else _may_lack
+    # The names of cells are looked up for their number alone if they are not wanted;
+    # and of names none is missing.
+    if parts[0] == "obs" or parts[-1] == "mask":
+        return None
+    return _check_distinct("names of genes")
 
 
 def _may_lack(lacking: _Lacking) -> bool:
@@ -201,5 +204,7 @@ def _check_ids(x: SparseX, lacking: _Lacking) -> bool:
     inside = np.searchsorted(begun, stops) - np.searchsorted(begun, starts, "right")
     wrong = np.flatnonzero(inside < stops - starts - 1)
     if len(wrong):
-        raise lacking.lost(int(wrong[0]), f"rows would hold column {lacking.fill} twice")
+        raise lacking.lost(
+            int(wrong[0]), f"rows would hold column {lacking.fill} twice"
+        )
     return x.n_vars > 1  # of one column, all ids are 0

@@ -118,7 +118,9 @@ def _not_installed(where: str, name: str) -> FileFormatError:
     if plain in _EXTRAS:
         how = f"pip install 'numcodecs[{_EXTRAS[plain]}]'"
     elif plain.startswith("imagecodecs"):
-        how = "pip install imagecodecs, and call imagecodecs.numcodecs.register_codecs()"
+        how = (
+            "pip install imagecodecs, and call imagecodecs.numcodecs.register_codecs()"
+        )
     return FileFormatError(
         f"{where} is encoded with the codec {name}, which is not installed: {how}"
     )

@@ -1,6 +1,6 @@
 """Which files of a zarr array are not there, and which of its chunks.
 
-Zarr takes what is not there for the fill value, and leaves out chunks of nothing else; so
+Zarr takes what is not there for the fill value, and leaves out chunks of nothing else:
 a file that was lost looks like one that was never written.
 """
 

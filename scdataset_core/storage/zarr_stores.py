@@ -1,4 +1,4 @@
-"""Zarr's stores as they are held here: by absolute path, and not shared by processes."""
+"""Zarr's stores as they are held here: by absolute path, each process its own."""
 
 import pickle
 from pathlib import Path

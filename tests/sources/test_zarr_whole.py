@@ -69,7 +69,7 @@ def test_row_pointers_cannot_be_missing(path):
 def test_files_of_values_that_are_missing_are_told(path):
     for file in files_of(path, "X/data")[1:3]:
         file.unlink()
-    with pytest.warns(UserWarning, match=r"2 of 7 of .*X/data \(.*1, elements 20 to 60\)"):
+    with pytest.warns(UserWarning, match=r"2 of 7 of .*X/data \(.* 20 to 60\)"):
         source = scd.open(path)
     want = make_parts()[0].X
     want.data[20:60] = 0
@@ -187,9 +187,11 @@ def test_files_of_dense_rows_that_are_missing_are_told(annotated):
 def test_zip_files_that_lack_files_are_told_from_whole_ones(annotated):
     lose(annotated, "obs/line/codes")
     archive = shutil.make_archive(str(annotated), "zip", annotated)
-    with pytest.warns(UserWarning) as caught:
+    with (
+        pytest.warns(UserWarning, match="X is read through zarr-python"),
+        pytest.warns(UserWarning, match="1 of 1 of .*obs/line/codes"),
+    ):
         scd.open(archive, obs=["line"])
-    assert any("1 of 1 of" in str(w.message) for w in caught)
 
 
 def test_chunks_that_shards_leave_out_are_checked_by_what_they_would_mean(tmp_path):
