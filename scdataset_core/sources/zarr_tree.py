@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import FileFormatError
 from ..storage import StoredArray
 from ..storage.zarr_codecs import check_codecs, unknown_codec
-from ..storage.zarr_stores import folder_of
+from ..storage.zarr_stores import folder_of, held
 
 if TYPE_CHECKING:
     import zarr
@@ -46,6 +46,9 @@ class ZarrTree:
         self.file = file
         self.arrays: dict[str, zarr.Array] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "file": self.file, "arrays": {}}
+
     def find(self, path: str) -> "zarr.Group | zarr.Array | None":
         """Return what lies at `path`, or None."""
         where = f"{self.file}: {path}"
@@ -74,9 +77,9 @@ class ZarrTree:
         members: set[str] = set()
         for name in _LISTS if folder is not None else ():
             try:
-                held = json.loads(Path(folder or "", name).read_bytes())
-                held = held.get("consolidated_metadata") or held
-                listed = [str(key) for key in held.get("metadata") or ()]
+                known = json.loads(Path(folder or "", name).read_bytes())
+                known = known.get("consolidated_metadata") or known
+                listed = [str(key) for key in known.get("metadata") or ()]
             except (OSError, ValueError, AttributeError, TypeError):
                 continue  # there is none, or none that can be read: it is a hint alone
             described = (".zarray", ".zgroup", ".zattrs")
@@ -119,8 +122,8 @@ class ZarrTree:
 
     @contextmanager
     def again(self) -> "Iterator[ZarrTree]":
-        """Return the store, which stays open."""
-        yield self
+        """Return the store, opened for what reads it now, in whatever process."""
+        yield ZarrTree(held(self.root), self.file)
 
     def categories_of(self, codes: "zarr.Array") -> "zarr.Array":
         """Return the array that AnnData 0.7's codes name."""
