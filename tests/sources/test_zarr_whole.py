@@ -62,7 +62,7 @@ def test_files_of_column_ids_cannot_be_missing(path):
 def test_row_pointers_cannot_be_missing(path):
     for file in files_of(path, "X/indptr"):
         file.unlink()
-    with pytest.raises(ValueError, match=r"X/indptr, .* would be 0 between 0 and 139"):
+    with pytest.raises(ValueError, match="X/indptr says that all rows are empty"):
         scd.open(path)
 
 
@@ -237,9 +237,10 @@ def test_first_row_pointers_cannot_be_missing_where_rows_hold_the_same_column(pa
         scd.open(path)
 
 
-def test_row_pointers_cannot_fall_to_0(path):
-    lose(path, "X/indptr", 1)
-    with pytest.raises(ValueError, match=r"X/indptr.* 0 between \d+ and 139"):
+def test_row_pointers_cannot_fall_to_0(tmp_path):
+    path = write(tmp_path / "a.zarr", make_parts()[0], chunks=5)
+    lose(path, "X/indptr", 3)
+    with pytest.raises(ValueError, match=r"X/indptr.* 0 between \d+ and \d+,"):
         scd.open(path)
 
 
