@@ -151,9 +151,9 @@ class Loader:
         if memory is not None:
             self.fetch_factor = fetch_factor_within(
                 memory,
-                row_bytes=self._row_bytes(),
                 batch_size=self.batch_size,
                 n_buffers=self.read_ahead + 2,
+                **self._sizes(),
             )
         self._progress = Progress(epoch=0, done=_NOTHING_DONE)
         self._next: Literal["start", "resume", "hold", "advance"] = "start"
@@ -195,15 +195,20 @@ class Loader:
             batch_size=self.batch_size,
         )
 
-    def _row_bytes(self) -> float:
-        """Return the mean bytes of a row as it is held."""
+    def _sizes(self) -> dict[str, float]:
+        """Return the mean bytes of a row as it is held, and while it is read."""
         if not isinstance(self._batching, SourceBatching):
             raise ValueError(
                 f"memory goes with a source: the rows of a {type(self.source).__name__}"
                 " are of unknown size; give fetch_factor"
             )
         source: Source = self._batching.collection
-        return source.row_bytes(self._batching.form)
+        form = self._batching.form
+        n_reading = 2 if source.concurrent and self.read_ahead else 1
+        return {
+            "row_bytes": source.row_bytes(form),
+            "reading_bytes": source.reading_bytes(form) * n_reading,
+        }
 
     @property
     def rank(self) -> int:

@@ -41,7 +41,12 @@ def parse_bytes(amount: int | str) -> int:
 
 
 def fetch_factor_within(
-    memory: int | str, *, row_bytes: float, batch_size: int, n_buffers: int
+    memory: int | str,
+    *,
+    row_bytes: float,
+    batch_size: int,
+    n_buffers: int,
+    reading_bytes: float = 0.0,
 ) -> int:
     """Return the largest fetch factor whose buffers fit into `memory`.
 
@@ -55,6 +60,9 @@ def fetch_factor_within(
         Rows of a minibatch.
     n_buffers
         Fetches that are in memory at once.
+    reading_bytes
+        Mean bytes that reading takes besides, for a row of all fetches that are read at
+        a time.
 
     Raises
     ------
@@ -62,11 +70,14 @@ def fetch_factor_within(
         If not even one minibatch a fetch fits.
     """
     budget = parse_bytes(memory)
-    per_batch = row_bytes * batch_size * n_buffers
+    per_batch = (row_bytes * n_buffers + reading_bytes) * batch_size
     if budget < per_batch:
+        besides = (
+            f", {reading_bytes:,.0f} besides to read one," if reading_bytes else ""
+        )
         raise ValueError(
             f"memory={memory!r} is too little: {n_buffers} fetches of one minibatch of"
-            f" {batch_size} rows of {row_bytes:,.0f} bytes take {per_batch:,.0f} bytes;"
-            " give more, or a smaller batch_size or read_ahead"
+            f" {batch_size} rows of {row_bytes:,.0f} bytes{besides} take"
+            f" {per_batch:,.0f} bytes; give more, or a smaller batch_size or read_ahead"
         )
     return max(1, int(budget / max(per_batch, 1.0)))

@@ -156,6 +156,11 @@ class AlignedSource(TaggedSource):
         """Return the mean bytes of a row of all parts as they are held in `form`."""
         return sum(part.row_bytes(form.of(name)) for name, part in self.parts.items())
 
+    def reading_bytes(self, form: Form) -> float:
+        """Return the mean bytes that reading a row takes besides what is held of it."""
+        parts = self.parts.items()
+        return sum(part.reading_bytes(form.of(name)) for name, part in parts)
+
     def _read_x(
         self,
         rows: Rows,

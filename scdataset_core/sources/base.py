@@ -276,6 +276,31 @@ class Source(ABC):
         stored = self.mean_stored if form.width is None else float(form.width)
         return max(1.0, stored * (value_bytes + 4))
 
+    @property
+    def _column_bytes(self) -> int:
+        """Bytes of a column id as it is read."""
+        return 4
+
+    def reading_bytes(self, form: Form) -> float:
+        """Return the mean bytes that reading a row takes besides what is held of it.
+
+        Rows are read as they are stored. What has another type or layout is a copy,
+        and both are in memory until the fetch is whole.
+        """
+        same_type = form.value_dtype(self.dtype) == self.dtype
+        if not self.sparse:
+            same = same_type and form.output == "dense"
+            return 0.0 if same else float(self.shape[1] * self.dtype.itemsize)
+        values, columns = self.dtype.itemsize, self._column_bytes
+        if form.output == "csr":
+            copied = (0 if same_type else values) + (0 if columns == 4 else columns)
+            return self.mean_stored * copied
+        extra = self.mean_stored * (values + columns)
+        narrowed = form.output == "dense" and not same_type
+        if narrowed and form.value_dtype(self.dtype).kind in "iu":
+            extra += self.shape[1] * values  # see `form.pack_rows`
+        return extra
+
     def read(self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None) -> Cells:
         """Read rows into memory.
 

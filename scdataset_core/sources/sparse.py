@@ -77,7 +77,7 @@ class SparseReader:
     dtype: np.dtype[Any]
 
     @cached_property
-    def _column_dtype(self) -> np.dtype[Any]:
+    def column_dtype(self) -> np.dtype[Any]:
         """Type that column ids are read in: the stored one where all files agree.
 
         Unsigned 64-bit ids that do not fit int64 turn negative there, and are found.
@@ -151,7 +151,7 @@ class SparseReader:
         direct = (
             form.output == "padded"
             and form.value_dtype(self.dtype) == self.dtype
-            and self._column_dtype == np.int32
+            and self.column_dtype == np.int32
             and all(table is None for table in self.genes.tables)
             and min(self.genes.n_stored) > 0  # zeros behind a row are a column, 0
         )
@@ -179,7 +179,7 @@ class SparseReader:
         else:
             sizes = (np.diff(bounds) * width).tolist()
         values = [context.empty(size, self.dtype) for size in sizes]
-        columns = [context.empty(size, self._column_dtype) for size in sizes]
+        columns = [context.empty(size, self.column_dtype) for size in sizes]
         requests, casts = [], []
         for file, a, b in fetch.cuts:
             x, ranges = self.files[file], _ranges(fetch, a, b)

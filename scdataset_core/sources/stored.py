@@ -132,6 +132,21 @@ class StoredSource(Source):
             return float(self.shape[1])
         return sum(x.n_stored for x in self._xs) / max(len(self), 1)
 
+    @property
+    def _column_bytes(self) -> int:
+        reader = self._reader
+        return reader.column_dtype.itemsize if isinstance(reader, SparseReader) else 0
+
+    def reading_bytes(self, form: Form) -> float:
+        """Return the mean bytes that reading a row takes besides what is held of it."""
+        extra = super().reading_bytes(form)
+        # Files that are stored in other types than the source's are converted first.
+        if any(x.dtype != self.dtype for x in self._xs):
+            extra += self.mean_stored * max(x.dtype.itemsize for x in self._xs)
+        if self.sparse and any(table is not None for table in self._genes.tables):
+            extra += self.mean_stored * (self.dtype.itemsize + self._column_bytes)
+        return extra
+
     def longest_row(self) -> int:
         """Return the largest number of stored values in a row.
 
