@@ -1,9 +1,23 @@
-"""Every Python example of the README and the docs runs as printed.
+"""Every example of the README and the docs runs as printed.
 
-A page is one script: its ```` ```python ```` blocks, in order, in a folder that holds
-``plates/*.h5ad``. A comment ``<!-- skip: reason -->`` on the line before a block leaves
-that block out; ``<!-- needs: torch, optax -->`` anywhere on a page runs the page only
-where those packages are installed.
+A page is one script: its ```` ```python ```` blocks, in order. Its ```` ```bash ````
+blocks, in order, are one session. Both run in a folder that holds ``plates/*.h5ad``,
+made by the command that the README prints; a session has the docs beside it, as in a
+clone.
+Comments on the lines before a block steer it:
+
+``<!-- skip: reason -->``
+    It is not run.
+``<!-- needs: tensorflow -->``
+    It is run where the packages are installed; elsewhere on a page: the whole page is.
+``<!-- alone -->``
+    A Python script of its own, no part of the page's.
+``<!-- with: --cells 300 -->``
+    What is added to the last command of a bash block, to make it short.
+``<!-- ci: name -->``
+    `.ci/run` runs it, as it makes an environment or works on the whole tree.
+
+``<!-- slow: python, bash -->`` on a page leaves its script or session to ``-m slow``.
 """
 
 import os
@@ -11,74 +25,245 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-SKIP = re.compile(r"<!-- skip: [^\n]+ -->\n+$")
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(
+    r"((?:^<!-- [^\n]+ -->\n)*)^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
+MARK = re.compile(r"<!-- (\w+)(?:: ([^\n]+))? -->")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
-NEEDS = re.compile(r"<!-- needs: ([\w., ]+) -->")
+NEEDS = re.compile(r"^<!-- needs: ([\w., ]+) -->\n(?!<!--|```)", re.MULTILINE)
+SLOW = re.compile(r"<!-- slow: ([\w, ]+) -->")
+MAKES_PLATES = re.compile(r"^scdataset make-data plates ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page, and the comments before it."""
+
+    language: str
+    code: str
+    line: int  # of its first line of code, counted from 0
+    marks: dict[str, str]
+
+    @property
+    def is_run(self) -> bool:
+        missing = lacking(self.marks.get("needs", ""))
+        return not {"skip", "ci"} & set(self.marks) and not missing
+
+    @property
+    def command(self) -> str:
+        return f"{self.code.rstrip()} {self.marks.get('with', '')}".rstrip() + "\n"
+
+
+def lacking(packages: str) -> list[str]:
+    """Return those of some packages that are not installed."""
+    names = [name.strip() for name in packages.split(",") if name.strip()]
+    return [name for name in names if find_spec(name.partition(".")[0]) is None]
+
+
+def blocks(page: str) -> list[Block]:
+    return [
+        Block(
+            found[2],
+            found[3],
+            page.count("\n", 0, found.start(3)),
+            dict(MARK.findall(found[1])),
+        )
+        for found in FENCE.finditer(page)
+    ]
 
 
 def script(page: str) -> str:
-    """Return a page's blocks as one script whose line numbers are the page's."""
+    """Return a page's Python as one script whose line numbers are the page's."""
     lines: list[str] = []
-    for block in FENCE.finditer(page):
-        if SKIP.search(page[: block.start()]):
-            continue
-        first = page.count("\n", 0, block.start(1))
-        lines += [""] * (first - len(lines)) + block.group(1).splitlines()
+    for block in blocks(page):
+        if block.language == "python" and block.is_run and "alone" not in block.marks:
+            lines += [""] * (block.line - len(lines)) + block.code.splitlines()
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def test_script_keeps_line_numbers_and_leaves_out_skipped_blocks() -> None:
+def session(page: str, *, in_full: bool = False) -> str:
+    """Return a page's commands as one bash script, made short unless `in_full`."""
+    return "".join(
+        block.code if in_full else block.command
+        for block in blocks(page)
+        if block.language == "bash" and block.is_run
+    )
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8") if page.exists() else ""
+
+
+def label(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def pages_with(make: Callable[[str], Any], language: str) -> list[Any]:
+    """Return the pages of which `make` makes something, slow ones marked."""
+
+    def is_slow(text: str) -> bool:
+        return any(language in words for words in SLOW.findall(text))
+
+    return [
+        pytest.param(
+            page,
+            id=label(page),
+            marks=[pytest.mark.slow] if is_slow(read(page)) else [],
+        )
+        for page in PAGES
+        if make(read(page))
+    ]
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Run what a user would, with the tools of this environment."""
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    roots = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
+    out = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": tools, "PYTHONPATH": roots, "MPLBACKEND": "Agg"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, f"{' '.join(command)}\n{out.stdout}\n{out.stderr}"
+
+
+def run_bash(command: str, folder: Path) -> None:
+    if shutil.which("bash") is None or find_spec("typer") is None:
+        pytest.skip("needs bash and the extra cli")
+    run(["bash", "-euo", "pipefail", "-c", command], folder)
+
+
+def run_python(code: str, folder: Path) -> None:
+    (folder / "page.py").write_text(code, encoding="utf-8")
+    run([sys.executable, "-W", "error::UserWarning", "page.py"], folder)
+
+
+def skip_where_packages_lack(page: Path) -> None:
+    for packages in NEEDS.findall(read(page)):
+        if missing := lacking(packages):
+            pytest.skip(f"needs {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def printed_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the plates that the README's command makes."""
+    made = [b.command for b in blocks(read(README)) if MAKES_PLATES.search(b.code)]
+    assert len(made) == 1, "one block of the README makes the plates of all pages"
+    folder = tmp_path_factory.mktemp("printed")
+    run_bash(made[0], folder)
+    return folder / "plates"
+
+
+def test_blocks_keep_line_numbers_and_heed_their_comments() -> None:
     page = (
         "# Title\n```python\na = 1\n```\ntext\n"
         "<!-- skip: needs a cluster -->\n```python\nb = 2\n```\n"
-        "```bash\nls\n```\n```python\nassert a == 1\n```\n"
+        "<!-- with: -n 3 -->\n```bash\nls a \\\n  b\n```\n"
+        "<!-- needs: no_such_package -->\n```bash\nrm\n```\n"
+        "<!-- ci: environment -->\n```bash\npip\n```\n"
+        "```bash\nls c\n```\n"
+        "```python\nassert a == 1\n```\n"
+        "<!-- alone -->\n```python\na\n```\n"
     )
     lines = script(page).splitlines()
     assert {i + 1: line for i, line in enumerate(lines) if line} == {
         3: "a = 1",
-        14: "assert a == 1",
+        27: "assert a == 1",
     }
+    assert session(page) == "ls a \\\n  b -n 3\nls c\n"
 
 
-pages = pytest.mark.parametrize(
-    "page", [pytest.param(p, id=p.relative_to(ROOT).as_posix()) for p in PAGES]
-)
+in_repository = pytest.mark.skipif(not README.exists(), reason="needs the source tree")
+every_page = pytest.mark.parametrize("page", pages_with(lambda _: True, ""))
 
 
-@pages
+@in_repository
+@every_page
 def test_links_lead_somewhere(page: Path) -> None:
-    if not page.exists():
-        pytest.skip("needs the source tree")
-    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    targets = LINK.findall(read(page))
     assert [name for name in targets if not (page.parent / name).exists()] == []
 
 
-@pages
-def test_page_runs_as_printed(page: Path, plates: Path, tmp_path: Path) -> None:
-    if not page.exists():
-        pytest.skip("needs the source tree")
-    text = page.read_text(encoding="utf-8")
-    code = script(text)
-    if not code:
-        pytest.skip("no Python on this page")
-    for group in NEEDS.findall(text):
-        for package in group.split(","):
-            pytest.importorskip(package.strip())
-    shutil.copytree(plates, tmp_path / "plates")
-    (tmp_path / "page.py").write_text(code, encoding="utf-8")
-    roots = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
-    out = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "page.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": roots},
-        capture_output=True,
-        text=True,
-    )
-    assert out.returncode == 0, f"{page.name}:\n{out.stdout}\n{out.stderr}"
+@in_repository
+@every_page
+def test_comments_before_blocks_are_known_and_say_what(page: Path) -> None:
+    of_nothing = {"alone", "results"}
+    for block in blocks(read(page)):
+        where = f"{label(page)}:{block.line}"
+        known = {"skip", "with", "ci", "needs", "slow", *of_nothing}
+        assert set(block.marks) <= known, where
+        assert all(text or mark in of_nothing for mark, text in block.marks.items()), (
+            where
+        )
+
+
+@in_repository
+def test_ci_runs_the_blocks_that_are_left_to_it() -> None:
+    ci = read(ROOT / ".ci" / "run")
+    named = {
+        block.marks["ci"]
+        for page in PAGES
+        for block in blocks(read(page))
+        if "ci" in block.marks
+    }
+    assert {
+        name for name in named if not re.search(rf"\bprinted \S+ {name}\b", ci)
+    } == set()
+
+
+@pytest.mark.parametrize("page", pages_with(script, "python"))
+def test_page_runs_as_printed(page: Path, printed_plates: Path, tmp_path: Path) -> None:
+    skip_where_packages_lack(page)
+    shutil.copytree(printed_plates, tmp_path / "plates")
+    run_python(script(read(page)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        pytest.param(page, block, id=f"{label(page)}:{block.line + 1}")
+        for page in PAGES
+        for block in blocks(read(page))
+        if block.language == "python" and block.is_run and "alone" in block.marks
+    ],
+)
+@pytest.mark.slow
+def test_script_runs_as_printed(
+    page: Path, block: Block, printed_plates: Path, tmp_path: Path
+) -> None:
+    skip_where_packages_lack(page)
+    shutil.copytree(printed_plates, tmp_path / "plates")
+    run_python("\n" * block.line + block.code, tmp_path)
+
+
+@in_repository
+@pytest.mark.slow
+def test_readme_runs_in_full(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    run_bash(session(read(README), in_full=True), tmp_path)
+    run_python(script(read(README)), tmp_path)
+
+
+@pytest.mark.parametrize("page", pages_with(session, "bash"))
+def test_commands_run_as_printed(
+    page: Path, printed_plates: Path, tmp_path: Path
+) -> None:
+    skip_where_packages_lack(page)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    if page != README:  # which makes them
+        shutil.copytree(printed_plates, tmp_path / "plates")
+    run_bash(session(read(page)), tmp_path)

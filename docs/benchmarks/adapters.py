@@ -98,13 +98,14 @@ def run(cases: Cases, description: str | None, versions: list[ModuleType]) -> No
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cells", type=int, default=10_000, help="of a plate")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     make_plates(
         options.data,
         n_plates=2,
-        n_cells=10_000,
+        n_cells=options.cells,
         n_genes=62_710,
         stored_per_cell=1_950,
         compressions=("none", "gzip"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,20 @@ ENTROPY_BATCHES = 1_000
 Grid = dict[str, list[list[float]]]  # name: rows are block sizes, columns fetch factors
 
 
-def throughput_grids(folder: Path, pool: WorkerPool, *, seconds: float) -> Grid:
+def throughput_grids(
+    folder: Path, pool: WorkerPool, *, sizes: Sequence[int], seconds: float
+) -> Grid:
     """Return warm cells a second, by library and compression."""
     grids: Grid = {}
     for compression in ("none", "gzip"):
         paths = tuple(map(str, sorted((folder / compression).glob("*.h5ad"))))
         if not paths:
-            raise SystemExit(f"no plates in {folder / compression}; run throughput.py")
+            raise SystemExit(f"no plates in {folder / compression}; run make_plates.py")
         words = "gzip" if compression == "gzip" else "uncompressed"
         for library in LIBRARIES:
-            grids[f"{library}, {words}"] = [[0.0] * len(SIZES) for _ in SIZES]
-        for row, block in enumerate(SIZES):
-            for column, fetch in enumerate(SIZES):
+            grids[f"{library}, {words}"] = [[0.0] * len(sizes) for _ in sizes]
+        for row, block in enumerate(sizes):
+            for column, fetch in enumerate(sizes):
                 for library in LIBRARIES:
                     pool[library].open(Setting(library, paths, block, fetch))
                     page_cache.load(paths)
@@ -77,14 +79,14 @@ def entropy(labels: npt.NDArray[np.int64]) -> float:
     return float(-(share * np.log2(share)).sum())
 
 
-def entropy_grids() -> Grid:
+def entropy_grids(sizes: Sequence[int]) -> Grid:
     """Return the mean plate entropy of minibatches, by library."""
     grids: Grid = {}
     for library in LIBRARIES:
         grids[library] = []
-        for block in SIZES:
+        for block in sizes:
             means = []
-            for fetch in SIZES:
+            for fetch in sizes:
                 batches = zip(
                     range(ENTROPY_BATCHES),
                     batches_of(library, block, fetch),
@@ -96,7 +98,15 @@ def entropy_grids() -> Grid:
     return grids
 
 
-def draw(grids: Grid, path: Path, *, form: str, label: str, shared: bool) -> None:
+def draw(
+    grids: Grid,
+    path: Path,
+    *,
+    sizes: Sequence[int],
+    form: str,
+    label: str,
+    shared: bool,
+) -> None:
     """Draw grids side by side as heat maps, each cell with its figure."""
     import matplotlib as mpl
 
@@ -125,8 +135,8 @@ def draw(grids: Grid, path: Path, *, form: str, label: str, shared: bool) -> Non
                     color=colour,
                     fontsize=8,
                 )
-        axis.set_xticks(range(len(SIZES)), map(str, SIZES))
-        axis.set_yticks(range(len(SIZES)), map(str, SIZES))
+        axis.set_xticks(range(len(sizes)), map(str, sizes))
+        axis.set_yticks(range(len(sizes)), map(str, sizes))
         axis.set_xlabel("fetch factor f")
         axis.set_ylabel("block size b")
         axis.set_title(f"{name}: {label}")
@@ -134,15 +144,15 @@ def draw(grids: Grid, path: Path, *, form: str, label: str, shared: bool) -> Non
     plt.close(figure)
 
 
-def tables(grids: Mapping[str, Any], form: str) -> str:
+def tables(grids: Mapping[str, Any], sizes: Sequence[int], form: str) -> str:
     """Return the grids as Markdown tables."""
     parts = []
     for name, grid in grids.items():
         lines = [
             [f"b={block}", *(format(value, form) for value in line)]
-            for block, line in zip(SIZES, grid, strict=True)
+            for block, line in zip(sizes, grid, strict=True)
         ]
-        parts.append(f"### {name}\n\n{table(['', *(f'f={f}' for f in SIZES)], lines)}")
+        parts.append(f"### {name}\n\n{table(['', *(f'f={f}' for f in sizes)], lines)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -153,33 +163,40 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="of a measurement")
     parser.add_argument("--out", type=Path, required=True, help="folder of the PNGs")
     parser.add_argument("--results", type=Path, required=True, help="folder of tables")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="b and f")
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"machine": describe_machine(None), "sizes": SIZES}
-    found["entropy"] = entropy_grids()
+    found: dict[str, Any] = {"machine": describe_machine(None), "sizes": options.sizes}
+    found["entropy"] = entropy_grids(options.sizes)
     draw(
         found["entropy"],
         options.out / "entropy-grid.png",
+        sizes=options.sizes,
         form=".2f",
         label="plate entropy of a minibatch, bits",
         shared=True,
     )
-    text = "## Entropy of minibatches, bits\n\n" + tables(found["entropy"], ".2f")
+    text = "## Entropy of minibatches, bits\n\n" + tables(
+        found["entropy"], options.sizes, ".2f"
+    )
     if options.data is not None:
         pool = WorkerPool(None)
         try:
-            rates = throughput_grids(options.data, pool, seconds=options.seconds)
+            rates = throughput_grids(
+                options.data, pool, sizes=options.sizes, seconds=options.seconds
+            )
         finally:
             pool.close()
         found["throughput"] = rates
         draw(
             rates,
             options.out / "throughput-grid.png",
+            sizes=options.sizes,
             form=",.0f",
             label="cells a second, warm",
             shared=False,
         )
-        text += "\n## Cells a second, warm\n\n" + tables(rates, ",.0f")
+        text += "\n## Cells a second, warm\n\n" + tables(rates, options.sizes, ",.0f")
     (options.results / "grids.json").write_text(json.dumps(found, indent=1) + "\n")
     (options.results / "grids.md").write_text(text)
 

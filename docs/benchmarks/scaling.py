@@ -74,13 +74,15 @@ def measure_memory(
     ]
 
 
-def _files(folder: Path, files: FileSet, compression: str) -> tuple[str, ...]:
+def _files(
+    folder: Path, files: FileSet, compression: str, scale: float
+) -> tuple[str, ...]:
     if files.name != "few":  # the plates of the main benchmark
         folder = folder / files.name
         make_plates(
             folder,
             n_plates=files.n_plates,
-            n_cells=files.n_cells,
+            n_cells=round(files.n_cells * scale),
             n_genes=62_710,
             stored_per_cell=files.stored_per_cell,
             compressions=(compression,),
@@ -90,13 +92,20 @@ def _files(folder: Path, files: FileSet, compression: str) -> tuple[str, ...]:
 
 
 def measure_scaling(
-    folder: Path, pool: WorkerPool, *, seconds: float, repeats: int
+    folder: Path,
+    pool: WorkerPool,
+    *,
+    seconds: float,
+    repeats: int,
+    scale: float = 1.0,  # of the numbers of cells
 ) -> list[dict[str, object]]:
     """Measure this library on both sets of each pair, turn by turn, warm."""
     rows: list[dict[str, object]] = []
     for compression in ("none", "gzip"):
         for pair in PAIRS:
-            sets = [(files, _files(folder, files, compression)) for files in pair]
+            sets = [
+                (files, _files(folder, files, compression, scale)) for files in pair
+            ]
             rates: dict[str, list[float]] = {files.name: [] for files in pair}
             for _ in range(repeats):
                 for files, paths in sets:

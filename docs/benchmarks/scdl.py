@@ -1,6 +1,6 @@
 """Measure this library and bionemo-scdl's `get_row` on the same SCDL folders.
 
-    pip install bionemo-scdl "scdataset-core[parquet]"
+    pip install 'scdataset-core[parquet]' bionemo-scdl
     python scdl.py --data FOLDER --out results
 
 The plates of `make_plates.py` are converted by bionemo-scdl itself, if they are not

@@ -53,12 +53,12 @@ class Data:
         return self.plates(compression)
 
 
-def prepare(data: Data, pool: WorkerPool) -> None:
+def prepare(data: Data, pool: WorkerPool, n_cells: int) -> None:
     """Make what is missing of the plates and of annbatch's copy."""
     make_plates(
         data.folder,
         n_plates=4,
-        n_cells=50_000,
+        n_cells=n_cells,
         n_genes=62_710,
         stored_per_cell=1_950,
         compressions=("none", "gzip"),
@@ -144,6 +144,7 @@ def arguments() -> argparse.Namespace:
         help="interpreter (3.12 or later) of an environment with annbatch and zarrs;"
         " without it annbatch is left out",
     )
+    parser.add_argument("--cells", type=int, default=50_000, help="of a plate")
     parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="run the cases whose name holds this text")
@@ -168,7 +169,7 @@ def main() -> None:
     pool = WorkerPool(options.annbatch_python)
     results: dict[str, object] = {"machine": describe_machine(options.annbatch_python)}
     try:
-        prepare(data, pool)
+        prepare(data, pool, options.cells)
         cases = [case for case in CASES if (options.only or "") in case.name]
         results["settings"] = {"seconds": options.seconds}
         results["throughput"] = list(
@@ -187,7 +188,11 @@ def main() -> None:
             )
         if options.scaling:
             results["scaling"] = measure_scaling(
-                options.data, pool, seconds=options.seconds, repeats=options.repeats
+                options.data,
+                pool,
+                seconds=options.seconds,
+                repeats=options.repeats,
+                scale=options.cells / 50_000,
             )
     finally:
         pool.close()
