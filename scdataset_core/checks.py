@@ -14,8 +14,18 @@ __all__ = [
     "digest",
     "first_outside",
     "first_unfit",
+    "install_command",
     "why_not_indexed",
 ]
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds what an extra brings.
+
+    It is right wherever this package came from: pip takes the one that is installed,
+    and fetches what lacks of the extra alone.
+    """
+    return f"pip install 'scdataset-core[{extra}]'"
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:

@@ -4,6 +4,8 @@ import signal
 import sys
 from types import FrameType
 
+from .checks import install_command
+
 __all__ = ["main"]
 
 _stopped_by: list[int] = []
@@ -38,7 +40,7 @@ def _run() -> None:
             raise
         sys.exit(
             f"scdataset: the command line needs {error.name}; install it with"
-            " `pip install 'scdataset-core[cli]'`"
+            f" `{install_command('cli')}`"
         )
     app(prog_name="scdataset")
 

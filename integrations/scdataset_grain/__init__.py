@@ -1,5 +1,7 @@
 """Grain and JAX adapter: the engine's minibatches as a ``grain.IterDataset``."""
 
+from scdataset_core.checks import install_command
+
 try:
     import grain  # noqa: F401  imported for its absence
     import jax  # noqa: F401
@@ -8,7 +10,7 @@ except ModuleNotFoundError as err:
         raise
     raise ModuleNotFoundError(
         "scdataset_grain needs Grain and JAX; "
-        "install them with `pip install 'scdataset-core[grain]'`",
+        f"install them with `{install_command('grain')}`",
         name=err.name,
     ) from err
 

@@ -1,13 +1,14 @@
 """PyTorch adapter: the engine's minibatches through a ``DataLoader``."""
 
+from scdataset_core.checks import install_command
+
 try:
     import torch  # noqa: F401  imported for its absence
 except ModuleNotFoundError as err:
     if err.name != "torch":
         raise
     raise ModuleNotFoundError(
-        "scdataset_torch needs PyTorch; "
-        "install it with `pip install 'scdataset-core[torch]'`",
+        f"scdataset_torch needs PyTorch; install it with `{install_command('torch')}`",
         name="torch",
     ) from err
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from scdataset_core.checks import install_command
+
 from .dataset import ShardedDataset
 
 try:
@@ -19,7 +21,7 @@ except ModuleNotFoundError as err:
         raise
     raise ModuleNotFoundError(
         "scdataset_torch.accelerate needs accelerate; "
-        "install it with `pip install 'scdataset-core[accelerate]'`",
+        f"install it with `{install_command('accelerate')}`",
         name="accelerate",
     ) from err
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from scdataset_core import Loader
+from scdataset_core.checks import install_command
 
 from .dataset import LoaderDataset
 from .ranks import rank_and_world_size
@@ -17,7 +18,7 @@ except ModuleNotFoundError as err:
         raise
     raise ModuleNotFoundError(
         "scdataset_torch.lightning needs Lightning; "
-        "install it with `pip install 'scdataset-core[lightning]'`",
+        f"install it with `{install_command('lightning')}`",
         name="lightning",
     ) from err
 

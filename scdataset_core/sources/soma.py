@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import install_command
 from ..errors import FileFormatError, ScdatasetError
 from .genes import join_genes
 from .obs import join_obs
@@ -206,13 +207,12 @@ def _import_tiledbsoma() -> None:
         if error.name != "tiledbsoma":
             raise
         raise ModuleNotFoundError(
-            "TileDB-SOMA experiments need tiledbsoma: pip install"
-            " 'scdataset-core[soma]'",
+            f"TileDB-SOMA experiments need tiledbsoma: {install_command('soma')}",
             name="tiledbsoma",
         ) from error
     found = tiledbsoma.__version__
     if tuple(int(n) for n in found.split(".")[:2]) < _OLDEST:
         raise ImportError(
             "TileDB-SOMA experiments need tiledbsoma 1.15 or later, and"
-            f" {found} is installed: pip install 'scdataset-core[soma]'"
+            f" {found} is installed: {install_command('soma')}"
         )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import install_command
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -93,7 +95,7 @@ def import_pyarrow(extra: str, what: str, *modules: str) -> Any:  # Any: a modul
         if missing not in packages:
             raise
         raise ModuleNotFoundError(
-            f"{what} need {missing}: pip install 'scdataset-core[{extra}]'",
+            f"{what} need {missing}: {install_command(extra)}",
             name=missing,
         ) from error
     for module in modules:
@@ -109,5 +111,5 @@ def _check_version(package: str, extra: str, what: str) -> None:
     if numbers < least:
         raise ImportError(
             f"{what} need {package} {'.'.join(map(str, least))} or later, and {version}"
-            f" is installed: pip install 'scdataset-core[{extra}]'"
+            f" is installed: {install_command(extra)}"
         )

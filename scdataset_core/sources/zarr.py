@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import install_command
 from ..errors import FileFormatError
 from ..storage.zarr import ZarrLibrary
 from ..storage.zarr_stores import held, store_name
@@ -128,10 +129,10 @@ def _import_zarr() -> None:
         if error.name != "zarr":
             raise
         raise ModuleNotFoundError(
-            "zarr stores need zarr: pip install 'scdataset-core[zarr]'", name="zarr"
+            f"zarr stores need zarr: {install_command('zarr')}", name="zarr"
         ) from error
     if [int(number) for number in zarr.__version__.split(".")[:2]] < [3, 1]:
         raise ImportError(
             f"zarr stores need zarr 3.1 or later, and {zarr.__version__} is installed:"
-            " pip install 'scdataset-core[zarr]'"
+            f" {install_command('zarr')}"
         )

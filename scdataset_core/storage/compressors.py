@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import install_command
+
 __all__ = ["BloscFunctions", "blosc_functions", "decompressor"]
 
 Bytes = npt.NDArray[np.uint8]
@@ -139,7 +141,7 @@ def decompressor(name: str) -> Decompress:
             raise
         raise ModuleNotFoundError(
             f"chunks compressed with {name} need numcodecs:"
-            " pip install 'scdataset-core[codecs]'",
+            f" {install_command('codecs')}",
             name="numcodecs",
         ) from error
     try:

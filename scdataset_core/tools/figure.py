@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
+from ..checks import install_command
 from .demo import Comparison
 from .safe_file import write_whole
 
@@ -14,8 +15,7 @@ except ModuleNotFoundError as error:
     if error.name != "matplotlib":
         raise
     raise ModuleNotFoundError(
-        "the figure needs matplotlib; install it with"
-        " `pip install 'scdataset-core[cli]'`",
+        f"the figure needs matplotlib; install it with `{install_command('cli')}`",
         name="matplotlib",
     ) from error
 
