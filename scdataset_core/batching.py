@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .annotated import AnnDataMaker
 from .cells import Cells, take
-from .form import Form, pack
+from .form import Form, Overflow, pack
 from .plan import Fetch
 from .sources.base import Source
 
 if TYPE_CHECKING:
     from .storage import ReadContext
 
-__all__ = ["Batching", "Hooks", "ObjectBatching", "Part", "SourceBatching"]
+__all__ = [
+    "Batching",
+    "Hooks",
+    "ObjectBatching",
+    "Part",
+    "SourceBatching",
+    "batching_of",
+]
 
 Rows = npt.NDArray[np.int64]
 
@@ -85,6 +93,12 @@ class Part:
     positions: Rows | None
     n_cells: int
 
+    def lent(self) -> "Part":
+        """Return a part to make a minibatch of that shares no memory with this one."""
+        if self.positions is not None:  # a minibatch is taken out of it
+            return self
+        return Part(self.data.copy(), None, self.n_cells)
+
 
 class Batching:
     """How minibatches are made of the fetches of one collection.
@@ -131,6 +145,19 @@ class Batching:
     def formed(self, batch: Any) -> Any:
         """Return a minibatch in the form that was asked for."""
         return batch
+
+    def sizes(self, *, ahead: int) -> dict[str, float]:
+        """Return the mean bytes of a row as it is held, and while it is read.
+
+        Parameters
+        ----------
+        ahead
+            Fetches that are read ahead.
+        """
+        raise ValueError(
+            f"memory goes with a source: the rows of a {type(self.collection).__name__}"
+            " are of unknown size; give fetch_factor"
+        )
 
     def _parts(self, fetched: Any, fetch: Fetch, positions: Rows) -> deque[Part]:
         """Return the parts of a fetch whose place `p` stands at ``positions[p]``."""
@@ -196,6 +223,16 @@ class SourceBatching(Batching):
         self.form = form
         self.anndata = anndata
         self.batch_size = batch_size
+        self._maker = AnnDataMaker(collection.info)
+
+    def sizes(self, *, ahead: int) -> dict[str, float]:
+        """Return the mean bytes of a row as it is held, and while it is read."""
+        source: Source = self.collection
+        n_reading = 2 if source.concurrent and ahead else 1
+        return {
+            "row_bytes": source.row_bytes(self.form),
+            "reading_bytes": source.reading_bytes(self.form) * n_reading,
+        }
 
     def lanes(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read at a time.
@@ -207,6 +244,13 @@ class SourceBatching(Batching):
             return 1
         n_bytes = n_rows * self.collection.row_bytes(self.collection.stored_form)
         return 2 if n_bytes >= _LEAST_BYTES else 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_maker": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._maker = AnnDataMaker(self.collection.info)
 
     def prepare(self) -> None:
         """Import what reading needs, see :meth:`Batching.prepare`."""
@@ -252,13 +296,54 @@ class SourceBatching(Batching):
             return batch
         if self.form.output == "padded" and isinstance(batch["X"], dict):
             batch = batch.filled(self.batch_size)
-        return batch.to_anndata() if self.anndata else batch.to_dict()
+        if not self.anndata:
+            return batch.to_dict()
+        return batch.to_anndata(self._maker if batch.info is self._maker.info else None)
 
     def _cells_again(self, batch: Any) -> Any:
         """Return Cells for a plain dict of their parts, as a transform may give."""
         if isinstance(batch, Mapping) and set(batch) == {"X", "obs", "index"}:
             return Cells(batch["X"], batch["obs"], batch["index"], self.collection.info)
         return batch
+
+
+def batching_of(
+    collection: Any,  # Any: a Source, or any object with len() and obj[rows]
+    hooks: Hooks,
+    *,
+    output: str | None,
+    dtype: npt.DTypeLike | None,
+    width: int | Mapping[str, int] | None,
+    overflow: Overflow,
+    batch_size: int,
+) -> Batching:
+    """Return how a Loader makes minibatches of what it was given, its options checked.
+
+    Raises
+    ------
+    ValueError
+        If an option goes with a source, and `collection` is none.
+    """
+    if not isinstance(collection, Source):
+        for name, value in (("output", output), ("dtype", dtype), ("width", width)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} goes with a source, and a {type(collection).__name__} is"
+                    f" not one: its batches are of its own type; pass"
+                    f" scdataset_core.open(obj) for dict batches"
+                )
+        return ObjectBatching(collection, hooks)
+    if width is not None and output != "padded":
+        raise ValueError('width goes with output="padded"')
+    layout: Any = None if output == "anndata" else output
+    form = collection.form_of(layout, dtype=dtype, width=width, overflow=overflow)
+    return SourceBatching(
+        collection,
+        hooks,
+        form=form,
+        anndata=output == "anndata",
+        batch_size=batch_size,
+    )
 
 
 def inverse(places: Rows) -> Rows:

@@ -1,11 +1,14 @@
 """Cells in memory: the rows of one read, with their labels and row numbers."""
 
+import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .annotated import AnnDataMaker
+from .info import CellInfo
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -13,28 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["CellInfo", "Cells"]
 
 FILLER_ROW = -1
-
-
-@dataclass(frozen=True)
-class CellInfo:
-    """What all cells of one source share.
-
-    Parameters
-    ----------
-    var_names
-        Names of the columns of X, shape ``(n_vars,)``.
-    categories
-        For each obs column that is held as codes, the label of each code.
-    ordered
-        The columns of codes whose labels are in an order that has a meaning.
-    parts
-        Where X is several arrays: the names of the columns of each.
-    """
-
-    var_names: npt.NDArray[np.object_]
-    categories: dict[str, list[Any]] = field(default_factory=dict)
-    ordered: frozenset[str] = frozenset()
-    parts: dict[str, npt.NDArray[np.object_]] = field(default_factory=dict)
 
 
 class Cells(Mapping[str, Any]):
@@ -110,6 +91,16 @@ class Cells(Mapping[str, Any]):
         new = {**self._parts, **parts}
         return Cells(new["X"], new["obs"], new["index"], self.info, self.names)
 
+    def copy(self) -> "Cells":
+        """Return the same cells in memory of their own."""
+        return Cells(
+            _copied(self._parts["X"]),
+            {name: values.copy() for name, values in self._parts["obs"].items()},
+            self._parts["index"].copy(),
+            self.info,
+            None if self.names is None else self.names.copy(),
+        )
+
     def take(self, positions: npt.NDArray[np.integer[Any]]) -> "Cells":
         """Return the cells at `positions`, shape ``(k,)``, copied."""
         return Cells(
@@ -143,40 +134,23 @@ class Cells(Mapping[str, Any]):
             return -1
         return np.nan if values.dtype.kind == "f" else 0
 
-    def to_anndata(self) -> "AnnData":
+    def to_anndata(self, maker: AnnDataMaker | None = None) -> "AnnData":
         """Return an `AnnData` of these cells, labels decoded to categoricals.
 
         The names of the cells are their own where the source was opened with
         ``obs_names=True``, else their row numbers. Of several arrays the first is X;
         ``layers/NAME`` of the same genes is a layer, and all others are in `obsm`.
-        """
-        import pandas as pd
-        from anndata import AnnData
 
-        names = self._parts["index"].astype(str) if self.names is None else self.names
-        columns = {
-            name: (
-                pd.Categorical.from_codes(
-                    values, self.info.categories[name], name in self.info.ordered
-                )
-                if name in self.info.categories
-                else values
-            )
-            for name, values in self._parts["obs"].items()
-        }
-        obs = pd.DataFrame(columns, index=pd.Index(names.astype(object), dtype=object))
-        var = pd.DataFrame(index=pd.Index(self.info.var_names, dtype=object))
-        if not self.info.parts:
-            return AnnData(X=self._parts["X"], obs=obs, var=var)
-        first, *others = self.info.parts
-        adata = AnnData(X=self._parts["X"][first], obs=obs, var=var)
-        for name in others:
-            folder, _, key = name.partition("/")
-            same = np.array_equal(self.info.parts[name], self.info.var_names)
-            held = adata.layers if folder == "layers" and same else adata.obsm
-            label = key if folder in ("layers", "obsm") else folder
-            held[label] = self._parts["X"][name]
-        return adata
+        Parameters
+        ----------
+        maker
+            What keeps indices from one call to the next; made anew by default.
+        """
+        if maker is None:
+            maker = AnnDataMaker(self.info)
+        index = self._parts["index"]
+        names = index.astype(str) if self.names is None else self.names
+        return maker.make(self._parts["X"], self._parts["obs"], names)
 
 
 def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
@@ -188,6 +162,17 @@ def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
     if isinstance(data, Mapping):
         return {name: take(part, positions) for name, part in data.items()}
     return data[positions]
+
+
+def _copied(x: Any) -> Any:
+    """Return X in memory of its own; of several arrays, each."""
+    if isinstance(x, Mapping):
+        return {name: _copied(part) for name, part in x.items()}
+    if isinstance(x, np.ndarray):
+        return x.copy()
+    own = copy.copy(x)  # SciPy's own copy may choose other types for the indices
+    own.data, own.indices, own.indptr = x.data.copy(), x.indices.copy(), x.indptr.copy()
+    return own
 
 
 def _extended_rows(x: Any, missing: int) -> Any:

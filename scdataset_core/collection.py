@@ -5,7 +5,7 @@ from typing import Any
 from .checks import count_rows, why_not_indexed
 from .sources.base import Source
 
-__all__ = ["checked_collection", "fingerprint_of", "shown"]
+__all__ = ["checked_collection", "described", "fingerprint_of", "shown"]
 
 
 def checked_collection(collection: Any) -> Any:
@@ -48,6 +48,16 @@ def fingerprint_of(collection: Any) -> str:
     shape = getattr(collection, "shape", ())
     stored = getattr(collection, "nnz", None)
     return f"{count_rows(collection)} rows, shape {tuple(shape)}, stored {stored}"
+
+
+def described(collection: Any) -> str:
+    """Return in a few words what a collection is, of no path and no time."""
+    if not isinstance(collection, Source):
+        return shown(collection)
+    n_cells, n_genes = collection.shape
+    n_files = len(collection.files)
+    where = "" if not n_files else f" in {n_files} file{'s' * (n_files > 1)}"
+    return f"{n_cells:,} cells x {n_genes:,} genes{where}"
 
 
 def shown(collection: Any) -> str:

@@ -69,6 +69,12 @@ class Shard:
                     f" and {size}={getattr(self, size)}"
                 )
 
+    def __str__(self) -> str:
+        return (
+            f"rank {self.rank} of {self.world_size},"
+            f" worker {self.worker} of {self.num_workers}"
+        )
+
 
 @dataclass(frozen=True)
 class Dealing:
@@ -148,6 +154,25 @@ class Dealing:
         _, repeated = self._deal_loose(loose, world_size)
         numbers = np.arange(repeated) % max(self.n_batches, 1)
         return sum(self.rows_of(int(b), int(b) + 1) for b in numbers)
+
+    def why_empty(self, world_size: int) -> str | None:
+        """Return why no rank yields anything in a fresh epoch; None if they do."""
+        n_batches = self.n_batches
+        if self.n_rows == 0:
+            return "the strategy gives no rows"
+        if n_batches == 0:
+            return (
+                f"its {self.n_rows:,} rows are fewer than batch_size={self.batch_size},"
+                " and drop_last=True leaves a short minibatch out; give a smaller"
+                " batch_size, or drop_last=False"
+            )
+        if n_batches < world_size and self.uneven == "trim":
+            return (
+                f"its {n_batches:,} minibatches of {self.batch_size} are fewer than the"
+                f' {world_size} ranks, and uneven="trim" leaves out what does not come'
+                ' out even; give a smaller batch_size, or uneven="pad"'
+            )
+        return None
 
     def _split(self, world_size: int) -> tuple[Ranges, npt.NDArray[np.int64]]:
         """Return the fetches of full rounds as ranges, and the loose minibatches."""

@@ -1,31 +1,29 @@
 """Loader: the iterator of minibatches that users hold."""
 
 import copy
+import inspect
 from collections.abc import Mapping
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, Never, NoReturn, Self
 
+import numpy as np
 import numpy.typing as npt
 
-from .batching import Batching, Hooks, ObjectBatching, SourceBatching
+from .batching import Hooks, batching_of
 from .checks import check_count, check_hooks, check_seed
-from .collection import checked_collection, fingerprint_of, shown
-from .dealing import Dealing, Shard, Uneven, union
+from .collection import checked_collection, shown
+from .dealing import Shard, Uneven, union
+from .epochs import NOTHING_DONE, Epochs
 from .errors import StateError
 from .form import Overflow
 from .iteration import BatchIterator
-from .legacy import order_of
+from .keywords import check_keywords
+from .lookup import BatchLookup
 from .memory import fetch_factor_within
-from .orders import Order
-from .permutation import Purpose, derive_key
-from .plan import Plan
-from .sources.base import Source
 from .state import Progress, State
 from .stats import LoaderStats
 from .strategies import BlockShuffling
 
 __all__ = ["Loader"]
-
-_NOTHING_DONE = union([])
 
 
 class Loader:
@@ -122,7 +120,9 @@ class Loader:
         batch_transform: Any = None,
         read_ahead: int = 1,
         threads: int | None = None,
+        **unknown: Never,
     ) -> None:
+        check_keywords(unknown, inspect.signature(Loader).parameters)
         check_count("batch_size", batch_size)
         check_count("fetch_factor", fetch_factor)
         check_count("read_ahead", read_ahead, least=0)
@@ -144,8 +144,14 @@ class Loader:
         self._shard = Shard(rank, world_size, worker, num_workers)
         hooks = Hooks(fetch_callback, fetch_transform, batch_callback, batch_transform)
         check_hooks(hooks)
-        self._batching = self._make_batching(
-            hooks, output=output, dtype=dtype, width=width, overflow=overflow
+        self._batching = batching_of(
+            self.source,
+            hooks,
+            output=output,
+            dtype=dtype,
+            width=width,
+            overflow=overflow,
+            batch_size=self.batch_size,
         )
         self.fetch_factor = int(fetch_factor)
         if memory is not None:
@@ -153,62 +159,28 @@ class Loader:
                 memory,
                 batch_size=self.batch_size,
                 n_buffers=self.read_ahead + 2,
-                **self._sizes(),
+                **self._batching.sizes(ahead=self.read_ahead),
             )
-        self._progress = Progress(epoch=0, done=_NOTHING_DONE)
+        self._made: dict[str, Any] = {}
+        self._progress = Progress(epoch=0, done=NOTHING_DONE)
         self._next: Literal["start", "resume", "hold", "advance"] = "start"
         self._merged = False
-        self._epoch_order: tuple[int, Order] | None = None
-        self._strategy_said: dict[str, Any] | None = None
+        self._lookup: BatchLookup | None = None
         self.stats = LoaderStats()
-        self._order(0)
-        self._dealing(0)
+        self._epochs.warn_if_empty(0, self.world_size, stacklevel=2)
 
-    def _make_batching(
-        self,
-        hooks: Hooks,
-        *,
-        output: str | None,
-        dtype: npt.DTypeLike | None,
-        width: int | Mapping[str, int] | None,
-        overflow: Overflow,
-    ) -> Batching:
-        source = self.source
-        if not isinstance(source, Source):
-            for name, value in (("output", output), ("dtype", dtype), ("width", width)):
-                if value is not None:
-                    raise ValueError(
-                        f"{name} goes with a source, and a {type(source).__name__} is"
-                        f" not one: its batches are of its own type; pass"
-                        f" scdataset_core.open(obj) for dict batches"
-                    )
-            return ObjectBatching(source, hooks)
-        if width is not None and output != "padded":
-            raise ValueError('width goes with output="padded"')
-        layout: Any = None if output == "anndata" else output
-        form = source.form_of(layout, dtype=dtype, width=width, overflow=overflow)
-        return SourceBatching(
-            source,
-            hooks,
-            form=form,
-            anndata=output == "anndata",
-            batch_size=self.batch_size,
+    @property
+    def _epochs(self) -> Epochs:
+        return Epochs(
+            self.source,
+            self.strategy,
+            self.seed,
+            self.batch_size,
+            self.fetch_factor,
+            self.drop_last,
+            self.uneven,
+            self._made,
         )
-
-    def _sizes(self) -> dict[str, float]:
-        """Return the mean bytes of a row as it is held, and while it is read."""
-        if not isinstance(self._batching, SourceBatching):
-            raise ValueError(
-                f"memory goes with a source: the rows of a {type(self.source).__name__}"
-                " are of unknown size; give fetch_factor"
-            )
-        source: Source = self._batching.collection
-        form = self._batching.form
-        n_reading = 2 if source.concurrent and self.read_ahead else 1
-        return {
-            "row_bytes": source.row_bytes(form),
-            "reading_bytes": source.reading_bytes(form) * n_reading,
-        }
 
     @property
     def rank(self) -> int:
@@ -242,7 +214,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the batches this loader yields in a fresh epoch."""
-        return self._dealing(self.epoch).share(self._shard).n_batches
+        return self._epochs.dealing(self.epoch).share(self._shard).n_batches
 
     def __repr__(self) -> str:
         shard = self._shard
@@ -261,14 +233,16 @@ class Loader:
         # PyTorch's DataLoader, whose own words would be of __getitem__ alone.
         raise TypeError(
             "a Loader is iterated, not indexed: each iteration is an epoch of ready"
-            " batches; for a PyTorch DataLoader wrap it,"
+            " batches, and loader.batch(k) gives one; for a PyTorch DataLoader wrap it,"
             " DataLoader(scdataset_torch.LoaderDataset(loader), batch_size=None)"
         )
 
     def __iter__(self) -> BatchIterator:
         """Start the next epoch, or go on where a loaded state stands."""
         progress = self._next_progress()
-        plan = self._plan(progress)
+        plan = self._epochs.plan(progress, self._shard)
+        if progress.epoch != self._progress.epoch:
+            self._epochs.warn_if_empty(progress.epoch, self.world_size, stacklevel=2)
         self._progress.is_behind = True  # of no effect if its iterator is done with
         self._progress = progress
         self._next = "advance"
@@ -285,10 +259,10 @@ class Loader:
     def _next_progress(self) -> Progress:
         now = self._progress
         if self._next == "start":
-            return Progress(now.epoch, _NOTHING_DONE)
+            return Progress(now.epoch, NOTHING_DONE)
         finished = self._next == "resume" and self._is_finished(now)
         if self._next == "advance" or finished:
-            return Progress(now.epoch + 1, _NOTHING_DONE)
+            return Progress(now.epoch + 1, NOTHING_DONE)
         return Progress(now.epoch, now.done, now.yielded)
 
     def _is_finished(self, progress: Progress) -> bool:
@@ -296,41 +270,45 @@ class Loader:
         shard = self._shard
         if self._merged:
             shard = Shard(shard.rank, shard.world_size)
-        share = self._dealing(progress.epoch, progress).share(shard)
+        share = self._epochs.dealing(progress.epoch, progress).share(shard)
         return progress.yielded >= share.n_batches
 
-    def _order(self, epoch: int) -> Order:
-        if self._epoch_order is None or self._epoch_order[0] != epoch:
-            order = order_of(self.strategy, self.source, seed=self.seed, epoch=epoch)
-            self._epoch_order = (epoch, order)
-        return self._epoch_order[1]
+    def batch(self, number: int, epoch: int | None = None) -> Any:
+        """Return one minibatch of an epoch, by its number.
 
-    def _dealing(self, epoch: int, progress: Progress | None = None) -> Dealing:
-        return Dealing(
-            len(self._order(epoch)),
-            self.batch_size,
-            self.fetch_factor,
-            self.drop_last,
-            self.uneven,
-            _NOTHING_DONE if progress is None else progress.done,
-        )
+        It is the same that an iteration gives, bit for bit, with all hooks applied;
+        iterators and the state are not touched. The latest fetch is kept, so that its
+        minibatches, asked for in turn, are read once. Several threads may call it.
 
-    def _plan(self, progress: Progress) -> Plan:
-        order = self._order(progress.epoch)
-        default = derive_key(self.seed, progress.epoch, Purpose.SHUFFLE)
-        return Plan(
-            order,
-            batch_size=self.batch_size,
-            fetch_factor=self.fetch_factor,
-            drop_last=self.drop_last,
-            uneven=self.uneven,
-            rank=self.rank,
-            world_size=self.world_size,
-            worker=self.worker,
-            num_workers=self.num_workers,
-            done=progress.done,
-            key=getattr(order, "key", default),
-        )
+        Parameters
+        ----------
+        number
+            Which minibatch of the whole epoch, from 0, whichever rank or worker yields
+            it: on one of several ranks that is not the `number`-th of its own. What
+            `drop_last` leaves out has no number; what ``uneven="trim"`` leaves out has.
+        epoch
+            The epoch; by default ``loader.epoch``.
+
+        Raises
+        ------
+        IndexError
+            If the epoch has no such minibatch.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> loader = Loader(np.arange(10), BlockShuffling(block_size=2), batch_size=4)
+        >>> [loader.batch(k).tolist() for k in range(3)] == [b.tolist() for b in loader]
+        True
+        """
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise TypeError(f"number must be an integer, got {number!r}")
+        epoch = self.epoch if epoch is None else epoch
+        check_count("epoch", epoch, least=0)
+        lookup = self._lookup
+        if lookup is None or not lookup.is_here:
+            self._lookup = lookup = BatchLookup(self._batching, self.threads)
+        return lookup.batch(int(number), int(epoch), self._epochs.whole_plan)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration epoch `epoch`, from its beginning.
@@ -342,7 +320,7 @@ class Loader:
         if self._next in ("resume", "hold") and epoch == self._progress.epoch:
             self._next = "hold"
             return
-        self._progress = Progress(int(epoch), _NOTHING_DONE)
+        self._progress = Progress(int(epoch), NOTHING_DONE)
         self._next = "start"
 
     def state_dict(self) -> dict[str, Any]:
@@ -355,23 +333,7 @@ class Loader:
             all of them make one for any other number with
             :func:`scdataset_core.merge_states`.
         """
-        return self._state(self._progress).to_dict()
-
-    def _state(self, progress: Progress) -> State:
-        return State(
-            data=fingerprint_of(self.source),
-            strategy=self._describe_strategy(),
-            seed=self.seed,
-            epoch=progress.epoch,
-            length=len(self._order(progress.epoch)),
-            batch_size=self.batch_size,
-            fetch_factor=self.fetch_factor,
-            drop_last=self.drop_last,
-            uneven=self.uneven,
-            done=progress.done.tolist(),
-            shard=self._shard,
-            yielded=progress.yielded,
-        )
+        return self._epochs.state(self._progress, self._shard).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, at the next iteration, with the very next batch after a state.
@@ -388,13 +350,12 @@ class Loader:
             If it is of another data set, strategy, seed, size or shard, naming which.
         """
         given = State.from_dict(state)
-        self._state(Progress(given.epoch, _NOTHING_DONE)).check_same(
-            given, of="the state"
-        )
+        fresh = Progress(given.epoch, NOTHING_DONE)
+        self._epochs.state(fresh, self._shard).check_same(given, of="the state")
         if given.shard is not None and given.shard != self._shard:
             raise StateError(
-                f"the state is of {_words(given.shard)}, and this loader is"
-                f" {_words(self._shard)}; merge the states of all ranks and workers"
+                f"the state is of {given.shard}, and this loader is"
+                f" {self._shard}; merge the states of all ranks and workers"
                 " with merge_states, and load the merged one"
             )
         self._progress = Progress(given.epoch, union(given.done), given.yielded)
@@ -420,32 +381,19 @@ class Loader:
         shard = Shard(rank, world_size, worker, num_workers)
         other = copy.copy(self)
         other._shard = shard
-        other.stats = LoaderStats()
         if self._next not in ("resume", "hold"):
-            other._progress = Progress(self._progress.epoch, _NOTHING_DONE)
+            other._progress = Progress(self._progress.epoch, NOTHING_DONE)
             other._next = "start"
         elif not self._merged and shard != self._shard:
             raise StateError(
-                f"the loaded state is of {_words(self._shard)}, not of {_words(shard)};"
+                f"the loaded state is of {self._shard}, not of {shard};"
                 " load a merged state (merge_states) before dividing the work"
             )
+        if self._epochs.dealing(self.epoch).why_empty(self.world_size) is None:
+            self._epochs.warn_if_empty(self.epoch, world_size, stacklevel=2)
         return other
 
-    def _describe_strategy(self) -> dict[str, Any]:
-        if self._strategy_said is None:
-            describe = getattr(self.strategy, "describe", None)
-            name = {"name": type(self.strategy).__name__}
-            self._strategy_said = (
-                name if describe is None else dict(describe(self.source))
-            )
-        return self._strategy_said
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_epoch_order": None, "stats": LoaderStats()}
-
-
-def _words(shard: Shard) -> str:
-    return (
-        f"rank {shard.rank} of {shard.world_size},"
-        f" worker {shard.worker} of {shard.num_workers}"
-    )
+        said = {name: part for name, part in self._made.items() if name != "order"}
+        own = {"_made": said, "_lookup": None, "stats": LoaderStats()}
+        return {**vars(self), **own}

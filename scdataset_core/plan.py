@@ -150,6 +150,20 @@ class Plan:
         for number, held in self._share.fetches(skip):
             yield self._fetch(number, held, whole=whole)
 
+    def fetch(self, number: int, *, whole: bool = False) -> Fetch:
+        """Return one fetch of the epoch with all of its minibatches, whoever's.
+
+        Parameters
+        ----------
+        number
+            Which fetch, from 0.
+        whole
+            Give also the rows of a short minibatch that is left out.
+        """
+        first = number * self.dealing.fetch_factor
+        stop = min(first + self.dealing.fetch_factor, self.dealing.n_batches)
+        return self._fetch(number, tuple(range(first, stop)), whole=whole)
+
     def _fetch(self, number: int, held: tuple[int, ...], *, whole: bool) -> Fetch:
         size, factor = self.dealing.batch_size, self.dealing.fetch_factor
         rows = self._rows(number)

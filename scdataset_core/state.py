@@ -68,6 +68,8 @@ class State:
         Whose state it is; None for a merged one.
     yielded
         Minibatches that shard has yielded since.
+    about
+        The data set in a few words, for errors alone.
     """
 
     data: str
@@ -82,6 +84,7 @@ class State:
     done: list[list[int]]
     shard: Shard | None
     yielded: int
+    about: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON values."""
@@ -146,7 +149,12 @@ class State:
         for name, words in _SAME.items():
             mine, its = getattr(self, name), getattr(other, name)
             if mine != its:
+                if name == "data":
+                    mine, its = self._data_words(), other._data_words()
                 raise StateError(f"{of} has another {words}: {its}, not {mine}")
+
+    def _data_words(self) -> str:
+        return f"{self.about or 'one'} (fingerprint {self.data})"
 
 
 def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -126,6 +126,11 @@ class BlockShuffling(Listed):
     ) -> None:
         super().__init__(indices)
         if block_size != "storage":
+            if isinstance(block_size, str):
+                raise ValueError(
+                    'block_size must be a number of rows, such as 16, or "storage" for'
+                    f" the rows of whole storage chunks, got {block_size!r}"
+                )
             check_count("block_size", block_size)
             if chunks != 1:
                 raise ValueError('chunks goes with block_size="storage"')

@@ -36,8 +36,25 @@ SAMPLING = {  # integers only
     "state",
 }
 DEALING = {"dealing", "plan", "state"}
-CELLS = {"cells", "form", "transforms", "multiindexable", "sources", "storage"}
-LOADING = {"readahead", "batching", "memory", "iteration", "loader"}
+CELLS = {
+    "info",
+    "annotated",
+    "cells",
+    "form",
+    "transforms",
+    "multiindexable",
+    "sources",
+    "storage",
+}
+LOADING = {
+    "readahead",
+    "batching",
+    "memory",
+    "iteration",
+    "lookup",
+    "epochs",
+    "loader",
+}
 TOOLS = {"tools", "cli"}
 MAY_IMPORT_ONLY = {
     **dict.fromkeys(BASIS, BASIS),

@@ -506,3 +506,62 @@ def test_what_is_no_order_is_refused_with_the_strategy_named():
 
     with pytest.raises(TypeError, match=r"Nothing.order must return an order"):
         Loader(np.arange(90), Nothing())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "message"),
+    [
+        (BlockShuffling(200, drop_last=True), {}, "a block is larger than the data"),
+        (None, {"batch_size": 104, "drop_last": True}, "103 rows are fewer than batch"),
+        (None, {"world_size": 3}, "2 minibatches of 64 are fewer than the 3 ranks"),
+    ],
+)
+def test_an_epoch_without_a_batch_is_told_of_at_construction(
+    strategy, options, message
+):
+    with pytest.warns(UserWarning, match=message) as told:
+        loader = Loader(DATA, strategy, **options)
+    assert told[0].filename == __file__
+    assert list(loader) == []
+
+
+def test_a_rank_without_a_batch_is_told_of_where_the_work_is_divided():
+    loader = Loader(DATA)
+    with pytest.warns(UserWarning, match="fewer than the 3 ranks") as told:
+        loader.shard(1, 3)
+    assert told[0].filename == __file__
+    assert len(Loader(DATA, uneven="pad").shard(2, 3)) == 1
+    assert len(loader.shard(0, 1, 3, 4)) == 0  # a worker of four may have nothing
+
+
+def test_a_later_epoch_without_a_batch_is_told_of():
+    class Fewer:
+        def order(self, source, *, seed, epoch):
+            indices = np.arange(100 - 60 * epoch)
+            return Streaming(indices).order(source, seed=seed, epoch=epoch)
+
+    loader = Loader(DATA, Fewer(), batch_size=50, drop_last=True)
+    assert len(list(loader)) == 2
+    with pytest.warns(UserWarning, match="epoch 1 of this Loader has no minibatch"):
+        assert list(loader) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shuffle", r"BlockShuffling\(block_size=8\), the default, shuffles"),
+        ("pin_memory", "PyTorch's DataLoader"),
+        ("block_size", "goes to the strategy"),
+        ("obs", "goes to scdataset_core.open"),
+        ("bach_size", 'did you mean "batch_size"'),
+    ],
+)
+def test_keywords_of_other_libraries_are_errors_that_say_what_to_give(name, message):
+    options: dict[str, Any] = {name: True}
+    with pytest.raises(TypeError, match=f"no argument '{name}': .*{message}"):
+        Loader(DATA, **options)
+
+
+def test_a_block_size_in_words_is_refused():
+    with pytest.raises(ValueError, match='number of rows, such as 16, or "storage"'):
+        BlockShuffling("auto")

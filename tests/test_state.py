@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import scdataset_core as scd
 from scdataset_core import BlockShuffling, Loader, StateError, Streaming, merge_states
 
 
@@ -69,6 +70,7 @@ def test_states_of_numpy_numbers_are_json():
 TOPOLOGY = st.tuples(st.integers(1, 4), st.integers(1, 3))
 
 
+@pytest.mark.filterwarnings("ignore:epoch 0 of this Loader has no minibatch")
 @given(
     n=st.integers(1, 160),
     batch_size=st.integers(1, 8),
@@ -348,3 +350,17 @@ def test_a_loaded_state_of_one_rank_is_not_divided():
     resumed.load_state_dict(loader.state_dict())
     with pytest.raises(StateError, match="before dividing"):
         resumed.shard(0, 2)
+
+
+def test_a_state_of_other_data_says_which_data_it_is_of(plates):
+    one, three = scd.open(plates / "plate1.h5ad"), scd.open(str(plates / "*.h5ad"))
+    state = Loader(one).state_dict()
+    with pytest.raises(
+        StateError,
+        match=r"400 cells x 300 genes in 1 file \(.*, not 1,200 cells x 300 genes in 3",
+    ):
+        Loader(three).load_state_dict(state)
+    with pytest.raises(StateError, match=r"ndarray of shape \(7,\)"):
+        Loader(three).load_state_dict(Loader(np.arange(7)).state_dict())
+    del state["about"]  # of a release that did not say
+    Loader(one).load_state_dict(state)

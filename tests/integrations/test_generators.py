@@ -180,6 +180,7 @@ def test_forever_goes_through_the_epochs() -> None:
     assert loader.epoch == 2
 
 
+@pytest.mark.filterwarnings("ignore:epoch 0 of this Loader has no minibatch")
 def test_forever_without_a_batch_is_an_error() -> None:
     loader = make_loader(batch_size=N_ROWS + 1, drop_last=True)
     with pytest.raises(ValueError, match="would never yield: an epoch"):
@@ -194,6 +195,7 @@ def test_what_is_no_loader_is_an_error_at_the_call(generator: Any, given: Any) -
         generator(given)
 
 
+@pytest.mark.filterwarnings("ignore:epoch 0 of this Loader has no minibatch")
 @pytest.mark.parametrize("generator", [batches, cells])
 def test_an_epoch_without_a_batch_ends_at_once(generator: Any) -> None:
     loader = make_loader(batch_size=N_ROWS + 1, drop_last=True)

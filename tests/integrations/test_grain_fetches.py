@@ -73,6 +73,7 @@ def test_numbers_beyond_an_epoch_are_of_the_next() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:epoch . of this Loader has no minibatch")
 def test_an_epoch_without_a_batch_has_no_fetch() -> None:
     fetches = FetchDataset(make_loader(batch_size=N_ROWS + 1, drop_last=True))
     assert list(fetches.to_iter_dataset(READING)) == []

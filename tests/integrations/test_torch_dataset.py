@@ -88,6 +88,7 @@ def by_worker(loader, rank, world_size, num_workers, epoch):
     return batches
 
 
+@pytest.mark.filterwarnings("ignore:epoch . of this Loader has no minibatch")
 @settings(max_examples=40)
 @given(
     n=st.integers(1, 300),
@@ -133,6 +134,7 @@ def test_batches_are_the_loaders_bit_for_bit(
     assert len(lengths) == 1
 
 
+@pytest.mark.filterwarnings("ignore:epoch . of this Loader has no minibatch")
 @settings(max_examples=40)
 @given(
     n=st.integers(1, 300),
@@ -300,6 +302,7 @@ def test_a_loader_given_to_a_dataloader_says_what_to_do(batch_size):
         next(iter(DataLoader(loader, batch_size=batch_size)))
 
 
+@pytest.mark.filterwarnings("ignore:epoch . of this Loader has no minibatch")
 @settings(max_examples=30)
 @given(
     n=st.integers(1, 120),

@@ -235,6 +235,8 @@ class Epochs:
         Rows of a fetch.
     """
 
+    may_be_empty = True  # 0.3 does not mind
+
     def __init__(
         self, strategy: SamplingStrategy, collection: Any, fetch_size: int
     ) -> None:

@@ -1,0 +1,82 @@
+"""Minibatches by their number, from any thread; one fetch is kept."""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .batching import Batching, Part
+from .plan import Plan
+from .readahead import made
+from .storage import ReadContext
+
+__all__ = ["BatchLookup"]
+
+
+class BatchLookup:
+    """Makes single minibatches of an epoch, as an iteration makes them.
+
+    The latest fetch is kept, so that its minibatches, asked for in turn, are read once.
+
+    Parameters
+    ----------
+    batching
+        How to make minibatches.
+    threads
+        Threads that read and decode.
+    """
+
+    def __init__(self, batching: Batching, threads: int | None) -> None:
+        self._batching = batching
+        self._threads = threads
+        self._lock = threading.RLock()  # a hook may ask for another minibatch
+        self._pid = os.getpid()
+        self._plan: tuple[int, Plan] | None = None
+        self._fetch: tuple[int, int] | None = None
+        self._parts: dict[int, Part] = {}
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process made it: a parent's lock may be held for ever."""
+        return self._pid == os.getpid()
+
+    def batch(self, number: int, epoch: int, plan_of: Callable[[int], Plan]) -> Any:
+        """Return minibatch `number` of an epoch.
+
+        Parameters
+        ----------
+        number, epoch
+            Which one.
+        plan_of
+            Gives the undivided plan of an epoch.
+
+        Raises
+        ------
+        IndexError
+            If the epoch has no such minibatch.
+        """
+        with self._lock:
+            if self._plan is None or self._plan[0] != epoch:
+                self._plan = epoch, plan_of(epoch)
+            plan = self._plan[1]
+            n_batches = plan.dealing.n_batches
+            if not 0 <= number < n_batches:
+                raise IndexError(
+                    f"batch {number} is not there: epoch {epoch} has {n_batches:,}"
+                    " batches, numbered from 0"
+                )
+            fetch = epoch, number // plan.dealing.fetch_factor
+            if self._fetch != fetch:
+                self._read(*fetch, plan)
+            part = self._parts[number]
+        return made(self._batching.batch, part.lent())
+
+    def _read(self, epoch: int, number: int, plan: Plan) -> None:
+        self._fetch, self._parts = None, {}  # before the next is in memory, too
+        fetch = plan.fetch(number, whole=self._batching.whole_fetches)
+        self._batching.prepare()
+        with ReadContext(self._threads) as context:
+            parts = self._batching.read(fetch, context)
+        numbers = (batch.number for batch in fetch.batches)
+        self._parts = dict(zip(numbers, parts, strict=True))
+        self._fetch = epoch, number
