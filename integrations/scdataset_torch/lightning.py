@@ -181,15 +181,17 @@ class LoaderDataModule(LightningDataModule):
         dataset = self._datasets.get(name)
         ranks = rank_and_world_size()
         if dataset is None or (dataset.rank, dataset.world_size) != ranks:
-            training = name == "train"
-            dataset = _StageDataset(
-                loader,
-                self._collate,
-                evaluation=not training,
-                place=self._follow_trainer if training else _begin_epoch_0,
-            )
+            dataset = self._make_dataset(loader, training=name == "train")
             self._datasets[name] = dataset
         return dataset
+
+    def _make_dataset(self, loader: Loader, *, training: bool) -> _StageDataset:
+        return _StageDataset(
+            loader,
+            self._collate,
+            evaluation=not training,
+            place=self._follow_trainer if training else _begin_epoch_0,
+        )
 
     def _follow_trainer(self, dataset: _StageDataset) -> None:
         """Go to the trainer's epoch, or where in it a checkpoint's state stands.
