@@ -1,13 +1,13 @@
 """Grain and JAX adapter: the engine's minibatches as a ``grain.IterDataset``."""
 
-from scdataset_core.checks import install_command
-
 try:
     import grain  # noqa: F401  imported for its absence
     import jax  # noqa: F401
 except ModuleNotFoundError as err:
     if err.name not in ("grain", "jax"):
         raise
+    from scdataset_core.checks import install_command
+
     raise ModuleNotFoundError(
         "scdataset_grain needs Grain and JAX; "
         f"install them with `{install_command('grain')}`",

@@ -1,12 +1,12 @@
 """PyTorch adapter: the engine's minibatches through a ``DataLoader``."""
 
-from scdataset_core.checks import install_command
-
 try:
     import torch  # noqa: F401  imported for its absence
 except ModuleNotFoundError as err:
     if err.name != "torch":
         raise
+    from scdataset_core.checks import install_command
+
     raise ModuleNotFoundError(
         f"scdataset_torch needs PyTorch; install it with `{install_command('torch')}`",
         name="torch",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from scdataset_core import Loader, Streaming
+from scdataset_core.checks import install_command
 from scdataset_core.sources.base import Source
 
 from .collate import TensorBatch, to_tensors
@@ -343,7 +344,7 @@ def _scvi_version() -> str:
     except PackageNotFoundError as error:
         raise ModuleNotFoundError(
             "scdataset_torch.scvi needs scvi-tools; "
-            "install it with `pip install 'scdataset-core[scvi]'`",
+            f"install it with `{install_command('scvi')}`",
             name="scvi",
         ) from error
 
