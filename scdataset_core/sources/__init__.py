@@ -36,7 +36,8 @@ def open(
         A path, a glob (its matches sorted as strings), a list of paths (their order
         kept), or an object: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
         matrix or array, an `AnnData` (in memory, backed, a view, or read lazily), an
-        `AnnCollection`, a `MuData`, a Hugging Face `Dataset`, a TileDB-SOMA
+        `AnnCollection`, a `MuData`, an open `h5py.File`, a group of one laid out like
+        it, or a data set, a `zarr.Group`, a Hugging Face `Dataset`, a TileDB-SOMA
         `Experiment` or `ExperimentAxisQuery`, a :class:`scdataset_core.MultiIndexable`
         of objects and sources of the same cells, or any object with ``len()`` whose
         ``obj[rows]`` is an array or CSR matrix.
@@ -45,10 +46,10 @@ def open(
         warning that names the others; none by default.
     x
         Which matrix to read: ``"X"``, ``"raw/X"``, ``"layers/NAME"`` or
-        ``"obsm/NAME"``, whose columns are called ``NAME1``, ``NAME2``, ...; with
-        TileDB-SOMA also ``"ms/MEASUREMENT/X"`` and the like. A list of these gives
-        them side by side: ``batch["X"]`` is then a dict by these names, and
-        ``source.parts`` has a source for each.
+        ``"obsm/NAME"``, whose columns are called ``NAME1``, ``NAME2``, ... if it is no
+        data frame; with TileDB-SOMA also ``"ms/MEASUREMENT/X"`` and the like. A list
+        of these gives them side by side: ``batch["X"]`` is then a dict by these names,
+        and ``source.parts`` has a source for each.
     join
         How the genes of several files are joined: ``"exact"`` demands the same genes
         in the same order, ``"inner"`` keeps those that all files have, in the order of

@@ -73,7 +73,10 @@ def check_path(
     if file.driver != "sec2":
         return
     was = os.fstat(file.id.get_vfd_handle())
-    now = Path(path).stat() if Path(path).exists() else None
+    try:
+        now = Path(path).stat()
+    except FileNotFoundError:
+        now = None
     if now is None or (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
         how = "removed" if now is None else "replaced"
         raise FileChangedError(
