@@ -5,6 +5,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from numbers import Number
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -233,8 +234,10 @@ def paths_of(data: object) -> list[str] | None:
             raise ValueError("an empty list of paths: there is nothing to open")
         if all(isinstance(path, str | os.PathLike) for path in data):
             return [_existing(os.fspath(path)) for path in data]
-        raise TypeError(_several(data))
-    if getattr(getattr(data, "dtype", None), "kind", "") in ("U", "T"):
+        if not all(isinstance(one, Number | list | tuple) for one in data):
+            raise TypeError(_several(data))
+    kind = getattr(getattr(data, "dtype", None), "kind", "")
+    if kind in ("U", "T") and getattr(data, "ndim", 0) == 1:
         raise TypeError(
             f"got a {type(data).__name__} of text: give a list of paths, data.tolist()"
         )
