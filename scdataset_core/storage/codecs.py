@@ -12,7 +12,7 @@ from .filters import (
     Filter,
     decode_blosc,
     decoder_of,
-    missing_package,
+    missing_install,
 )
 from .inflate import InflateError, inflater
 from .scratch import Scratch
@@ -44,7 +44,7 @@ class Pipeline:
         for step in self.filters:
             if step.code == DEFLATE:
                 continue
-            if decoder_of(step) is None or missing_package(step) is not None:
+            if decoder_of(step) is None or missing_install(step) is not None:
                 return step
         return None
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..checks import install_command
 from .checksums import matches
 from .compressors import decompressor
 
@@ -25,7 +26,7 @@ __all__ = [
     "decode_blosc",
     "decoder_of",
     "decompressed",
-    "missing_package",
+    "missing_install",
     "register_decoder",
     "unshuffle",
 ]
@@ -87,14 +88,14 @@ def decoder_of(step: Filter) -> Decoder | None:
     return _decoders.get(step.code)
 
 
-def missing_package(step: Filter) -> str | None:
-    """Return the package that a filter's decoder needs and that is not there."""
+def missing_install(step: Filter) -> str | None:
+    """Return the command that installs what a filter's decoder needs and lacks."""
     name = _NEEDED.get(_decoders.get(step.code))
     try:
         if name is not None:
             decompressor(name)
     except ModuleNotFoundError:
-        return "'scdataset-core[codecs]'"
+        return install_command("codecs")
     return None
 
 

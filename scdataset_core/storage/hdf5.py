@@ -14,7 +14,7 @@ from ..errors import CorruptFileError, FileFormatError
 from .chunks import ChunkTable
 from .codecs import Pipeline
 from .files import Identity, check_unchanged, most_open
-from .filters import Filter, missing_package
+from .filters import Filter, missing_install
 from .hdf5_files import (
     PLAIN_DRIVERS,
     check_path,
@@ -238,6 +238,8 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
         or dataset.file.mode != "r"
         or dataset.file.driver not in PLAIN_DRIVERS
     ):
+        if whole:
+            check_complete(dataset, file)
         library: Library = OpenLibrary(dataset)
         return Description(file, name, shape, dtype, None, library, False)
     check_path(dataset.file, file)
@@ -322,8 +324,8 @@ def _check_available(dataset: "h5py.Dataset", file: str, pipeline: Pipeline) -> 
 
     for step in pipeline.filters:
         if not h5z.filter_avail(step.code):
-            package = missing_package(step)
-            also = f", or install {package}" if package else ""
+            command = missing_install(step)
+            also = f", or {command}" if command else ""
             raise FileFormatError(
                 f"{file}: data set {dataset.name} is compressed with the filter {step}"
                 f" (number {step.code}), and HDF5 has no plug-in for it: import the"

@@ -87,6 +87,10 @@ def test_what_is_read_through_h5py_may_not_lack_chunks_either(tmp_path):
         assert StoredArray.from_hdf5(file["x"]).read(49, 51).tolist() == [b"cell", b""]
         with pytest.raises(CorruptFileError, match="/x: 4 of its 9 chunks are missing"):
             StoredArray.from_hdf5(file["x"], whole=True)
+    with h5py.File(tmp_path / "x.h5", "r+") as file:  # of which others know nothing
+        data = file["x"]
+        with pytest.raises(CorruptFileError, match="/x: 4 of its 9 chunks are missing"):
+            StoredArray.from_hdf5(data, whole=True)
 
 
 def leave_edges_unfiltered(properties) -> None:
@@ -177,6 +181,6 @@ def test_a_codec_whose_package_is_not_there_is_seen_at_once(tmp_path, monkeypatc
         assert array.read(8, 10).tolist() == [8, 9]
         monkeypatch.setattr(h5z, "filter_avail", lambda code: False)
         with pytest.raises(
-            FileFormatError, match=r"install 'scdataset-core\[codecs\]'"
+            FileFormatError, match=r"or pip install 'scdataset-core\[codecs\]'"
         ):
             describe(file["x"])
