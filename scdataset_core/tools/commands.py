@@ -88,7 +88,7 @@ def make_data(
             metavar="FOLDER", file_okay=False, help="Folder to write plates to."
         ),
     ],
-    cells: Cells = 50_000,
+    cells: Cells = 10_000,
     plates: Plates = 4,
     genes: Genes = 62_710,
     stored: Annotated[
@@ -100,7 +100,7 @@ def make_data(
             " quarter of the genes.",
         ),
     ] = None,
-    compression: Compressed = Filter.none,
+    compression: Compressed = Filter.gzip,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Another seed gives other plates.")
     ] = 0,

@@ -59,6 +59,7 @@ def save_figure(comparison: Comparison, path: str | Path) -> None:
         axes.set(ylim=(0, 1.02), xlim=(0, None))
         axes.yaxis.set_major_formatter("{x:.0%}")
     by_cells.xaxis.set_major_formatter("{x:,.0f}")
+    by_cells.locator_params(axis="x", nbins=4)
     by_cells.set_xlabel("cells seen")
     by_seconds.set_xlabel("seconds")
     by_seconds.legend(frameon=False, fontsize=9)
