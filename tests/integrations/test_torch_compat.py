@@ -483,9 +483,10 @@ def test_bionemo_to_tensor_names_the_package(lib, monkeypatch):
         torch.from_numpy(DATA),
         [b"abc", "defg", {"x": [1, 2]}, (3.0, None)],
         [csr_matrix(DATA), pd.DataFrame({"a": LABELS}), pd.Series(LABELS)],
+        [pd.Index(["a", "b"]), SimpleNamespace(X=None, obs=None, var_names=None)],
         old.MultiIndexable(x=DATA, y=LABELS),
     ],
-    ids=["array", "tensor", "list", "sparse_and_pandas", "multi"],
+    ids=["array", "tensor", "list", "sparse_and_pandas", "index_and_empty", "multi"],
 )
 def test_estimate_sample_size(collection):
     theirs = old.estimate_sample_size(collection)

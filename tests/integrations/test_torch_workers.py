@@ -220,6 +220,23 @@ def test_batches_arrive_where_shared_memory_really_is_full(tmp_path, method):
     assert "there is no shared memory left for batches" in out.stderr
 
 
+@needs_fork
+def test_workers_are_not_held_up_by_an_iterator_that_has_begun(plates):
+    dataset = LoaderDataset(Loader(open(plates / "*.h5ad"), batch_size=64))
+    begun = iter(dataset)
+    next(begun)
+    batches = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=1,
+        multiprocessing_context="fork",
+        timeout=60,
+    )
+    rows = np.concatenate([batch["index"] for batch in batches])
+    assert sorted(rows.tolist()) == list(range(1200))
+    assert len(list(begun)) == len(dataset) - 1
+
+
 def fail_at_row_100(rows):
     if 100 in rows:
         raise OSError("plate2.h5ad: row 100 is damaged")

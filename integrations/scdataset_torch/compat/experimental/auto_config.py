@@ -65,7 +65,8 @@ def _deep_sizeof(thing: Any, seen: set[int] | None = None) -> int:
     if id(thing) in seen:
         return 0
     seen.add(id(thing))
-    if hasattr(thing, "memory_usage"):  # pandas
+    framed = hasattr(thing, "columns") or hasattr(thing, "index")
+    if hasattr(thing, "memory_usage") and framed:  # of pandas, but no Index
         return int(np.sum(thing.memory_usage(deep=True)))
     if hasattr(thing, "element_size") and hasattr(thing, "numel"):
         return int(thing.element_size() * thing.numel())
@@ -79,11 +80,15 @@ def _deep_sizeof(thing: Any, seen: set[int] | None = None) -> int:
     if isinstance(thing, bytes):
         return len(thing)
     held = _held(thing)
-    return sum(_deep_sizeof(part, seen) for part in held) + _own_size(thing)
+    if held is None:
+        return sys.getsizeof(thing)
+    # Of a container itself only those are counted that Python counts well.
+    own = sys.getsizeof(thing) if isinstance(thing, dict | list | tuple) else 0
+    return own + sum(_deep_sizeof(part, seen) for part in held)
 
 
-def _held(thing: Any) -> list[Any]:
-    """Return what a container is made of."""
+def _held(thing: Any) -> list[Any] | None:
+    """Return what a container is made of; None of what is none."""
     if hasattr(thing, "adatas"):  # an AnnCollection
         names = ("obs", "var", "obs_names", "var_names")
         return _given(thing, names) + list(thing.adatas)
@@ -97,7 +102,7 @@ def _held(thing: Any) -> list[Any]:
         return [*thing._indexables, *_given(thing, ("unstructured",))]
     if isinstance(thing, Mapping):
         return [*thing.keys(), *thing.values()]
-    return list(thing) if isinstance(thing, list | tuple) else []
+    return list(thing) if isinstance(thing, list | tuple) else None
 
 
 def _given(thing: Any, names: Sequence[str]) -> list[Any]:
@@ -112,12 +117,6 @@ def _values(matrices: Any) -> list[Any]:
 
 def _is_empty_dict(part: Any) -> bool:
     return isinstance(part, dict) and not part
-
-
-def _own_size(thing: Any) -> int:
-    """Return the bytes of a container itself, of those that Python counts well."""
-    counted = isinstance(thing, dict | list | tuple) or not _held(thing)
-    return sys.getsizeof(thing) if counted else 0
 
 
 def suggest_parameters(
