@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileFormatError
+from ..errors import CorruptFileError, FileFormatError
 from ..storage.files import Identity, check_unchanged
 from .options import OpenOptions
 from .table_columns import find_columns, list_x
-from .table_groups import Rows, cut_by_group, import_pyarrow
+from .table_groups import Rows, check_sound, cut_by_group, import_pyarrow
 from .table_source import TableSource, open_table
 
 if TYPE_CHECKING:
@@ -118,11 +118,19 @@ class DatasetRows:
     def at(self, rows: Rows) -> Rows:
         """Return the row of the table of each of `rows`, non-decreasing."""
         starts, chunks = self._chunks
+        n_rows = self._dataset.data.num_rows
         out = np.empty_like(rows)
         edges = np.searchsorted(rows, starts).tolist()
         for number, chunk in enumerate(chunks):
             here = slice(edges[number], edges[number + 1])
             out[here] = chunk[rows[here] - starts[number]]
+        wrong = np.flatnonzero((out < 0) | (out >= n_rows))
+        if len(wrong):
+            raise CorruptFileError(
+                f"the data set: its list of rows (after select or shuffle) has the row"
+                f" {out[wrong[0]]} for the cell {rows[wrong[0]]}, and there are"
+                f" {n_rows} rows; make it again, with .flatten_indices()"
+            )
         return out
 
 
@@ -145,12 +153,13 @@ class DatasetGroups:
         self.files: tuple[str, ...] = (label,)
         self.file_starts = np.array([0, self._table.num_rows], np.int64)
         self._bands = _bands(dataset)
+        self._sound: set[tuple[int, str]] = set()  # what this process has checked
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         for name in ("_table", "starts"):
             state.pop(name, None)
-        return state
+        return {**state, "_sound": set()}
 
     @cached_property
     def _table(self) -> "pa.Table":
@@ -179,6 +188,7 @@ class DatasetGroups:
 
         total = 0
         for chunk in self._table.column(column).chunks:
+            check_sound(chunk, f"{self.files[0]}: column {column}")
             bounds, _ = flat_lists(chunk)
             total += int(bounds[-1] - bounds[0])
         return total
@@ -189,16 +199,24 @@ class DatasetGroups:
 
     def _piece(self, name: str, group: int, start: int, stop: int) -> "pa.Array":
         column = self._table.column(name)
+        piece: Any = None  # an array, or several
         if column.num_chunks == len(self.starts) - 1:
-            chunk = column.chunk(group)
-            if len(chunk) == stop - start:
-                return chunk
-        chunks = column.slice(start, stop - start)
-        if chunks.num_chunks == 1:
-            return chunks.chunk(0)
+            piece = column.chunk(group)
+        if piece is None or len(piece) != stop - start:
+            piece = column.slice(start, stop - start)
+        if (group, name) not in self._sound:
+            check_sound(piece, self._place(name, start, stop))
+            self._sound.add((group, name))
+        if not hasattr(piece, "chunks"):
+            return piece
+        if piece.num_chunks == 1:
+            return piece.chunk(0)
         import pyarrow as pa
 
-        return pa.concat_arrays(chunks.chunks)
+        return pa.concat_arrays(piece.chunks)
+
+    def _place(self, name: str, start: int, stop: int) -> str:
+        return f"{self.files[0]}: rows {start} to {stop}, column {name}"
 
     def check(self, rows: Rows) -> None:
         """Raise if a file that holds some of non-decreasing rows has changed."""

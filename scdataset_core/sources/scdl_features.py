@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import FileFormatError
 from .ranges import Rows
-from .table_groups import import_pyarrow
+from .table_groups import check_sound, import_pyarrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +114,9 @@ def read_table(file: str, columns: Sequence[str] | None = None) -> "pa.Table":
     parquet = _import_parquet()
     wanted = None if columns is None else list(columns)
     with _described(file):
-        return parquet.read_table(file, columns=wanted, partitioning=None)
+        table: pa.Table = parquet.read_table(file, columns=wanted, partitioning=None)
+    check_sound(table, file)
+    return table
 
 
 def read_shape(file: str) -> tuple[int, list[str]]:

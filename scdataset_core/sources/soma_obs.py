@@ -12,6 +12,7 @@ from ..storage import ReadContext
 from .columns import MAX_LABELS, Column, LabelColumn, NumberColumn, Unreadable
 from .ranges import Check, KeptArrays, RowArray, Rows, windows
 from .soma_store import RowIds, SomaArray
+from .table_groups import check_sound
 from .table_obs import CodesOf, missing, numbers, texts
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ def _column(table: SomaArray, name: str, ids: Rows) -> "pa.Array":
     import pyarrow as pa
 
     read = table.read(ids, [JOINID] if name == JOINID else [JOINID, name])
+    check_sound(read, f"{table.where}/{name}")  # its codes are as they were stored
     found = read[JOINID].to_numpy()
     values = read[name].combine_chunks()
     if isinstance(values, pa.ChunkedArray):

@@ -153,10 +153,11 @@ def read_genes(found: FoundX, wanted: Rows | None) -> SomaGenes:
         return SomaGenes(names, np.arange(n, dtype=np.int32))
     every = read_joinids(found.var)
     ids = every if wanted is None else wanted
-    if len(ids) == 0 or ids[-1] >= _MOST_GENES:
+    if len(ids) == 0 or every[0] < 0 or every[-1] >= _MOST_GENES:
         raise FileFormatError(
-            f"{found.var.where} has {len(ids)} genes with ids up to"
-            f" {ids.max(initial=0)}, expected at least one, and ids below {_MOST_GENES}"
+            f"{found.var.where} has {len(ids)} genes with ids from"
+            f" {every.min(initial=0)} to {every.max(initial=0)}, expected at least one,"
+            f" and ids in [0, {_MOST_GENES})"
         )
     columns = np.full(int(every[-1]) + 1, UNKNOWN, np.int32)
     columns[every] = LEFT_OUT

@@ -125,6 +125,12 @@ class SomaX:
         found = [read[f"soma_{name}"].to_numpy() for name in ("dim_0", "dim_1", "data")]
         cells, genes, values = found
         rows = np.searchsorted(ids, cells)
+        other = ids.take(rows, mode="clip") != cells
+        if other.any():
+            raise CorruptFileError(
+                f"{self.array.where} gives a value of the cell {cells[other][0]}, which"
+                " was not asked for; write the experiment again"
+            )
         at = self._columns_of(genes, columns, cells)
         kept = at != LEFT_OUT
         if not kept.all():

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CorruptFileError, FileFormatError
 from ..storage.files import Identity, check_unchanged
-from .table_groups import Rows, cut_by_group
+from .table_groups import Rows, check_sound, cut_by_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +32,7 @@ class FileGroups:
     def __init__(self, files: Sequence[str]) -> None:
         self.files = tuple(files)
         self._identities = [Identity.of(file) for file in files]
+        self._sound: set[tuple[int, str]] = set()  # what this process has checked
         sizes = [self._told(file, self._sizes) for file in files]
         self.starts: Rows = np.cumsum([0, *(n for own in sizes for n in own)])
         self.file_starts: Rows = np.cumsum([0, *map(sum, sizes)])
@@ -54,7 +55,8 @@ class FileGroups:
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "schema"}
+        state = {k: v for k, v in self.__dict__.items() if k != "schema"}
+        return {**state, "_sound": set()}
 
     @cached_property
     def schema(self) -> "pa.Schema":
@@ -94,6 +96,9 @@ class FileGroups:
         found = []
         for name in columns:
             column = table.column(name)
+            if (group, name) not in self._sound:
+                check_sound(column, f"{file}: row group {inside}, column {name}")
+                self._sound.add((group, name))
             if isinstance(column, pa.ChunkedArray):
                 column = column.combine_chunks()
                 if isinstance(column, pa.ChunkedArray):

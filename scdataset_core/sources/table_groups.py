@@ -7,11 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checks import install_command
+from ..errors import CorruptFileError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Groups", "Rows", "cut_by_group", "import_pyarrow", "place_of"]
+__all__ = [
+    "Groups",
+    "Rows",
+    "check_sound",
+    "cut_by_group",
+    "import_pyarrow",
+    "place_of",
+]
 
 Rows = npt.NDArray[np.int64]
 
@@ -73,6 +81,34 @@ def place_of(groups: Groups, row: int) -> str:
     """Return the file of a row and its number there, for messages."""
     file = int(np.searchsorted(groups.file_starts, row, side="right")) - 1
     return f"{groups.files[file]}: row {row - int(groups.file_starts[file])}"
+
+
+def check_sound(array: "pa.Array | pa.ChunkedArray | pa.Table", where: str) -> None:
+    """Check what a file says of its own values before Arrow uses it.
+
+    Arrow reads offsets of text and lists, and codes of dictionaries, as they stand:
+    a flipped bit in one of them ends the process.
+
+    Parameters
+    ----------
+    array
+        Values as a file has them.
+    where
+        The file and the part of it, for errors.
+
+    Raises
+    ------
+    CorruptFileError
+        If offsets fall or lie outside, text is not UTF-8, or a code has no label.
+    """
+    import pyarrow as pa
+
+    try:
+        array.validate(full=True)
+    except pa.ArrowException as error:
+        raise CorruptFileError(
+            f"{where}: {error}; the file is damaged, restore it from its origin"
+        ) from error
 
 
 def import_pyarrow(extra: str, what: str, *modules: str) -> Any:  # Any: a module

@@ -98,12 +98,13 @@ class ZarrTree:
 
     def dataset(self, path: str) -> "zarr.Array":
         """Return the array at `path`; an error if there is none."""
-        found = self.find(path)
+        found: Any = self.find(path)
         if not self.is_array(found):
             what = "is missing" if found is None else "is a group, not an array"
             raise FileFormatError(f"{self.file}: {path} {what}")
-        self.arrays[found.path] = found
-        return found
+        array: zarr.Array = found
+        self.arrays[array.path] = array
+        return array
 
     def is_array(self, node: "zarr.Group | zarr.Array | None") -> bool:
         """Return whether what was found is an array."""
