@@ -3,6 +3,8 @@
 import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -228,46 +230,25 @@ def test_feeds_a_from_generator_signature() -> None:
 
 
 def test_feeds_a_keras_py_dataset() -> None:
-    """`PyDataset`: `len`, items in order from one worker, `on_epoch_end`.
+    """`PyDataset`: `len`, items by number from threads, `on_epoch_end`.
 
-    With TensorFlow it looks at the first two items before it asks for all.
+    `test_keras.py` has the real one.
     """
-
-    class Batches:
-        def __init__(self, loader: scd.Loader) -> None:
-            self.loader = loader
-            self.start()
-
-        def start(self) -> None:
-            self.running, self.position = batches(self.loader), 0
-
-        def __len__(self) -> int:
-            return len(self.loader)
-
-        def __getitem__(self, index: int) -> Any:
-            if index < self.position:
-                self.running.close()
-                self.loader.set_epoch(self.loader.epoch)
-                self.start()
-            while self.position <= index:
-                batch = next(self.running)
-                self.position += 1
-            return batch
-
-        def on_epoch_end(self) -> None:
-            self.running.close()
-            self.start()
-
-    data = Batches(make_loader())
-    first = data[0], data[1]
-    expected = make_loader()
+    loader = make_loader()
+    numbers = np.random.default_rng(0).permutation(len(loader)).tolist()
     for epoch in range(2):
-        for index, batch in enumerate(expected):
-            assert_same_batch(data[index], batch)
-            if epoch == 0 and index < 2:
-                assert_same_batch(first[index], batch)
-        assert index + 1 == len(data)
-        data.on_epoch_end()
+        with ThreadPoolExecutor(3) as pool:
+            given = dict(
+                zip(
+                    numbers,
+                    pool.map(partial(loader.batch, epoch=epoch), numbers),
+                    strict=True,
+                )
+            )
+        expected = make_loader()
+        expected.set_epoch(epoch)
+        for number, batch in enumerate(expected):
+            assert_same_batch(given[number], batch)
 
 
 def total(batch: Any) -> float:

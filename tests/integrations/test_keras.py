@@ -23,7 +23,7 @@ def test_fit_sees_every_batch_once_whatever_the_workers(backend: str) -> None:
         [str(ROOT), str(ROOT / "integrations"), os.environ.get("PYTHONPATH", "")]
     )
     out = subprocess.run(
-        [sys.executable, str(PROGRAM)],
+        [sys.executable, "-W", "ignore", str(PROGRAM)],  # JAX warns of forks
         env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": roots},
         capture_output=True,
         text=True,
