@@ -53,8 +53,9 @@ def in_turn(epoch, num_workers=2):
     [
         pytest.param("fork", False, marks=needs_fork),
         pytest.param("fork", True, marks=needs_fork),
-        ("spawn", True),
-        pytest.param("forkserver", False, marks=needs_fork),
+        # Their workers import PyTorch first.
+        pytest.param("spawn", True, marks=pytest.mark.slow),
+        pytest.param("forkserver", False, marks=[needs_fork, pytest.mark.slow]),
     ],
 )
 def test_every_epoch_is_new_under_every_start_method(method, persistent):
