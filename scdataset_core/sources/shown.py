@@ -51,15 +51,13 @@ def listed(names: Sequence[str]) -> str:
 
 def _column(source: Source, name: str) -> str:
     """Return the name of a carried column and what it holds."""
-    missing = source._count_missing(name)
-    if name in source.categories:
-        n_labels = len(source.categories[name])
-        what = f"{n_labels:,} label" if n_labels == 1 else f"{n_labels:,} labels"
-    else:
-        try:
-            what = str(source._no_obs()[name].dtype)
-        except Exception:  # what is shown must not fail, whatever became of the files
-            return name
+    try:
+        missing = source._count_missing(name)
+        dtype = "" if name in source.categories else str(source._no_obs()[name].dtype)
+    except Exception:  # what is shown must not fail, whatever became of the files
+        return name
+    n_labels = len(source.categories.get(name, ()))
+    what = dtype or (f"{n_labels:,} label" if n_labels == 1 else f"{n_labels:,} labels")
     if missing is not None:
         what += f", {missing:,} missing" if missing else ", none missing"
     return f"{name} ({what})"
