@@ -131,7 +131,8 @@ MAKE = """
 import sys
 sys.path.insert(0, {root!r})
 from scdataset_core.cli import main
-sys.argv = ["scdataset", "make-data", "plates", "--cells", "2000", "--genes", "3000"]
+sizes = "--cells 2000 --genes 3000 --compression none"
+sys.argv = ["scdataset", "make-data", "plates", *sizes.split()]
 main()
 """
 
