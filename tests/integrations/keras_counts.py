@@ -18,7 +18,7 @@ N_ROWS, BATCH_SIZE = 1_000, 16
 ROWS = np.arange(N_ROWS, dtype=np.float32)[:, None]
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
     """What `docs/generators.md` prints."""
 
     def __init__(self, loader: scd.Loader, **options: Any) -> None:
@@ -35,7 +35,7 @@ class Batches(keras.utils.PyDataset):
         self.epoch += 1
 
 
-class Recorder(keras.Sequential):
+class Recorder(keras.Sequential):  # type: ignore[misc]  # Keras is untyped
     """A model that remembers what it was trained on."""
 
     def train_step(self, *args: Any) -> Any:
@@ -86,4 +86,4 @@ if __name__ == "__main__":
     assert keras.backend.backend() == os.environ["KERAS_BACKEND"]
     for shuffle in (False, True):
         for workers, processes in ((1, False), (2, False), (1, True), (2, True)):
-            print(json.dumps(seen_rows(shuffle, workers, processes)), flush=True)
+            print(json.dumps(seen_rows(shuffle, workers, processes)), flush=True)  # noqa: T201  its result

@@ -337,6 +337,7 @@ def test_threads_of_grain_divide_the_work() -> None:
     np.testing.assert_array_equal(np.sort(rows), np.repeat(TABLE[:, 0], 2))
 
 
+@pytest.mark.slow
 def test_mp_prefetch_loses_and_doubles_nothing_and_resumes(plates: Path) -> None:
     loader = plate_loader(plates, batch_size=40, output="csr")
     dataset = BatchIterDataset(loader).mp_prefetch(WORKERS)

@@ -377,6 +377,7 @@ print(json.dumps([equal, sums._cache_size(), note]))
 """
 
 
+@pytest.mark.slow
 def test_batches_lie_over_eight_devices(plates: Path) -> None:
     flags = "--xla_force_host_platform_device_count=8"
     ((equal, compiled, note),) = results(
@@ -416,6 +417,7 @@ jax.distributed.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_make_global_arrays(plates: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

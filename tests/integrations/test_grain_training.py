@@ -39,6 +39,7 @@ def losses(running: subprocess.Popen[str]) -> dict[int, str]:
     return {int(line.split()[0]): line.split()[1] for line in output.splitlines()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["probe", "autoencoder"])
 def test_killed_run_resumes_to_the_same_losses(
     model: str, plates: Path, tmp_path: Path
