@@ -161,7 +161,9 @@ def test_stores_without_cells_or_genes_or_elements(
     cells = source.read(np.arange(n_cells))
     assert cells["X"].shape == x.shape
     assert cells["obs"]["number"].tolist() == obs["number"].tolist()
-    assert source.block_starts.tolist() in ([0], [])
+    starts = source.block_starts
+    assert starts is not None
+    assert starts.tolist() in ([0], [])
     assert "cells" in repr(source)
 
 
