@@ -16,7 +16,7 @@ from .multiindexable import MultiIndexable
 from .plan import Plan
 from .sources import open
 from .sources.base import Source
-from .sources.concat import concat
+from .sources.combined.one_after_another import concat
 from .state import merge_states
 from .strategies import (
     BlockShuffling,

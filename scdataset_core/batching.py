@@ -257,9 +257,9 @@ class SourceBatching(Batching):
         if self.collection.sparse or self.form.output == "csr":
             import scipy.sparse  # noqa: F401
         if self.collection.files:
-            from .storage import inflate
+            from .storage.decoding import deflate
 
-            inflate.prepare()
+            deflate.prepare()
         if any(file.endswith(_HDF5_ENDINGS) for file in self.collection.files):
             import h5py  # noqa: F401 - by now, unless the source came by pickle
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from .collection import described, fingerprint_of
 from .dealing import Dealing, Shard, Uneven, union
-from .legacy import order_of
 from .orders import Order
 from .permutation import Purpose, derive_key
 from .plan import Plan
 from .state import Progress, State
+from .strategies_03 import order_of
 
 __all__ = ["NOTHING_DONE", "Epochs"]
 

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, Self
 
 from .batching import Batching, Part
-from .ending import Ending
 from .plan import Fetch, Plan
 from .readahead import ReadAhead, made
 from .state import Progress
 from .stats import LoaderStats
 from .storage import ReadContext
+from .thread_ending import Ending
 
 __all__ = ["BatchIterator"]
 

@@ -8,17 +8,17 @@ from typing import Any, Literal, Never, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from .batch_lookup import BatchLookup
 from .batching import Hooks, batching_of
 from .checks import check_count, check_hooks, check_seed
 from .collection import checked_collection, shown
 from .dealing import Shard, Uneven, union
 from .epochs import NOTHING_DONE, Epochs
 from .errors import StateError
+from .fetch_memory import fetch_factor_within
+from .foreign_keywords import check_keywords
 from .form import Overflow
 from .iteration import BatchIterator
-from .keywords import check_keywords
-from .lookup import BatchLookup
-from .memory import fetch_factor_within
 from .state import Progress, State
 from .stats import LoaderStats
 from .strategies import BlockShuffling

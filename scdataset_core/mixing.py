@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from .checks import check_count
-from .legacy import order_of
 from .orders import Order, Rows
 from .permutation import Purpose, derive_key
 from .sources.base import Source
-from .sources.concat import concat
+from .sources.combined.one_after_another import concat
 from .sources.options import Join
 from .strategies import BlockShuffling
+from .strategies_03 import order_of
 
 __all__ = ["MixedOrder", "Mixture", "mix"]
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .checked import checked
 from .dealing import Dealing, Ranges, Shard, Uneven, union
+from .order_checks import checked
 from .orders import Order
 from .permutation import Purpose, derive_key, hash_numbers, shuffled
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from .ending import Ending, join_all, start_all
+from .thread_ending import Ending, join_all, start_all
 
 __all__ = ["ReadAhead", "made"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count, count_rows, digest
-from .listed import Listed
+from .listed_rows import Listed
 from .orders import (
     ArrayOrder,
     BlockOrder,
@@ -25,7 +25,7 @@ from .orders import (
     storage_bounds,
 )
 from .permutation import Purpose, derive_key
-from .sampling import BlockWeightedSampling, ClassBalancedSampling
+from .weighted_sampling import BlockWeightedSampling, ClassBalancedSampling
 
 __all__ = [
     "BlockShuffling",

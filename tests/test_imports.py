@@ -21,16 +21,16 @@ ADAPTERS = {
 FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
 
 # The rooms of the core: a subpackage stands for all of its modules.
-BASIS = {"errors", "checks", "ending", "labels"}
+BASIS = {"errors", "checks", "thread_ending", "class_weights"}
 SAMPLING = {  # integers only
     "permutation",
-    "checked",
+    "order_checks",
     "orders",
     "weighted",
-    "listed",
-    "sampling",
+    "listed_rows",
+    "weighted_sampling",
     "strategies",
-    "legacy",
+    "strategies_03",
     "dealing",
     "plan",
     "state",
@@ -49,9 +49,9 @@ CELLS = {
 LOADING = {
     "readahead",
     "batching",
-    "memory",
+    "fetch_memory",
     "iteration",
-    "lookup",
+    "batch_lookup",
     "epochs",
     "loader",
 }

@@ -5,8 +5,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from .aligned import open_arrays
 from .base import Source
+from .combined.side_by_side import open_arrays
 from .formats import open_files, open_object, paths_of, what_x_can_be
 from .options import Genes, Join, OpenOptions, is_matrix_name
 

@@ -12,9 +12,9 @@ from ..cells import CellInfo, Cells
 from ..checks import check_count, first_outside
 from ..errors import MissingNameError
 from ..form import Form, Output, Overflow
-from .genes import FileGenes
-from .obs_columns import ObsColumns, not_carried
-from .places import Contents
+from .contents import Contents
+from .genes.joins import FileGenes
+from .obs.carried import ObsColumns, not_carried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,7 @@ class Source(ABC):
         >>> source.decode("drug", [0, 2, -1]).tolist()
         ['Afatinib', 'DMSO', None]
         """
-        from .vocabulary import decode
+        from .obs.vocabulary import decode
 
         if column not in self.obs_columns:
             raise not_carried(column, self.obs_columns)

@@ -83,13 +83,25 @@ def _of_package(*packages: str) -> Callable[[Any], bool]:
 
 # The first that recognises a path, or an object, opens it.
 FILE_FORMATS = [
-    Format("an .h5mu file", "mudata", "recognise", "open_h5mu", os.path.isfile),
-    Format("an .h5ad file", "h5ad", "recognise", "open_h5ad", os.path.isfile),
-    Format("a zarr store", "zarr", "recognise", "open_zarr", os.path.exists),
-    Format("a BioNeMo-SCDL folder", "scdl", "recognise", "open_scdl", os.path.isdir),
+    Format(
+        "an .h5mu file", "anndata_files.h5mu", "recognise", "open_h5mu", os.path.isfile
+    ),
+    Format(
+        "an .h5ad file", "anndata_files.h5ad", "recognise", "open_h5ad", os.path.isfile
+    ),
+    Format(
+        "a zarr store",
+        "anndata_files.zarr_sources",
+        "recognise",
+        "open_zarr",
+        os.path.exists,
+    ),
+    Format(
+        "a BioNeMo-SCDL folder", "scdl.folders", "recognise", "open_scdl", os.path.isdir
+    ),
     Format(
         "a TileDB-SOMA experiment",
-        "soma",
+        "soma.experiments",
         "recognise",
         "open_soma",
         os.path.isdir,
@@ -97,7 +109,7 @@ FILE_FORMATS = [
     ),
     Format(
         "a saved Hugging Face data set",
-        "huggingface",
+        "tables.huggingface",
         "recognise",
         "open_folders",
         os.path.isdir,
@@ -105,7 +117,7 @@ FILE_FORMATS = [
     ),
     Format(
         "a Parquet file",
-        "parquet",
+        "tables.parquet",
         "recognise",
         "open_parquet",
         os.path.exists,
@@ -113,7 +125,7 @@ FILE_FORMATS = [
     ),
     Format(
         "an Arrow file",
-        "parquet",
+        "tables.parquet",
         "recognise_arrow",
         "open_arrow",
         os.path.isfile,
@@ -123,49 +135,49 @@ FILE_FORMATS = [
 OBJECT_FORMATS = [
     Format(
         "a MultiIndexable",
-        "aligned",
+        "combined.side_by_side",
         "is_several",
         "open_several",
         lambda obj: type(obj).__name__ == "MultiIndexable",
     ),
     Format(
         "a MuData",
-        "mudata",
+        "anndata_files.h5mu",
         "is_mudata",
         "open_mudata",
         _of_package("mudata"),
     ),
     Format(
         "an AnnData",
-        "anndata",
+        "anndata_objects.anndata_object",
         "is_anndata",
         "open_anndata",
         _of_package("anndata"),
     ),
     Format(
         "an AnnCollection",
-        "anncollection",
+        "anndata_objects.anncollection",
         "is_collection",
         "open_collection",
         _of_package("anndata"),
     ),
     Format(
         "an open HDF5 file",
-        "h5ad",
+        "anndata_files.h5ad",
         "is_handle",
         "open_handle",
         _of_package("h5py"),
     ),
     Format(
         "a zarr group",
-        "zarr",
+        "anndata_files.zarr_sources",
         "is_group",
         "open_group",
         _of_package("zarr"),
     ),
     Format(
         "a TileDB-SOMA experiment",
-        "soma",
+        "soma.experiments",
         "is_experiment",
         "open_experiment",
         _of_package("tiledbsoma"),
@@ -173,7 +185,7 @@ OBJECT_FORMATS = [
     ),
     Format(
         "a query of a TileDB-SOMA experiment",
-        "soma",
+        "soma.experiments",
         "is_query",
         "open_query",
         _of_package("tiledbsoma"),
@@ -181,7 +193,7 @@ OBJECT_FORMATS = [
     ),
     Format(
         "a Hugging Face data set",
-        "huggingface",
+        "tables.huggingface",
         "is_dataset",
         "open_dataset",
         _of_package("datasets"),
@@ -189,14 +201,14 @@ OBJECT_FORMATS = [
     ),
     Format(
         "an array",
-        "arrays",
+        "memory.array_source",
         "is_array",
         "open_array",
         _of_package("numpy", "scipy"),
     ),
     Format(
         "an object indexed by row",
-        "indexed",
+        "memory.indexed_source",
         "is_indexed",
         "open_indexed",
         lambda obj: True,

@@ -2,11 +2,11 @@
 
 from .arrays import StoredArray
 from .context import ReadContext, default_context
-from .filters import Filter, register_decoder
+from .decoding.filters import Filter, register_decoder
+from .first_use import making
 from .layout import ArrayLayout, ChunkGrid
-from .once import making
-from .requests import Request
-from .scatter import scatter
+from .reading.requests import Request
+from .reading.scatter import scatter
 from .stats import ReadStats
 
 __all__ = [

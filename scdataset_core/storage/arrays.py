@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .context import ReadContext, default_context
-from .hdf5 import Description, describe
+from .formats.hdf5 import Description, describe
+from .formats.zarr import describe_zarr
 from .layout import ArrayLayout
-from .requests import Request
-from .scatter import scatter
-from .zarr import describe_zarr
+from .reading.requests import Request
+from .reading.scatter import scatter
 
 if TYPE_CHECKING:
     import h5py

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .files import Identity
+from .io.open_files import Identity
 
 __all__ = ["ABSENT", "ChunkTable", "Located"]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from .buffers import BufferPool
-from .crew import Crew, Task
-from .files import Identity, OpenFile, OpenFiles
-from .readers import Reader, reader_named
-from .scratch import Scratch
+from .io.buffer_pool import BufferPool
+from .io.io_uring import Ring, is_available, new_ring
+from .io.open_files import Identity, OpenFile, OpenFiles
+from .io.positional_reads import Reader, reader_named
+from .io.scratch_memory import Scratch
+from .io.threads import Crew, Task
 from .stats import ReadStats
-from .uring import Ring, is_available, new_ring
 
 __all__ = ["ReadContext", "default_context"]
 

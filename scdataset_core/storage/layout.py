@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ..errors import CorruptFileError
 from .chunks import ChunkTable
-from .codecs import Pipeline
-from .once import making
+from .decoding.pipeline import Pipeline
+from .first_use import making
 
 __all__ = ["ArrayLayout", "ChunkGrid", "Library", "TableMaker"]
 

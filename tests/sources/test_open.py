@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.form import Form
-from scdataset_core.sources.ranges import KeptArrays
+from scdataset_core.sources.ranged.row_arrays import KeptArrays
 from scdataset_core.storage import ReadContext
 
 N, GENES = 30, 8
@@ -329,7 +329,7 @@ class TestContradictions:
     )
     def test_row_pointers(self, path, at, value, match, chunks, kept, monkeypatch):
         if not kept:
-            monkeypatch.setattr("scdataset_core.sources.ranges._GAP_ROWS", 1)
+            monkeypatch.setattr("scdataset_core.sources.ranged.row_arrays._GAP_ROWS", 1)
             monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (0,))
         pointers = stored(path, "X/indptr")
         pointers[at] = value
@@ -484,7 +484,7 @@ class TestKept:
     @pytest.mark.parametrize("gap", [1, 5, 512])
     @pytest.mark.parametrize("budget", [0, 200, 1 << 20])
     def test_any_budget(self, tmp_path, budget, gap, monkeypatch):
-        monkeypatch.setattr("scdataset_core.sources.ranges._GAP_ROWS", gap)
+        monkeypatch.setattr("scdataset_core.sources.ranged.row_arrays._GAP_ROWS", gap)
         monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (budget,))
         paths = [
             make(tmp_path / "a.h5ad"),

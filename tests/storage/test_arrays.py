@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scdataset_core.storage import ReadContext, Request, packed, scatter
+from scdataset_core.storage import ReadContext, Request, scatter
+from scdataset_core.storage.reading import encoded as packed
 from tests.storage.oracle import check, stored, values
 
 N = 1000

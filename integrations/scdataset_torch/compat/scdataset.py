@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 
 from scdataset_core import Loader, Source
-from scdataset_core.checked import checked
 from scdataset_core.checks import digest
 from scdataset_core.dealing import Dealing, Shard
+from scdataset_core.order_checks import checked
 from scdataset_core.orders import Order
 from scdataset_core.strategies import Strategy
 

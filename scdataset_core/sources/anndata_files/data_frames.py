@@ -1,0 +1,214 @@
+"""The tables of AnnData's layout: their index and their columns, of every version."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import FileFormatError, MissingNameError, nearest
+from ...storage import StoredArray
+from ..obs.columns import (
+    Column,
+    Label,
+    LabelColumn,
+    NumberColumn,
+    Unreadable,
+    check_length,
+    text_column,
+)
+from ..obs.text import (
+    LabelText,
+    StoredText,
+    TextArray,
+    decoded,
+    one_text,
+    several_texts,
+)
+from .file_tree import FileTree
+from .record_arrays import record_column, record_columns, record_index, record_text
+
+__all__ = ["Table"]
+
+
+class Table:
+    """A table of a file of AnnData's layout: ``obs``, ``var``, ``raw/var``.
+
+    A group with a data set or group a column (0.7 and later), or one data set of
+    records (before).
+
+    Parameters
+    ----------
+    tree
+        The file.
+    path
+        Path of the table.
+    """
+
+    def __init__(self, tree: FileTree, path: str) -> None:
+        found = tree.find(path)
+        if found is None:
+            raise FileFormatError(
+                f'{tree.file}: there is no "{path}": not a file of AnnData'
+            )
+        self._tree, self._path = tree, path
+        self._records = found if tree.is_array(found) else None
+        self._group = None if tree.is_array(found) else found
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns, in order."""
+        if self._records is not None:
+            return record_columns(self._tree, self._records)
+        assert self._group is not None
+        order = self._group.attrs.get("column-order")
+        if order is None:
+            index = self._index_path.removeprefix(f"{self._path}/")
+            return [n for n in self._group if n not in (index, "__categories")]
+        return several_texts(order, f"{self._path}: column-order")
+
+    @property
+    def _index_path(self) -> str:
+        assert self._group is not None
+        name = one_text(self._group.attrs.get("_index", "_index"))
+        for candidate in (name, "index"):
+            if self._tree.find(f"{self._path}/{candidate}") is not None:
+                return f"{self._path}/{candidate}"
+        raise FileFormatError(f'{self._tree.file}: {self._path} has no index "{name}"')
+
+    def index_text(self) -> TextArray:
+        """Return the index, to be read by ranges."""
+        if self._records is not None:
+            return record_text(
+                self._tree, self._records, record_index(self._tree, self._records)
+            )
+        path = self._index_path
+        text = self._text(path)
+        if text is not None:
+            return text
+        column = self._member(path)
+        if isinstance(column, LabelColumn):
+            return LabelText(column.codes, tuple(map(str, column.labels)))
+        if isinstance(column, NumberColumn):
+            return StoredText(column.values, column.mask)
+        raise FileFormatError(
+            f"{self._tree.file}: {path} cannot be names: {column.reason}"
+        )
+
+    def index(self) -> npt.NDArray[np.object_]:
+        """Return the whole index, as strings."""
+        text = self.index_text()
+        # A name that is missing is called as pandas does.
+        names = ["nan" if x is None else x for x in text.read(0, len(text))]
+        return np.array(names, object)
+
+    def column(self, name: str) -> Column:
+        """Return the column called `name`."""
+        if self._records is not None:
+            return record_column(self._tree, self._records, name)
+        return self._member(f"{self._path}/{name}")
+
+    def columns(self, wanted: tuple[str, ...] | bool, n_rows: int) -> dict[str, Column]:
+        """Return the columns called `wanted`, or all for True, checked for length."""
+        known = self.column_names
+        if wanted is True:
+            return {name: self._column_or_why(name, n_rows) for name in known}
+        columns = {}
+        for name in wanted or ():
+            if name not in known:
+                raise MissingNameError(
+                    f'{self._tree.file}: there is no obs column "{name}";'
+                    f" {nearest(name, known)}"
+                )
+            columns[name] = self._checked(name, n_rows)
+        return columns
+
+    def _checked(self, name: str, n_rows: int) -> Column:
+        column = self.column(name)
+        if not isinstance(column, Unreadable):
+            for array in column.arrays:
+                check_length(array, n_rows)
+        return column
+
+    def _column_or_why(self, name: str, n_rows: int) -> Column:
+        """Return a column, or why it cannot be had: others are not to suffer for it."""
+        try:
+            return self._checked(name, n_rows)
+        except FileFormatError as error:
+            return Unreadable(str(error).removeprefix(f"{self._tree.file}: "))
+
+    def _member(self, path: str) -> Column:
+        found = self._tree.find(path)
+        if found is None:
+            raise FileFormatError(f"{self._tree.file}: {path} is missing")
+        text = self._text(path)
+        if text is not None:
+            return text_column(text)
+        if self._tree.is_array(found):
+            if "categories" in found.attrs:
+                return self._referenced_categorical(found)
+            if found.ndim != 1 or found.dtype.kind not in "biufc":
+                return Unreadable(f"it is {found.dtype} of shape {found.shape}")
+            return NumberColumn(self._tree.stored(found))
+        return self._encoded(found, path)
+
+    def _encoded(self, group: Any, path: str) -> Column:
+        encoding = _encoding_of(group)
+        if encoding == "categorical":
+            codes = self._tree.stored(self._tree.dataset(f"{path}/codes"))
+            labels = self._labels(f"{path}/categories")
+            return _labelled(codes, labels, bool(group.attrs.get("ordered", False)))
+        if encoding in ("nullable-integer", "nullable-boolean"):
+            values = self._tree.dataset(f"{path}/values")
+            mask = self._tree.dataset(f"{path}/mask")
+            return NumberColumn(self._tree.stored(values), self._tree.stored(mask))
+        return Unreadable(f"it is encoded as {encoding!r}")
+
+    def _text(self, path: str) -> StoredText | None:
+        """Return text at `path` (a data set, or values with a mask), or None."""
+        found, mask = self._tree.find(path), None
+        if found is not None and not self._tree.is_array(found):
+            if _encoding_of(found) != "nullable-string-array":
+                return None
+            mask = self._tree.stored(self._tree.dataset(f"{path}/mask"))
+            found = self._tree.dataset(f"{path}/values")
+        if found is None or found.ndim != 1 or not self._tree.is_text(found.dtype):
+            return None
+        return StoredText(self._tree.stored(found), mask)
+
+    def _labels(self, path: str) -> list[Label]:
+        text = self._text(path)
+        if text is not None:
+            return list(text.read(0, len(text)))
+        return self._values(self._tree.dataset(path))
+
+    def _values(self, array: Any) -> list[Label]:
+        """Return all of a small array, text as strings."""
+        values = np.atleast_1d(np.asarray(array[()]))
+        if values.ndim != 1:
+            raise FileFormatError(
+                f"{self._tree.file}: the categories of a column of {self._path} have"
+                f" the shape {values.shape}, expected a list"
+            )
+        if self._tree.is_text(array.dtype):
+            return list(decoded(values.astype(object), self._path))
+        return list(values.tolist())
+
+    def _referenced_categorical(self, codes: Any) -> Column:
+        """Return a categorical of AnnData 0.7, which points at its categories."""
+        found = self._tree.categories_of(codes)
+        ordered = bool(found.attrs.get("ordered", False))
+        return _labelled(self._tree.stored(codes), self._values(found), ordered)
+
+
+def _encoding_of(group: Any) -> str | None:
+    """Return what AnnData calls the way a group is written, None where not said."""
+    encoding = group.attrs.get("encoding-type")
+    return None if encoding is None else one_text(encoding)
+
+
+def _labelled(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:
+    if codes.dtype.kind not in "iu":
+        return Unreadable(f"its codes are {codes.dtype}")
+    if len(set(labels)) != len(labels):
+        return Unreadable("its categories are not different from each other")
+    return LabelColumn(codes, labels, ordered)

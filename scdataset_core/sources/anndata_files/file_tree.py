@@ -1,0 +1,65 @@
+"""What finding the parts of AnnData's layout asks of a file format."""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...storage import StoredArray
+
+__all__ = ["FileTree"]
+
+# An h5py.Dataset or a zarr.Array: shape, ndim, dtype, attrs and [()] mean the same.
+ArrayNode = Any
+# An h5py.Group or a zarr.Group, which iterate over their names and have attrs.
+GroupNode = Any
+
+
+class FileTree(Protocol):
+    """The groups and arrays of one file or store, found by path.
+
+    Attributes
+    ----------
+    file : str
+        Its name, for errors.
+    format : str
+        What AnnData calls the format: "h5ad" or "zarr".
+    root : group
+        The group that all paths start from.
+    """
+
+    file: str
+    format: str
+    root: GroupNode
+
+    def find(self, path: str) -> ArrayNode | GroupNode | None:
+        """Return what lies at `path`, or None."""
+        ...
+
+    def group(self, path: str) -> GroupNode | None:
+        """Return the group at `path`, or None."""
+        ...
+
+    def dataset(self, path: str) -> ArrayNode:
+        """Return the array at `path`; an error if there is none."""
+        ...
+
+    def is_array(self, node: ArrayNode | GroupNode | None) -> bool:
+        """Return whether what was found is an array."""
+        ...
+
+    def is_text(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether arrays of a type hold text."""
+        ...
+
+    def stored(self, array: ArrayNode) -> StoredArray:
+        """Return an array to be read by ranges."""
+        ...
+
+    def again(self) -> "AbstractContextManager[FileTree]":
+        """Return the file, open, at any time later and in any process that may."""
+        ...
+
+    def categories_of(self, codes: ArrayNode) -> ArrayNode:
+        """Return the array that the attribute ``categories`` of codes points at."""
+        ...

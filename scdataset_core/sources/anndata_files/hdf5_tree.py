@@ -1,0 +1,288 @@
+"""Finding things in an HDF5 file without following links out of it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import FileFormatError, ScdatasetError
+from ...storage import StoredArray
+from ...storage.formats.hdf5_files import (
+    PLAIN_DRIVERS,
+    check_path,
+    is_about_locks,
+    open_hdf5,
+)
+from ...storage.io.open_files import Identity, check_unchanged
+from ..obs.text import one_text
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Tree", "is_hdf5", "is_text", "opened"]
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MAX_USER_BLOCK = 1 << 26
+_MOST_LINKS = 16  # one behind the other, as many as HDF5 follows
+
+# What h5py raises, and what values of impossible types lead to, in damaged files.
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    UnicodeDecodeError,
+)
+
+
+def is_hdf5(path: str) -> bool:
+    """Return whether a file has HDF5's signature, at its head or after a user block."""
+    with Path(path).open("rb") as file:
+        size, at = file.seek(0, 2), 0
+        while at + len(_SIGNATURE) <= size and at <= _MAX_USER_BLOCK:
+            file.seek(at)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return True
+            at = at * 2 or 512
+    return False
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator["h5py.File"]:
+    """Open a file with h5py for reading; an error names the file."""
+    try:
+        file = open_hdf5(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FileFormatError(
+            f"{path}: HDF5 cannot open it: {error}; {_way_out(error)}"
+        ) from error
+    with file:
+        if file.mode != "r":
+            raise FileFormatError(
+                f"{path} is open for writing in this process, and may change while it"
+                " is read; close it (adata.file.close()), or open the object itself:"
+                " scdataset_core.open(adata)"
+            )
+        try:
+            yield file
+        except ScdatasetError:
+            raise
+        except _DAMAGE as error:
+            raise FileFormatError(
+                f"{path}: HDF5 cannot read it: {error}; the file is damaged or was cut"
+                " short, restore it from its origin"
+            ) from error
+
+
+def _way_out(error: OSError) -> str:
+    """Return what to do about what HDF5 says when it cannot open a file."""
+    if is_about_locks(error):
+        return "it is locked: set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+    if "already open" in str(error) or "consistency flags" in str(error):
+        return (
+            "a program writes to it, or was stopped while it did: wait until it is"
+            " closed, or clear the mark with h5clear -s"
+        )
+    if isinstance(error, PermissionError):
+        return "you may not read it: its owner can change that"
+    return "if it was cut short, copy or download it again"
+
+
+class Tree:
+    """The groups and data sets of an HDF5 file, found by path.
+
+    Links are followed here and not by HDF5, so that each leads where the user allows,
+    and every data set has the name by which its own file knows it.
+
+    Parameters
+    ----------
+    root
+        The open file, or a group of it that stands for one.
+    file
+        Its name, for errors.
+    allow_external
+        Whether links and virtual data sets may lead to other files.
+    """
+
+    def __init__(self, root: "h5py.Group", file: str, *, allow_external: bool) -> None:
+        self.format = "h5ad"
+        self.root = root
+        self.file = file
+        self.allow_external = allow_external
+        self._pid = os.getpid()
+        # A file that only its handle can see is not opened again.
+        plain = root.file.driver in PLAIN_DRIVERS and root.file.mode == "r"
+        path = str(Path(root.file.filename).absolute())
+        if plain:
+            check_path(root.file, path)
+        self._place = (path, str(root.name), Identity.of(path)) if plain else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "root": None}
+
+    @contextlib.contextmanager
+    def again(self) -> "Iterator[Tree]":
+        """Return the file, open, at any time later and in any process that may."""
+        if self.root and self._pid == os.getpid():
+            yield self
+            return
+        if self._place is None:
+            raise FileFormatError(
+                f"{self.file}: the handle it was opened by is closed, or of another"
+                " process; open its path"
+            )
+        path, name, identity = self._place
+        check_unchanged(path, identity)
+        with opened(path) as file:
+            yield Tree(file[name], self.file, allow_external=self.allow_external)
+
+    def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
+        """Return what lies at `path`, or None."""
+        return self._found(self.root, path, path)
+
+    def _found(
+        self, start: "h5py.Group", path: str, asked: str, n_links: int = 0
+    ) -> "h5py.Group | h5py.Dataset | None":
+        import h5py
+
+        found: Any = start
+        for name in path.split("/"):
+            if name in ("", "."):  # as HDF5 reads paths
+                continue
+            if not isinstance(found, h5py.Group):
+                return None
+            found = self._member(found, name, asked, n_links)
+        if isinstance(found, h5py.Dataset):
+            self.check_inside(found)
+        return found if isinstance(found, h5py.Group | h5py.Dataset) else None
+
+    def _member(self, group: "h5py.Group", name: str, asked: str, n_links: int) -> Any:
+        """Return what a group has by one name, after every link that is on the way."""
+        import h5py
+
+        try:
+            link = group.get(name, getlink=True)
+        except TypeError as error:
+            raise self._not_there(asked, f"a link of unknown kind: {error}") from error
+        if link is None:
+            return None
+        if isinstance(link, h5py.SoftLink):
+            if n_links == _MOST_LINKS:
+                raise self._not_there(asked, "a link that leads to itself")
+            start = group.file["/"] if link.path.startswith("/") else group
+            found = self._found(start, link.path, asked, n_links + 1)
+            if found is None:
+                raise self._not_there(
+                    asked, f"a link to {link.path}, and nothing is there"
+                )
+            return found
+        if isinstance(link, h5py.ExternalLink) and not self.allow_external:
+            raise FileFormatError(
+                f"{self.file}: {asked} is a link to {link.filename}, or leads through"
+                " one; open(..., allow_external=True) follows it"
+            )
+        try:
+            found = group[name]
+        except (KeyError, OSError) as error:
+            raise FileFormatError(
+                f"{self.file}: {asked} cannot be opened: {error}"
+            ) from error
+        if not isinstance(link, h5py.ExternalLink):
+            return found
+        # Once more from the other file's root: HDF5 names it by the way it was reached.
+        own = self._found(found.file["/"], link.path, asked, n_links + 1)
+        if own is None or own != found:
+            raise self._not_there(
+                asked, f"a link to {link.filename}, which leads on to another file"
+            )
+        return own
+
+    def _not_there(self, asked: str, what: str) -> FileFormatError:
+        return FileFormatError(
+            f"{self.file}: {asked} is, or leads through, {what}; link to the data set"
+            " itself, or copy it into the file"
+        )
+
+    def check_inside(self, dataset: "h5py.Dataset") -> None:
+        """Refuse a data set whose bytes lie in other files, unless that is allowed."""
+        if self.allow_external:
+            return
+        if dataset.is_virtual:
+            raise FileFormatError(
+                f"{self.file}: {dataset.name} is a virtual data set, made of others;"
+                " open(..., allow_external=True) reads it"
+            )
+        if dataset.external:
+            raise FileFormatError(
+                f"{self.file}: {dataset.name} keeps its bytes in"
+                f" {dataset.external[0][0]}; open(..., allow_external=True) reads it"
+            )
+
+    def group(self, path: str) -> "h5py.Group | None":
+        """Return the group at `path`, or None."""
+        import h5py
+
+        found = self.find(path)
+        return found if isinstance(found, h5py.Group) else None
+
+    def dataset(self, path: str) -> "h5py.Dataset":
+        """Return the data set at `path`; an error if there is none."""
+        found = self.find(path)
+        if not self.is_array(found):
+            what = "is missing" if found is None else "is a group, not a data set"
+            raise FileFormatError(f"{self.file}: {path} {what}")
+        return found
+
+    def is_array(self, node: "h5py.Group | h5py.Dataset | None") -> bool:
+        """Return whether what was found is a data set."""
+        import h5py
+
+        return isinstance(node, h5py.Dataset)
+
+    def is_text(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether data sets of a type hold text."""
+        return is_text(dtype)
+
+    def stored(self, array: "h5py.Dataset") -> StoredArray:
+        """Return a data set to be read by ranges."""
+        # Of dense rows, parts that hold nothing but zeros may never have been written.
+        # What has one entry a cell or a stored value has all of them.
+        return StoredArray.from_hdf5(array, whole=array.ndim == 1)
+
+    def categories_of(self, codes: "h5py.Dataset") -> "h5py.Dataset":
+        """Return the data set that AnnData 0.7's codes refer to."""
+        import h5py
+
+        named = codes.attrs["categories"]
+        if isinstance(named, h5py.Reference):  # within the file, always
+            try:
+                found = codes.file[named]
+            except (ValueError, KeyError) as error:
+                raise FileFormatError(
+                    f"{self.file}: the categories of {codes.name} are not there:"
+                    f" {error}"
+                ) from error
+            if isinstance(found, h5py.Dataset):
+                self.check_inside(found)
+        else:
+            path = one_text(named)
+            start = codes.file["/"] if path.startswith("/") else codes.parent
+            found = self._found(start, path, f"{codes.name}: categories")
+        if not isinstance(found, h5py.Dataset):
+            raise FileFormatError(
+                f"{self.file}: the categories of {codes.name} are no data set"
+            )
+        return found
+
+
+def is_text(dtype: np.dtype[Any]) -> bool:
+    """Return whether an HDF5 type is text of fixed or variable length."""
+    import h5py
+
+    return h5py.check_string_dtype(dtype) is not None

@@ -1,0 +1,138 @@
+"""Zarr stores of AnnData's layout: one, several as one, and annbatch's collections."""
+
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...checks import install_command
+from ...errors import FileFormatError
+from ...storage.formats.zarr import ZarrLibrary
+from ...storage.formats.zarr_stores import held, store_name
+from ..options import OpenOptions
+from ..ranged.cell_file import CellFile, SparseX
+from ..ranged.stored_source import StoredSource
+from .h5ad import join_files, read_layout
+from .zarr_completeness import check_whole, notice_of
+from .zarr_tree import ZarrTree
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["is_group", "open_group", "open_zarr", "recognise"]
+
+_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+_COLLECTION = "annbatch-preshuffled"
+_MEMBER = re.compile(r"dataset_(\d+)")
+
+
+def recognise(path: str) -> bool:
+    """Return whether a folder or zip file is a zarr store, by its content."""
+    if Path(path).is_dir():
+        return any(Path(path, name).is_file() for name in _METADATA)
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return not set(_METADATA).isdisjoint(archive.namelist())
+
+
+def is_group(obj: object) -> bool:
+    """Return whether an object is a group of a zarr store."""
+    import zarr
+
+    return isinstance(obj, zarr.Group)
+
+
+def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
+    """Return the source over stores, in their order."""
+    _import_zarr()
+    groups = [(path, _opened(path)) for path in paths]
+    return _join(groups, options)
+
+
+def open_group(group: "zarr.Group", options: OpenOptions) -> StoredSource:
+    """Return the source over an open group, of any kind of store."""
+    group = held(group)
+    path = f"/{group.path}" if group.path else ""
+    return _join([(f"{store_name(group)}{path}", group)], options)
+
+
+def _join(
+    groups: Sequence[tuple[str, "zarr.Group"]], options: OpenOptions
+) -> StoredSource:
+    parts: list[CellFile] = []
+    lacking: list[str] = []
+    for path, outer in groups:
+        for name, group in _members(path, outer):
+            tree = ZarrTree(group, name)
+            parts.append(read_layout(tree, options))
+            lacking += check_whole(parts[-1], tree)
+    source = join_files(parts, options)
+    source.notices += (*_slow_ways(parts), *notice_of(lacking))
+    return source
+
+
+def _members(path: str, group: "zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
+    """Yield a group of AnnData's layout; or those of a collection, by number."""
+    if group.attrs.get("encoding-type") != _COLLECTION:
+        yield path, group
+        return
+    names = [name for name in group if _MEMBER.fullmatch(name)]
+    if not names:
+        raise FileFormatError(f"{path}: the collection of annbatch is empty")
+    for name in sorted(names, key=lambda name: int(name.removeprefix("dataset_"))):
+        yield f"{path}/{name}", group[name]
+
+
+def _opened(path: str) -> "zarr.Group":
+    """Open a store; an error names it."""
+    import zarr
+    from zarr.storage import LocalStore, ZipStore
+
+    store: Any = LocalStore(path) if Path(path).is_dir() else ZipStore(path, mode="r")
+    try:
+        # What lies there counts, and not the list of it that a store may have.
+        found = zarr.open(store, mode="r", use_consolidated=False)
+    except Exception as error:  # zarr raises what its parsers do
+        raise FileFormatError(
+            f"{path}: zarr cannot open it: {type(error).__name__}: {error}; if it was"
+            " not copied whole, copy or download it again"
+        ) from error
+    if not isinstance(found, zarr.Group):
+        raise FileFormatError(f"{path}: it is a single zarr array, expected a group")
+    return found
+
+
+def _slow_ways(parts: Sequence[CellFile]) -> tuple[str, ...]:
+    """Return one notice of why X is read through zarr-python, if it is anywhere."""
+    reasons: dict[str, str] = {}
+    for part in parts:
+        x = part.x
+        arrays = (x.data, x.indices) if isinstance(x, SparseX) else (x.values,)
+        for array in arrays:
+            if isinstance(array.library, ZarrLibrary):
+                reasons.setdefault(array.library.why, f"{array.file}: {array.name}")
+    if not reasons:
+        return ()
+    listed = "; ".join(f"{where}: {why}" for why, where in reasons.items())
+    return (
+        "X is read through zarr-python, which is slower than the reader for local"
+        f" folders here: {listed}",
+    )
+
+
+def _import_zarr() -> None:
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        if error.name != "zarr":
+            raise
+        raise ModuleNotFoundError(
+            f"zarr stores need zarr: {install_command('zarr')}", name="zarr"
+        ) from error
+    if [int(number) for number in zarr.__version__.split(".")[:2]] < [3, 1]:
+        raise ImportError(
+            f"zarr stores need zarr 3.1 or later, and {zarr.__version__} is installed:"
+            f" {install_command('zarr')}"
+        )

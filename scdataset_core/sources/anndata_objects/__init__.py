@@ -1,0 +1,1 @@
+"""Objects of AnnData and its kin: in memory, backed, lazy, collections."""

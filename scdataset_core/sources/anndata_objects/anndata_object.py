@@ -1,0 +1,273 @@
+"""AnnData objects: those in memory, and backed ones through their file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import FileFormatError, MissingNameError, nearest
+from ...storage.formats.hdf5_files import check_path
+from ..anndata_files.h5ad import join_files
+from ..anndata_files.hdf5_tree import Tree, opened
+from ..anndata_files.matrices import locate_x
+from ..base import Source
+from ..combined.chosen_rows import PickedSource
+from ..contents import Contents
+from ..genes.joins import join_genes
+from ..genes.var_columns import HeldPlace
+from ..memory.array_source import rows_matrix, source_of
+from ..obs.cell_labels import TableTags, Tags
+from ..obs.columns import (
+    Column,
+    LabelColumn,
+    NumberColumn,
+    Unreadable,
+    text_column,
+)
+from ..obs.joined_columns import join_obs
+from ..obs.text import MemoryText
+from ..options import OpenOptions
+from ..ranged.cell_file import CellFile, DenseX, SparseX
+from ..ranged.row_arrays import MemoryArray
+from .lazy_arrays import is_lazy, lazy_part
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+    from anndata import AnnData
+
+__all__ = [
+    "columns_of",
+    "file_part",
+    "is_anndata",
+    "is_in_file",
+    "open_anndata",
+    "open_with",
+    "text_of_names",
+]
+
+
+def is_anndata(obj: object) -> bool:
+    """Return whether an object is an `AnnData`."""
+    from anndata import AnnData
+
+    return isinstance(obj, AnnData)
+
+
+def open_anndata(adata: "AnnData", options: OpenOptions) -> Source:
+    """Return the source over an `AnnData`.
+
+    Of a backed one, X and ``raw/X`` are read from its file, all else is taken from the
+    object. A view gives its own rows and genes.
+    """
+    return open_with(adata, adata.obs, adata.obs_names, options)
+
+
+def _table(obs: Any, options: OpenOptions) -> "pd.DataFrame":
+    """Return obs as a table in memory; of one read lazily, the columns asked for."""
+    if not hasattr(obs, "to_memory"):
+        return obs
+    names = [str(name) for name in obs.columns]
+    if options.obs is not True:
+        names = [name for name in names if name in options.obs]
+    held = obs[names].to_memory()
+    return held.reindex(columns=[str(name) for name in obs.columns], copy=False)
+
+
+def open_with(
+    adata: "AnnData", obs: "pd.DataFrame", names: "pd.Index[Any]", options: OpenOptions
+) -> Source:
+    """Return the source over an `AnnData`, its labels and cell names given."""
+    columns = columns_of(_table(obs, options), options)
+    text = text_of_names(names)
+    folder, _, key = options.x.partition("/")
+    if not is_in_file(adata, options):
+        matrix, var_names = _matrix(adata, folder, key)
+        own = np.array([str(name) for name in var_names], object)
+        x, place = rows_matrix(matrix, options.x), _place(adata, options)
+        return source_of(x, own, columns, text, options, place)
+    if not adata.is_view:
+        return join_files([file_part(adata, columns, text, options)], options)
+    table = join_obs(["memory"], [columns], options.obs, options.categories)
+    starts = np.array([0, adata.n_obs], np.int64)
+    tags = TableTags(table, [text] if options.obs_names else None, starts)
+    return _open_view(adata, tags, options)
+
+
+def is_in_file(adata: "AnnData", options: OpenOptions) -> bool:
+    """Return whether the matrix asked for lies in a file: of a backed or lazy one."""
+    if adata.isbacked:
+        return options.x in ("X", "raw/X")
+    folder, _, key = options.x.partition("/")
+    whole = adata._adata_ref if adata.is_view else adata
+    # A view in memory would copy its X to be looked at.
+    return is_lazy(_matrix(whole, folder, key)[0])
+
+
+def file_part(
+    adata: "AnnData",
+    columns: dict[str, Column],
+    names: MemoryText,
+    options: OpenOptions,
+) -> CellFile:
+    """Return where X of a backed or lazy `AnnData` lies, with the labels given."""
+    folder, _, key = options.x.partition("/")
+    if adata.isbacked:
+        file, x = _file_of(adata), _backed_x(adata, options)
+        holder = adata.raw if folder == "raw" else adata
+        var_names = holder.var_names
+    else:
+        matrix, var_names = _matrix(adata, folder, key)
+        file, x = lazy_part(matrix, options.x, allow_external=options.allow_external)
+    genes = np.array([str(name) for name in var_names], object)
+    if (x.n_obs, x.n_vars) != (adata.n_obs, len(genes)):
+        raise FileFormatError(
+            f"{file} has {x.n_obs} cells x {x.n_vars} genes in {options.x}, and the"
+            f" AnnData {adata.n_obs} x {len(genes)}: it was changed since, write it"
+        )
+    given = names if options.obs_names else None
+    return CellFile(file, x, genes, columns, given, _place(adata, options))
+
+
+def _place(adata: "AnnData", options: OpenOptions) -> HeldPlace:
+    """Return the names of what an object holds, and the table of its genes."""
+    import pandas as pd
+
+    folder = options.x.partition("/")[0]
+    var = pd.DataFrame() if folder == "obsm" else adata.var
+    if folder == "raw":
+        var = adata.raw.var
+    if hasattr(var, "to_memory"):
+        var = var.to_memory()  # one that is read lazily
+    contents = Contents(
+        options.x,
+        obs=tuple(map(str, adata.obs.columns)),
+        var=tuple(map(str, var.columns)),
+        layers=tuple(map(str, adata.layers)),
+        obsm=tuple(map(str, adata.obsm)),
+        has_raw=adata.raw is not None,
+    )
+    return HeldPlace(contents, var)
+
+
+def _file_of(adata: "AnnData") -> str:
+    """Return the file of a backed `AnnData`, whatever the directory becomes."""
+    return str(Path(str(adata.filename)).absolute())
+
+
+def _backed_x(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
+    file = _file_of(adata)
+    handle = adata.file._file  # its own: HDF5 refuses a second one beside a writer's
+    if handle is not None and handle.id.valid:
+        again = 'read it again: adata = anndata.read_h5ad(path, backed="r")'
+        check_path(handle.file, file, again=again)
+        if handle.file.mode != "r":
+            handle.file.flush()  # what was written through the object is read here
+        return _located(handle, adata, options)
+    with opened(file) as root:
+        return _located(root, adata, options)
+
+
+def _located(
+    root: "h5py.Group", adata: "AnnData", options: OpenOptions
+) -> SparseX | DenseX:
+    """Return where X lies, in the whole file or in a modality's group of one."""
+    file = _file_of(adata)
+    tree = Tree(root, file, allow_external=options.allow_external)
+    modality = getattr(adata.file, "_mod", None)  # of a file manager of MuData's
+    if modality is not None and (group := tree.group(f"mod/{modality}")) is not None:
+        tree = Tree(group, file, allow_external=options.allow_external)
+    return locate_x(tree, options.x)
+
+
+def _open_view(view: "AnnData", tags: Tags, options: OpenOptions) -> Source:
+    """Return the rows and genes of a view of a backed or lazy `AnnData`."""
+    whole = view._adata_ref
+    rows = np.arange(whole.n_obs, dtype=np.int64)[view._oidx]
+    genes = options.genes
+    if options.x == "X" or options.x.startswith("layers/"):
+        columns = np.arange(whole.n_vars)[view._vidx]
+        if len(np.unique(columns)) != len(columns):
+            raise FileFormatError(
+                f"the AnnData is a view of {view.filename} that repeats genes; repeat"
+                " them in batches, with a batch_transform"
+            )
+        names = np.array([str(name) for name in view.var_names], object)
+        if genes is not None:
+            picked = join_genes(["the view"], [names], "exact", genes)
+            columns = columns[picked.stored_columns(0)]
+        genes = columns if len(columns) < whole.n_vars or genes is not None else None
+        if genes is None and np.any(columns[1:] < columns[:-1]):
+            genes = columns
+    own = replace(options, genes=genes, obs=(), categories=None, obs_names=False)
+    nameless = MemoryText([], "obs_names")
+    source = join_files([file_part(whole, {}, nameless, own)], own)
+    return PickedSource(source, rows, tags)
+
+
+def text_of_names(names: "pd.Index[Any]") -> MemoryText:
+    """Return the names of cells as text."""
+    return MemoryText([str(name) for name in names], "obs_names")
+
+
+def _matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
+    """Return the matrix asked for and the names of its columns."""
+    if folder == "raw":
+        if adata.raw is None:
+            raise MissingNameError('the AnnData has no "raw/X"')
+        return adata.raw.X, adata.raw.var_names
+    if folder == "X":
+        if adata.X is None:
+            raise FileFormatError(
+                f"the AnnData has no X; layers: {', '.join(adata.layers) or 'none'}"
+            )
+        return adata.X, adata.var_names
+    held = getattr(adata, folder)
+    if key not in held:
+        raise MissingNameError(
+            f'the AnnData has no "{folder}/{key}"; {nearest(key, held.keys())}'
+        )
+    matrix = held[key]
+    if folder == "layers":
+        return matrix, adata.var_names
+    if hasattr(matrix, "columns"):  # a table: its columns have names
+        if not hasattr(matrix, "to_numpy"):
+            matrix = matrix.to_memory()  # one that is read lazily
+        return matrix.to_numpy(), matrix.columns
+    return matrix, [f"{key}{i + 1}" for i in range(matrix.shape[1])]
+
+
+def columns_of(obs: "pd.DataFrame", options: OpenOptions) -> dict[str, Column]:
+    """Return the columns of a table that were asked for."""
+    known = list(obs.columns)
+    for name in () if options.obs is True else options.obs:
+        if name not in known:
+            raise MissingNameError(
+                f'the AnnData has no obs column "{name}"; {nearest(name, known)}'
+            )
+    names = known if options.obs is True else options.obs
+    return {name: _column(obs[name], name) for name in names}
+
+
+def _column(series: "pd.Series[Any]", name: str) -> Column:
+    import pandas as pd
+
+    if series.ndim != 1:
+        return Unreadable(f"there are {series.shape[1]} columns of this name")
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        codes = series.cat.codes.to_numpy()
+        labels = series.cat.categories.tolist()
+        return LabelColumn(MemoryArray(codes, name), labels, bool(series.cat.ordered))
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufc":
+        return NumberColumn(MemoryArray(series.to_numpy(), name))
+    missing = series.isna().to_numpy()
+    if pd.api.types.is_numeric_dtype(dtype) and hasattr(dtype, "numpy_dtype"):
+        values = series.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
+        return NumberColumn(MemoryArray(values, name), MemoryArray(missing, name))
+    values = series.to_numpy(object)
+    text = [None if gone else x for x, gone in zip(values, missing, strict=True)]
+    if all(x is None or isinstance(x, str) for x in text):
+        return text_column(MemoryText(text, name))
+    return Unreadable(f"it is {dtype}")

@@ -1,0 +1,283 @@
+"""Sources of any kind, one after the other, as one."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import FileFormatError
+from ...form import Form, pack, pack_rows
+from ...storage import ReadContext
+from ..base import Source
+from ..contents import Contents
+from ..genes.joins import GeneJoin, join_genes, select_columns
+from ..genes.var_columns import join_var
+from ..obs.cell_labels import JoinedTags, TaggedSource, Tags
+from ..obs.joined_columns import cut_by_file
+from ..options import Join
+from ..ranged.row_arrays import Rows
+from .side_by_side import AlignedSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ConcatSource", "concat"]
+
+
+def concat(sources: Sequence[Source], *, join: Join = "exact") -> Source:
+    """Return several sources, one after the other, as one.
+
+    For sources of different formats; files of one format are better opened together:
+    ``open([first, second])``. Labels get one vocabulary.
+
+    Parameters
+    ----------
+    sources
+        What :func:`scdataset_core.open` returned, each opened with the same ``obs=``.
+    join
+        How genes are joined, as for :func:`scdataset_core.open`. Columns of ``obsm``
+        are joined by their names, ``NAME1``, ``NAME2`` and so on.
+
+    Returns
+    -------
+    source
+        Its rows are those of the first source, then those of the second, and so on.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no source.
+    FileFormatError
+        If they differ in their obs columns, in what one is, or in the arrays of X.
+    GeneMismatchError
+        If they differ in their genes.
+
+    Examples
+    --------
+    >>> import scdataset_core as scd
+    >>> first = scd.open("plates/plate1.h5ad", obs=["drug"])
+    >>> second = scd.open("plates/plate2.h5ad", obs=["drug"], genes=first.var_names)
+    >>> scd.concat([first, second]).shape
+    (800, 300)
+    """
+    given = list(sources)
+    if not given:
+        raise ValueError("concat needs at least one source, got none")
+    for position, source in enumerate(given):
+        if not isinstance(source, Source):
+            raise TypeError(
+                f"concat joins sources, and number {position} is a"
+                f" {type(source).__name__}; open() it first"
+            )
+    if join not in ("exact", "inner", "outer"):
+        raise ValueError(f'join must be "exact", "inner" or "outer", got {join!r}')
+    names = list(given[0].parts)
+    for position, source in enumerate(given):
+        if list(source.parts) != names:
+            raise FileFormatError(
+                f"X of source 0 is {names or 'one array'} and of source {position}"
+                f" {list(source.parts) or 'one array'}: sources that are joined have"
+                " the same arrays by name, in the same order"
+            )
+    if not names:
+        return ConcatSource(given, join=join)
+    parts = {
+        name: ConcatSource([source.parts[name] for source in given], join=join)
+        for name in names
+    }
+    starts = np.cumsum([0, *(len(source) for source in given)])
+    return AlignedSource(parts, JoinedTags(given, starts))
+
+
+class ConcatSource(TaggedSource):
+    """Several sources, one after the other.
+
+    Made by :func:`scdataset_core.concat`.
+
+    Parameters
+    ----------
+    sources
+        The sources.
+    join
+        How their genes are joined.
+    tags
+        The labels of all rows; those of the sources by default.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], *, join: Join, tags: Tags | None = None
+    ) -> None:
+        self._sources = tuple(sources)
+        self._starts = np.cumsum([0, *(len(source) for source in sources)])
+        names = [f"source {i}" for i in range(len(sources))]
+        self._genes = join_genes(names, [s.var_names for s in sources], join)
+        self.files = tuple(file for source in sources for file in source.files)
+        inner = [
+            start + source.file_starts[:-1]
+            for start, source in zip(self._starts[:-1], sources, strict=True)
+        ]
+        self.file_starts = np.concatenate([*inner, self._starts[-1:]])
+        self.sparse = any(source.sparse for source in sources)
+        self.dtype = np.result_type(*(source.dtype for source in sources))
+        self.concurrent = all(source.concurrent for source in sources)
+        blocks = [source.natural_block for source in sources]
+        self.natural_block = max(1, round(float(np.median(blocks))))
+        self.genes_report = self._genes.report
+        tags = JoinedTags(sources, self._starts) if tags is None else tags
+        notices = [notice for source in sources for notice in source.notices]
+        self.notices = tuple(dict.fromkeys([*notices, *tags.notices]))
+        self._carry(tags, self._genes.names)
+
+    def __repr__(self) -> str:
+        n_obs, n_vars = self.shape
+        lines = [f"Source of {n_obs:,} cells x {n_vars:,} genes, one after the other:"]
+        for source in self._sources:
+            lines += [f"  {line}" for line in repr(source).splitlines()]
+        return "\n".join(lines)
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes: what all sources say of them."""
+        names = [f"source {i}" for i in range(len(self._sources))]
+        return join_var(self._genes, (s.var for s in self._sources), names)
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the first source holds."""
+        return self._sources[0]._contents
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of those of the sources, and of the genes."""
+        facts = {
+            "sources": [source.fingerprint for source in self._sources],
+            "genes": [str(name) for name in self.var_names],
+        }
+        text = json.dumps(facts, sort_keys=True).encode()
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    @property
+    def mean_stored(self) -> float:
+        """Mean number of stored values a row (of genes for dense rows)."""
+        if not self.sparse:
+            return float(self.shape[1])
+        stored = sum(source.mean_stored * len(source) for source in self._sources)
+        return stored / max(len(self), 1)
+
+    @property
+    def block_starts(self) -> Rows | None:
+        """First row of the rows that start inside each storage chunk, or None."""
+        firsts = []
+        for start, source in zip(self._starts[:-1], self._sources, strict=True):
+            starts = source.block_starts
+            if starts is None:
+                return None
+            firsts.append(start + starts)
+        return np.concatenate(firsts)
+
+    def longest_row(self) -> int:
+        """Return the largest number of stored values in a row."""
+        longest = max(source.longest_row() for source in self._sources)
+        return min(longest, self.shape[1])
+
+    def _read_x(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        wanted = replace(form, dtype=form.value_dtype(self.dtype))
+        cuts = cut_by_file(rows, self._starts)
+        if not cuts:
+            cuts = [(0, 0, 0)]
+        pieces: list[list[tuple[Any, Rows]]] = [[] for _ in bounds[1:]]
+        for i, a, b in cuts:
+            local = rows[a:b] - self._starts[i]
+            in_order = np.sort(places[a:b])
+            its_bounds = np.searchsorted(in_order, bounds)
+            its_places = np.searchsorted(in_order, places[a:b])
+            read = self._read_one(i, local, its_places, its_bounds, wanted, context)
+            for part, x in enumerate(read):
+                at = in_order[its_bounds[part] : its_bounds[part + 1]] - bounds[part]
+                if len(at) or len(cuts) == 1:
+                    pieces[part].append((x, at))
+        sizes = np.diff(bounds).tolist()
+        empty = pack(np.empty((0, self.shape[1]), self.dtype), form=wanted)
+        return [
+            _merged(own, size, context) if own else empty
+            for own, size in zip(pieces, sizes, strict=True)
+        ]
+
+    def _read_one(
+        self,
+        i: int,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        """Read from one source, its genes those of all."""
+        source = self._sources[i]
+        if self._genes.tables[i] is None:
+            return source._read_x(rows, places, bounds, form, context)
+        own = source.stored_form
+        read = source._read_x(rows, places, bounds, own, context)
+        return [_mapped(x, self._genes, i, form, context) for x in read]
+
+
+def _mapped(
+    x: Any, genes: GeneJoin, i: int, form: Form, context: ReadContext
+) -> Any:  # Any: which of three types depends on the form
+    """Return the rows of one source with the joined genes, in the form wanted."""
+    if isinstance(x, np.ndarray):
+        columns = genes.stored_columns(i)
+        assert columns is not None  # the caller's condition
+        there = np.flatnonzero(columns >= 0)
+        wide = np.zeros((len(x), len(genes.names)), x.dtype)
+        wide[:, there] = x[:, columns[there]]
+        return pack(wide, form=form)
+    table = genes.tables[i]
+    assert table is not None  # the caller's condition
+    starts = x.indptr.astype(np.int64, copy=False)
+    kept = select_columns(x.data, table.take(x.indices), starts)
+    n_vars = len(genes.names)
+    return pack_rows(*kept, n_vars=n_vars, form=form, empty=context.empty)
+
+
+def _merged(
+    pieces: Sequence[tuple[Any, Rows]], n_rows: int, context: ReadContext
+) -> Any:  # Any: what the pieces are
+    """Return the rows of all pieces, each at its place."""
+    if len(pieces) == 1:
+        return pieces[0][0]
+    first = pieces[0][0]
+    if isinstance(first, dict):
+        return {
+            name: _placed([(x[name], at) for x, at in pieces], n_rows, context)
+            for name in first
+        }
+    if isinstance(first, np.ndarray):
+        return _placed(pieces, n_rows, context)
+    from scipy.sparse import vstack
+
+    order = np.empty(n_rows, np.int64)
+    order[np.concatenate([at for _, at in pieces])] = np.arange(n_rows)
+    return vstack([x for x, _ in pieces], format="csr")[order]
+
+
+def _placed(
+    pieces: Sequence[tuple[npt.NDArray[Any], Rows]], n_rows: int, context: ReadContext
+) -> npt.NDArray[Any]:
+    first = pieces[0][0]
+    shape = (n_rows, *first.shape[1:])
+    out = context.empty(int(np.prod(shape)), first.dtype).reshape(shape)
+    for values, at in pieces:
+        out[at] = values
+    return out

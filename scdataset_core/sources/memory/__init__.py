@@ -1,0 +1,1 @@
+"""Cells in memory: arrays, and objects that are indexed by row."""

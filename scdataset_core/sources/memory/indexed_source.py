@@ -1,0 +1,138 @@
+"""Cells in any object that gives rows for an array of row numbers."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...cells import CellInfo
+from ...checks import count_rows, why_not_indexed
+from ...form import Form
+from ...storage import ReadContext
+from ..base import Source
+from ..options import OpenOptions
+from ..ranged.row_arrays import Rows, windows
+from ..summaries import shown
+from .array_source import BLOCK_BYTES, open_array, rows_matrix
+
+__all__ = ["IndexedSource", "is_indexed", "open_indexed"]
+
+# Rows read on opening, for the width, the type, and the stored values a row.
+_SAMPLE_ROWS = 64
+
+
+def is_indexed(obj: object) -> bool:
+    """Return whether an object may have rows that an array of numbers picks."""
+    return why_not_indexed(obj) is None
+
+
+def open_indexed(obj: Any, options: OpenOptions) -> "IndexedSource":
+    """Return the source over an object; its genes are called ``"0"``, ``"1"``, ...."""
+    return IndexedSource(obj, options)
+
+
+class IndexedSource(Source):
+    """Cells of an object with ``len()`` and ``obj[rows]``, which stays as it is.
+
+    Made by :func:`scdataset_core.open`. Rows are asked for in increasing order, each
+    once a read; it pickles if the object does.
+
+    Parameters
+    ----------
+    obj
+        Gives an array ``(k, n_vars)`` or a CSR matrix for an int64 array of `k` rows.
+    options
+        Which columns are kept.
+    """
+
+    files = ()
+    obs_columns = ()
+
+    def __init__(self, obj: Any, options: OpenOptions) -> None:
+        self._obj = obj
+        n = count_rows(obj)
+        self.file_starts = np.array([0, n], np.int64)
+        try:
+            sample = self._matrix(np.arange(min(n, _SAMPLE_ROWS), dtype=np.int64))
+        except (TypeError, KeyError, IndexError) as error:
+            raise TypeError(
+                f"a {type(obj).__name__} does not give rows for an int64 array of"
+                f" their numbers: {error}"
+            ) from error
+        like = open_array(sample, options)
+        self._n_stored_vars = sample.shape[1]
+        self.sparse = like.sparse
+        self.dtype = like.dtype
+        self.info = CellInfo(like.var_names)
+        self.genes_report = like.genes_report
+        self._like = like.over(sample[:0], np.empty(0, np.int64))
+        self._mean_stored = like.mean_stored
+        row_bytes = max(self._mean_stored, 1.0) * self.dtype.itemsize
+        self.natural_block = max(1, int(BLOCK_BYTES // row_bytes))
+
+    def __repr__(self) -> str:
+        form = "sparse" if self.sparse else "dense"
+        kind = type(self._obj).__name__
+        return shown(self, f"in a {kind}", [f"X: {form} {self.dtype}"])
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of row count and genes; what is stored is not known."""
+        facts = [len(self), [str(name) for name in self.var_names]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+    @property
+    def mean_stored(self) -> float:
+        """Mean number of stored values a row, of the first rows if X is sparse."""
+        return self._mean_stored
+
+    def longest_row(self) -> int:
+        """Return the largest number of stored values in a row, reading sparse rows."""
+        if not self.sparse:
+            return self.shape[1]
+        longest = 0
+        for start, stop in windows(len(self)):
+            matrix = self._matrix(np.arange(start, stop, dtype=np.int64))
+            longest = max(longest, int(np.diff(matrix.indptr).max(initial=0)))
+        return min(longest, self.shape[1])
+
+    def _matrix(self, rows: Rows) -> Any:  # Any: ndarray or CSR
+        """Return the matrix of increasing rows, checked for its shape."""
+        from scipy.sparse import issparse
+
+        kind = type(self._obj).__name__
+        given = self._obj[rows]
+        matrix = rows_matrix(
+            given if issparse(given) else np.asarray(given),
+            f"what a {kind} gives for {len(rows)} rows",
+        )
+        n_vars = getattr(self, "_n_stored_vars", matrix.shape[1])
+        if matrix.shape != (len(rows), n_vars):
+            raise ValueError(
+                f"a {kind} gave an array of shape {matrix.shape} for {len(rows)} rows"
+                f" of {n_vars} genes"
+            )
+        return matrix
+
+    def _read_x(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        unique, at = np.unique(rows, return_inverse=True)
+        matrix = self._matrix(unique)
+        rows_read = self._like.over(matrix, unique)
+        cells = rows_read.read_batches(
+            at.astype(np.int64), places, bounds, form, context
+        )
+        return [part["X"] for part in cells]
+
+    def _read_obs(
+        self, rows: Rows, context: ReadContext
+    ) -> dict[str, npt.NDArray[Any]]:
+        return {}

@@ -1,0 +1,1 @@
+"""The obs columns and names of cells: codes, numbers and text, over all files."""

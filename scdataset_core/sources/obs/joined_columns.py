@@ -1,0 +1,331 @@
+"""The obs columns a source carries, over all of its files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import FileFormatError, MissingNameError, nearest
+from ...storage import ReadContext
+from ..ranged.row_arrays import KeptArrays, RowArray, Rows
+from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, check_codes
+from .text import TextArray
+from .vocabulary import Vocabulary, join_labels, saved_labels
+
+__all__ = ["Cuts", "ObsTable", "cut_by_file", "join_obs", "text_at"]
+
+Cuts = list[tuple[int, int, int]]
+
+
+def cut_by_file(rows: Rows, file_starts: Rows) -> Cuts:
+    """Return ``(file, start, stop)`` for each file with rows ``rows[start:stop]``."""
+    if len(file_starts) == 2:
+        return [(0, 0, len(rows))] if len(rows) else []
+    cuts = pairwise(np.searchsorted(rows, file_starts).tolist())
+    return [
+        (file, start, stop) for file, (start, stop) in enumerate(cuts) if stop > start
+    ]
+
+
+def text_at(
+    texts: Sequence[TextArray | None], rows: Rows, file_starts: Rows
+) -> npt.NDArray[np.object_]:
+    """Return text at non-decreasing rows of several files, each with an array of it."""
+    out = np.empty(len(rows), object)
+    for file, start, stop in cut_by_file(rows, file_starts):
+        text = texts[file]
+        assert text is not None  # names are asked for of all files, or of none
+        out[start:stop] = text.at(rows[start:stop] - file_starts[file])
+    return out
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """A column of labels: one column and one table of codes for each file."""
+
+    columns: Sequence[LabelColumn]
+    tables: Sequence[npt.NDArray[np.int32]]
+
+    dtype = np.dtype(np.int32)
+
+    def fill(
+        self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
+    ) -> None:
+        column = self.columns[file]
+        check = partial(check_codes, column=column)
+        values, places = reader.kept.at(column.codes, rows, reader.context, check=check)
+        np.take(self.tables[file], values[places], out=out, mode="wrap")
+
+    def count_missing(self, kept: KeptArrays) -> int | None:
+        """Return how many cells have no label; None unless all codes are in memory."""
+        count = 0
+        for column, table in zip(self.columns, self.tables, strict=True):
+            codes = kept.held(column.codes)
+            if codes is None:
+                return None
+            count += int(np.count_nonzero(np.take(table, codes, mode="wrap") < 0))
+        return count
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A column of numbers or booleans."""
+
+    columns: Sequence[NumberColumn]
+    dtype: np.dtype[Any]
+
+    def fill(
+        self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
+    ) -> None:
+        column = self.columns[file]
+        values, places = reader.kept.at(
+            column.values, rows, reader.context, check=_unchecked
+        )
+        out[...] = values[places]
+        if column.mask is not None and self.dtype.kind == "f":
+            mask, places = reader.kept.at(
+                column.mask, rows, reader.context, check=_unchecked
+            )
+            out[mask[places].astype(bool, copy=False)] = np.nan
+
+    def count_missing(self, kept: KeptArrays) -> int | None:
+        """Return how many cells have no number; None unless all are in memory."""
+        count = 0
+        for column in self.columns:
+            array = column.values if column.mask is None else column.mask
+            values = kept.held(array)
+            if values is None:
+                return None
+            gone = values.astype(bool) if column.mask is not None else values != values
+            count += int(np.count_nonzero(gone))
+        return count
+
+
+@dataclass(frozen=True)
+class _Reader:
+    kept: KeptArrays
+    context: ReadContext
+
+
+def _unchecked(values: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
+    return values
+
+
+@dataclass(frozen=True)
+class ObsTable:
+    """The carried columns: how each is read from each file.
+
+    Parameters
+    ----------
+    columns
+        By name, how it is read.
+    categories
+        By name, the labels of the columns that come as codes.
+    notices
+        What the user should be warned of.
+    """
+
+    columns: Mapping[str, _Labels | _Numbers]
+    categories: dict[str, list[Label]]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def ordered(self) -> frozenset[str]:
+        """The columns of labels whose order has a meaning."""
+        return frozenset(
+            name
+            for name, column in self.columns.items()
+            if isinstance(column, _Labels) and any(c.ordered for c in column.columns)
+        )
+
+    @property
+    def arrays(self) -> list[RowArray]:
+        """Every array that is read."""
+        return [
+            array
+            for column in self.columns.values()
+            for part in column.columns
+            for array in part.arrays
+        ]
+
+    def read(
+        self,
+        rows: Rows,
+        file_starts: Rows,
+        kept: KeptArrays,
+        context: ReadContext,
+        only: str | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns at non-decreasing `rows`; or that named `only`."""
+        wanted = self.columns if only is None else {only: self.columns[only]}
+        out = {name: np.empty(len(rows), c.dtype) for name, c in wanted.items()}
+        if not wanted:
+            return out
+        reader = _Reader(kept, context)
+        for file, start, stop in cut_by_file(rows, file_starts):
+            local = rows[start:stop] - file_starts[file]
+            for name, column in wanted.items():
+                column.fill(out[name][start:stop], file, local, reader)
+        return out
+
+
+def join_obs(
+    files: Sequence[str],
+    columns: Sequence[Mapping[str, Column]],
+    wanted: tuple[str, ...] | Literal[True],
+    saved: Mapping[str, Sequence[Label]] | None,
+) -> ObsTable:
+    """Return the wanted columns over all files.
+
+    Parameters
+    ----------
+    files
+        Names of the files, for errors.
+    columns
+        The columns of each file that were looked up: the wanted ones that are there.
+    wanted
+        Names, or True for every column that all files have and that can be carried.
+    saved
+        Labels to encode with, by column.
+
+    Raises
+    ------
+    MissingNameError
+        If `saved` names a column that is not carried.
+    FileFormatError
+        If a column cannot be carried, or files disagree in what it is.
+    """
+    notices: list[str] = []
+    left_out: dict[str, str] = {}
+    names = _carried(files, columns, left_out) if wanted is True else wanted
+    saved = saved or {}
+    for name in saved:
+        if name not in names:
+            raise MissingNameError(
+                f'categories names "{name}", which is not a carried obs column;'
+                f" {nearest(name, names)}"
+            )
+    joined: dict[str, _Labels | _Numbers] = {}
+    categories: dict[str, list[Label]] = {}
+    unseen: dict[str, list[Label]] = {}
+    for name in names:
+        parts = _settled([part[name] for part in columns])
+        joined[name], vocabulary = _joined(name, files, parts, saved)
+        if vocabulary is not None:
+            categories[name] = vocabulary.labels
+            if vocabulary.unseen:
+                unseen[name] = vocabulary.unseen
+    if left_out:
+        notices.append(_left_out_notice(left_out, len(joined)))
+    if unseen:
+        notices.append(_unseen_notice(unseen))
+    return ObsTable(joined, categories, tuple(notices))
+
+
+def _joined(
+    name: str,
+    files: Sequence[str],
+    parts: Sequence[Column],
+    saved: Mapping[str, Sequence[Label]],
+) -> "tuple[_Labels | _Numbers, Vocabulary | None]":
+    """Return one column over all files, and its vocabulary if it is labels."""
+    if _kind(name, files, parts) is NumberColumn:
+        if name in saved:
+            raise FileFormatError(
+                f'categories names "{name}", which is numbers in {files[0]}'
+            )
+        return _join_numbers([p for p in parts if type(p) is NumberColumn]), None
+    labels = [part for part in parts if isinstance(part, LabelColumn)]
+    vocabulary = (
+        saved_labels(saved[name], labels)
+        if name in saved
+        else join_labels(name, files, labels)
+    )
+    return _Labels(labels, vocabulary.tables), vocabulary
+
+
+def _carried(
+    files: Sequence[str],
+    columns: Sequence[Mapping[str, Column]],
+    left_out: dict[str, str],
+) -> tuple[str, ...]:
+    """Return the columns that ``obs=True`` carries; why not others, in `left_out`."""
+    names = dict.fromkeys(name for part in columns for name in part)
+    for name in names:
+        for file, part in zip(files, columns, strict=True):
+            column = part.get(name)
+            if column is None:
+                left_out[name] = f"{file} has none"
+            elif isinstance(column, Unreadable):
+                left_out[name] = f"in {file} {column.reason}"
+    return tuple(name for name in names if name not in left_out)
+
+
+def _left_out_notice(left_out: Mapping[str, str], n_carried: int) -> str:
+    listed = "; ".join(f'"{name}": {why}' for name, why in left_out.items())
+    return (
+        f"obs=True leaves out {len(left_out)} of {n_carried + len(left_out)} columns;"
+        f" {listed}"
+    )
+
+
+def _settled(parts: Sequence[Column]) -> Sequence[Column]:
+    """Return the columns, those of files without cells as something the others are.
+
+    An empty table has columns of numbers where the others hold labels, and lists no
+    categories: it has nothing to disagree with.
+    """
+    known = [part for part in parts if not isinstance(part, Unreadable)]
+    filled = [part for part in known if part.arrays[0].shape[0]]
+    if not filled or len(filled) == len(parts):
+        return parts
+    like = filled[0]
+    ordered = isinstance(like, LabelColumn) and like.ordered
+    return [
+        part
+        if isinstance(part, Unreadable)
+        or part.arrays[0].shape[0]
+        or (type(part) is type(like) and not ordered)
+        else like
+        for part in parts
+    ]
+
+
+def _kind(
+    name: str, files: Sequence[str], parts: Sequence[Column]
+) -> type[LabelColumn] | type[NumberColumn]:
+    kinds: dict[type[LabelColumn] | type[NumberColumn], str] = {}
+    for file, part in zip(files, parts, strict=True):
+        if isinstance(part, Unreadable):
+            raise FileFormatError(
+                f'{file}: obs column "{name}" cannot be carried: {part.reason}'
+            )
+        kinds.setdefault(type(part), file)
+    if len(kinds) == 2:
+        raise FileFormatError(
+            f'obs column "{name}" is labels in {kinds[LabelColumn]} and numbers in'
+            f" {kinds[NumberColumn]}; make it the same in all files"
+        )
+    return next(iter(kinds))
+
+
+def _join_numbers(parts: Sequence[NumberColumn]) -> _Numbers:
+    if any(part.any_missing() for part in parts):
+        return _Numbers(parts, np.dtype(np.float64))
+    dtype = np.result_type(*(part.values.dtype for part in parts))
+    return _Numbers([NumberColumn(part.values) for part in parts], dtype)
+
+
+def _unseen_notice(unseen: Mapping[str, Sequence[Label]]) -> str:
+    count = sum(map(len, unseen.values()))
+    listed = "; ".join(
+        f'{len(labels)} of "{name}" ({", ".join(map(str, labels[:5]))}'
+        + (", ..." if len(labels) > 5 else "")
+        + ")"
+        for name, labels in unseen.items()
+    )
+    return f"{count} labels are not in the saved categories and come as -1: {listed}"

@@ -1,0 +1,1 @@
+"""Cells in files whose arrays are read by ranges: what h5ad, zarr and SCDL share."""

@@ -1,0 +1,171 @@
+"""Dense rows of several files, each read straight to its place in a minibatch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...form import Form, pack_dense
+from ...storage import ReadContext, Request, scatter
+from ..genes.joins import GeneJoin
+from ..obs.joined_columns import cut_by_file
+from .cell_file import DenseX
+from .row_arrays import Rows
+
+__all__ = ["DenseReader"]
+
+
+@dataclass(frozen=True)
+class DenseReader:
+    """Reads dense rows.
+
+    Parameters
+    ----------
+    files
+        X of each file.
+    file_starts
+        First row of each file, and the number of rows.
+    genes
+        How the columns of the files map to those of the source.
+    dtype
+        Type of the values.
+    """
+
+    files: Sequence[DenseX]
+    file_starts: Rows
+    genes: GeneJoin
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def _columns(self) -> list[Rows | None]:
+        """For each file, the columns to read."""
+        return [self.genes.stored_columns(file) for file in range(len(self.files))]
+
+    def read(
+        self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
+    ) -> list[Any]:
+        """Return X of each part, see `Source.read_batches`."""
+        n_vars = len(self.genes.names)
+        parts = [
+            context.empty(n * n_vars, self.dtype).reshape(n, n_vars)
+            for n in np.diff(bounds).tolist()
+        ]
+        which = np.searchsorted(bounds, places, side="right") - 1
+        offsets = places - bounds[which]
+        requests, moves = [], []
+        for file, a, b in cut_by_file(rows, self.file_starts):
+            local = rows[a:b] - self.file_starts[file]
+            mine = which[a:b], offsets[a:b]
+            columns = self._columns[file]
+            if columns is not None and not np.any(columns >= 0):
+                moves.append(partial(_zero, parts, *mine))  # it holds none of the genes
+            elif self._is_direct(file, columns):
+                array = self.files[file].values
+                requests.append(_request(array, local, parts, *mine, columns))
+            else:
+                move = _Move(self.files[file], local, columns, context)
+                requests.append(move.request)
+                moves.append(partial(move.place, parts, *mine))
+        scatter(requests, context)
+        for place in moves:
+            place()
+        out: list[Any] = [None] * len(parts)
+        of_place = np.empty_like(rows)
+        of_place[places] = rows
+
+        def pack(part: int) -> None:
+            out[part] = pack_dense(
+                parts[part],
+                form=form,
+                empty=context.empty,
+                name_row=lambda row: self._name_of(of_place[bounds[part] + row]),
+            )
+
+        context.run([partial(pack, part) for part in range(len(parts))])
+        return out
+
+    def _name_of(self, row: Any) -> str:
+        """Return what a row of the source is called in errors."""
+        file = int(np.searchsorted(self.file_starts, row, side="right")) - 1
+        return f"row {row - self.file_starts[file]} of {self.files[file].values.file}"
+
+    def _is_direct(self, file: int, columns: Rows | None) -> bool:
+        x = self.files[file]
+        return (
+            x.field is None
+            and x.values.dtype == self.dtype
+            and (columns is None or not np.any(columns < 0))
+        )
+
+
+def _zero(parts: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows) -> None:
+    """Make rows 0 in all columns."""
+    for part in np.unique(which).tolist():
+        parts[part][offsets[which == part]] = 0
+
+
+def _request(
+    array: Any,  # Any: a StoredArray
+    rows: Rows,
+    targets: Sequence[npt.NDArray[Any]],
+    which: Rows,
+    offsets: Rows,
+    columns: Rows | None,
+) -> Request:
+    """Return the request for single rows; neighbours that stay so are one range."""
+    joined = (
+        (rows[1:] == rows[:-1] + 1)
+        & (which[1:] == which[:-1])
+        & (offsets[1:] == offsets[:-1] + 1)
+    )
+    first = np.flatnonzero(np.concatenate([[True], ~joined]))
+    last = np.append(first[1:], len(rows)) - 1
+    return Request(
+        array,
+        rows[first],
+        rows[last] + 1,
+        targets,
+        which[first],
+        offsets[first],
+        columns,
+    )
+
+
+class _Move:
+    """A read of rows that are converted or widened on the way to their places."""
+
+    def __init__(
+        self, x: DenseX, rows: Rows, columns: Rows | None, context: ReadContext
+    ) -> None:
+        self._field = x.field
+        self._columns = columns
+        self._present = None if columns is None else np.flatnonzero(columns >= 0)
+        wanted = None
+        row_shape = x.values.shape[1:]
+        if columns is not None and x.field is None:
+            wanted = columns[columns >= 0]
+            row_shape = (len(wanted),)
+        size = len(rows) * int(np.prod(row_shape))
+        self._buffer = context.empty(size, x.values.dtype).reshape(
+            len(rows), *row_shape
+        )
+        which, offsets = np.zeros(len(rows), np.int64), np.arange(len(rows))
+        self.request = _request(x.values, rows, [self._buffer], which, offsets, wanted)
+
+    def place(
+        self, parts: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows
+    ) -> None:
+        """Convert what was read into its places; columns the file lacks are 0."""
+        values = self._buffer if self._field is None else self._buffer[self._field]
+        if self._field is not None and self._columns is not None:
+            values = values[:, self._columns[self._present]]
+        for part in np.unique(which).tolist():
+            mine = which == part
+            if self._present is None:
+                parts[part][offsets[mine]] = values[mine]
+            else:
+                parts[part][offsets[mine]] = 0
+                parts[part][np.ix_(offsets[mine], self._present)] = values[mine]

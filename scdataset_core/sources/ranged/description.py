@@ -1,0 +1,87 @@
+"""What a source over files says of itself."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...storage import StoredArray
+from ..anndata_files.frames import FrameColumns
+from ..base import Source
+from ..genes.joins import FileGenes
+from ..summaries import short, shown, where
+
+__all__ = ["describe"]
+
+# A chunk that decodes to more than this makes every read of a few rows dear.
+_GIANT_BYTES = 64 << 20
+_MOST = 4
+
+
+def describe(
+    source: Source, arrays: Sequence[StoredArray], genes: Sequence[FileGenes]
+) -> str:
+    """Return a few lines: size, layout, labels, and what is unusual."""
+    form = "sparse" if source.sparse else "dense"
+    counts = (
+        f", {source.mean_stored:,.0f} stored values a cell" if source.sparse else ""
+    )
+    changed = [
+        str(replace(report, file=short(report.file)))
+        for report in genes
+        if report.n_lost or report.n_added
+    ]
+    if len(genes) > 1 and len({replace(report, file="") for report in genes}) == 1:
+        changed = changed and [str(replace(genes[0], file="every file"))]
+    return shown(
+        source,
+        where(source.files),
+        [
+            f"X: {form} {source.dtype}{counts}, about {source.natural_block:,} cells a"
+            " storage chunk",
+            *_layouts(arrays),
+            *_shortened(changed),
+        ],
+    )
+
+
+def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
+    """Return how X is stored: the ways there are, and each giant chunk."""
+    ways: dict[str, list[int]] = {}
+    giants = []
+    for array in arrays:
+        ways.setdefault(_encoding(array), []).append(array.chunk_rows or 0)
+        n_bytes = _chunk_bytes(array)
+        if n_bytes > _GIANT_BYTES:
+            giants.append(
+                f"{short(array.file)}: giant chunks of {n_bytes / 2**20:,.0f} MiB, each"
+                " decoded whole for any of its rows: rewriting the file helps"
+            )
+    listed = []
+    for way, sizes in ways.items():
+        low, high = min(sizes), max(sizes)
+        size = f" of {low:,}" if low else ""
+        size += f" to {high:,}" if high > low else ""
+        count = f" ({len(sizes)} files)" if len(ways) > 1 else ""
+        listed.append(f"stored in {way.replace('chunks', f'chunks{size}')}{count}")
+    return [*_shortened(listed), *_shortened(giants)]
+
+
+def _encoding(array: StoredArray) -> str:
+    if isinstance(array.library, FrameColumns):
+        return "a table, column by column"
+    if array.grid is None:
+        return "a way only the format's own library can read"
+    if array.chunk_rows is None:
+        return "one piece, not compressed"
+    unit = "elements" if len(array.shape) == 1 else "rows"
+    return f"chunks {unit}, {array.grid.pipeline}"
+
+
+def _chunk_bytes(array: StoredArray) -> int:
+    if array.grid is None or array.chunk_rows is None:
+        return 0
+    return array.grid.n_bytes
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    rest = len(lines) - _MOST
+    return [*lines[:_MOST], *([f"... and {rest} more"] if rest > 0 else [])]

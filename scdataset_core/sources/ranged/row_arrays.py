@@ -1,0 +1,188 @@
+"""Arrays along the cells, read at the rows of a fetch, the small ones kept."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...storage import ReadContext, Request, StoredArray, making, scatter
+
+__all__ = ["KEPT_BYTES", "KeptArrays", "MemoryArray", "RowArray", "windows"]
+
+Rows = npt.NDArray[np.int64]
+
+# Of all pointers and labels of a source; 4 million cells with int64 pointers fit. What
+# does not is read by range in every fetch, so memory does not grow with the cells.
+KEPT_BYTES = 32 << 20
+
+# Rows that lie closer than this are read in one range: a request costs more than they.
+_GAP_ROWS = 512
+_WINDOW_ROWS = 1 << 20
+
+
+class RowArray(Protocol):
+    """An array with one entry a cell that can be read by ranges."""
+
+    @property
+    def file(self) -> str:
+        """The file it lies in."""
+
+    @property
+    def name(self) -> str:
+        """Its path in the file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape; the cells run along axis 0."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of what :meth:`read` returns."""
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return the entries in ``[start, stop)``."""
+
+
+@dataclass(frozen=True)
+class MemoryArray:
+    """An array in memory, read like one in a file."""
+
+    values: npt.NDArray[Any]
+    name: str
+    file: str = "memory"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the array."""
+        return self.values.dtype
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return the entries in ``[start, stop)``."""
+        return self.values[start:stop]
+
+
+def windows(n: int, size: int = _WINDOW_ROWS) -> Iterable[tuple[int, int]]:
+    """Yield ``(start, stop)`` of consecutive pieces of ``range(n)``."""
+    for start in range(0, n, size):
+        yield start, min(start + size, n)
+
+
+Check = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+
+
+class KeptArrays:
+    """Reads arrays at rows; those that fit a fixed budget are read once and kept.
+
+    Parameters
+    ----------
+    arrays
+        The arrays that may be kept, the smallest first until `budget` is spent.
+    budget
+        Bytes that may be held.
+    """
+
+    def __init__(self, arrays: Iterable[RowArray], budget: int = KEPT_BYTES) -> None:
+        self._keep: set[tuple[str, str]] = set()
+        stored = [array for array in arrays if not isinstance(array, MemoryArray)]
+        for array in sorted(stored, key=_nbytes):
+            budget -= 0 if _key(array) in self._keep else _nbytes(array)
+            if budget < 0:
+                break
+            self._keep.add(_key(array))
+        self._kept: dict[tuple[str, str], npt.NDArray[Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_keep": self._keep}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._keep = state["_keep"]
+        self._kept = {}
+
+    def at(
+        self,
+        array: RowArray,
+        rows: Rows,
+        context: ReadContext,
+        *,
+        check: Check,
+        span: int = 1,
+    ) -> tuple[npt.NDArray[Any], Rows]:
+        """Return entries that hold those at `rows`, and where each is among them.
+
+        Parameters
+        ----------
+        array
+            What to read.
+        rows
+            Non-decreasing rows.
+        context
+            Threads for the read.
+        check
+            Called with entries as they are read and the row of the first one; raises
+            if they are wrong, and returns them in the type they are to be kept in.
+            What lies in memory is not checked.
+        span
+            Entries wanted from each row on: ``values[places + span - 1]`` is there.
+        """
+        if isinstance(array, MemoryArray):
+            return array.values, rows
+        kept = self._whole(array, check)
+        if kept is not None:
+            return kept, rows
+        return _read_runs(array, rows, context, check, span)
+
+    def held(self, array: RowArray) -> npt.NDArray[Any] | None:
+        """Return an array if it lies in memory already."""
+        if isinstance(array, MemoryArray):
+            return array.values
+        return self._kept.get(_key(array))
+
+    def _whole(self, array: RowArray, check: Check) -> npt.NDArray[Any] | None:
+        key = _key(array)
+        if key in self._keep and key not in self._kept:
+            with making():
+                if key not in self._kept:
+                    self._kept[key] = check(array.read(0, array.shape[0]), 0)
+        return self._kept.get(key)
+
+
+def _key(array: RowArray) -> tuple[str, str]:
+    return array.file, array.name
+
+
+def _nbytes(array: RowArray) -> int:
+    return int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize
+
+
+def _read_runs(
+    array: RowArray, rows: Rows, context: ReadContext, check: Check, span: int
+) -> tuple[npt.NDArray[Any], Rows]:
+    """Read the runs of neighbours among `rows`, one after the other."""
+    breaks = np.flatnonzero(rows[1:] - rows[:-1] > _GAP_ROWS) + 1
+    first = np.concatenate([[0], breaks])
+    starts = rows[first]
+    stops = rows[np.concatenate([breaks, [len(rows)]]) - 1] + span
+    offsets = np.cumsum(stops - starts) - (stops - starts)
+    if isinstance(array, StoredArray):
+        values = np.empty((int((stops - starts).sum()), *array.shape[1:]), array.dtype)
+        which = np.zeros(len(starts), np.int64)
+        scatter([Request(array, starts, stops, [values], which, offsets)], context)
+    else:
+        pieces = zip(starts.tolist(), stops.tolist(), strict=True)
+        values = np.concatenate([array.read(start, stop) for start, stop in pieces])
+    ends = np.append(offsets[1:], len(values))
+    checked = [
+        check(values[start:stop], row)
+        for start, stop, row in zip(
+            offsets.tolist(), ends.tolist(), starts.tolist(), strict=True
+        )
+    ]
+    shift = np.repeat(starts - offsets, np.diff(np.append(first, len(rows))))
+    return (checked[0] if len(checked) == 1 else np.concatenate(checked)), rows - shift

@@ -1,0 +1,377 @@
+"""Sparse rows of several files, each read straight to its place in a minibatch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...checks import first_outside
+from ...errors import CorruptFileError
+from ...form import Form, pack_rows
+from ...storage import ReadContext, Request, StoredArray, scatter
+from ..genes.joins import GeneJoin, select_columns
+from ..obs.joined_columns import Cuts, cut_by_file
+from .cell_file import SparseX
+from .row_arrays import KeptArrays, Rows
+from .row_pointers import row_ranges
+
+__all__ = ["SparseReader"]
+
+Targets = Sequence[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """The rows of one read: where they lie and where they go.
+
+    Parameters
+    ----------
+    rows
+        Non-decreasing rows of the source.
+    cuts
+        Which of them lie in which file.
+    starts, lengths
+        Where the elements of each row lie in its file, and how many they are.
+    which
+        The part each row goes to.
+    offsets
+        Where its elements start in that part.
+    row_starts
+        For each part, where its rows start, and the number of its elements.
+    """
+
+    rows: Rows
+    cuts: Cuts
+    starts: Rows
+    lengths: Rows
+    which: Rows
+    offsets: Rows
+    row_starts: list[Rows]
+
+
+@dataclass(frozen=True)
+class SparseReader:
+    """Reads sparse rows.
+
+    Parameters
+    ----------
+    files
+        X of each file.
+    file_starts
+        First row of each file, and the number of rows.
+    genes
+        How the columns of the files map to those of the source.
+    kept
+        Keeps small pointer arrays.
+    dtype
+        Type of the values.
+    """
+
+    files: Sequence[SparseX]
+    file_starts: Rows
+    genes: GeneJoin
+    kept: KeptArrays
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def column_dtype(self) -> np.dtype[Any]:
+        """Type that column ids are read in: the stored one where all files agree.
+
+        Unsigned 64-bit ids that do not fit int64 turn negative there, and are found.
+        """
+        dtypes = {x.indices.dtype for x in self.files}
+        return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.int64)
+
+    def read(
+        self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
+    ) -> list[Any]:
+        """Return X of each part, see `Source.read_batches`."""
+        width = self._direct_width(form)
+        fetch = self._locate(rows, places, bounds, width, context)
+        if width is not None and not self._fits(fetch, width, form):
+            width = None
+            fetch = self._locate(rows, places, bounds, None, context)
+        values, columns = self._read_elements(fetch, bounds, width, context)
+        out: list[Any] = [None] * len(values)
+        of_place = np.empty_like(rows)
+        of_place[places] = rows
+
+        def pack(part: int) -> None:
+            mine = of_place[bounds[part] : bounds[part + 1]]
+            starts = fetch.row_starts[part]
+            if width is not None:
+                out[part] = self._padded(
+                    values[part], columns[part], starts, mine, width
+                )
+            else:
+                out[part] = self._pack(
+                    values[part], columns[part], starts, mine, form, context
+                )
+
+        context.run([partial(pack, part) for part in range(len(values))])
+        return out
+
+    def _locate(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        width: int | None,
+        context: ReadContext,
+    ) -> _Fetch:
+        """Find where rows lie; their places are packed, or `width` elements each."""
+        cuts = cut_by_file(rows, self.file_starts)
+        starts, stops = np.empty_like(rows), np.empty_like(rows)
+        for file, a, b in cuts:
+            local = rows[a:b] - self.file_starts[file]
+            starts[a:b], stops[a:b] = row_ranges(
+                self.files[file], local, self.kept, context
+            )
+        lengths = stops - starts
+        ends = np.zeros(len(rows) + 1, np.int64)
+        by_place = np.empty_like(rows)
+        by_place[places] = lengths
+        np.cumsum(by_place, out=ends[1:])
+        row_starts = [
+            ends[a : b + 1] - ends[a]
+            for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        ]
+        which = np.searchsorted(bounds, places, side="right") - 1
+        if width is None:
+            offsets = ends[places] - ends[bounds[which]]
+        else:
+            offsets = (places - bounds[which]) * width
+        return _Fetch(rows, cuts, starts, lengths, which, offsets, row_starts)
+
+    def _direct_width(self, form: Form) -> int | None:
+        """Return the width if elements can be read straight into padded rows."""
+        direct = (
+            form.output == "padded"
+            and form.value_dtype(self.dtype) == self.dtype
+            and self.column_dtype == np.int32
+            and all(table is None for table in self.genes.tables)
+            and min(self.genes.n_stored) > 0  # zeros behind a row are a column, 0
+        )
+        return form.width if direct else None
+
+    def _fits(self, fetch: _Fetch, width: int, form: Form) -> bool:
+        too_long = fetch.lengths > width
+        if not too_long.any():
+            return True
+        if form.overflow == "error":
+            worst = int(np.argmax(fetch.lengths))
+            raise ValueError(
+                f"{self._name_of(fetch.rows[worst])} has {fetch.lengths[worst]}"
+                f" stored values and width is {width}; give a larger width, or"
+                ' overflow="largest" to keep the largest'
+            )
+        return False
+
+    def _read_elements(
+        self, fetch: _Fetch, bounds: Rows, width: int | None, context: ReadContext
+    ) -> tuple[Targets, Targets]:
+        """Read values and columns of all rows into a buffer each for every part."""
+        if width is None:
+            sizes = [int(starts[-1]) for starts in fetch.row_starts]
+        else:
+            sizes = (np.diff(bounds) * width).tolist()
+        values = [context.empty(size, self.dtype) for size in sizes]
+        columns = [context.empty(size, self.column_dtype) for size in sizes]
+        requests, casts = [], []
+        for file, a, b in fetch.cuts:
+            x, ranges = self.files[file], _ranges(fetch, a, b)
+            for array, targets in ((x.data, values), (x.indices, columns)):
+                if array.dtype == targets[0].dtype:
+                    starts, stops, which, offsets = ranges
+                    request = Request(array, starts, stops, targets, which, offsets)
+                    requests.append(request)
+                else:
+                    cast = _Cast(array, fetch, a, b, targets, context)
+                    requests.append(cast.request)
+                    casts.append(cast)
+        scatter(requests, context)
+        for cast in casts:
+            cast.place()
+        return values, columns
+
+    def _pack(
+        self,
+        values: npt.NDArray[Any],
+        columns: npt.NDArray[Any],
+        starts: Rows,
+        rows: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> Any:
+        """Check and map the columns of a part, and lay its rows out."""
+        self._check_columns(columns, starts, rows)
+        n_vars = len(self.genes.names)
+        if any(table is not None for table in self.genes.tables):
+            values, columns, starts = self._mapped(values, columns, starts, rows)
+        elif columns.dtype.kind == "u" and columns.itemsize >= 4:
+            columns = columns.view(f"i{columns.itemsize}")
+        return pack_rows(
+            values,
+            columns,
+            starts,
+            n_vars=n_vars,
+            form=form,
+            empty=context.empty,
+            name_row=lambda row: self._name_of(rows[row]),
+        )
+
+    def _padded(
+        self,
+        values: npt.NDArray[Any],
+        columns: npt.NDArray[Any],
+        starts: Rows,
+        rows: Rows,
+        width: int,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Zero what lies behind the rows, which were read into padded places."""
+        lengths = np.diff(starts)
+        values, columns = values.reshape(-1, width), columns.reshape(-1, width)
+        for row, length in enumerate(lengths.tolist()):
+            values[row, length:] = 0
+            columns[row, length:] = 0
+        self._check_columns(columns.reshape(-1), np.arange(len(rows) + 1) * width, rows)
+        return {
+            "indices": columns,
+            "values": values,
+            "length": lengths.astype(np.int32),
+        }
+
+    def _check_columns(
+        self, columns: npt.NDArray[Any], starts: Rows, rows: Rows
+    ) -> None:
+        """Raise if a column id is outside its file's columns."""
+        counts = self.genes.n_stored
+        if first_outside(columns, min(counts)) is None:
+            return
+        limits = np.array(counts, np.int64)[self._files_of(rows)]
+        wrong = first_outside(columns, np.repeat(limits, np.diff(starts)))
+        if wrong is not None:
+            place = int(np.searchsorted(starts, wrong, side="right")) - 1
+            raise self._wrong_column(*self._file_of(int(rows[place])), columns[wrong])
+
+    def _wrong_column(self, file: int, row: int, column: Any) -> CorruptFileError:
+        indices = self.files[file].indices
+        reason = ""
+        if column < 0:
+            reason = (
+                f"; {indices.dtype} holds ids up to {np.iinfo(indices.dtype).max}, so"
+                " larger ones overflowed when the file was written: write it again with"
+                " int32 indices"
+            )
+        return CorruptFileError(
+            f"{indices.file}: {indices.name} has column {column} in row {row}, and"
+            f" there are {self.genes.n_stored[file]} columns{reason}"
+        )
+
+    def _mapped(
+        self,
+        values: npt.NDArray[Any],
+        columns: npt.NDArray[Any],
+        starts: Rows,
+        rows: Rows,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], Rows]:
+        """Return values and columns with those of other genes left out."""
+        if self.genes.identical:
+            table = self.genes.tables[0]
+            assert table is not None
+            mapped = table.take(columns)
+        else:
+            table, bases = self._stacked_tables
+            base = np.repeat(bases[self._files_of(rows)], np.diff(starts))
+            mapped = table.take(base + columns.astype(np.int64, copy=False))
+        return select_columns(values, mapped, starts)
+
+    @cached_property
+    def _stacked_tables(self) -> tuple[npt.NDArray[np.int32], Rows]:
+        """One table over the columns of all files, and where that of each starts."""
+        distinct: dict[int, int] = {}
+        pieces: list[npt.NDArray[np.int32]] = []
+        bases, size = [], 0
+        for table, n_vars in zip(self.genes.tables, self.genes.n_stored, strict=True):
+            if id(table) not in distinct:
+                distinct[id(table)] = size
+                pieces.append(
+                    np.arange(n_vars, dtype=np.int32) if table is None else table
+                )
+                size += n_vars
+            bases.append(distinct[id(table)])
+        return np.concatenate(pieces), np.array(bases, np.int64)
+
+    def _files_of(self, rows: Rows) -> npt.NDArray[np.intp]:
+        return np.searchsorted(self.file_starts, rows, side="right") - 1
+
+    def _name_of(self, row: Any) -> str:
+        """Return what a row of the source is called in errors."""
+        file, local = self._file_of(int(row))
+        return f"row {local} of {self.files[file].data.file}"
+
+    def _file_of(self, row: int) -> tuple[int, int]:
+        """Return the file of a row, and the row's number in it."""
+        file = int(np.searchsorted(self.file_starts, row, side="right")) - 1
+        return file, row - int(self.file_starts[file])
+
+
+def _ranges(fetch: _Fetch, a: int, b: int) -> tuple[Rows, Rows, Rows, Rows]:
+    """Return the ranges of rows a to b of a fetch, and where each goes.
+
+    Neighbours that stay neighbours are one range: nearly all of an unshuffled read.
+    """
+    starts, lengths = fetch.starts[a:b], fetch.lengths[a:b]
+    which, offsets = fetch.which[a:b], fetch.offsets[a:b]
+    stops = starts + lengths
+    joined = (
+        (starts[1:] == stops[:-1])
+        & (which[1:] == which[:-1])
+        & (offsets[1:] == offsets[:-1] + lengths[:-1])
+    )
+    if joined.any():
+        first = np.flatnonzero(np.concatenate([[True], ~joined]))
+        last = np.append(first[1:], len(starts)) - 1
+        starts, stops = starts[first], stops[last]
+        which, offsets = which[first], offsets[first]
+    return starts, stops, which, offsets
+
+
+class _Cast:
+    """A read of elements whose stored type is not that of their targets."""
+
+    def __init__(
+        self,
+        array: StoredArray,
+        fetch: _Fetch,
+        a: int,
+        b: int,
+        targets: Targets,
+        context: ReadContext,
+    ) -> None:
+        starts, lengths = fetch.starts[a:b], fetch.lengths[a:b]
+        self._targets = targets
+        self._sources = np.cumsum(lengths) - lengths
+        self._which, self._offsets = fetch.which[a:b], fetch.offsets[a:b]
+        self._lengths = lengths
+        self._buffer = context.empty(int(lengths.sum()), array.dtype)
+        self.request = Request(
+            array,
+            starts,
+            starts + lengths,
+            [self._buffer],
+            np.zeros(len(starts), np.int64),
+            self._sources,
+        )
+
+    def place(self) -> None:
+        """Convert what was read, row by row, into its place."""
+        moves = (self._sources, self._which, self._offsets, self._lengths)
+        for source, which, offset, length in zip(
+            *(numbers.tolist() for numbers in moves), strict=True
+        ):
+            target = self._targets[which]
+            target[offset : offset + length] = self._buffer[source : source + length]

@@ -1,0 +1,223 @@
+"""Cells in files of AnnData's layout: one file, or several as one."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...cells import CellInfo
+from ...errors import FileFormatError
+from ...form import Form
+from ...storage import ReadContext
+from ..base import Source
+from ..contents import Contents
+from ..genes.joins import GeneJoin
+from ..genes.var_columns import join_var
+from ..obs.joined_columns import ObsTable, text_at
+from .cell_file import CellFile, DenseX, SparseX
+from .dense_rows import DenseReader
+from .description import describe
+from .row_arrays import KeptArrays, Rows
+from .row_pointers import chunk_firsts, longest
+from .sparse_rows import SparseReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["StoredSource"]
+
+# Elements that data in one piece is taken to be read in: about AnnData's own chunks.
+_PIECE_ELEMENTS = 1 << 15
+
+
+class StoredSource(Source):
+    """Cells in one or more files, read by ranges.
+
+    Made by :func:`scdataset_core.open`.
+
+    Parameters
+    ----------
+    parts
+        Where everything lies in each file.
+    genes
+        How the genes of the files are joined.
+    obs
+        The columns carried.
+    x
+        Which matrix X is.
+    """
+
+    def __init__(
+        self, parts: Sequence[CellFile], genes: GeneJoin, obs: ObsTable, *, x: str
+    ) -> None:
+        self.files = tuple(part.file for part in parts)
+        self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
+        self.x = x
+        self.info = CellInfo(genes.names, obs.categories, obs.ordered)
+        self.notices = obs.notices
+        self.genes_report = genes.report
+        self._genes = genes
+        self._obs = obs
+        self._xs = tuple(part.x for part in parts)
+        self._places = tuple(part.place for part in parts)
+        self._texts = tuple(part.names for part in parts)
+        self._longest: int | None = None
+        self._block_starts: Rows | None = None
+        sparse = [part.x for part in parts if isinstance(part.x, SparseX)]
+        dense = [part.x for part in parts if isinstance(part.x, DenseX)]
+        if sparse and dense:
+            raise FileFormatError(
+                f"{x} is sparse in {sparse[0].data.file} and dense in"
+                f" {dense[0].values.file}; write it the same way in all files"
+            )
+        self.sparse = bool(sparse)
+        # Decoding takes the interpreter's lock for every chunk.
+        self.concurrent = all(part.x.values.is_plain for part in parts)
+        filled = [part.x for part in parts if part.x.n_obs] or [parts[0].x]
+        self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
+        self.dtype = np.result_type(*(part.x.dtype for part in parts))
+        self._kept = KeptArrays([*(part.indptr for part in sparse), *obs.arrays])
+        self._reader: SparseReader | DenseReader = (
+            SparseReader(sparse, self.file_starts, genes, self._kept, self.dtype)
+            if sparse
+            else DenseReader(dense, self.file_starts, genes, self.dtype)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_block_starts": None}  # of all chunks: not small
+
+    def __repr__(self) -> str:
+        return describe(self, [x.values for x in self._xs], self.genes_report)
+
+    @property
+    def var(self) -> "pd.DataFrame":
+        """The table of the genes: what all files say of them."""
+        places = [place for place in self._places if place is not None]
+        if len(places) < len(self.files):
+            return super().var
+        tables = (place.var() for place in places)
+        return join_var(self._genes, tables, self.files)
+
+    @property
+    def _contents(self) -> Contents | None:
+        """Names of what the first file holds, from descriptions alone."""
+        place = self._places[0]
+        return None if place is None else place.contents()
+
+    @property
+    def obs_columns(self) -> tuple[str, ...]:
+        """Names of the obs columns that batches carry."""
+        return tuple(self._obs.columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of row counts, stored counts, genes and what X is."""
+        facts = {
+            "x": self.x,
+            "rows": [x.n_obs for x in self._xs],
+            "stored": [x.n_stored for x in self._xs],
+            "genes": [str(name) for name in self.var_names],
+        }
+        text = json.dumps(facts, sort_keys=True).encode()
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    @property
+    def mean_stored(self) -> float:
+        """Mean number of stored values a row (of genes for dense rows)."""
+        if not self.sparse:
+            return float(self.shape[1])
+        return sum(x.n_stored for x in self._xs) / max(len(self), 1)
+
+    @property
+    def _column_bytes(self) -> int:
+        reader = self._reader
+        return reader.column_dtype.itemsize if isinstance(reader, SparseReader) else 0
+
+    def reading_bytes(self, form: Form) -> float:
+        """Return the mean bytes that reading a row takes besides what is held of it."""
+        extra = super().reading_bytes(form)
+        # Files that are stored in other types than the source's are converted first.
+        if any(x.dtype != self.dtype for x in self._xs):
+            extra += self.mean_stored * max(x.dtype.itemsize for x in self._xs)
+        if self.sparse and any(table is not None for table in self._genes.tables):
+            extra += self.mean_stored * (self.dtype.itemsize + self._column_bytes)
+        return extra
+
+    def longest_row(self) -> int:
+        """Return the largest number of stored values in a row.
+
+        With genes left out it may be less: then it is at most their number.
+        """
+        if not self.sparse:
+            return self.shape[1]
+        if self._longest is None:
+            sparse = [x for x in self._xs if isinstance(x, SparseX)]
+            self._longest = max(longest(x) for x in sparse)
+        if all(table is None for table in self._genes.tables):
+            return self._longest
+        return min(self._longest, self.shape[1])
+
+    @property
+    def block_starts(self) -> Rows:
+        """First row of the rows that start inside each storage chunk, int64.
+
+        Increasing; every file starts a block. For data in one piece, every
+        `natural_block` rows. One pass over the row pointers, when first asked for.
+        """
+        if self._block_starts is None:
+            files = zip(self.file_starts[:-1], self._xs, strict=True)
+            firsts = [start + self._file_block_starts(x) for start, x in files]
+            self._block_starts = np.concatenate(firsts)
+        return self._block_starts
+
+    def _file_block_starts(self, x: SparseX | DenseX) -> Rows:
+        chunk = x.values.chunk_rows
+        if isinstance(x, SparseX) and chunk is not None:
+            return chunk_firsts(x, chunk)
+        return np.arange(0, x.n_obs, chunk or self.natural_block, dtype=np.int64)
+
+    def _read_x(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        return self._reader.read(rows, places, bounds, form, context)
+
+    def _read_obs(
+        self, rows: Rows, context: ReadContext
+    ) -> dict[str, npt.NDArray[Any]]:
+        return self._obs.read(rows, self.file_starts, self._kept, context)
+
+    def _obs_column(self, name: str) -> npt.NDArray[Any]:
+        from ...storage.context import default_context
+
+        rows = np.arange(len(self), dtype=np.int64)
+        context = default_context()
+        columns = self._obs.read(rows, self.file_starts, self._kept, context, name)
+        return columns[name]
+
+    def _count_missing(self, name: str) -> int | None:
+        return self._obs.columns[name].count_missing(self._kept)
+
+    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        if self._texts[0] is None:
+            return None
+        return text_at(self._texts, rows, self.file_starts)
+
+
+def _chunk_rows(x: SparseX | DenseX) -> float:
+    """Return the mean rows in a chunk of the values of one file, at least 1."""
+    per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
+    chunk = x.values.chunk_rows
+    if chunk is None or isinstance(x, SparseX):
+        chunk_rows = (chunk or _PIECE_ELEMENTS) / per_row
+    else:
+        chunk_rows = float(chunk)
+    return max(1.0, min(chunk_rows, x.n_obs))

@@ -1,0 +1,259 @@
+"""BioNeMo-SCDL: folders of memory-mapped CSR arrays, alone and in collections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import FileFormatError, MissingNameError
+from ...storage import StoredArray
+from ...storage.formats.plain_files import raw_array, raw_part
+from ..anndata_files.h5ad import join_files
+from ..obs.columns import Column
+from ..obs.text import TextArray
+from ..options import OpenOptions
+from ..ranged.cell_file import CellFile, SparseX
+from ..ranged.stored_source import StoredSource
+from .features import FeatureIndex, gene_names, read_index
+from .header import ARRAYS, Header, read_header, read_row_count
+from .obs_columns import ObsTableFile
+
+__all__ = ["open_scdl", "recognise"]
+
+_SIGNS = ("header.sch", "row_ptr.npy", "col_ptr.npy")
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """One `SingleCellMemMapDataset`, its arrays checked against each other."""
+
+    path: str
+    data: StoredArray
+    indices: StoredArray
+    indptr: StoredArray
+    var: FeatureIndex
+    obs: FeatureIndex | None
+    notices: tuple[str, ...]
+
+    @property
+    def n_rows(self) -> int:
+        return self.indptr.shape[0] - 1
+
+
+@dataclass(frozen=True)
+class _BlockX(SparseX):
+    """Some rows of a folder: its arrays are shared with the others."""
+
+    n_own: int
+    begin: int
+
+    @property
+    def first(self) -> int:
+        """Where the elements of the first of these rows start."""
+        return self.begin
+
+    @property
+    def n_stored(self) -> int:
+        """Number of stored elements of these rows."""
+        return self.n_own
+
+
+def recognise(path: str) -> bool:
+    """Return whether a folder is a data set of BioNeMo-SCDL, or a collection."""
+    return _is_dataset(Path(path)) or bool(_members(Path(path)))
+
+
+def open_scdl(paths: Sequence[str], options: OpenOptions) -> StoredSource:
+    """Return the source over folders, in their order.
+
+    The data sets of a collection come sorted by name.
+    """
+    if options.x != "X":
+        raise FileFormatError(
+            f'{paths[0]}: SCDL folders hold one matrix, x="X", got {options.x!r}'
+        )
+    found = [
+        folder
+        for path in map(Path, paths)
+        for folder in ([path] if _is_dataset(path) else _members(path))
+    ]
+    folders = [_opened(folder) for folder in found]
+    source = join_files(_parts(folders, options), options)
+    source.notices += tuple(note for folder in folders for note in folder.notices)
+    return source
+
+
+def _is_dataset(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _SIGNS)
+
+
+def _members(folder: Path) -> list[Path]:
+    """Return the data sets of a collection, sorted by name."""
+    if not (folder / "version.json").is_file():
+        return []
+    return sorted(
+        (member for member in folder.iterdir() if _is_dataset(member)), key=str
+    )
+
+
+def _opened(folder: Path) -> _Folder:
+    header = read_header(folder)
+    arrays = {name: _array(folder, name, header) for name in ARRAYS.values()}
+    data, indices, indptr = (
+        arrays[name] for name in ("data.npy", "col_ptr.npy", "row_ptr.npy")
+    )
+    var = read_index(folder, "var_features", "features")
+    if var is None:
+        raise FileFormatError(
+            f"{folder}: there is no var_features, which names the genes; the folder was"
+            " not copied whole"
+        )
+    _check_pointers(folder, data, indices, indptr)
+    n_rows = indptr.shape[0] - 1
+    if var.n_rows != n_rows:
+        raise FileFormatError(
+            f"{folder}: row_ptr.npy has {n_rows} rows and {var.path} features of"
+            f" {var.n_rows}; copy the folder again"
+        )
+    lengths = {name: array.shape[0] for name, array in arrays.items()}
+    notices = _notices(folder, header, lengths)
+    obs = read_index(folder, "obs_features")
+    return _Folder(str(folder), data, indices, indptr, var, obs, notices)
+
+
+def _array(folder: Path, name: str, header: Header) -> StoredArray:
+    path, dtype = folder / name, header.dtypes[name]
+    if not path.is_file():
+        raise FileFormatError(
+            f"{folder}: {name} is missing; the folder was not copied whole"
+        )
+    n_bytes = path.stat().st_size
+    if n_bytes % dtype.itemsize:
+        raise FileFormatError(
+            f"{path}: {n_bytes} bytes are no whole number of {dtype.name}; it was cut"
+            " short, or its header.sch is not its own"
+        )
+    said = header.lengths.get(name, 0)
+    if n_bytes // dtype.itemsize < said:
+        raise FileFormatError(
+            f"{path}: it holds {n_bytes // dtype.itemsize} elements and header.sch says"
+            f" {said}; it was cut short, copy the folder again"
+        )
+    return raw_array(path, dtype)
+
+
+def _check_pointers(
+    folder: Path, data: StoredArray, indices: StoredArray, indptr: StoredArray
+) -> None:
+    """Check that the rows span the elements, and both arrays of them are as long."""
+    if data.shape != indices.shape:
+        raise FileFormatError(
+            f"{folder}: data.npy has {data.shape[0]} elements and col_ptr.npy"
+            f" {indices.shape[0]}; one was cut short, or their types in header.sch are"
+            " wrong"
+        )
+    n = indptr.shape[0]
+    if n == 0:
+        raise FileFormatError(f"{folder}: row_ptr.npy is empty")
+    first, last = int(indptr.read(0, 1)[0]), int(indptr.read(n - 1, n)[0])
+    if (first, last) != (0, data.shape[0]):
+        raise FileFormatError(
+            f"{folder}: row_ptr.npy ({indptr.dtype}) goes from {first} to {last}, and"
+            f" there are {data.shape[0]} elements; a file was cut short, or the types"
+            " in header.sch are wrong"
+        )
+
+
+def _notices(folder: Path, header: Header, lengths: dict[str, int]) -> tuple[str, ...]:
+    """Return what to say of counts that are not those of the arrays.
+
+    bionemo-scdl 0.1 leaves counts of the first data set behind when it joins some: in
+    metadata.json always, in the header if the first was read from a folder. So counts
+    that are too small are passed, without a word where the header is right.
+    """
+    counted, there = dict(header.lengths), dict(lengths)
+    rows = read_row_count(folder)
+    if rows is not None:
+        counted["metadata.json"] = rows
+        there["metadata.json"] = lengths["row_ptr.npy"] - 1
+    for name, n in counted.items():
+        if n > there[name]:
+            raise FileFormatError(
+                f"{folder}: {name} should have {n} rows or elements, and there are"
+                f" {there[name]}; the folder was cut short, copy it again"
+            )
+    right = all(n == there[name] for name, n in counted.items())
+    if right or header.lengths == lengths:
+        return ()
+    listed = ", ".join(f"{name} {n} of {there[name]}" for name, n in counted.items())
+    return (
+        f"{folder}: its metadata counts less than there is ({listed}), as bionemo-scdl"
+        " leaves it after joining data sets; the arrays agree with each other, and all"
+        " rows are read",
+    )
+
+
+def _parts(folders: Sequence[_Folder], options: OpenOptions) -> list[CellFile]:
+    """Return the blocks of all folders, each of one set of genes and of obs columns."""
+    files = [file for folder in folders for file in folder.var.files]
+    names = dict(zip(files, gene_names(files), strict=True))
+    wants_obs = bool(options.obs) or options.obs_names
+    parts = []
+    for folder in folders:
+        obs = _Obs(folder) if wants_obs else None
+        edges = folder.var.bounds if obs is None else obs.edges
+        for start, stop in pairwise(edges.tolist()):
+            var_names = names[folder.var.file_at(start)[0]]
+            x = _x(folder, start, stop, len(var_names))
+            path = folder.path
+            if len(edges) > 2:
+                path = f"{path} (rows {start} to {stop})"
+            if obs is None:
+                parts.append(CellFile(path, x, var_names, {}))
+            else:
+                columns, cells = obs.at(start, stop, options)
+                parts.append(CellFile(path, x, var_names, columns, cells))
+    return parts
+
+
+def _x(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:
+    """Return some rows of a folder's X."""
+    data, indices, indptr = folder.data, folder.indices, folder.indptr
+    if (start, stop) == (0, folder.n_rows):
+        return SparseX(data, indices, indptr, n_vars)
+    first, last = (int(indptr.read(row, row + 1)[0]) for row in (start, stop))
+    part = raw_part(indptr, start, stop + 1)
+    return _BlockX(data, indices, part, n_vars, last - first, first)
+
+
+class _Obs:
+    """The obs columns of a folder, which may change from block to block."""
+
+    def __init__(self, folder: _Folder) -> None:
+        if folder.obs is None or folder.obs.n_rows != folder.n_rows:
+            has = "none" if folder.obs is None else f"those of {folder.obs.n_rows}"
+            raise MissingNameError(
+                f"{folder.path}: obs of {folder.n_rows} cells is asked for, and the"
+                f" folder holds {has}; leave out obs, or write it again from its .h5ad"
+            )
+        self._index = folder.obs
+        self._tables = {file: ObsTableFile(file) for file in folder.obs.files}
+        self.edges = np.union1d(folder.var.bounds, folder.obs.bounds)
+        n_rows = np.diff(folder.obs.bounds).tolist()
+        for table, n in zip(self._tables.values(), n_rows, strict=True):
+            if table.n_rows != n:
+                raise FileFormatError(
+                    f"{table.file}: it has {table.n_rows} rows, and its block {n}"
+                    " cells; copy the folder again"
+                )
+
+    def at(
+        self, start: int, stop: int, options: OpenOptions
+    ) -> tuple[dict[str, Column], TextArray | None]:
+        """Return the columns of some rows, and the names of their cells if wanted."""
+        file, first = self._index.file_at(start)
+        table, rows = self._tables[file], (start - first, stop - first)
+        names = table.cell_names(*rows) if options.obs_names else None
+        return table.columns(options.obs, *rows), names

@@ -1,0 +1,1 @@
+"""TileDB-SOMA experiments."""

@@ -1,0 +1,218 @@
+"""TileDB-SOMA experiments: folders, open experiments, and queries of their cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...checks import install_command
+from ...errors import FileFormatError, ScdatasetError
+from ..genes.joins import join_genes
+from ..obs.joined_columns import join_obs
+from ..options import OpenOptions
+from ..ranged.row_arrays import Rows
+from .locations import find_x, name_column, read_genes
+from .obs_columns import JOINID, SomaText, obs_columns, read_joinids
+from .soma_source import SomaPart, SomaSource
+from .store import RowIds, SomaArray, SomaStore, tiledb_context, told
+
+if TYPE_CHECKING:
+    import tiledbsoma
+
+__all__ = [
+    "is_experiment",
+    "is_query",
+    "open_experiment",
+    "open_query",
+    "open_soma",
+    "recognise",
+]
+
+_OLDEST = (1, 15)
+
+# What TileDB has in the folder of a group, and of an array.
+_SIGNS = ("__tiledb_group.tdb", "__group", "__schema")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which cells a query gives, and which genes of a measurement; None: all."""
+
+    measurement: str | None = None
+    cells: Rows | None = None
+    genes: Rows | None = None
+
+
+def recognise(path: str) -> bool:
+    """Return whether a folder is a group or an array of TileDB."""
+    return any(Path(path, sign).exists() for sign in _SIGNS)
+
+
+def is_experiment(obj: object) -> bool:
+    """Return whether an object is an open experiment."""
+    import tiledbsoma
+
+    return isinstance(obj, tiledbsoma.Experiment)
+
+
+def is_query(obj: object) -> bool:
+    """Return whether an object is a query of an experiment."""
+    import tiledbsoma
+
+    return isinstance(obj, tiledbsoma.ExperimentAxisQuery)
+
+
+def open_soma(paths: Sequence[str], options: OpenOptions) -> SomaSource:
+    """Return the source over experiments, in their order."""
+    _import_tiledbsoma()
+    parts = []
+    for path in paths:
+        experiment = _opened(path)
+        store = SomaStore(path, experiment.tiledb_timestamp_ms, {})
+        parts.append(_part(experiment, store, options, _Wanted()))
+        experiment.close()
+    return _join(parts, options)
+
+
+def open_experiment(
+    experiment: "tiledbsoma.Experiment", options: OpenOptions
+) -> SomaSource:
+    """Return the source over an open experiment, as it was when that was opened."""
+    _import_tiledbsoma()
+    part = _part(experiment, _store_of(experiment), options, _Wanted())
+    return _join([part], options)
+
+
+def open_query(
+    query: "tiledbsoma.ExperimentAxisQuery", options: OpenOptions
+) -> SomaSource:
+    """Return the source over the cells and genes that a query gives."""
+    _import_tiledbsoma()
+    experiment = query.experiment
+    store = _store_of(experiment)
+    if not query.n_obs or not query.n_vars:
+        raise FileFormatError(
+            f"{store.name}: the query gives {query.n_obs} cells and {query.n_vars}"
+            " genes; there is nothing to read"
+        )
+    wanted = _Wanted(
+        query.measurement_name,
+        np.unique(query.obs_joinids().to_numpy()),
+        np.unique(query.var_joinids().to_numpy()),
+    )
+    return _join([_part(experiment, store, options, wanted)], options)
+
+
+def _part(
+    experiment: Any,  # Any: a tiledbsoma.Experiment
+    store: SomaStore,
+    options: OpenOptions,
+    wanted: _Wanted,
+) -> SomaPart:
+    """Find everything in an experiment; an error names it."""
+    try:
+        return _found(experiment, store, options, wanted)
+    except (ScdatasetError, MemoryError):
+        raise
+    except Exception as error:  # tiledbsoma raises what TileDB does
+        raise FileFormatError(
+            f"{store.name} cannot be read: {told(error)}; if it was not copied whole,"
+            " copy or download it again"
+        ) from error
+
+
+def _found(
+    experiment: Any,  # Any: a tiledbsoma.Experiment
+    store: SomaStore,
+    options: OpenOptions,
+    wanted: _Wanted,
+) -> SomaPart:
+    if "obs" not in experiment:
+        raise FileFormatError(f"{store.name} has no obs, the table of its cells")
+    table = SomaArray.of(store, experiment.obs.uri, "obs")
+    every = read_joinids(table)
+    ids = RowIds.of(every if wanted.cells is None else wanted.cells)
+    if ids.n == 0:
+        raise FileFormatError(f"{store.name}: obs has no cells")
+    found = find_x(experiment, store, options.x, wanted.measurement)
+    is_same = found.measurement == wanted.measurement
+    genes = read_genes(found, wanted.genes if is_same else None)
+    x = found.x(ids, genes, n_cells=len(every))
+    known = table.handle.schema.names
+    named = name_column(table)
+    usable = [name for name in known if name not in (JOINID, named)]
+    asked = usable if options.obs is True else options.obs
+    columns = obs_columns(table, ids, asked, known)
+    names = None
+    if options.obs_names:
+        if named is None:
+            raise FileFormatError(
+                f"{store.name}: obs has no column that names cells, and obs_names asks"
+                " for them; leave it out"
+            )
+        names = SomaText.of(table, ids, named)
+    notices = (*table.notices, *x.array.notices)
+    return SomaPart(store.name, x, genes.names, columns, names, notices)
+
+
+def _join(parts: Sequence[SomaPart], options: OpenOptions) -> SomaSource:
+    files = [part.file for part in parts]
+    names = [part.var_names for part in parts]
+    genes = join_genes(files, names, options.join, options.genes)
+    obs = join_obs(files, [p.obs for p in parts], options.obs, options.categories)
+    return SomaSource(parts, genes, obs)
+
+
+def _opened(path: str) -> Any:  # Any: a tiledbsoma.Experiment
+    """Open an experiment; an error names it."""
+    import tiledbsoma
+
+    uri = str(Path(path).absolute())
+    try:
+        found = tiledbsoma.open(uri, context=tiledb_context({}))
+    except Exception as error:  # tiledbsoma raises what TileDB does
+        raise FileFormatError(
+            f"{path}: tiledbsoma cannot open it: {told(error)}; if it was not copied"
+            " whole, copy or download it again"
+        ) from error
+    if not isinstance(found, tiledbsoma.Experiment):
+        raise FileFormatError(
+            f"{path} is a {found.soma_type}, expected a SOMAExperiment; open the"
+            " folder of the experiment that holds it"
+        )
+    return found
+
+
+def _store_of(experiment: Any) -> SomaStore:  # Any: a tiledbsoma.Experiment
+    """Return the store of an experiment that is open, at its time."""
+    if experiment.closed or experiment.mode != "r":
+        state = "closed" if experiment.closed else "open for writing"
+        raise FileFormatError(
+            f"{experiment.uri}: the experiment is {state}; open it for reading:"
+            " tiledbsoma.open(uri)"
+        )
+    return SomaStore(
+        experiment.uri.removeprefix("file://"),
+        experiment.tiledb_timestamp_ms,
+        experiment.context.tiledb_config,
+    )
+
+
+def _import_tiledbsoma() -> None:
+    try:
+        import tiledbsoma
+    except ModuleNotFoundError as error:
+        if error.name != "tiledbsoma":
+            raise
+        raise ModuleNotFoundError(
+            f"TileDB-SOMA experiments need tiledbsoma: {install_command('soma')}",
+            name="tiledbsoma",
+        ) from error
+    found = tiledbsoma.__version__
+    if tuple(int(n) for n in found.split(".")[:2]) < _OLDEST:
+        raise ImportError(
+            "TileDB-SOMA experiments need tiledbsoma 1.15 or later, and"
+            f" {found} is installed: {install_command('soma')}"
+        )

@@ -1,0 +1,263 @@
+"""The table of cells of a TileDB-SOMA experiment: its columns, read by query."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError, FileFormatError, MissingNameError, nearest
+from ...storage import ReadContext
+from ..obs.columns import MAX_LABELS, Column, LabelColumn, NumberColumn, Unreadable
+from ..ranged.row_arrays import Check, KeptArrays, RowArray, Rows, windows
+from ..tables.obs_columns import CodesOf, missing, numbers, texts
+from ..tables.row_groups import check_sound
+from .store import RowIds, SomaArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["JOINID", "SomaKept", "SomaText", "obs_columns", "read_joinids"]
+
+JOINID = "soma_joinid"
+
+
+@dataclass(frozen=True)
+class SomaColumn:
+    """A column at some cells, as an array.
+
+    Parameters
+    ----------
+    table
+        The table of cells.
+    ids
+        The cells.
+    column
+        Name of the column.
+    dtype
+        Type of what is read.
+    convert
+        Turns an array of Arrow into one of NumPy.
+    name
+        What the array is called, if not as its column.
+    """
+
+    table: SomaArray
+    ids: RowIds
+    column: str
+    dtype: np.dtype[Any]
+    convert: "Callable[[pa.Array], npt.NDArray[Any]]"
+    name: str
+
+    @property
+    def file(self) -> str:
+        """The experiment."""
+        return self.table.file
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of cells."""
+        return (self.ids.n,)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return the entries in ``[start, stop)``."""
+        return self._converted(self.ids.cut(start, stop))
+
+    def at(self, rows: Rows) -> npt.NDArray[Any]:
+        """Return the entries at non-decreasing rows, read with one query."""
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        repeats = np.diff(np.append(first, len(rows)))
+        return np.repeat(self._converted(self.ids.at(rows[first])), repeats)
+
+    def _converted(self, ids: Rows) -> npt.NDArray[Any]:
+        if not len(ids):
+            return np.empty(0, self.dtype)
+        try:
+            found = self.convert(_column(self.table, self.column, ids))
+        except KeyError as error:
+            raise CorruptFileError(
+                f"{self.table.where}/{self.column} holds {error.args[0]!r}, which is"
+                " not among its labels; write the experiment again"
+            ) from error
+        return found.astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class SomaText:
+    """A column of text at some cells."""
+
+    array: SomaColumn
+
+    @classmethod
+    def of(cls, table: SomaArray, ids: RowIds, column: str) -> "SomaText":
+        """Return a column's text."""
+        dtype = np.dtype(object)
+        return cls(SomaColumn(table, ids, column, dtype, texts, column))
+
+    @property
+    def file(self) -> str:
+        """The experiment."""
+        return self.array.file
+
+    @property
+    def name(self) -> str:
+        """The column."""
+        return self.array.name
+
+    def __len__(self) -> int:
+        return self.array.ids.n
+
+    def read(self, start: int, stop: int) -> Sequence[str | None]:
+        """Return the text in ``[start, stop)``."""
+        read: list[str | None] = self.array.read(start, stop).tolist()
+        return read
+
+    def at(self, rows: Rows) -> Sequence[str | None]:
+        """Return the text at non-decreasing rows."""
+        read: list[str | None] = self.array.at(rows).tolist()
+        return read
+
+
+class SomaKept(KeptArrays):
+    """Keeps small columns, and reads a fetch's rows of larger ones with one query."""
+
+    def at(
+        self,
+        array: RowArray,
+        rows: Rows,
+        context: ReadContext,
+        *,
+        check: Check,
+        span: int = 1,
+    ) -> tuple[npt.NDArray[Any], Rows]:
+        """Return entries that hold those at `rows`, and where each is among them."""
+        kept = self._whole(array, check) if isinstance(array, SomaColumn) else None
+        if isinstance(array, SomaColumn) and kept is None:
+            return check(array.at(rows), 0), np.arange(len(rows))
+        return super().at(array, rows, context, check=check, span=span)
+
+
+def read_joinids(table: SomaArray) -> Rows:
+    """Return the ids of all cells, or genes, increasing."""
+    handle = table.handle
+    if tuple(handle.index_column_names) != (JOINID,):
+        raise FileFormatError(
+            f"{table.where} is indexed by {', '.join(handle.index_column_names)},"
+            f" expected {JOINID}, by which cells are found; write it again with"
+            f' index_column_names=["{JOINID}"]'
+        )
+    with table.reading("read"):
+        pieces = handle.read(column_names=[JOINID])
+        ids = [piece[JOINID].to_numpy() for piece in pieces]
+    joined = np.sort(np.concatenate([np.empty(0, np.int64), *ids]))
+    if (joined[1:] == joined[:-1]).any():
+        raise CorruptFileError(f"{table.where} holds a {JOINID} twice")
+    return joined
+
+
+def obs_columns(
+    table: SomaArray, ids: RowIds, wanted: Sequence[str], known: Sequence[str]
+) -> dict[str, Column]:
+    """Return the wanted columns.
+
+    Raises
+    ------
+    MissingNameError
+        If there is no such column.
+    """
+    for name in wanted:
+        if name not in known:
+            raise MissingNameError(
+                f'{table.file} has no obs column "{name}"; {nearest(name, known)}'
+            )
+    return {name: _obs_column(table, ids, name) for name in wanted}
+
+
+def _obs_column(table: SomaArray, ids: RowIds, name: str) -> Column:
+    import pyarrow.types as pt
+
+    field = table.handle.schema.field(name)
+    kind = field.type
+    if pt.is_dictionary(kind):
+        return _enumerated(table, ids, name, ordered=bool(kind.ordered))
+    if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
+        dtype = np.dtype(kind.to_pandas_dtype())
+        values = SomaColumn(table, ids, name, dtype, numbers, name)
+        flag = np.dtype(np.bool_)
+        mask = SomaColumn(table, ids, name, flag, missing, f"{name} (missing)")
+        column = NumberColumn(values, mask if field.nullable else None)
+        return column if column.any_missing() else NumberColumn(values)
+    if pt.is_string(kind) or pt.is_large_string(kind):
+        return _text(table, ids, name)
+    return Unreadable(f"it is {kind}")
+
+
+def _enumerated(table: SomaArray, ids: RowIds, name: str, *, ordered: bool) -> Column:
+    """Return a categorical column; one cell's entry comes with all the labels."""
+    labels = _column(table, name, ids.cut(0, 1)).dictionary
+    return _labels(table, ids, name, labels, ordered=ordered)
+
+
+def _text(table: SomaArray, ids: RowIds, name: str) -> Column:
+    import pyarrow as pa
+
+    found = pa.array([], table.handle.schema.field(name).type)
+    for start, stop in windows(ids.n):
+        piece = _column(table, name, ids.cut(start, stop))
+        found = pa.concat_arrays([found, piece.unique()]).unique().drop_null()
+        if len(found) > MAX_LABELS:
+            return Unreadable(
+                f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
+            )
+    return _labels(table, ids, name, found.sort())
+
+
+def _labels(
+    table: SomaArray,
+    ids: RowIds,
+    name: str,
+    labels: "pa.Array",
+    *,
+    ordered: bool = False,
+) -> LabelColumn:
+    dtype = np.min_scalar_type(-max(1, len(labels)))
+    codes = SomaColumn(table, ids, name, dtype, _Codes(labels), name)
+    return LabelColumn(codes, labels.to_pylist(), ordered)
+
+
+class _Codes:
+    """Turns entries into codes: those stored, where the labels are the stored ones."""
+
+    def __init__(self, labels: "pa.Array") -> None:
+        self._labels = labels
+        self._find = CodesOf(labels)
+
+    def __call__(self, piece: "pa.Array") -> npt.NDArray[Any]:
+        """Return the code of each entry, -1 where it is null."""
+        if hasattr(piece, "dictionary") and piece.dictionary.equals(self._labels):
+            stored = piece.indices.fill_null(-1)
+            codes: npt.NDArray[Any] = stored.to_numpy(zero_copy_only=False)
+            return codes
+        return self._find(piece)
+
+
+def _column(table: SomaArray, name: str, ids: Rows) -> "pa.Array":
+    """Return a column at increasing ids, at least one, in their order."""
+    import pyarrow as pa
+
+    read = table.read(ids, [JOINID] if name == JOINID else [JOINID, name])
+    check_sound(read, f"{table.where}/{name}")  # its codes are as they were stored
+    found = read[JOINID].to_numpy()
+    values = read[name].combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        values = pa.concat_arrays(values.unify_dictionaries().chunks)
+    if np.array_equal(found, ids):
+        return values
+    order = np.argsort(found, kind="stable")
+    if not np.array_equal(found[order], ids):
+        raise CorruptFileError(
+            f"{table.where} gives {len(found)} rows for {len(ids)} cells from {ids[0]}"
+            f" to {ids[-1]}; open it again"
+        )
+    return values.take(pa.array(order))

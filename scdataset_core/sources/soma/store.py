@@ -1,0 +1,275 @@
+"""Arrays of a TileDB-SOMA experiment, opened in each process and read as they were."""
+
+import ctypes
+import os
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import CorruptFileError, FileChangedError
+from ..ranged.row_arrays import Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["RowIds", "SomaArray", "SomaStore", "tiledb_context", "told"]
+
+# Of the ids between the first and the last, this part must be wanted for them to be
+# read as one range, which TileDB finds several times faster than single ids.
+_DENSE_PART = 0.5
+
+
+@dataclass(frozen=True)
+class RowIds:
+    """The soma_joinids of some cells, increasing; a range is not held one by one.
+
+    Parameters
+    ----------
+    first
+        The first id.
+    n
+        How many there are.
+    ids
+        The ids, where they are no range.
+    """
+
+    first: int
+    n: int
+    ids: Rows | None = None
+
+    @classmethod
+    def of(cls, ids: Rows) -> "RowIds":
+        """Return ids that increase."""
+        first = int(ids[0]) if len(ids) else 0
+        is_range = len(ids) == 0 or int(ids[-1]) - first == len(ids) - 1
+        return cls(first, len(ids), None if is_range else ids)
+
+    def at(self, rows: Rows) -> Rows:
+        """Return the ids of rows."""
+        return rows + self.first if self.ids is None else self.ids[rows]
+
+    def cut(self, start: int, stop: int) -> Rows:
+        """Return the ids of the rows in ``[start, stop)``."""
+        if self.ids is None:
+            return np.arange(self.first + start, self.first + stop, dtype=np.int64)
+        return self.ids[start:stop]
+
+
+class SomaStore:
+    """An experiment as it was at one time.
+
+    Each process opens arrays for itself, with threads of TileDB's of its own: those of
+    the process it was forked from do not live on in it. What is written after
+    `timestamp` is not seen.
+
+    Parameters
+    ----------
+    name
+        What it is called in errors.
+    timestamp
+        Milliseconds since 1970.
+    config
+        Settings of TileDB.
+    """
+
+    def __init__(self, name: str, timestamp: int, config: Mapping[str, Any]) -> None:
+        self.name = name
+        self.timestamp = timestamp
+        self.config = dict(config)
+        self._handles: dict[str, Any] = {}
+        _stores.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _stores.add(self)
+
+    def handle(self, array: "SomaArray") -> Any:  # Any: an object of tiledbsoma
+        """Return an array, open in this process."""
+        found = self._handles.get(array.uri)
+        if found is None:
+            import tiledbsoma
+
+            array.check_unchanged()
+            opened = tiledbsoma.open(
+                array.uri,
+                context=tiledb_context(self.config),
+                tiledb_timestamp=self.timestamp,
+            )
+            # Without a lock, which a fork could leave locked: of two threads that open
+            # the same array, one's is kept.
+            found = self._handles.setdefault(array.uri, opened)
+        return found
+
+    def abandon(self) -> None:
+        """Forget what a parent process opened, and never close it."""
+        _keep_for_ever(self._handles)
+        self._handles = {}
+
+
+@dataclass(frozen=True)
+class SomaArray:
+    """One array of an experiment, or its table.
+
+    Parameters
+    ----------
+    store
+        The experiment.
+    uri
+        Where the array lies.
+    path
+        Its path in the experiment.
+    fragments
+        In a local folder: what the array was made of when it was opened.
+    notices
+        What the user should be warned of.
+    """
+
+    store: SomaStore
+    uri: str
+    path: str
+    fragments: frozenset[str]
+    notices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, store: SomaStore, uri: str, path: str) -> "SomaArray":
+        """Return the array at `uri`, as it is now."""
+        committed, apart = _fragments(uri)
+        notices = (
+            f"{store.name}: {path} has {len(apart)} fragments without a commit, which"
+            " TileDB leaves out: writes that were not finished, or the store was not"
+            " copied whole",
+        )
+        found = frozenset(committed)
+        return cls(store, uri, path, found, notices if apart else ())
+
+    @property
+    def file(self) -> str:
+        """The experiment's name."""
+        return self.store.name
+
+    @property
+    def where(self) -> str:
+        """The experiment and the array, for errors."""
+        return f"{self.store.name}: {self.path}"
+
+    @property
+    def handle(self) -> Any:  # Any: an object of tiledbsoma
+        """The array, open in this process."""
+        with self.reading("opened"):
+            return self.store.handle(self)
+
+    def read(self, ids: Rows, columns: Sequence[str] | None = None) -> "pa.Table":
+        """Return what is stored for increasing ids, in any order.
+
+        Parameters
+        ----------
+        ids
+            Wanted ids along the first dimension, at least one.
+        columns
+            Of a table: the columns.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        first, last = int(ids[0]), int(ids[-1])
+        as_range = len(ids) >= (last - first + 1) * _DENSE_PART
+        coords = (slice(first, last) if as_range else ids,)
+        with self.reading(f"read for the cells {first} to {last}"):
+            handle = self.store.handle(self)
+            if columns is None:
+                table = pa.concat_tables(handle.read(coords).tables())
+            else:
+                table = handle.read(coords, column_names=list(columns)).concat()
+        if as_range and last - first + 1 > len(ids):
+            key = "soma_dim_0" if columns is None else "soma_joinid"
+            table = table.filter(pc.is_in(table[key], value_set=pa.array(ids)))
+        return table
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Name the array in errors; say so if it was changed."""
+        try:
+            yield
+        except Exception as error:  # tiledbsoma raises what TileDB does
+            if isinstance(error, CorruptFileError | MemoryError):
+                raise
+            self.check_unchanged(error)
+            raise CorruptFileError(
+                f"{self.where} cannot be {what}: {told(error)}; if it was not copied"
+                " whole, copy or download it again"
+            ) from error
+
+    def check_unchanged(self, cause: Exception | None = None) -> None:
+        """Raise if something the array was made of is not there any more."""
+        lost = self.fragments.difference(_fragments(self.uri)[0])
+        if lost:
+            raise FileChangedError(
+                f"{self.where} changed since it was opened: {len(lost)} of its"
+                f" {len(self.fragments)} fragments are not there any more; open it"
+                " again"
+            ) from cause
+
+
+def told(error: Exception) -> str:
+    """Return what an error of TileDB's says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _fragments(uri: str) -> tuple[set[str], set[str]]:
+    """Return the names of a local array's fragments: those that count, and others.
+
+    TileDB reads those with a commit, each in a file of its own or listed in one. None
+    for what is not local.
+    """
+    folder = Path(uri.removeprefix("file://"))
+    if "://" in str(folder) or not (folder / "__fragments").is_dir():
+        return set(), set()
+    every = {fragment.name for fragment in (folder / "__fragments").iterdir()}
+    commits = folder / "__commits"
+    apart = every - {commit.stem for commit in commits.glob("*.wrt")}
+    if apart:
+        lists = b"".join(path.read_bytes() for path in commits.glob("*.con"))
+        apart = {name for name in apart if name.encode() not in lists}
+    return every - apart, apart
+
+
+# What this process holds of TileDB: threads by settings, and the stores with arrays.
+_contexts: dict[str, Any] = {}
+_stores: "weakref.WeakSet[SomaStore]" = weakref.WeakSet()
+
+
+def tiledb_context(config: Mapping[str, Any]) -> Any:  # Any: a SOMATileDBContext
+    """Return TileDB's threads in this process, shared by all with the same settings."""
+    import tiledbsoma
+
+    key = repr(sorted(config.items()))
+    found = _contexts.get(key)
+    if found is None:
+        made = tiledbsoma.SOMATileDBContext(tiledb_config=dict(config))
+        found = _contexts.setdefault(key, made)
+    return found
+
+
+def _abandon_all() -> None:
+    """Forget what the parent process opened; TileDB's threads did not come along."""
+    _keep_for_ever(dict(_contexts))
+    _contexts.clear()
+    for store in _stores:
+        store.abandon()
+
+
+def _keep_for_ever(held: dict[str, Any]) -> None:
+    """Keep objects from being closed: that waits for threads which do not exist."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

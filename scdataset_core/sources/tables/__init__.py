@@ -1,0 +1,1 @@
+"""Cells in tables: Hugging Face data sets, Parquet and Arrow files."""

@@ -1,0 +1,251 @@
+"""Parquet and Arrow files in groups of rows, each decoded when it is wanted."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import CorruptFileError, FileFormatError
+from ...storage.io.open_files import Identity, check_unchanged
+from .row_groups import Rows, check_sound, cut_by_group
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ArrowFiles", "FileGroups", "ParquetFiles"]
+
+
+class FileGroups:
+    """Files with the same columns as one table, in groups of rows.
+
+    Parameters
+    ----------
+    files
+        The files, in the order of their rows.
+    """
+
+    decoded = True
+    keeps_labels = False
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = tuple(files)
+        self._identities = [Identity.of(file) for file in files]
+        self._sound: set[tuple[int, str]] = set()  # what this process has checked
+        sizes = [self._told(file, self._sizes) for file in files]
+        self.starts: Rows = np.cumsum([0, *(n for own in sizes for n in own)])
+        self.file_starts: Rows = np.cumsum([0, *map(sum, sizes)])
+        self._first_groups = np.cumsum([0, *map(len, sizes)])
+        for file in files[1:]:
+            other = self._told(file, self._schema)
+            if not other.equals(self.schema):
+                raise FileFormatError(
+                    f"{files[0]} and {file} differ in their columns:"
+                    f" {_differences(self.schema, other)}; files read as one must agree"
+                )
+
+    def _sizes(self, file: str) -> list[int]:
+        raise NotImplementedError
+
+    def _schema(self, file: str) -> "pa.Schema":
+        raise NotImplementedError
+
+    def _read(self, file: str, group: int, columns: Sequence[str]) -> "pa.Table":
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {k: v for k, v in self.__dict__.items() if k != "schema"}
+        return {**state, "_sound": set()}
+
+    @cached_property
+    def schema(self) -> "pa.Schema":
+        """The columns of the files and their types."""
+        return self._told(self.files[0], self._schema)
+
+    def file_of(self, group: int) -> tuple[int, int]:
+        """Return the file of a group, and the group's number in it."""
+        file = int(np.searchsorted(self._first_groups, group, side="right")) - 1
+        return file, group - int(self._first_groups[file])
+
+    def check(self, rows: Rows) -> None:
+        """Raise if a file that holds some of non-decreasing rows has changed."""
+        for number, _, _ in cut_by_group(rows, self.file_starts):
+            check_unchanged(self.files[number], self._identities[number])
+
+    def read(self, group: int, columns: Sequence[str]) -> "list[pa.Array]":
+        """Return columns of one group, each as one array."""
+        import pyarrow as pa
+
+        number, inside = self.file_of(group)
+        file = self.files[number]
+        check_unchanged(file, self._identities[number])
+        try:
+            table = self._read(file, inside, columns)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptFileError(
+                f"{file}: row group {inside}, columns {', '.join(columns)}: {error};"
+                " the file is damaged or was cut short, restore it from its origin"
+            ) from error
+        rows = int(self.starts[group + 1] - self.starts[group])
+        if len(table) != rows:
+            raise CorruptFileError(
+                f"{file}: row group {inside} holds {len(table)} rows, and {rows} were"
+                " announced"
+            )
+        found = []
+        for name in columns:
+            column = table.column(name)
+            if (group, name) not in self._sound:
+                check_sound(column, f"{file}: row group {inside}, column {name}")
+                self._sound.add((group, name))
+            if isinstance(column, pa.ChunkedArray):
+                column = column.combine_chunks()
+                if isinstance(column, pa.ChunkedArray):
+                    column = column.chunk(0)
+            found.append(column)
+        return found
+
+    def n_elements(self, column: str) -> int:
+        """Return how many elements the lists of a column have, or nearly."""
+        from .list_columns import flat_lists
+
+        total = 0
+        for group in range(len(self.starts) - 1):
+            bounds, _ = flat_lists(self.read(group, [column])[0])
+            total += int(bounds[-1] - bounds[0])
+        return total
+
+    def n_missing(self, column: str, first: int, last: int) -> int | None:
+        """Return how many values of groups first to last are null, if that is known."""
+        return None
+
+    def _told(self, file: str, ask: "Callable[[str], Any]") -> Any:
+        """Return what a file says of itself."""
+        import pyarrow as pa
+
+        try:
+            return ask(file)
+        except (pa.ArrowException, OSError) as error:
+            raise FileFormatError(
+                f"{file} cannot be read: {error}; if it was cut short, copy or download"
+                " it again"
+            ) from error
+
+
+def _differences(one: "pa.Schema", other: "pa.Schema") -> str:
+    for name in dict.fromkeys([*one.names, *other.names]):
+        kinds = [
+            str(schema.field(name).type) if name in schema.names else "not there"
+            for schema in (one, other)
+        ]
+        if kinds[0] != kinds[1]:
+            return f'"{name}" is {kinds[0]} in the first and {kinds[1]} in the second'
+    return "the same columns in another order"
+
+
+class ParquetFiles(FileGroups):
+    """Parquet files in their row groups."""
+
+    def _sizes(self, file: str) -> list[int]:
+        held = self._metadata(file)
+        return [held.row_group(i).num_rows for i in range(held.num_row_groups)]
+
+    def _schema(self, file: str) -> "pa.Schema":
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(file, metadata=self._metadata(file)) as opened:
+            return opened.schema_arrow.remove_metadata()
+
+    def _metadata(self, file: str) -> Any:
+        import pyarrow.parquet as pq
+
+        kept = self.__dict__.setdefault("_footers", {})
+        if file not in kept:
+            kept[file] = pq.read_metadata(file)
+        return kept[file]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "_footers"}
+
+    def _read(self, file: str, group: int, columns: Sequence[str]) -> "pa.Table":
+        import pyarrow.parquet as pq
+
+        # Its own handle: a reader must not be shared by threads.
+        with pq.ParquetFile(
+            file, metadata=self._metadata(file), page_checksum_verification=True
+        ) as opened:
+            return opened.read_row_group(group, list(columns), use_threads=False)
+
+    def _chunks(self, column: str) -> list[Any]:
+        """Return what the footers say of a column, group by group."""
+        found = []
+        for file in self.files:
+            held = self._metadata(file)
+            for group in range(held.num_row_groups):
+                row_group = held.row_group(group)
+                for leaf in range(row_group.num_columns):
+                    chunk = row_group.column(leaf)
+                    if chunk.path_in_schema.partition(".")[0] == column:
+                        found.append(chunk)
+                        break
+        return found
+
+    def n_elements(self, column: str) -> int:
+        """Return how many elements lists have in all; an empty one counts 1."""
+        return sum(chunk.num_values for chunk in self._chunks(column))
+
+    def n_missing(self, column: str, first: int, last: int) -> int | None:
+        """Return how many values of groups first to last are null, if that is known."""
+        told = [chunk.statistics for chunk in self._chunks(column)[first:last]]
+        if any(known is None or not known.has_null_count for known in told):
+            return None
+        return int(sum(known.null_count for known in told))
+
+    def bounds(self, column: str) -> tuple[Rows, Rows]:
+        """Return the least and the largest value of a column in each group.
+
+        From the footer where it tells them; else the column is read.
+        """
+        lows: list[int] = []
+        highs: list[int] = []
+        chunks = self._chunks(column)
+        for group, (start, stop) in enumerate(pairwise(self.starts.tolist())):
+            told = chunks[group].statistics
+            if told is not None and told.has_min_max:
+                low, high = told.min, told.max
+            elif stop > start:
+                values = self.read(group, [column])[0].to_numpy(zero_copy_only=False)
+                low, high = values.min(), values.max()
+            else:
+                low, high = (highs[-1], highs[-1]) if highs else (0, -1)
+            lows.append(int(low))
+            highs.append(int(high))
+        return np.array(lows, np.int64), np.array(highs, np.int64)
+
+
+class ArrowFiles(FileGroups):
+    """Arrow IPC files, Feather among them, in their record batches."""
+
+    keeps_labels = True
+
+    def _sizes(self, file: str) -> list[int]:
+        import pyarrow as pa
+
+        with pa.memory_map(file) as mapped:
+            held = pa.ipc.open_file(mapped)
+            return [held.get_batch(i).num_rows for i in range(held.num_record_batches)]
+
+    def _schema(self, file: str) -> "pa.Schema":
+        import pyarrow as pa
+
+        with pa.memory_map(file) as mapped:
+            return pa.ipc.open_file(mapped).schema.remove_metadata()
+
+    def _read(self, file: str, group: int, columns: Sequence[str]) -> "pa.RecordBatch":
+        import pyarrow as pa
+
+        fields = [self.schema.get_field_index(name) for name in columns]
+        options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        with pa.memory_map(file) as mapped:
+            return pa.ipc.open_file(mapped, options=options).get_batch(group)

@@ -1,0 +1,263 @@
+"""Hugging Face data sets: memory-mapped Arrow, read where it lies."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import CorruptFileError, FileFormatError
+from ...storage.io.open_files import Identity, check_unchanged
+from ..options import OpenOptions
+from .row_groups import Rows, check_sound, cut_by_group, import_pyarrow
+from .table_source import TableSource, open_table
+from .x_columns import find_columns, list_x
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["DatasetGroups", "is_dataset", "open_dataset", "open_folders", "recognise"]
+
+
+def recognise(path: str) -> bool:
+    """Return whether a folder was written by `save_to_disk`."""
+    one = ("state.json", "dataset_info.json")
+    return Path(path, "dataset_dict.json").is_file() or all(
+        Path(path, name).is_file() for name in one
+    )
+
+
+def is_dataset(obj: object) -> bool:
+    """Return whether an object is a `datasets.Dataset`.
+
+    Raises
+    ------
+    TypeError
+        If it is a dict of them, or one that only streams.
+    """
+    from datasets import Dataset, DatasetDict, IterableDataset
+
+    if isinstance(obj, DatasetDict):
+        raise TypeError(
+            f"a DatasetDict has the splits {', '.join(obj)}; open one of them:"
+            f' open(data["{next(iter(obj), "train")}"], ...)'
+        )
+    if isinstance(obj, IterableDataset):
+        raise TypeError(
+            "an IterableDataset has no rows by number; load the data set without"
+            " streaming=True"
+        )
+    return isinstance(obj, Dataset)
+
+
+def open_folders(paths: Sequence[str], options: OpenOptions) -> TableSource:
+    """Return the source over folders that `save_to_disk` wrote."""
+    datasets = _import_datasets()
+    opened = [_load(datasets, path) for path in paths]
+    whole = opened[0] if len(opened) == 1 else datasets.concatenate_datasets(opened)
+    return _open(whole, paths[0], options)
+
+
+def open_dataset(dataset: Any, options: OpenOptions) -> TableSource:
+    """Return the source over a `datasets.Dataset`."""
+    _import_datasets()
+    return _open(dataset, "the data set", options)
+
+
+def _open(dataset: Any, label: str, options: OpenOptions) -> TableSource:
+    if len(dataset) == 0:
+        raise FileFormatError(f"{label} has no rows")
+    if dataset.format["type"] == "custom":
+        raise FileFormatError(
+            f"{label} has a transform (set_transform, with_transform), which is not"
+            " applied to what is read here; remove it with .with_format(None), and give"
+            " the Loader a batch_transform"
+        )
+    groups = DatasetGroups(dataset, label)
+    columns = find_columns(groups, options)
+    if len(columns) == 3:
+        raise FileFormatError(
+            f"{label} holds (cell, gene, value) triples, which are read from Parquet or"
+            " Arrow files alone"
+        )
+    labels = {
+        name: list(feature.names)
+        for name, feature in dataset.features.items()
+        if hasattr(feature, "int2str")
+    }
+    mapping = None if dataset._indices is None else DatasetRows(dataset)
+    return open_table(
+        list_x(groups, columns, options),
+        groups,
+        options,
+        labels=labels,
+        mapping=mapping,
+        reserved=columns,
+    )
+
+
+class DatasetRows:
+    """The rows of its table that a data set has after `select` or `shuffle`."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @cached_property
+    def _chunks(self) -> tuple[Rows, list[Any]]:
+        column = self._dataset._indices.column(0)
+        chunks = [chunk.to_numpy() for chunk in column.chunks]
+        return np.cumsum([0, *map(len, chunks)]), chunks
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_dataset": self._dataset}
+
+    def at(self, rows: Rows) -> Rows:
+        """Return the row of the table of each of `rows`, non-decreasing."""
+        starts, chunks = self._chunks
+        n_rows = self._dataset.data.num_rows
+        out = np.empty_like(rows)
+        edges = np.searchsorted(rows, starts).tolist()
+        for number, chunk in enumerate(chunks):
+            here = slice(edges[number], edges[number + 1])
+            out[here] = chunk[rows[here] - starts[number]]
+        wrong = np.flatnonzero((out < 0) | (out >= n_rows))
+        if len(wrong):
+            raise CorruptFileError(
+                f"the data set: its list of rows (after select or shuffle) has the row"
+                f" {out[wrong[0]]} for the cell {rows[wrong[0]]}, and there are"
+                f" {n_rows} rows; make it again, with .flatten_indices()"
+            )
+        return out
+
+
+class DatasetGroups:
+    """The table of a data set in the record batches that it was written in.
+
+    Parameters
+    ----------
+    dataset
+        The data set; the order of its rows is not looked at.
+    label
+        What it is called in messages.
+    """
+
+    decoded = False
+    keeps_labels = True
+
+    def __init__(self, dataset: Any, label: str) -> None:
+        self._dataset = dataset
+        self.files: tuple[str, ...] = (label,)
+        self.file_starts = np.array([0, self._table.num_rows], np.int64)
+        self._bands = _bands(dataset)
+        self._sound: set[tuple[int, str]] = set()  # what this process has checked
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        for name in ("_table", "starts"):
+            state.pop(name, None)
+        return {**state, "_sound": set()}
+
+    @cached_property
+    def _table(self) -> "pa.Table":
+        return self._dataset.data.table
+
+    @cached_property
+    def starts(self) -> Rows:
+        """First row of each record batch, and the number of rows."""
+        chunks = max(self._table.columns, key=lambda column: column.num_chunks).chunks
+        return np.cumsum([0, *(len(chunk) for chunk in chunks)])
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns of the table and their types."""
+        return self._table.schema
+
+    def read(self, group: int, columns: Sequence[str]) -> "list[pa.Array]":
+        """Return columns of one group, each as one array, where they lie."""
+        start, stop = int(self.starts[group]), int(self.starts[group + 1])
+        self.check(np.array([start, stop - 1]))
+        return [self._piece(name, group, start, stop) for name in columns]
+
+    def n_elements(self, column: str) -> int:
+        """Return how many elements the lists of a column have."""
+        from .list_columns import flat_lists
+
+        total = 0
+        for chunk in self._table.column(column).chunks:
+            check_sound(chunk, f"{self.files[0]}: column {column}")
+            bounds, _ = flat_lists(chunk)
+            total += int(bounds[-1] - bounds[0])
+        return total
+
+    def n_missing(self, column: str, first: int, last: int) -> int:
+        """Return how many values are null."""
+        return int(self._table.column(column).null_count)
+
+    def _piece(self, name: str, group: int, start: int, stop: int) -> "pa.Array":
+        column = self._table.column(name)
+        piece: Any = None  # an array, or several
+        if column.num_chunks == len(self.starts) - 1:
+            piece = column.chunk(group)
+        if piece is None or len(piece) != stop - start:
+            piece = column.slice(start, stop - start)
+        if (group, name) not in self._sound:
+            check_sound(piece, self._place(name, start, stop))
+            self._sound.add((group, name))
+        if not hasattr(piece, "chunks"):
+            return piece
+        if piece.num_chunks == 1:
+            return piece.chunk(0)
+        import pyarrow as pa
+
+        return pa.concat_arrays(piece.chunks)
+
+    def _place(self, name: str, start: int, stop: int) -> str:
+        return f"{self.files[0]}: rows {start} to {stop}, column {name}"
+
+    def check(self, rows: Rows) -> None:
+        """Raise if a file that holds some of non-decreasing rows has changed."""
+        starts, files = self._bands
+        for band, _, _ in cut_by_group(rows, starts):
+            for path, identity in files[band]:
+                check_unchanged(path, identity)
+
+
+Files = list[tuple[str, Identity]]
+
+
+def _bands(dataset: Any) -> tuple[Rows, list[Files]]:
+    """Return the files that rows of the table lie in, and the first row of each.
+
+    A file that is cut short while it is mapped ends the process, so these are looked
+    at before each read.
+    """
+    starts, bands = [0], []
+    for blocks in getattr(dataset.data, "blocks", [[dataset.data]]):
+        paths = [path for block in blocks if (path := getattr(block, "path", None))]
+        bands.append([(path, Identity.of(path)) for path in paths])
+        starts.append(starts[-1] + blocks[0].num_rows)
+    return np.array(starts, np.int64), bands
+
+
+def _load(datasets: Any, path: str) -> Any:
+    try:
+        found = datasets.load_from_disk(path)
+    except Exception as error:  # Arrow and the parsers of its metadata raise their own
+        raise FileFormatError(
+            f"{path} cannot be loaded as a data set: {type(error).__name__}: {error};"
+            " if it was not copied whole, copy or download it again"
+        ) from error
+    if not isinstance(found, datasets.Dataset):
+        raise FileFormatError(
+            f"{path} holds the splits {', '.join(found)}; open one of them:"
+            f' open("{Path(path, next(iter(found)))}")'
+        )
+    return found
+
+
+def _import_datasets() -> Any:
+    return import_pyarrow("hf", "Hugging Face data sets", "datasets", "pyarrow")

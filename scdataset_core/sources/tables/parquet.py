@@ -1,0 +1,78 @@
+"""Parquet and Arrow files: list columns, and tables of (cell, gene, value)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import FileFormatError
+from ..options import OpenOptions
+from .files import ArrowFiles, ParquetFiles
+from .row_groups import import_pyarrow
+from .table_source import TableSource, open_table
+from .triples import CELLS, EXPRESSION, open_triples
+from .x_columns import find_columns, list_x
+
+__all__ = ["open_arrow", "open_parquet", "recognise", "recognise_arrow"]
+
+
+def recognise(path: str) -> bool:
+    """Return whether a file is Parquet, by its content; or a folder with such files."""
+    if Path(path).is_dir():
+        return Path(path, EXPRESSION).is_file() or any(Path(path).glob("*.parquet"))
+    return _begins(path, b"PAR1")
+
+
+def recognise_arrow(path: str) -> bool:
+    """Return whether a file is an Arrow IPC file, Feather among them."""
+    return _begins(path, b"ARROW1")
+
+
+def _begins(path: str, magic: bytes) -> bool:
+    with Path(path).open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def open_parquet(paths: Sequence[str], options: OpenOptions) -> TableSource:
+    """Return the source over Parquet files, or folders of such, in their order."""
+    import_pyarrow("parquet", "Parquet files", "pyarrow")
+    if any(Path(path, EXPRESSION).is_file() for path in paths):
+        if len(paths) > 1:
+            raise FileFormatError(
+                f"{paths[0]} and {len(paths) - 1} more: open one folder with"
+                f" {EXPRESSION} at a time"
+            )
+        folder = Path(paths[0])
+        cells = (
+            ParquetFiles([str(folder / CELLS)]) if (folder / CELLS).exists() else None
+        )
+        table = ParquetFiles([str(folder / EXPRESSION)])
+        return open_triples(table, cells, folder, options)
+    files = [file for path in paths for file in _files(path)]
+    groups = ParquetFiles(files)
+    columns = find_columns(groups, options)
+    if len(columns) == 3:
+        return open_triples(groups, None, None, options)
+    return open_table(
+        list_x(groups, columns, options), groups, options, reserved=columns
+    )
+
+
+def open_arrow(paths: Sequence[str], options: OpenOptions) -> TableSource:
+    """Return the source over Arrow IPC files, in their order."""
+    import_pyarrow("parquet", "Arrow files", "pyarrow")
+    groups = ArrowFiles(paths)
+    columns = find_columns(groups, options)
+    if len(columns) == 3:
+        raise FileFormatError(
+            f"{paths[0]} holds (cell, gene, value) triples, which are read from Parquet"
+            " files alone, whose footers say where each cell lies"
+        )
+    return open_table(
+        list_x(groups, columns, options), groups, options, reserved=columns
+    )
+
+
+def _files(path: str) -> list[str]:
+    """Return a file, or the Parquet files of a folder, sorted by name."""
+    if not Path(path).is_dir():
+        return [path]
+    return sorted(str(file) for file in Path(path).glob("*.parquet"))

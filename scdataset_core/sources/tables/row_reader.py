@@ -1,0 +1,233 @@
+"""Rows of tables, brought from the segments they lie in to their places."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError
+from ...form import Form, pack_dense, pack_rows
+from ...storage import ReadContext
+from ..genes.joins import GeneJoin, select_columns
+from ..genes.numbered_genes import LEFT_OUT, UNKNOWN
+from .list_columns import Segments, TableX
+from .row_groups import Rows
+
+__all__ = ["TableReader"]
+
+Targets = Sequence[npt.NDArray[Any]]
+
+# Elements between two rows that are looked up with them: a marker, or a short row.
+_GAP = 256
+
+
+class _Moves(NamedTuple):
+    """Runs of elements: where each starts, how long it is, and where it goes."""
+
+    starts: Rows
+    lengths: Rows
+    which: Rows
+    offsets: Rows
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Reads rows of a table.
+
+    Parameters
+    ----------
+    x
+        Where X lies.
+    genes
+        Which of its genes are kept.
+    """
+
+    x: TableX
+    genes: GeneJoin
+
+    @cached_property
+    def _columns(self) -> npt.NDArray[np.int32]:
+        """The column of the source for each gene id."""
+        return self.x.genes.selected(self.genes.tables[0])
+
+    def read(
+        self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
+    ) -> list[Any]:
+        """Return X of each part, see `Source.read_batches`."""
+        segments = self.x.segments(rows, context)
+        which = np.searchsorted(bounds, places, side="right") - 1
+        if self.x.sparse:
+            return self._sparse(rows, places, bounds, which, segments, form, context)
+        return self._dense(rows, places, bounds, which, segments, form, context)
+
+    def _sparse(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        which: Rows,
+        segments: Sequence[Segments],
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        lengths = np.zeros(len(rows), np.int64)
+        for segment in segments:
+            lengths[segment.of] += segment.lengths
+        ends = np.zeros(len(rows) + 1, np.int64)
+        ends[places + 1] = lengths
+        np.cumsum(ends, out=ends)
+        offsets = ends[places] - ends[bounds[which]]
+        sizes = np.diff(ends[bounds]).tolist()
+        columns = [context.empty(size, np.int32) for size in sizes]
+        values = [context.empty(size, self.x.dtype) for size in sizes]
+        tasks = []
+        for segment in segments:
+            at = offsets[segment.of]
+            offsets[segment.of] += segment.lengths
+            moves = _Moves(segment.starts, segment.lengths, which[segment.of], at)
+            tasks.append(partial(self._place, segment, moves, values, columns))
+        context.run(tasks)
+        out: list[Any] = [None] * len(sizes)
+
+        def pack(part: int) -> None:
+            low, high = int(bounds[part]), int(bounds[part + 1])
+            starts = ends[low : high + 1] - ends[low]
+            mine = (values[part], columns[part], starts)
+            least = int(columns[part].min(initial=0))
+            if least == UNKNOWN:
+                raise self._unknown(segments, rows)
+            if least == LEFT_OUT:
+                mine = select_columns(*mine)
+            out[part] = pack_rows(
+                *mine,
+                n_vars=len(self.genes.names),
+                form=form,
+                empty=context.empty,
+                name_row=lambda row: self._name_of(low + row, rows, places),
+            )
+
+        context.run([partial(pack, part) for part in range(len(sizes))])
+        return out
+
+    def _name_of(self, place: int, rows: Rows, places: Rows) -> str:
+        """Return what the row at a place is called in errors."""
+        return self.x.where(int(rows[np.flatnonzero(places == place)[0]]))
+
+    def _place(
+        self, segment: Segments, moves: "_Moves", values: Targets, columns: Targets
+    ) -> None:
+        """Bring the elements of a segment to their places, gene ids as columns."""
+        ids = segment.ids
+        assert ids is not None
+        _copy_runs(segment.values, moves, values)
+        # Neighbours are looked up together, while they are in the processor's cache.
+        if segment.id_starts is not None:
+            moves = moves._replace(starts=segment.id_starts)
+        stops = moves.starts + moves.lengths
+        apart = (moves.starts[1:] < moves.starts[:-1]) | (
+            moves.starts[1:] > stops[:-1] + _GAP
+        )
+        bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(stops)]
+        for first, last in pairwise(bounds):
+            low, high = int(moves.starts[first]), int(stops[first:last].max())
+            some = _Moves(*(column[first:last] for column in moves))
+            looked_up = self._columns_of(ids[low:high])
+            _copy_runs(looked_up, some._replace(starts=some.starts - low), columns)
+
+    def _columns_of(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """Return the column of each gene id."""
+        # As unsigned numbers, negative ids are the largest: one pass finds both kinds.
+        unsigned = ids.view(f"u{ids.itemsize}")
+        if int(unsigned.max(initial=0)) < len(self._columns):
+            return self._columns.take(ids)
+        columns = np.full(len(ids), UNKNOWN, np.int32)
+        inside = unsigned < len(self._columns)
+        columns[inside] = self._columns[ids[inside].astype(np.int64)]
+        return columns
+
+    def _unknown(self, segments: Sequence[Segments], rows: Rows) -> CorruptFileError:
+        """Return the error for the first gene id that has no name."""
+        for segment in segments:
+            assert segment.ids is not None
+            starts = segment.starts if segment.id_starts is None else segment.id_starts
+            for of, start, length in zip(
+                segment.of.tolist(),
+                starts.tolist(),
+                segment.lengths.tolist(),
+                strict=True,
+            ):
+                ids = segment.ids[start : start + length]
+                wrong = ids[~self.x.genes.known(ids)]
+                if len(wrong):
+                    return CorruptFileError(
+                        f"{self.x.where(int(rows[of]))} has gene id {wrong[0]}, which"
+                        f" is not among the {len(self.x.genes.names)} ids of the"
+                        " vocabulary; add it to open(..., vocabulary={id: name})"
+                    )
+        raise AssertionError("a gene id was unknown, and is not any more")
+
+    def _dense(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        which: Rows,
+        segments: Sequence[Segments],
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        width = len(self.x.genes.names)
+        sizes = (np.diff(bounds) * width).tolist()
+        parts = [context.empty(size, self.x.dtype) for size in sizes]
+        offsets = (places - bounds[which]) * width
+        context.run(
+            [
+                partial(
+                    _copy_runs,
+                    s.values,
+                    _Moves(s.starts, s.lengths, which[s.of], offsets[s.of]),
+                    parts,
+                )
+                for s in segments
+            ]
+        )
+        columns = self.genes.stored_columns(0)
+        out: list[Any] = [None] * len(parts)
+
+        def pack(part: int) -> None:
+            x = parts[part].reshape(-1, width)
+            if columns is not None:
+                x = x[:, columns]
+            low = int(bounds[part])
+            out[part] = pack_dense(
+                x,
+                form=form,
+                empty=context.empty,
+                name_row=lambda row: self._name_of(low + row, rows, places),
+            )
+
+        context.run([partial(pack, part) for part in range(len(parts))])
+        return out
+
+
+def _copy_runs(source: npt.NDArray[Any], moves: _Moves, targets: Targets) -> None:
+    """Copy runs of elements; those that stay neighbours as one."""
+    starts, lengths, which, offsets = moves
+    if not len(starts):
+        return
+    joined = (
+        (starts[1:] == starts[:-1] + lengths[:-1])
+        & (which[1:] == which[:-1])
+        & (offsets[1:] == offsets[:-1] + lengths[:-1])
+    )
+    first = np.flatnonzero(np.append(True, ~joined))
+    lengths = np.add.reduceat(lengths, first)
+    runs = (starts[first], lengths, which[first], offsets[first])
+    for start, length, part, offset in zip(
+        *(column.tolist() for column in runs), strict=True
+    ):
+        targets[part][offset : offset + length] = source[start : start + length]

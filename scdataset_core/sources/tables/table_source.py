@@ -1,0 +1,265 @@
+"""Cells in tables: Hugging Face data sets, Parquet and Arrow files."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...cells import CellInfo
+from ...errors import FileFormatError, MissingNameError, nearest
+from ...form import Form
+from ...storage import ReadContext
+from ..base import Source
+from ..genes.joins import GeneJoin, join_genes
+from ..obs.columns import Column
+from ..obs.joined_columns import ObsTable, join_obs, text_at
+from ..options import OpenOptions
+from ..ranged.row_arrays import KeptArrays, Rows
+from ..summaries import shown, where
+from .list_columns import TableX
+from .obs_columns import GroupText, table_column
+from .row_groups import Groups
+from .row_reader import TableReader
+
+__all__ = ["TableSource", "open_table"]
+
+# Columns that name cells, the first that is there; obs=True does not carry it.
+_NAMES = ("obs_names", "__index_level_0__", "cell_id", "BARCODE_SUB_LIB_ID", "barcode")
+
+# Elements that data in one piece is taken to be read in: about AnnData's own chunks.
+_PIECE_ELEMENTS = 1 << 15
+
+
+class Mapping(Protocol):
+    """Which rows of the table the cells are, where these are not all, or in order."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, rows: Rows) -> Rows:
+        """Return the row of the table of each of `rows`."""
+
+
+class TableSource(Source):
+    """Cells in a table.
+
+    Made by :func:`scdataset_core.open`.
+
+    Parameters
+    ----------
+    x
+        Where X lies.
+    genes
+        Which of its genes are kept.
+    obs
+        The columns carried.
+    names
+        Names of the cells in each file, if they are carried.
+    mapping
+        Which rows of the table the cells are; None: all, in order.
+    """
+
+    def __init__(
+        self,
+        x: TableX,
+        genes: GeneJoin,
+        obs: ObsTable,
+        names: tuple[GroupText, ...],
+        mapping: Mapping | None,
+    ) -> None:
+        self._x = x
+        self._genes = genes
+        self._obs = obs
+        self._names = names
+        self._mapping = mapping
+        self._table_starts = x.file_starts
+        self._reader = TableReader(x, genes)
+        self._kept = KeptArrays(obs.arrays)
+        self.files = x.files if mapping is None else ()
+        self.file_starts = (
+            self._table_starts
+            if mapping is None
+            else np.array([0, len(mapping)], np.int64)
+        )
+        self.sparse = x.sparse
+        self.dtype = x.dtype
+        self.info = CellInfo(genes.names, obs.categories)
+        self.notices = obs.notices
+        self.genes_report = genes.report
+        per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
+        n_groups = max(len(x.groups.starts) - 1, 1)
+        block = x.n_obs / n_groups if x.groups.decoded else _PIECE_ELEMENTS / per_row
+        self.natural_block = max(1, round(min(block, x.n_obs)))
+
+    def __repr__(self) -> str:
+        form = "sparse" if self.sparse else "dense"
+        counts = f"{self.mean_stored:,.0f} stored values a cell"
+        lines = [f"X: {form} {self.dtype}, {counts}"]
+        return shown(self, where(self._x.files), lines)
+
+    @property
+    def obs_columns(self) -> tuple[str, ...]:
+        """Names of the obs columns that batches carry."""
+        return tuple(self._obs.columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of row counts, stored count and genes."""
+        facts: dict[str, Any] = {
+            "rows": np.diff(self.file_starts).tolist(),
+            "stored": self._x.n_stored,
+            "genes": [str(name) for name in self.var_names],
+        }
+        if self._mapping is not None and len(self):
+            some = np.linspace(0, len(self) - 1, num=min(len(self), 256))
+            facts["order"] = self._mapping.at(some.astype(np.int64)).tolist()
+        text = json.dumps(facts, sort_keys=True).encode()
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    @property
+    def mean_stored(self) -> float:
+        """Mean number of stored values a row (of genes for dense rows)."""
+        if not self.sparse:
+            return float(self.shape[1])
+        return self._x.n_stored / max(self._x.n_obs, 1)
+
+    @cached_property
+    def _longest(self) -> int:
+        return self._x.longest()
+
+    def longest_row(self) -> int:
+        """Return the largest number of stored values in a row of the table.
+
+        With genes left out it may be less: then it is at most their number.
+        """
+        if not self.sparse:
+            return self.shape[1]
+        if self._genes.tables[0] is None:
+            return self._longest
+        return min(self._longest, self.shape[1])
+
+    @property
+    def block_starts(self) -> Rows | None:
+        """First row of the rows that begin in each group that is decoded whole.
+
+        For data in one piece, every `natural_block` rows; None for chosen rows.
+        """
+        if self._mapping is not None:
+            return None
+        starts = (
+            self._x.starts
+            if self._x.groups.decoded
+            else np.arange(0, len(self), self.natural_block)
+        )
+        starts = np.unique(np.concatenate([starts, self.file_starts[:-1]]))
+        return starts[starts < len(self)]
+
+    def _read_x(
+        self,
+        rows: Rows,
+        places: Rows,
+        bounds: Rows,
+        form: Form,
+        context: ReadContext,
+    ) -> list[Any]:
+        if self._mapping is not None:
+            rows, order = self._in_table(rows)
+            places = places[order]
+        return self._reader.read(rows, places, bounds, form, context)
+
+    def _read_obs(
+        self, rows: Rows, context: ReadContext
+    ) -> dict[str, npt.NDArray[Any]]:
+        if self._mapping is None:
+            return self._obs.read(rows, self._table_starts, self._kept, context)
+        rows, order = self._in_table(rows)
+        read = self._obs.read(rows, self._table_starts, self._kept, context)
+        return {name: _put_back(values, order) for name, values in read.items()}
+
+    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        if not self._names:
+            return None
+        order = None
+        if self._mapping is not None:
+            rows, order = self._in_table(rows)
+        out = text_at(self._names, rows, self._table_starts)
+        return out if order is None else _put_back(out, order)
+
+    def _in_table(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return the rows of the table in their order, and which each is."""
+        assert self._mapping is not None
+        found = self._mapping.at(rows)
+        order = np.argsort(found, kind="stable")
+        return found[order], order
+
+
+def _put_back(values: npt.NDArray[Any], order: Rows) -> npt.NDArray[Any]:
+    out = np.empty_like(values)
+    out[order] = values
+    return out
+
+
+def open_table(
+    x: TableX,
+    cells: Groups | None,
+    options: OpenOptions,
+    *,
+    labels: dict[str, list[str]] | None = None,
+    mapping: Mapping | None = None,
+    reserved: tuple[str, ...] = (),
+) -> TableSource:
+    """Return the source over a table.
+
+    Parameters
+    ----------
+    x
+        Where X lies.
+    cells
+        The table with the obs columns, one row a cell; None: there is none.
+    options
+        What was asked for.
+    labels
+        For columns of integers that are codes, what these stand for.
+    mapping
+        Which rows of the table the cells are; None: all, in order.
+    reserved
+        Columns that are no obs.
+    """
+    if options.x != "X":
+        raise ValueError(
+            f'x="{options.x}" goes with AnnData\'s layout; name the columns of a table'
+            " that hold X: open(..., columns=...)"
+        )
+    held = cells or x.groups
+    known = [] if cells is None else held.schema.names
+    name_column = next((name for name in _NAMES if name in known), None)
+    usable = [name for name in known if name not in (*reserved, name_column)]
+    wanted = usable if options.obs is True else options.obs
+    for name in wanted:
+        if name not in known:
+            raise MissingNameError(
+                f'{held.files[0]} has no obs column "{name}"; {nearest(name, usable)}'
+            )
+    files = x.files
+    columns: list[dict[str, Column]] = [
+        {
+            name: table_column(held, name, number, labels=(labels or {}).get(name))
+            for name in wanted
+        }
+        for number in range(len(files))
+    ]
+    names: tuple[GroupText, ...] = ()
+    if options.obs_names:
+        if name_column is None:
+            raise MissingNameError(
+                f"obs_names: {held.files[0]} has no column that names cells"
+                f" ({', '.join(_NAMES)}); {nearest('obs_names', known)}"
+            )
+        names = tuple(GroupText(held, name_column, i) for i in range(len(files)))
+    genes = join_genes(files, [x.genes.names] * len(files), options.join, options.genes)
+    obs = join_obs(files, columns, options.obs, options.categories)
+    if x.n_obs == 0:
+        raise FileFormatError(f"{files[0]}: the table has no rows")
+    return TableSource(x, genes, obs, names, mapping)

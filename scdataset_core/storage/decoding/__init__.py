@@ -1,0 +1,1 @@
+"""From stored bytes to plain ones: pipelines of filters, decompressors, checksums."""

@@ -1,0 +1,150 @@
+"""Compressors that numcodecs carries, called on memory of ours.
+
+They decompress straight into the memory given, never past its end, and other threads
+run meanwhile. Where a build of numcodecs hides its C functions, its Python ones do it.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...checks import install_command
+
+__all__ = ["BloscFunctions", "blosc_functions", "decompressor"]
+
+Bytes = npt.NDArray[np.uint8]
+Decompress = Callable[[Bytes, Bytes], int]
+
+# ZSTD_decompress gives error codes as the largest sizes there are.
+_ZSTD_ERRORS = 1 << 62
+
+
+def _zstd(library: Any) -> Decompress:  # Any: a ctypes library
+    decompress = library.ZSTD_decompress
+    decompress.restype = ctypes.c_size_t
+    decompress.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+    )
+
+    def zstd(packed: Bytes, plain: Bytes) -> int:
+        n: int = decompress(
+            plain.ctypes.data, len(plain), packed.ctypes.data, len(packed)
+        )
+        return -1 if n > _ZSTD_ERRORS else n
+
+    return zstd
+
+
+def _lz4(library: Any) -> Decompress:  # Any: a ctypes library
+    decompress = library.LZ4_decompress_safe
+    decompress.restype = ctypes.c_int
+    decompress.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+    )
+
+    def lz4(packed: Bytes, plain: Bytes) -> int:
+        n: int = decompress(
+            packed.ctypes.data, plain.ctypes.data, len(packed), len(plain)
+        )
+        return n
+
+    return lz4
+
+
+def _through_python(name: str, module: Any) -> Decompress:  # Any: a numcodecs module
+    def decompress(packed: Bytes, plain: Bytes) -> int:
+        data = packed.tobytes()
+        if name == "lz4":
+            data = np.uint32(len(plain)).astype("<u4").tobytes() + data
+        try:
+            module.decompress(data, plain)
+        except (RuntimeError, ValueError):
+            return -1
+        return len(plain)
+
+    return decompress
+
+
+class BloscFunctions(NamedTuple):
+    """Functions of C-Blosc; they take addresses, and trust sizes in buffers' headers.
+
+    Each returns how many bytes it wrote, less than 0 for a damaged buffer.
+
+    Parameters
+    ----------
+    whole
+        Decodes ``(buffer, target, bytes of the target, threads)``.
+    items
+        Decodes some items: ``(buffer, first, count, target)``.
+    """
+
+    whole: Callable[[int, int, int, int], int]
+    items: Callable[[int, int, int, int], int]
+
+
+@lru_cache
+def blosc_functions() -> BloscFunctions | None:
+    """Return the functions of the C-Blosc in numcodecs, or None where it hides them."""
+    try:
+        library = ctypes.CDLL(import_module("numcodecs.blosc").__file__)
+        whole, items = library.blosc_decompress_ctx, library.blosc_getitem
+    except (ImportError, OSError, AttributeError):
+        return None
+    whole.restype = items.restype = ctypes.c_int
+    whole.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    items.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    return BloscFunctions(whole, items)
+
+
+def _blosc(library: Any) -> Decompress:  # Any: a ctypes library
+    functions = blosc_functions()
+    if functions is None:
+        raise AttributeError("this build of numcodecs hides C-Blosc")
+    whole = functions.whole
+
+    def blosc(packed: Bytes, plain: Bytes) -> int:
+        return whole(packed.ctypes.data, plain.ctypes.data, len(plain), 1)
+
+    return blosc
+
+
+_IN_C = {"blosc": _blosc, "lz4": _lz4, "zstd": _zstd}
+
+
+@lru_cache
+def decompressor(name: str) -> Decompress:
+    """Return what decompresses "blosc", "lz4" (one block) or "zstd".
+
+    A function of the packed bytes and the memory to fill; it returns how many bytes it
+    wrote there, less than 0 for bytes that are damaged.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If numcodecs is not installed.
+    """
+    try:
+        module = import_module(f"numcodecs.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("numcodecs"):
+            raise
+        raise ModuleNotFoundError(
+            f"chunks compressed with {name} need numcodecs:"
+            f" {install_command('codecs')}",
+            name="numcodecs",
+        ) from error
+    try:
+        return _IN_C[name](ctypes.CDLL(module.__file__))
+    except (OSError, AttributeError):
+        return _through_python(name, module)

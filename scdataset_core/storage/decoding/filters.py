@@ -1,0 +1,233 @@
+"""The decoders of single filters, by HDF5's registered numbers.
+
+A decoder takes bytes and the size they must decode to, and gives bytes of that size or
+raises; it never makes more, whatever the bytes say about themselves. deflate has a
+module of its own: :mod:`.inflate`.
+"""
+
+import ctypes
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...checks import install_command
+from .checksums import matches
+from .compressors import decompressor
+
+__all__ = [
+    "Buffer",
+    "CodecError",
+    "Decoder",
+    "Filter",
+    "blosc_header",
+    "decode_blosc",
+    "decoder_of",
+    "decompressed",
+    "missing_install",
+    "register_decoder",
+    "unshuffle",
+]
+
+DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
+BLOSC, LZ4, ZSTD = 32001, 32004, 32015
+CHECKSUM_BYTES = 4
+BLOSC_HEADER_BYTES = 16
+
+Buffer = bytes | bytearray | memoryview
+
+
+class CodecError(Exception):
+    """Stored bytes that do not decode to what was declared."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One step of an encoding.
+
+    Parameters
+    ----------
+    code
+        The filter's registered number.
+    name
+        Its name, for messages.
+    values
+        Its parameters, as stored in the file.
+    """
+
+    code: int
+    name: str = ""
+    values: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name or f"filter {self.code}"
+
+
+class Decoder(Protocol):
+    """Undoes one filter."""
+
+    def __call__(self, data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+        """Return exactly `n_bytes` bytes, or raise :class:`CodecError`."""
+        ...
+
+
+_decoders: dict[int, Decoder] = {}
+
+
+def register_decoder(code: int, decoder: Decoder) -> None:
+    """Use `decoder` for filters of number `code`."""
+    _decoders[code] = decoder
+
+
+def decoder_of(step: Filter) -> Decoder | None:
+    """Return what undoes a filter, or None where nothing here does."""
+    if step.code == LZF and _lzf_decompress() is None:
+        return None
+    return _decoders.get(step.code)
+
+
+def missing_install(step: Filter) -> str | None:
+    """Return the command that installs what a filter's decoder needs and lacks."""
+    name = _NEEDED.get(_decoders.get(step.code))
+    try:
+        if name is not None:
+            decompressor(name)
+    except ModuleNotFoundError:
+        return install_command("codecs")
+    return None
+
+
+def unshuffle(data: Buffer, n_bytes: int, itemsize: int) -> Buffer:
+    """Undo the byte shuffle: first all first bytes, then all second bytes, ..."""
+    if itemsize == 1:
+        return data
+    n, rest = divmod(n_bytes, itemsize)
+    source = np.frombuffer(data, np.uint8, n_bytes)
+    plain = np.empty(n_bytes, np.uint8)
+    plain[: n * itemsize].reshape(n, itemsize)[:] = (
+        source[: n * itemsize].reshape(itemsize, n).T
+    )
+    if rest:
+        plain[n * itemsize :] = source[n * itemsize :]
+    return plain.data
+
+
+def _decode_shuffle(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    if len(data) != n_bytes or not step.values:
+        raise CodecError(f"it has {len(data)} bytes where {n_bytes} were declared")
+    return unshuffle(data, n_bytes, max(step.values[0], 1))
+
+
+def _decode_fletcher32(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    view = memoryview(data)
+    if len(view) < CHECKSUM_BYTES:
+        raise CodecError("it is too short for its checksum")
+    if not matches(view[-CHECKSUM_BYTES:], view[:-CHECKSUM_BYTES]):
+        raise CodecError("its checksum (fletcher32) does not match its bytes")
+    return view[:-CHECKSUM_BYTES]
+
+
+@lru_cache
+def _lzf_decompress() -> Any:  # Any: a ctypes function pointer
+    """Return the LZF decoder that h5py carries, or None where it is not reachable."""
+    try:
+        from h5py import h5z
+
+        function = ctypes.CDLL(h5z.__file__).lzf_decompress
+    except (ImportError, OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_uint
+    function.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+        ctypes.c_uint,
+    )
+    return function
+
+
+def _decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    source = np.frombuffer(data, np.uint8)
+    plain = np.empty(n_bytes, np.uint8)
+    n = _lzf_decompress()(source.ctypes.data, len(source), plain.ctypes.data, n_bytes)
+    if n != n_bytes:
+        raise CodecError(f"its LZF bytes do not decode to the {n_bytes} bytes declared")
+    return plain.data
+
+
+def decompressed(name: str, data: Buffer, n_bytes: int) -> Buffer:
+    """Decompress into memory of the declared size."""
+    plain = np.empty(n_bytes, np.uint8)
+    packed = np.frombuffer(data, np.uint8, len(data))
+    if decompressor(name)(packed, plain) != n_bytes:
+        raise CodecError(
+            f"its {name} bytes do not decode to the {n_bytes} bytes declared"
+        )
+    return plain.data
+
+
+def blosc_header(data: Buffer, n_bytes: int) -> tuple[int, int]:
+    """Return the sizes of an item and of a block, after checking the header."""
+    if len(data) < BLOSC_HEADER_BYTES:
+        raise CodecError("it is too short for a blosc header")
+    declared, block_bytes, stored = struct.unpack_from("<III", data, 4)
+    if declared != n_bytes or not BLOSC_HEADER_BYTES <= stored <= len(data):
+        raise CodecError(
+            f"its blosc header says {declared} bytes out of {stored}, where {n_bytes}"
+            f" out of {len(data)} were declared"
+        )
+    return data[3], block_bytes
+
+
+def decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decode a blosc buffer."""
+    blosc_header(data, n_bytes)
+    return decompressed("blosc", data, n_bytes)
+
+
+def _decode_zstd(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    return decompressed("zstd", data, n_bytes)
+
+
+def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decode HDF5's framing of LZ4: a header, then blocks with their sizes."""
+    wrong = CodecError(f"its lz4 bytes do not decode to the {n_bytes} bytes declared")
+    view = memoryview(data)
+    if len(view) < 12:
+        raise wrong
+    declared, block_bytes = struct.unpack_from(">QI", view)
+    if declared != n_bytes or (block_bytes == 0 and n_bytes):
+        raise wrong
+    plain = bytearray()
+    at = 12
+    while len(plain) < n_bytes:
+        if at + 4 > len(view):
+            raise wrong
+        (stored,) = struct.unpack_from(">I", view, at)
+        block = view[at + 4 : at + 4 + stored]
+        at += 4 + stored
+        size = min(block_bytes, n_bytes - len(plain))
+        if len(block) != stored:
+            raise wrong
+        if stored == size:
+            plain += block
+        else:
+            plain += decompressed("lz4", block, size)
+    return plain
+
+
+# The compressor in numcodecs that a decoder calls.
+_NEEDED: dict[Decoder | None, str] = {
+    decode_blosc: "blosc",
+    _decode_lz4: "lz4",
+    _decode_zstd: "zstd",
+}
+
+register_decoder(SHUFFLE, _decode_shuffle)
+register_decoder(FLETCHER32, _decode_fletcher32)
+register_decoder(LZF, _decode_lzf)
+register_decoder(BLOSC, decode_blosc)
+register_decoder(LZ4, _decode_lz4)
+register_decoder(ZSTD, _decode_zstd)

@@ -1,0 +1,1 @@
+"""Where HDF5 files, zarr stores and plain files keep the chunks of an array."""

@@ -1,0 +1,352 @@
+"""Arrays of HDF5 files: their layout taken out of the library, once."""
+
+import os
+import warnings
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError, FileFormatError
+from ..chunks import ChunkTable
+from ..decoding.filters import Filter, missing_install
+from ..decoding.pipeline import Pipeline
+from ..io.open_files import Identity, check_unchanged, most_open
+from ..layout import ChunkGrid, Library
+from .hdf5_chunks import check_complete, table_of
+from .hdf5_files import (
+    PLAIN_DRIVERS,
+    check_path,
+    open_hdf5,
+    outside_files,
+)
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Description", "Hdf5Library", "Hdf5Table", "OpenLibrary", "describe"]
+
+# Types whose stored bytes are their bytes in memory, but for their order.
+PLAIN_KINDS = "biufcS"
+MOST_FILTERS = 8
+
+
+@dataclass(frozen=True)
+class Hdf5Table:
+    """Makes the chunk table of a dataset.
+
+    Parameters
+    ----------
+    file, name
+        The dataset.
+    identity
+        What the file was when the dataset was described.
+    """
+
+    file: str
+    name: str
+    identity: Identity
+
+    def __call__(self) -> ChunkTable:
+        """Return the table; the file must not have changed."""
+        check_unchanged(self.file, self.identity)
+        try:
+            with open_hdf5(self.file) as file:
+                return table_of(file[self.name], self.file, self.identity)
+        except CorruptFileError:
+            raise
+        except (OSError, RuntimeError, KeyError) as error:
+            raise CorruptFileError(
+                f"{self.file}: data set {self.name}: HDF5 cannot list its chunks:"
+                f" {error}; the file is damaged, restore it from its origin"
+            ) from error
+
+
+class Hdf5Library:
+    """Reads rows of a dataset with h5py; keeps the file open in the process that reads.
+
+    Parameters
+    ----------
+    file, name
+        The dataset.
+    identity
+        What the file was when the dataset was described.
+    others
+        The other files that hold its bytes, and what they were.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        name: str,
+        identity: Identity,
+        others: tuple[tuple[str, Identity], ...] = (),
+    ) -> None:
+        self._file, self._name = file, name
+        self._identities = ((file, identity), *others)
+        # HDF5 takes names of files of raw bytes from the current directory, which may
+        # be another one when the dataset is read.
+        self._folder = str(Path.cwd()) if others else None
+        self._open: tuple[int, h5py.Dataset] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``start`` to ``stop``."""
+        for file, identity in self._identities:
+            check_unchanged(file, identity)
+        try:
+            rows: npt.NDArray[Any] = self._dataset()[start:stop]
+        except (OSError, RuntimeError, KeyError) as error:
+            raise CorruptFileError(
+                f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
+                f" cannot read them: {error}"
+            ) from error
+        return rows
+
+    def _dataset(self) -> "h5py.Dataset":
+        held = self._open
+        if held is None or held[0] != os.getpid():
+            held = (os.getpid(), self._opened())
+        self._open = held
+        _keep_few_open(self)
+        return held[1]
+
+    def _opened(self) -> "h5py.Dataset":
+        import h5py
+        from h5py import h5d, h5p
+
+        file = open_hdf5(self._file)
+        if self._folder is None:
+            return file[self._name]
+        access = h5p.create(h5p.DATASET_ACCESS)
+        access.set_efile_prefix(os.fsencode(self._folder))
+        return h5py.Dataset(h5d.open(file.id, self._name.encode(), access))
+
+    def close(self) -> None:
+        """Let go of the file, which the next read opens again."""
+        self._open = None
+
+
+# The longest unused come first. No lock, which a fork could leave locked: each step on
+# the dict is one of the interpreter's.
+_holding: "dict[int, weakref.ref[Hdf5Library]]" = {}
+
+
+def _keep_few_open(latest: Hdf5Library) -> None:
+    """Close the files that were not read for longest, so that only a few stay open."""
+    _holding.pop(id(latest), None)
+    _holding[id(latest)] = weakref.ref(latest)
+    most = most_open()
+    if len(_holding) > most:
+        for key in list(_holding)[:-most]:
+            reference = _holding.pop(key, None)
+            library = None if reference is None else reference()
+            if library is not None:
+                library.close()
+
+
+class OpenLibrary:
+    """Reads rows of a dataset that only this process can see.
+
+    Parameters
+    ----------
+    dataset
+        The open dataset.
+    """
+
+    def __init__(self, dataset: "h5py.Dataset") -> None:
+        self._dataset = dataset
+        self._name = str(dataset.name)
+        self._pid = os.getpid()
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``start`` to ``stop``."""
+        # A forked process shares the position of the parent's file with it and all its
+        # other children: each would read where another one has just moved it.
+        if self._pid != os.getpid():
+            raise TypeError(self._this_process_only())
+        if not self._dataset:
+            raise CorruptFileError(
+                f"data set {self._name}: the HDF5 file was closed since it was opened"
+                " here; keep it open while its cells are read, or open its path"
+            )
+        rows: npt.NDArray[Any] = self._dataset[start:stop]
+        return rows
+
+    def __reduce__(self) -> Any:
+        raise TypeError(self._this_process_only())
+
+    def _this_process_only(self) -> str:
+        return (
+            f"data set {self._name} can be read in this process only: its HDF5 file is"
+            " a Python file object, in memory or open for writing; write it to a file,"
+            " and open its path, to read it in worker processes"
+        )
+
+
+class Description(NamedTuple):
+    """What an array needs to be read.
+
+    Parameters
+    ----------
+    file, name, shape, dtype, grid, library, contiguous
+        As for :class:`ArrayLayout`.
+    """
+
+    file: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grid: ChunkGrid | None
+    library: Library | None
+    contiguous: bool
+
+
+def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
+    """Return how a dataset is laid out in its file.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    whole
+        Whether all of it must have been written.
+
+    Raises
+    ------
+    FileFormatError
+        If it has no first axis, or nothing here decodes it.
+    CorruptFileError
+        If it must be whole, is read through h5py, and is not.
+    """
+    file = str(Path(dataset.file.filename).absolute())
+    name = str(dataset.name)
+    if not dataset.shape:
+        raise FileFormatError(
+            f"{file}: data set {name} must be an array, it has the shape"
+            f" {dataset.shape}"
+        )
+    shape = tuple(int(size) for size in dataset.shape)
+    dtype = native(dataset.dtype)
+    if (
+        dataset.name is None
+        or dataset.file.mode != "r"
+        or dataset.file.driver not in PLAIN_DRIVERS
+    ):
+        if whole:
+            check_complete(dataset, file)
+        library: Library = OpenLibrary(dataset)
+        return Description(file, name, shape, dtype, None, library, False)
+    check_path(dataset.file, file)
+    _check_name(dataset, file)
+    identity = Identity.of(file)
+    grid = _grid_of(dataset, Hdf5Table(file, name, identity), whole=whole)
+    contiguous = grid is not None and dataset.chunks is None
+    if grid is not None:
+        return Description(file, name, shape, dtype, grid, None, contiguous)
+    if whole:
+        check_complete(dataset, file)
+    library = Hdf5Library(file, name, identity, outside_files(dataset))
+    return Description(file, name, shape, dtype, None, library, False)
+
+
+def _check_name(dataset: "h5py.Dataset", file: str) -> None:
+    """Raise if another dataset, or none, has this one's name in its own file.
+
+    HDF5 names what was reached by links by the way there, which may lead through other
+    files, and readers open it again by its name.
+    """
+    if dataset.file.get(dataset.name) != dataset:
+        raise FileFormatError(
+            f"{file}: the data set was reached as {dataset.name} by links that lead"
+            " through another file; open this file itself, by its path"
+        )
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a type in native byte order, without h5py's notes on it."""
+    if dtype.kind in PLAIN_KINDS:
+        return np.dtype(dtype.str).newbyteorder("=")
+    return dtype
+
+
+def _grid_of(
+    dataset: "h5py.Dataset", make_table: Hdf5Table, *, whole: bool
+) -> ChunkGrid | None:
+    """Return the chunks of a dataset, or None where only the library can read it."""
+    from h5py import h5d, h5t
+
+    plist = dataset.id.get_create_plist()
+    layout = plist.get_layout()
+    stored = h5t.py_create(dataset.dtype, logical=True)
+    if (
+        dataset.dtype.kind not in PLAIN_KINDS
+        or not stored.equal(dataset.id.get_type())
+        or layout not in (h5d.CHUNKED, h5d.CONTIGUOUS)
+        or plist.get_external_count()
+    ):
+        return None
+    shape = tuple(int(size) for size in dataset.shape)
+    chunk_shape = dataset.chunks or tuple(max(size, 1) for size in shape)
+    if len(shape) > 2 and chunk_shape[1:] != shape[1:]:
+        return None
+    pipeline = Pipeline(
+        tuple(
+            Filter(code, label.decode(errors="replace"), tuple(values))
+            for code, _, values, label in map(
+                plist.get_filter, range(plist.get_nfilters())
+            )
+        )
+    )
+    unknown = pipeline.unknown
+    if unknown is not None or len(pipeline.filters) > MOST_FILTERS:
+        _check_available(dataset, make_table.file, pipeline)
+        _announce(dataset, make_table.file, str(unknown or pipeline))
+        return None
+    return ChunkGrid(
+        chunk_shape,
+        np.dtype(dataset.dtype.str),
+        pipeline,
+        dataset.fillvalue,
+        make_table,
+        whole,
+    )
+
+
+def _check_available(dataset: "h5py.Dataset", file: str, pipeline: Pipeline) -> None:
+    """Raise if HDF5 lacks the plug-in of a filter, which a read would find too late."""
+    from h5py import h5z
+
+    for step in pipeline.filters:
+        if not h5z.filter_avail(step.code):
+            command = missing_install(step)
+            also = f", or {command}" if command else ""
+            raise FileFormatError(
+                f"{file}: data set {dataset.name} is compressed with the filter {step}"
+                f" (number {step.code}), and HDF5 has no plug-in for it: import the"
+                f" package that brings it (hdf5plugin has most) before opening{also}"
+            )
+
+
+# The file, as it was opened, and the filter that a warning was last about.
+_announced: tuple[int, str] | None = None
+
+
+def _announce(dataset: "h5py.Dataset", file: str, filters: str) -> None:
+    """Warn of filters unknown here, once for all data sets of a file that is opened."""
+    global _announced
+    opened = (int(dataset.file.id.id), filters)
+    if opened == _announced:
+        return
+    _announced = opened
+    warnings.warn(
+        f"{file}: data set {dataset.name} is compressed with the filter {filters},"
+        " which this library does not decode; it is read through h5py, which is slower,"
+        " and so is all of this file that has this filter",
+        stacklevel=5,
+    )

@@ -1,0 +1,181 @@
+"""HDF5 files opened to be read, and the other files that their data sets lead to."""
+
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import FileChangedError, FileFormatError
+from ..io.open_files import Identity
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = [
+    "PLAIN_DRIVERS",
+    "check_path",
+    "counts_user_block",
+    "is_about_locks",
+    "open_hdf5",
+    "outside_files",
+]
+
+# Drivers whose files are what lies at their path, byte for byte.
+PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
+
+
+def open_hdf5(path: str) -> "h5py.File":
+    """Open a file with h5py for reading, without HDF5's lock where it cannot be had.
+
+    A lock keeps writers of other processes out. Nothing here relies on it: that a file
+    did not change is seen from its size and time.
+    """
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        # Held by a writer, unknown to the file system (NFS, Lustre), or asked for in
+        # another way by whoever has the file open in this process.
+        if not is_about_locks(error):
+            raise
+    return h5py.File(path, "r", locking=False)
+
+
+def is_about_locks(error: OSError) -> bool:
+    """Return whether HDF5 says that it could not lock a file."""
+    return any(text in str(error) for text in ("unable to lock file", "file locking"))
+
+
+def check_path(
+    file: "h5py.File",
+    path: str,
+    *,
+    again: str = "open it again, by its absolute path",
+) -> None:
+    """Raise if `path` is no longer the file that a handle has open.
+
+    A handle that was opened by a relative path means another one after a change of
+    directory; and files are replaced.
+
+    Parameters
+    ----------
+    file
+        The handle.
+    path
+        Where its file should be.
+    again
+        What to do if it is not, for the error.
+    """
+    if file.driver != "sec2":
+        return
+    was = os.fstat(file.id.get_vfd_handle())
+    try:
+        now = Path(path).stat()
+    except FileNotFoundError:
+        now = None
+    if now is None or (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
+        how = "removed" if now is None else "replaced"
+        raise FileChangedError(
+            f"{path} was {how} since it was opened, or was opened by a relative path"
+            f" and the directory was changed; {again}"
+        )
+
+
+def outside_files(dataset: "h5py.Dataset") -> tuple[tuple[str, Identity], ...]:
+    """Return the files besides its own that hold the bytes of a dataset.
+
+    Raises
+    ------
+    FileFormatError
+        If one is not there or is too short: HDF5 would give fill values for it.
+    """
+    if dataset.is_virtual:
+        paths = _virtual_sources(dataset)
+    else:
+        paths = [_raw_part(dataset, *part) for part in dataset.external or ()]
+    return tuple((path, Identity.of(path)) for path in dict.fromkeys(paths))
+
+
+def _virtual_sources(dataset: "h5py.Dataset") -> list[str]:
+    own = Path(dataset.file.filename).absolute()
+    paths = []
+    for source in dataset.virtual_sources():
+        if "%" in source.file_name or "%" in source.dset_name:
+            continue  # a pattern, of files of which any may be absent
+        if source.file_name == ".":
+            there = source.dset_name in dataset.file
+            path: Path | None = own
+        else:
+            path = _beside(own, source.file_name, "HDF5_VDS_PREFIX")
+            there = path is not None and _holds(path, source.dset_name)
+        if not there or path is None:
+            raise FileFormatError(
+                f"{own}: the virtual data set {dataset.name} is made of"
+                f" {source.dset_name} in {source.file_name}, which is not there, and"
+                " HDF5 would give fill values for it; bring it to where it was"
+            )
+        if path != own:
+            paths.append(str(path))
+    return paths
+
+
+def _beside(own: Path, name: str, prefix: str) -> Path | None:
+    """Return where a file lies whose name is relative to the folder of another."""
+    given = Path(name)
+    folders = [*filter(None, [os.environ.get(prefix)]), str(own.parent)]
+    candidates = [given] if given.is_absolute() else []
+    candidates += [Path(folder, name).absolute() for folder in folders]
+    candidates += [own.parent / given.name]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _holds(path: Path, name: str) -> bool:
+    try:
+        with open_hdf5(str(path)) as file:
+            return name in file
+    except OSError:
+        return False
+
+
+def _raw_part(dataset: "h5py.Dataset", name: str, offset: int, size: int) -> str:
+    """Return the path of a file that holds a part of a dataset as it is."""
+    # HDF5 takes such names from the current directory, not from the file's.
+    path = Path(os.environ.get("HDF5_EXTFILE_PREFIX", ""), name).absolute()
+    n_bytes = min(int(size), int(dataset.nbytes))  # the last part may be unlimited
+    if not path.is_file() or path.stat().st_size < offset + n_bytes:
+        what = "is too short" if path.is_file() else "is not there"
+        raise FileFormatError(
+            f"{dataset.file.filename}: {dataset.name} keeps its bytes in {path}, which"
+            f" {what}; HDF5 takes relative names from the current directory"
+        )
+    return str(path)
+
+
+@lru_cache
+def counts_user_block() -> tuple[bool, bool]:
+    """Return whether offsets of chunks, and of whole data, count the user block.
+
+    Releases differ, so it is tried out on a small file.
+    """
+    import h5py
+
+    block = 512
+    mark = np.frombuffer(b"scdataset mark!!", np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "probe.h5"))
+        with h5py.File(path, "w", userblock_size=block, locking=False) as file:
+            file.create_dataset("chunked", data=mark, chunks=mark.shape)
+            file.create_dataset("whole", data=mark + 1)
+        contents = Path(path).read_bytes()
+        with h5py.File(path, "r", locking=False) as file:
+            found: list[int] = []
+            file["chunked"].id.chunk_iter(lambda chunk: found.append(chunk.byte_offset))
+            offset = file["whole"].id.get_offset()
+    return (
+        contents.find(mark.tobytes()) == found[0],
+        contents.find((mark + 1).astype(np.uint8).tobytes()) == offset,
+    )

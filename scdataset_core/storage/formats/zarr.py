@@ -1,0 +1,332 @@
+"""Arrays of zarr stores: how they are laid out, of versions 2 and 3."""
+
+import os
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError, FileFormatError, ScdatasetError
+from ..chunks import ChunkTable
+from ..decoding.pipeline import Pipeline
+from ..first_use import making
+from ..io.open_files import Identity, check_unchanged
+from ..layout import ChunkGrid
+from .hdf5 import Description
+from .zarr_chunks import ShardIndex, ZarrTable, grid_shape
+from .zarr_codecs import check_codecs, pipeline_of
+from .zarr_stores import archive_of, folder_of, of_this_process, store_name
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["FileGrid", "ZarrLibrary", "chunk_table", "describe_zarr", "file_grid"]
+
+Shape = tuple[int, ...]
+Metadata = Mapping[str, Any]  # Any: what JSON holds
+
+_PLAIN_TYPES = {"bool", "float16", "float32", "float64", "complex64", "complex128"}
+_PLAIN_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_PLAIN_KINDS = "biufc"
+_TEXT_KINDS = "OSUT"
+_MOST_CHUNKS = 1 << 31
+_MOST_ROWS = 1 << 40  # of a chunk; more than any file holds
+_INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
+
+
+class FileGrid(NamedTuple):
+    """How an array is cut into files, and these into chunks.
+
+    Parameters
+    ----------
+    file_shape
+        Shape of what one file holds: a chunk, or a shard.
+    chunk_shape
+        Shape of a chunk.
+    prefix, separator
+        How the names of the files are made of their numbers along each axis.
+    shards
+        The index of the shards; None where each file is a chunk.
+    codecs
+        How a chunk is encoded: what version 3 lists, or none for version 2.
+    """
+
+    file_shape: Shape
+    chunk_shape: Shape
+    prefix: str
+    separator: str
+    shards: ShardIndex | None
+    codecs: Sequence[Metadata] = ()
+
+
+class _Encoding(NamedTuple):
+    """How an array's files are cut and encoded."""
+
+    grid: FileGrid
+    stored_dtype: np.dtype[Any]
+    pipeline: Pipeline
+
+
+class _NotNativeError(Exception):
+    """Why only zarr-python can read an array."""
+
+
+class ZarrLibrary:
+    """Reads rows of an array with zarr-python.
+
+    Parameters
+    ----------
+    array
+        The array.
+    why
+        What keeps this library from reading it itself; empty for text, of which all
+        is read that way.
+    metadata
+        The local file that describes it, or its zip file, and what that was; None:
+        there is none.
+    """
+
+    def __init__(
+        self, array: "zarr.Array", why: str, metadata: tuple[str, Identity] | None
+    ) -> None:
+        self.why = why
+        self._array, self._metadata = array, metadata
+        self._pid: int | None = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pid": None}
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``start`` to ``stop``."""
+        if self._metadata is not None:
+            check_unchanged(*self._metadata)
+        array = self._array
+        try:
+            array = self._opened()
+            rows = np.asarray(array[start:stop])
+        except (ScdatasetError, MemoryError, ImportError):
+            raise
+        except Exception as error:  # zarr's codecs raise what they like
+            raise CorruptFileError(
+                f"{store_name(array)}: data set {array.path}, elements {start} to"
+                f" {stop}: zarr cannot read them: {type(error).__name__}: {error}"
+            ) from error
+        return rows.astype(object) if rows.dtype.kind in _TEXT_KINDS else rows
+
+    def _opened(self) -> "zarr.Array":
+        """Return the array, open in this process."""
+        if self._pid != os.getpid():
+            with making():
+                if self._pid != os.getpid():
+                    forked = self._pid is not None
+                    self._array = of_this_process(self._array, forked=forked)
+                    self._pid = os.getpid()
+        return self._array
+
+
+def describe_zarr(array: "zarr.Array") -> Description:
+    """Return how an array is laid out in its store.
+
+    Raises
+    ------
+    FileFormatError
+        If it has no first axis, or holds pickled objects.
+    """
+    store, metadata = store_name(array), array.metadata.to_dict()
+    shape = tuple(int(size) for size in array.shape)
+    if not shape:
+        raise FileFormatError(f"{store}: data set {array.path} must be an array")
+    check_codecs(f"{store}: data set {array.path}", metadata)
+    _check_sizes(f"{store}: data set {array.path}", metadata)
+    dtype = np.dtype(array.dtype)
+    text = dtype.kind in _TEXT_KINDS
+    dtype = np.dtype(object) if text else dtype.newbyteorder("=")
+    folder = folder_of(array)
+    archive = archive_of(array)
+    described_by = None if folder is None else _metadata_file(folder)
+    if archive is not None:
+        described_by = archive, Identity.of(archive)
+    grid, why = None, "" if text else f"its store is a {type(array.store).__name__}"
+    if folder is not None and not text:
+        try:
+            found = _encoding(metadata)
+            _check_grid(found.grid, shape)
+        except _NotNativeError as reason:
+            why = str(reason)
+        else:
+            make_table = _table(array, found.grid, folder, described_by)
+            fill = 0 if array.fill_value is None else array.fill_value
+            grid = ChunkGrid(
+                found.grid.chunk_shape,
+                found.stored_dtype,
+                found.pipeline,
+                fill,
+                make_table,
+            )
+    library = None if grid is not None else ZarrLibrary(array, why, described_by)
+    return Description(store, array.path, shape, dtype, grid, library, False)
+
+
+def _table(
+    array: "zarr.Array",
+    grid: FileGrid,
+    folder: str,
+    described_by: tuple[str, Identity] | None,
+) -> ZarrTable:
+    return ZarrTable(
+        store_name(array),
+        array.path,
+        folder,
+        described_by,
+        tuple(int(size) for size in array.shape),
+        grid.file_shape,
+        grid.prefix,
+        grid.separator,
+        grid.shards,
+    )
+
+
+def file_grid(array: "zarr.Array") -> FileGrid | None:
+    """Return how an array of any type is cut into files; None: not in a known way."""
+    try:
+        return _grid(array.metadata.to_dict())
+    except _NotNativeError:
+        return None
+
+
+def chunk_table(array: "zarr.Array", grid: FileGrid) -> ChunkTable | None:
+    """Return where the chunks of an array lie; None if not in a local folder."""
+    folder = folder_of(array)
+    return None if folder is None else _table(array, grid, folder, None)()
+
+
+def _metadata_file(folder: str) -> tuple[str, Identity] | None:
+    for name in ("zarr.json", ".zarray"):
+        path = os.path.join(folder, name)  # noqa: PTH118  # a string is kept
+        if os.path.exists(path):  # noqa: PTH110
+            return path, Identity.of(path)
+    return None
+
+
+def _check_grid(found: FileGrid, shape: Shape) -> None:
+    """Raise where chunks cannot be placed here."""
+    if len(shape) > 2 and found.chunk_shape[1:] != shape[1:]:
+        raise _NotNativeError(f"it has {len(shape)} axes")
+    if prod(grid_shape(shape, found.chunk_shape)) > _MOST_CHUNKS:
+        raise _NotNativeError(f"it has more than {_MOST_CHUNKS} chunks")
+
+
+def _check_sizes(where: str, metadata: Metadata) -> None:
+    """Raise if chunks are of a size that none can have."""
+    if metadata["zarr_format"] == 2:
+        chunks = metadata["chunks"]
+    elif metadata["chunk_grid"]["name"] == "regular":
+        chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    else:
+        return
+    if any(not 0 < size <= _MOST_ROWS for size in chunks):
+        raise FileFormatError(
+            f"{where} says that its chunks have the shape {tuple(chunks)}, and none can"
+            " have: its description is damaged, restore it from its origin"
+        )
+
+
+def _encoding(metadata: Metadata) -> _Encoding:
+    """Return the encoding that metadata describe."""
+    if metadata["zarr_format"] == 2:
+        return _version_2(metadata)
+    return _version_3(metadata)
+
+
+def _grid(metadata: Metadata) -> FileGrid:
+    """Return how metadata cut an array into files and chunks."""
+    if metadata["zarr_format"] == 2:
+        chunks = tuple(metadata["chunks"])
+        separator = str(metadata.get("dimension_separator", "."))
+        return FileGrid(chunks, chunks, "", separator, None)
+    grid, codecs = metadata["chunk_grid"], list(metadata["codecs"])
+    if grid["name"] != "regular" or metadata.get("storage_transformers"):
+        raise _NotNativeError("its chunks are not on a regular grid")
+    file_shape = tuple(grid["configuration"]["chunk_shape"])
+    prefix, separator = _keys(metadata["chunk_key_encoding"])
+    if codecs[0]["name"] != "sharding_indexed":
+        return FileGrid(file_shape, file_shape, prefix, separator, None, codecs)
+    if len(codecs) > 1:
+        raise _NotNativeError("its shards are encoded as a whole")
+    shards, codecs = _shards(codecs[0]["configuration"])
+    return FileGrid(file_shape, shards.chunk_shape, prefix, separator, shards, codecs)
+
+
+def _version_2(metadata: Metadata) -> _Encoding:
+    dtype = metadata["dtype"]
+    if not isinstance(dtype, str) or np.dtype(dtype).kind not in _PLAIN_KINDS:
+        raise _NotNativeError(f"its type is {dtype}")
+    if metadata["order"] != "C" and len(metadata["chunks"]) > 1:
+        raise _NotNativeError("its chunks are stored by columns")
+    steps = [*(metadata.get("filters") or ()), metadata.get("compressor")]
+    # Blosc packs the array itself; behind a filter it packs bytes, and then says so.
+    item = {"typesize": np.dtype(dtype).itemsize}
+    codecs = [
+        {"name": step["id"], "configuration": {**item, **step}}
+        for step in steps
+        if step is not None
+    ]
+    if any(codec["name"] == "crc32c" for codec in codecs):
+        raise _NotNativeError(
+            "its codec is crc32c"
+        )  # numcodecs' has a layout of its own
+    return _Encoding(_grid(metadata), np.dtype(dtype), _known(codecs))
+
+
+def _version_3(metadata: Metadata) -> _Encoding:
+    data_type = metadata["data_type"]
+    if not isinstance(data_type, str) or data_type not in _PLAIN_TYPES:
+        raise _NotNativeError(f"its type is {data_type}")
+    grid = _grid(metadata)
+    stored_dtype = _byte_order(np.dtype(data_type), grid.codecs[0])
+    return _Encoding(grid, stored_dtype, _known(grid.codecs[1:]))
+
+
+def _keys(encoding: Metadata) -> tuple[str, str]:
+    """Return how the names of chunks begin, and what stands between their numbers."""
+    options = encoding.get("configuration", {})
+    if encoding["name"] == "default":
+        separator = str(options.get("separator", "/"))
+        return f"c{separator}", separator
+    if encoding["name"] == "v2":
+        return "", str(options.get("separator", "."))
+    raise _NotNativeError(f"its chunks are named in the way {encoding['name']}")
+
+
+def _shards(options: Metadata) -> tuple[ShardIndex, list[Metadata]]:
+    """Return the index of shards, and the codecs of the chunks in them."""
+    index = list(options["index_codecs"])
+    names = [codec["name"] for codec in index]
+    if names not in _INDEX_CODECS or _endian(index[0]) != "little":
+        raise _NotNativeError(f"the index of its shards is encoded as {names}")
+    found = ShardIndex(
+        tuple(options["chunk_shape"]),
+        options.get("index_location", "end") == "start",
+        "crc32c" in names,
+    )
+    return found, list(options["codecs"])
+
+
+def _byte_order(dtype: np.dtype[Any], codec: Metadata) -> np.dtype[Any]:
+    """Return the stored type, from the codec that turns an array into bytes."""
+    if codec["name"] != "bytes":
+        raise _NotNativeError(f"its codec is {codec['name']}")
+    return dtype.newbyteorder("<" if _endian(codec) == "little" else ">")
+
+
+def _endian(codec: Metadata) -> str:
+    return str((codec.get("configuration") or {}).get("endian", "little"))
+
+
+def _known(codecs: Sequence[Metadata]) -> Pipeline:
+    pipeline = pipeline_of(codecs)
+    if isinstance(pipeline, str):
+        raise _NotNativeError(f"its codec is {pipeline}")
+    return pipeline

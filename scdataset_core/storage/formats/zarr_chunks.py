@@ -1,0 +1,224 @@
+"""Where the chunks of zarr arrays lie: in a file each, or in shards with an index."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError
+from ..chunks import ABSENT, ChunkTable
+from ..io.open_files import Identity, check_unchanged
+from .zarr_codecs import crc32c_of
+
+__all__ = ["ShardIndex", "ZarrTable", "grid_shape"]
+
+Integers = npt.NDArray[np.int64]
+Shape = tuple[int, ...]
+_ENTRY_BYTES = 16  # of a shard's index: offset and size of a chunk
+_CHECKSUM_BYTES = 4
+_NEVER = np.uint64(2**64 - 1)
+_OUTSIDE = 2**62
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """How the index of a shard is stored.
+
+    Parameters
+    ----------
+    chunk_shape
+        Shape of the chunks in a shard.
+    at_start
+        Whether it lies before the chunks; else behind them.
+    has_checksum
+        Whether it ends with its CRC-32C.
+    """
+
+    chunk_shape: Shape
+    at_start: bool
+    has_checksum: bool
+
+
+@dataclass(frozen=True)
+class ZarrTable:
+    """Makes the chunk table of an array that lies in a local folder.
+
+    Parameters
+    ----------
+    store, name
+        The array, for messages.
+    folder
+        Its folder.
+    metadata
+        The file that describes it, and what that was when it was read.
+    shape
+        Shape of the array.
+    file_shape
+        Shape of what one file holds: a chunk, or a shard.
+    prefix, separator
+        How the names of the files are made of their numbers along each axis.
+    shards
+        The index of the shards; None where each file is a chunk.
+    """
+
+    store: str
+    name: str
+    folder: str
+    metadata: tuple[str, Identity] | None
+    shape: Shape
+    file_shape: Shape
+    prefix: str
+    separator: str
+    shards: ShardIndex | None
+
+    def __call__(self) -> ChunkTable:
+        """Return the table; the array's description must not have changed."""
+        if self.metadata is not None:
+            check_unchanged(*self.metadata)
+        grid = grid_shape(self.shape, self.file_shape)
+        files = _Files(os.path.join(self.folder, self.prefix), self.separator, grid)  # noqa: PTH118  # the prefix may end in a separator
+        identities = _identities(files)
+        if self.shards is None:
+            return ChunkTable(
+                files,
+                identities,
+                np.where(identities.n_bytes < 0, ABSENT, 0),
+                np.maximum(identities.n_bytes, 0),
+                file_of=np.arange(len(files), dtype=np.uint32),
+            )
+        return self._inside_shards(files, identities, self.shards)
+
+    def _inside_shards(
+        self, files: "_Files", identities: "_Identities", shards: ShardIndex
+    ) -> ChunkTable:
+        """Return the table of the chunks that the shards' indices list."""
+        per_shard = grid_shape(self.file_shape, shards.chunk_shape)
+        grid = grid_shape(self.shape, shards.chunk_shape)
+        offsets = np.full(grid, ABSENT, np.int64)
+        sizes = np.zeros(grid, np.int64)
+        file_of = np.zeros(grid, np.uint32)
+        for number in range(len(files)):
+            identity = identities[number]
+            if identity is None:
+                continue
+            corner = np.unravel_index(number, files.grid)
+            here = tuple(
+                slice(int(at) * step, (int(at) + 1) * step)
+                for at, step in zip(corner, per_shard, strict=True)
+            )
+            inside = tuple(slice(size) for size in offsets[here].shape)
+            index = self._read_index(files[number], identity, prod(per_shard), shards)
+            index = index.reshape(*per_shard, 2)[inside]
+            written = index[..., 0] != _NEVER
+            # Numbers that cannot be right stay so large that they lie outside the file.
+            bounded = np.minimum(index, np.uint64(_OUTSIDE)).view(np.int64)
+            offsets[here] = np.where(written, bounded[..., 0], ABSENT)
+            sizes[here] = np.where(written, bounded[..., 1], 0)
+            file_of[here] = number
+        small = np.uint32 if sizes.max(initial=0) < 2**32 else np.int64
+        return ChunkTable(
+            files,
+            identities,
+            offsets.reshape(-1),
+            sizes.reshape(-1).astype(small),
+            file_of=None if len(files) == 1 else file_of.reshape(-1),
+        )
+
+    def _read_index(
+        self, path: str, identity: Identity, n_chunks: int, shards: ShardIndex
+    ) -> npt.NDArray[np.uint64]:
+        """Return offset and size of every chunk of a shard, shape ``(n_chunks, 2)``."""
+        n_bytes = n_chunks * _ENTRY_BYTES
+        stored = n_bytes + _CHECKSUM_BYTES * shards.has_checksum
+        if identity.n_bytes < stored:
+            raise self._corrupt(
+                path, f"it has {identity.n_bytes} bytes, fewer than its index"
+            )
+        with Path(path).open("rb") as file:
+            file.seek(0 if shards.at_start else identity.n_bytes - stored)
+            data = file.read(stored)
+        if len(data) < stored:
+            raise self._corrupt(path, "it ends inside its index")
+        if shards.has_checksum:
+            checksum = int.from_bytes(data[n_bytes:], "little")
+            if crc32c_of(data[:n_bytes]) != checksum:
+                raise self._corrupt(path, "the checksum of its index does not match")
+        return np.frombuffer(data, "<u8", 2 * n_chunks).reshape(-1, 2)
+
+    def _corrupt(self, path: str, wrong: str) -> CorruptFileError:
+        return CorruptFileError(
+            f"{self.store}: data set {self.name}, shard {path}: {wrong}; the file is"
+            " damaged or was cut short, restore it from its origin"
+        )
+
+
+def grid_shape(shape: Shape, step: Shape) -> Shape:
+    """Return how many chunks there are along each axis."""
+    return tuple(-(-size // n) for size, n in zip(shape, step, strict=True))
+
+
+class _Files(Sequence[str]):
+    """Paths of an array's files, made when asked for."""
+
+    def __init__(self, prefix: str, separator: str, grid: Shape) -> None:
+        self._prefix, self._separator, self.grid = prefix, separator, grid
+        self._last: tuple[int, str] = (-1, "")
+
+    def __len__(self) -> int:
+        return prod(self.grid)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        last, path = self._last
+        if number == last:  # a shard holds many chunks
+            return path
+        parts, rest = [], number
+        for size in reversed(self.grid):
+            rest, part = divmod(rest, size)
+            parts.append(str(part))
+        path = self._prefix + self._separator.join(reversed(parts))
+        self._last = (number, path)
+        return path
+
+
+class _Identities(Sequence[Identity | None]):
+    """What each file was, in 16 bytes a file; None where there is none."""
+
+    def __init__(self, n_bytes: Integers, mtime_ns: Integers) -> None:
+        self.n_bytes, self._mtime_ns = n_bytes, mtime_ns
+
+    def __len__(self) -> int:
+        return len(self.n_bytes)
+
+    @overload
+    def __getitem__(self, number: int) -> Identity | None: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Identity | None]: ...
+    def __getitem__(
+        self, number: int | slice
+    ) -> Identity | list[Identity | None] | None:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        n_bytes = int(self.n_bytes[number])
+        return None if n_bytes < 0 else Identity(n_bytes, int(self._mtime_ns[number]))
+
+
+def _identities(files: _Files) -> _Identities:
+    """Look at every file."""
+    n_bytes = np.full(len(files), -1, np.int64)
+    mtime_ns = np.zeros(len(files), np.int64)
+    for number in range(len(files)):
+        with suppress(FileNotFoundError):
+            n_bytes[number], mtime_ns[number] = Identity.of(files[number])
+    return _Identities(n_bytes, mtime_ns)

@@ -1,0 +1,142 @@
+"""Which files of a zarr array are not there, and which of its chunks.
+
+Zarr takes what is not there for the fill value, and leaves out chunks of nothing else:
+a file that was lost looks like one that was never written.
+"""
+
+import os
+import zipfile
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..chunks import ABSENT
+from ..io.open_files import Identity
+from .zarr import FileGrid, chunk_table, file_grid
+from .zarr_chunks import grid_shape
+from .zarr_stores import archive_of, folder_of
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["Missing", "missing_of"]
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What of an array is not there.
+
+    Parameters
+    ----------
+    n_files
+        How many files the array may have.
+    n_lost
+        How many of them are not there.
+    first
+        The name of the first of these; empty if there is none.
+    lost
+        Rows that lie in files that are not there: where runs of them start and stop,
+        shape ``(n, 2)``. Of a matrix in columns of chunks, all rows that lack any.
+    absent
+        The same, with the chunks that shards leave out; those are told of vectors.
+    """
+
+    n_files: int
+    n_lost: int
+    first: str
+    lost: Integers
+    absent: Integers
+
+
+def missing_of(array: "zarr.Array") -> Missing | None:
+    """Return what of an array is not there; None if all is, or it cannot be told.
+
+    It is told in local folders and zip files.
+    """
+    grid, shape = file_grid(array), tuple(int(size) for size in array.shape)
+    if grid is None or not prod(shape):
+        return None
+    names = _names(array)
+    if names is None:
+        return None
+    files = grid_shape(shape, grid.file_shape)
+    there = _numbers(names, grid, files)
+    runs = _gaps(there, prod(files))
+    per_row = prod(files[1:])
+    bands = np.stack([runs[:, 0] // per_row, -(-runs[:, 1] // per_row)], axis=1)
+    lost = np.minimum(bands * grid.file_shape[0], shape[0])
+    absent = lost
+    if grid.shards is not None and len(shape) == 1:
+        table = chunk_table(array, grid)
+        if table is not None:
+            written = np.flatnonzero(table.offsets != ABSENT)
+            rows = _gaps(written, len(table)) * grid.chunk_shape[0]
+            absent = np.minimum(rows, shape[0])
+    if not len(absent):
+        return None
+    first = ""
+    if len(runs):
+        corner = np.unravel_index(int(runs[0, 0]), files)
+        first = grid.prefix + grid.separator.join(map(str, map(int, corner)))
+    n_lost = int((runs[:, 1] - runs[:, 0]).sum())
+    return Missing(prod(files), n_lost, first, lost, absent)
+
+
+def _gaps(there: Integers, n: int) -> Integers:
+    """Return the runs of ``range(n)`` that lack in increasing numbers, ``(k, 2)``."""
+    starts = np.concatenate([[0], there + 1])
+    stops = np.append(there, n)
+    return np.stack([starts, stops], axis=1)[starts < stops]
+
+
+def _numbers(names: Iterable[str], grid: FileGrid, files: Sequence[int]) -> Integers:
+    """Return the numbers of the files of these names, increasing."""
+    corners = []
+    for name in names:
+        if name.startswith(grid.prefix):
+            parts = name[len(grid.prefix) :].split(grid.separator)
+            if len(parts) == len(files) and all(map(str.isdecimal, parts)):
+                corners.append([int(part) for part in parts])
+    found = np.array(corners, np.int64).reshape(-1, len(files))
+    found = found[(found < np.array(files)).all(axis=1)]
+    return np.unique(np.ravel_multi_index(tuple(found.T), tuple(files)))
+
+
+def _names(array: "zarr.Array") -> Iterable[str] | None:
+    """Return the names of all files of an array, below its folder."""
+    folder, archive = folder_of(array), archive_of(array)
+    if folder is not None:
+        return _below(folder, "")
+    if archive is None:
+        return None
+    every = _entries(archive, Identity.of(archive))
+    inside = f"{array.path}/"
+    start = bisect_left(every, inside)
+    stop = bisect_left(every, f"{inside}\U0010ffff")
+    return [name[len(inside) :] for name in every[start:stop]]
+
+
+def _below(folder: str, before: str) -> Iterator[str]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = before + entry.name
+            if entry.is_dir():
+                yield from _below(entry.path, f"{name}/")
+            else:
+                yield name
+
+
+@lru_cache(maxsize=1)
+def _entries(archive: str, identity: Identity) -> list[str]:
+    """Return the names in a zip file, sorted."""
+    with zipfile.ZipFile(archive) as held:
+        return sorted(held.namelist())

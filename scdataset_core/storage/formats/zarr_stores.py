@@ -1,0 +1,119 @@
+"""Zarr's stores as they are held here: by absolute path, each process its own."""
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import FileChangedError, FileFormatError
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["archive_of", "folder_of", "held", "of_this_process", "store_name"]
+
+
+def store_name(node: "zarr.Array | zarr.Group") -> str:
+    """Return what the store of an array or group is called in messages."""
+    root = getattr(node.store, "root", None) or getattr(node.store, "path", None)
+    return str(node.store) if root is None else str(root)
+
+
+def folder_of(node: "zarr.Array | zarr.Group") -> str | None:
+    """Return the local folder of an array or group, or None where there is none."""
+    from zarr.storage import LocalStore
+
+    if not isinstance(node.store, LocalStore):
+        return None
+    return str(Path(node.store.root, node.path).absolute())
+
+
+def archive_of(node: "zarr.Array | zarr.Group") -> str | None:
+    """Return the zip file of an array or group, or None where there is none."""
+    from zarr.storage import ZipStore
+
+    if not isinstance(node.store, ZipStore):
+        return None
+    return str(Path(node.store.path).absolute())
+
+
+def held(group: "zarr.Group") -> "zarr.Group":
+    """Return a group opened anew: its store by absolute path, its members as they lie.
+
+    The list of members that a store may have (consolidated metadata) is not read: it
+    may name what is not there any more, and lack what was added. Where a store cannot
+    be listed, that list is all there is, and the group is returned as it came.
+
+    Raises
+    ------
+    FileFormatError
+        If it is in a zip file that is open for writing: another process that opens
+        such a store would write the file anew.
+    """
+    import zarr
+    from zarr.storage import LocalStore, ZipStore
+
+    store: Any = group.store
+    if isinstance(store, LocalStore):
+        store = LocalStore(Path(store.root).absolute(), read_only=True)
+    elif isinstance(store, ZipStore):
+        if not store.read_only:
+            raise FileFormatError(
+                f"{store.path}: the zip store is open for writing; close it"
+                " (store.close()), and open its path"
+            )
+        store = ZipStore(Path(store.path).absolute(), mode="r")
+    elif not store.supports_listing:
+        return group
+    return zarr.open_group(
+        store,
+        path=group.path,
+        mode="r",
+        zarr_format=group.metadata.zarr_format,
+        use_consolidated=False,
+    )
+
+
+# The stores that this process opened in place of those of the process it was forked
+# from, by the identity of these, which are held so that it stays theirs.
+_reopened: dict[int, tuple[Any, Any]] = {}
+
+
+def of_this_process(array: "zarr.Array", *, forked: bool) -> "zarr.Array":
+    """Return an array of another process, opened in this one.
+
+    Forked processes share the position in an open zip file, and the connections to
+    other machines: each would read what another one asked for. And a store that has
+    just been unpickled may not be used by several threads at first (fsspec's zip files
+    fill their list of names then, and what is not in it yet counts as zeros), so its
+    description is read before anything else. To be called while nothing else is made.
+
+    Parameters
+    ----------
+    array
+        The array.
+    forked
+        Whether the other process was this one's parent; else the array was pickled.
+
+    Raises
+    ------
+    FileChangedError
+        If it is described in another way now.
+    """
+    import zarr
+    from zarr.storage import LocalStore, MemoryStore
+
+    store: Any = array.store
+    if isinstance(store, LocalStore | MemoryStore):
+        return array
+    if forked:
+        if id(store) not in _reopened:
+            _reopened[id(store)] = (store, pickle.loads(pickle.dumps(store)))
+        store = _reopened[id(store)][1]
+    version = array.metadata.zarr_format
+    found = zarr.open_array(store, path=array.path, mode="r", zarr_format=version)
+    if found.metadata.to_dict() != array.metadata.to_dict():
+        raise FileChangedError(
+            f"{store_name(array)}: {array.path} changed since it was opened; open the"
+            " source again once nothing writes to it"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Requests for ranges of arrays, carried out: planned, read, decoded and placed."""

@@ -1,0 +1,129 @@
+"""Columns of uncompressed 2-D arrays: rows read into scratch, columns copied out."""
+
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..context import ReadContext
+from ..io.positional_reads import Places, ShortReadError, read_fully
+from ..layout import ArrayLayout
+from .chunk_lookup import find
+from .merged_reads import failed
+from .requests import Ranges, cut
+
+__all__ = ["column_tasks"]
+
+Integers = npt.NDArray[np.int64]
+# Rows are read into scratch memory about this much at a time.
+STEP_BYTES = 4 << 20
+
+
+def column_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None]]:
+    """Return functions that do requests for some columns of plain chunks."""
+    tasks: list[Callable[[], None]] = []
+    for number, request in enumerate(ranges.requests):
+        array, columns = request.array, request.columns
+        assert columns is not None
+        rows, width = array.needed_grid.chunk_shape
+        here = slice(ranges.bounds[number], ranges.bounds[number + 1])
+        starts = ranges.starts[here]
+        pieces = cut(
+            starts, ranges.stops[here], ranges.offset[here], np.full(len(starts), rows)
+        )
+        target = ranges.target[here][pieces.range]
+        places = [
+            (first, n, ranges.targets[which], offset)
+            for first, n, which, offset in zip(
+                pieces.first.tolist(),
+                pieces.n.tolist(),
+                target.tolist(),
+                pieces.offset.tolist(),
+                strict=True,
+            )
+        ]
+        per_row = -(-array.shape[1] // width)
+        for column in np.unique(columns // width).tolist():
+            there = np.flatnonzero(columns // width == column)
+            inside = columns[there] - column * width
+            chunk = pieces.chunk * per_row + column
+            part = _Columns(array, context, chunk, places, inside, there)
+            tasks += part.tasks()
+    return tasks
+
+
+class _Columns:
+    """The pieces of a request in one column of chunks."""
+
+    def __init__(
+        self,
+        array: ArrayLayout,
+        context: ReadContext,
+        chunk: Integers,
+        places: list[tuple[int, int, npt.NDArray[Any], int]],
+        inside: Integers,
+        there: Integers,
+    ) -> None:
+        found = find(array, chunk, encoded=False)
+        self._array, self._context = array, context
+        self._file_of = None if found.file is None else found.file.tolist()
+        self._positions = found.position.tolist()
+        self._chunks = chunk.tolist()
+        self._places = places
+        self._low = int(inside.min())
+        self._span = int(inside.max()) + 1 - self._low
+        self._inside, self._there = inside - self._low, there
+
+    def tasks(self) -> list[Callable[[], None]]:
+        """Return functions that do some pieces each."""
+        n = len(self._places)
+        step = max(n // (4 * self._context.threads), 16)
+        return [
+            partial(self._do, start, min(start + step, n))
+            for start in range(0, n, step)
+        ]
+
+    def _do(self, start: int, stop: int) -> None:
+        begun = perf_counter()
+        grid = self._array.needed_grid
+        row_bytes = grid.chunk_shape[1] * grid.stored_dtype.itemsize
+        step = max(STEP_BYTES // row_bytes, 1)
+        n_read = 0
+        for i in range(start, stop):
+            first, n, target, offset = self._places[i]
+            if self._positions[i] < 0:
+                target[offset : offset + n, self._there] = grid.fill
+                continue
+            for row in range(0, n, step):
+                some = min(step, n - row)
+                block = self._rows(i, first + row, some, row_bytes)
+                n_read += some * row_bytes
+                rows = slice(offset + row, offset + row + some)
+                target[rows, self._there] = block[:, self._inside]
+        self._context.stats.add(bytes_read=n_read, read_s=perf_counter() - begun)
+
+    def _rows(
+        self, i: int, first: int, n: int, row_bytes: int
+    ) -> npt.NDArray[np.generic]:
+        """Return rows of a chunk, from the first wanted column on."""
+        grid, scratch = self._array.needed_grid, self._context.scratch
+        itemsize = grid.stored_dtype.itemsize
+        # From the first wanted column of the first row to the last one of the last.
+        n_bytes = (n - 1) * row_bytes + self._span * itemsize
+        scratch.reserve_plain(n * row_bytes)
+        places = Places(np.array([[scratch.plain_address, n_bytes]], np.uint64))
+        position = self._positions[i] + first * row_bytes + self._low * itemsize
+        table = self._array.table
+        number = 0 if self._file_of is None else self._file_of[i]
+        file = self._context.open_file(table.files[number], table.identities[number])
+        try:
+            read_fully(self._context.reader, file, position, places, 0, 1, n_bytes)
+        except ShortReadError as error:
+            raise self._array.corrupt(self._chunks[i], str(error)) from error
+        except OSError as error:
+            raise failed(self._array, self._chunks[i], error) from error
+        block = np.frombuffer(scratch.plain[: n * row_bytes], grid.stored_dtype)
+        return block.reshape(n, -1)

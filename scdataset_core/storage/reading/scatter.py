@@ -1,0 +1,108 @@
+"""Doing requests: every range of every array, each to its place."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from ..context import ReadContext
+from .column_reads import column_tasks
+from .encoded import packed_tasks
+from .merged_reads import read_tasks
+from .requests import Ranges, Request, merge
+from .uncompressed import plan_direct
+
+__all__ = ["scatter"]
+
+
+def scatter(requests: Sequence[Request], context: ReadContext) -> None:
+    """Read every range of every request into its place.
+
+    Each chunk that must be decoded is decoded once a call, so what is wanted at one
+    time belongs in one call, data and indices of sparse rows too.
+
+    Parameters
+    ----------
+    requests
+        What is wanted.
+    context
+        Threads, files, buffers and counters to do it with.
+
+    Raises
+    ------
+    ValueError
+        If the parts of a request do not fit each other, or are out of bounds.
+    CorruptFileError
+        If chunks are damaged, missing or not what the file says they are; the message
+        names file, data set and chunk. The targets then hold nothing useful.
+    FileChangedError
+        If a file is not what it was when its array was made.
+    OSError
+        If the system cannot read a file.
+    """
+    asked = [request for request in requests if len(request.starts)]
+    if not asked:
+        return
+    # Checked all together, then done by kind; a call rarely has more than one kind.
+    kinds = [_kind(request) for request in asked]
+    parts = {
+        kind: merge([r for r, k in zip(asked, kinds, strict=True) if k == kind])
+        for kind in dict.fromkeys(kinds)
+    }
+    finish: Callable[[], None] | None = None
+    tasks: list[Callable[[], None]] = []
+    if "direct" in parts:
+        reads, finish = plan_direct(parts["direct"])
+        tasks += read_tasks(reads, context)
+    if "columns" in parts:
+        tasks += column_tasks(parts["columns"], context)
+    if "packed" in parts:
+        tasks += packed_tasks(parts["packed"], context)
+    if "library" in parts:
+        ranges = parts["library"]
+        tasks += [
+            partial(_through_library, ranges, number)
+            for number in range(len(ranges.requests))
+        ]
+    context.run(tasks)
+    if finish is not None:
+        finish()
+    context.stats.add(bytes_used=sum(part.n_bytes for part in parts.values()))
+
+
+def _kind(request: Request) -> str:
+    """Return the way a request is done."""
+    grid = request.array.grid
+    if grid is None:
+        return "library"
+    if grid.pipeline:
+        return "packed"
+    return "direct" if request.columns is None else "columns"
+
+
+def _through_library(ranges: Ranges, number: int) -> None:
+    """Do a request through the format's library: run by run of touching ranges."""
+    request = ranges.requests[number]
+    library = request.array.library
+    assert library is not None
+    here = slice(ranges.bounds[number], ranges.bounds[number + 1])
+    starts, stops = ranges.starts[here], ranges.stops[here]
+    ends = np.maximum.accumulate(stops)
+    new = np.flatnonzero(np.append(True, starts[1:] > ends[:-1]) | _falls(starts))
+    for first, last in pairwise([*new.tolist(), len(starts)]):
+        low, high = int(starts[first]), int(stops[first:last].max())
+        rows = library(low, high)
+        if request.columns is not None:
+            rows = rows[:, request.columns]
+        for i in range(first, last):
+            part = rows[int(starts[i]) - low : int(stops[i]) - low]
+            at = int(request.offsets[i])
+            request.targets[int(request.which[i])][at : at + len(part)] = part
+
+
+def _falls(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return where ranges begin before the one ahead of them."""
+    falls: npt.NDArray[np.bool_] = np.diff(starts, prepend=starts[:1]) < 0
+    return falls

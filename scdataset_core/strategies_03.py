@@ -1,0 +1,94 @@
+"""Strategies written for `scdataset` 0.3, wrapped into orders."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy.typing as npt
+
+from .checks import count_rows
+from .order_checks import checked, row_numbers
+from .orders import Order, Rows
+from .strategies import Strategy
+
+__all__ = ["LegacyStrategy", "order_of"]
+
+_SEEDS_BETWEEN_EPOCHS = 1000  # as scdataset 0.3 spaces them
+
+
+@runtime_checkable
+class LegacyStrategy(Protocol):
+    """What `scdataset` 0.3 asks of a strategy."""
+
+    def get_indices(
+        self, data_collection: Any, seed: int | None = None, rng: Any = None
+    ) -> npt.ArrayLike:
+        """Return all rows of an epoch; Any: whatever the user iterates over."""
+        ...
+
+
+class LegacyOrder:
+    """The rows that a strategy of `scdataset` 0.3 lists, at O(n) memory.
+
+    `get_indices` is called once, when rows are first wanted; its result must depend on
+    the seed alone, since every process calls it.
+    """
+
+    def __init__(
+        self, strategy: LegacyStrategy, collection: Any, *, seed: int, epoch: int
+    ) -> None:
+        self._strategy = strategy
+        self._collection = collection
+        self._seed = seed + _SEEDS_BETWEEN_EPOCHS * epoch
+        self._listed: Rows | None = None
+        self.shuffle = bool(getattr(strategy, "_shuffle_before_yield", False))
+
+    def __len__(self) -> int:
+        get_len = getattr(self._strategy, "get_len", None)
+        return len(self._all()) if get_len is None else int(get_len(self._collection))
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the rows at positions ``[start, stop)``."""
+        return self._all()[start:stop]
+
+    def _all(self) -> Rows:
+        if self._listed is None:
+            name = type(self._strategy).__name__
+            given = self._strategy.get_indices(self._collection, seed=self._seed)
+            self._listed = row_numbers(
+                given,
+                said=f"{name}.get_indices",
+                first=0,
+                n_source=count_rows(self._collection),
+            )
+            if len(self) != len(self._listed):
+                raise ValueError(
+                    f"{name}.get_indices gave {len(self._listed)} rows and get_len says"
+                    f" {len(self)}; they must agree"
+                )
+        return self._listed
+
+
+def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Order:
+    """Return the order of an epoch from a strategy of this library or of 0.3, checked.
+
+    Raises
+    ------
+    TypeError
+        If `strategy` is neither.
+    """
+    if isinstance(strategy, type):
+        raise TypeError(
+            f"strategy is the class {strategy.__name__}; give an instance of it:"
+            f" {strategy.__name__}(...)"
+        )
+    name = type(strategy).__name__
+    n_source = count_rows(collection)
+    if isinstance(strategy, Strategy):
+        order = strategy.order(collection, seed=seed, epoch=epoch)
+    elif isinstance(strategy, LegacyStrategy):
+        order = LegacyOrder(strategy, collection, seed=seed, epoch=epoch)
+    else:
+        raise TypeError(
+            "strategy must have a method order(source, *, seed, epoch), or get_indices"
+            f" as in scdataset 0.3, got {name}"
+        )
+    return checked(order, name=name, n_source=n_source)

@@ -1,0 +1,221 @@
+"""Strategies that draw cells by weight or by class."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import check_count, count_rows
+from .class_weights import balanced_weights
+from .listed_rows import Listed, kept
+from .orders import Order, Subset
+from .weighted import (
+    SystematicOrder,
+    WithoutReplacementOrder,
+    inclusion,
+    running_sum,
+)
+
+__all__ = ["BlockWeightedSampling", "ClassBalancedSampling"]
+
+
+class _Prepared(NamedTuple):
+    """What an order needs of all weights, and what it was made of."""
+
+    of: tuple[Any, ...]
+    reached: npt.NDArray[np.float64]
+
+
+class BlockWeightedSampling(Listed):
+    """Cells drawn by weight, in blocks so that reads stay contiguous.
+
+    With replacement the expected count of every cell in an epoch is exactly
+    ``total_size * w[i] / w.sum()``, and its copies are bounded: see
+    :class:`scdataset_core.weighted.SystematicOrder`. Without, an epoch is made of
+    rounds of `sampling_size` cells, none twice in a round, and expectations are
+    approximate: see :class:`scdataset_core.weighted.WithoutReplacementOrder`.
+
+    Parameters
+    ----------
+    block_size
+        Cells of a draw.
+    indices
+        Rows that may be drawn, all by default. Sorted, with a warning, if they are not.
+    weights
+        A weight for each row of the source, or for each of `indices`; equal by default.
+        Kept as a copy.
+    total_size
+        Cells of an epoch; as many as may be drawn by default.
+    replace
+        Whether a cell may be drawn again before all others have been.
+    sampling_size
+        Cells of a round; needed with ``replace=False``.
+
+    Raises
+    ------
+    ValueError
+        If `weights` are negative, NaN, infinite or all zero, a size is below 1, or
+        `sampling_size` is missing; when used, if the number of weights fits neither
+        the source nor `indices`, or a round is larger than the cells there are.
+    """
+
+    def __init__(
+        self,
+        block_size: int = 8,
+        indices: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
+        total_size: int | None = None,
+        replace: bool = True,
+        sampling_size: int | None = None,
+    ) -> None:
+        super().__init__(indices)
+        check_count("block_size", block_size)
+        if total_size is not None:
+            check_count("total_size", total_size)
+        if sampling_size is not None:
+            check_count("sampling_size", sampling_size)
+        if not replace and sampling_size is None:
+            raise ValueError("sampling_size must be given when replace=False")
+        if replace and sampling_size is not None:
+            warnings.warn(
+                "sampling_size is ignored when replace=True", UserWarning, stacklevel=2
+            )
+        self.block_size = block_size
+        self.weights = None if weights is None else self._checked_weights(weights)
+        self.total_size = total_size
+        self.replace = replace
+        self.sampling_size = sampling_size
+        self._prepared: _Prepared | None = None
+
+    def _checked_weights(self, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        array = np.asarray(weights, dtype=np.float64)
+        if array.ndim != 1:
+            raise ValueError(f"weights must be 1-D, got shape {array.shape}")
+        bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+        if len(bad):
+            raise ValueError(
+                "weights must be finite and not negative,"
+                f" got {array[bad[0]]} at position {bad[0]}"
+            )
+        if not array.any():
+            raise ValueError("weights must not all be zero")
+        if self.indices is not None and len(array) < len(self.indices):
+            raise ValueError(
+                f"weights must be given for every row or for each of the"
+                f" {len(self.indices)} indices, got {len(array)}"
+            )
+        if self._sorting is not None and len(array) == len(self._sorting):
+            array = array[self._sorting]
+        return kept(array)
+
+    def order(self, source: Any, *, seed: int, epoch: int) -> Order:
+        """Return the draws of this epoch."""
+        subset = self._subset(source)
+        total = subset.n if self.total_size is None else self.total_size
+        reached = self._reached(subset, count_rows(source))
+        if self.replace:
+            return SystematicOrder(
+                subset,
+                reached,
+                block_size=self.block_size,
+                total_size=total,
+                seed=seed,
+                epoch=epoch,
+            )
+        assert self.sampling_size is not None  # checked at construction
+        return WithoutReplacementOrder(
+            subset,
+            reached,
+            block_size=self.block_size,
+            total_size=total,
+            sampling_size=self.sampling_size,
+            seed=seed,
+            epoch=epoch,
+        )
+
+    def _reached(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
+        """Return the running sum of the weights, or of the chances in a round.
+
+        Made anew only where what it is made of has changed.
+        """
+        of = (n, self.weights, self.indices, self.replace, self.sampling_size)
+        prepared = self._prepared  # another thread may replace it
+        if (
+            prepared is None
+            or any(
+                old is not new for old, new in zip(prepared.of[1:], of[1:], strict=True)
+            )
+            or prepared.of[0] != n
+        ):
+            parts = self._weights_of(subset, n)
+            if not self.replace:
+                assert self.sampling_size is not None  # checked at construction
+                parts = inclusion(parts, self.sampling_size)
+            self._prepared = prepared = _Prepared(of, running_sum(parts))
+        return prepared.reached
+
+    def _weights_of(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
+        """Return the weight of each row that may be drawn."""
+        if self.weights is None:
+            return np.ones(subset.n)
+        if self.indices is not None and len(self.weights) == subset.n:
+            chosen = self.weights
+        elif len(self.weights) == n:
+            chosen = (
+                self.weights if self.indices is None else self.weights[self.indices]
+            )
+        else:
+            listed = "" if self.indices is None else f" or the {subset.n} indices"
+            raise ValueError(
+                f"weights must be given for each of the {n} rows{listed},"
+                f" got {len(self.weights)}"
+            )
+        if not chosen.any():
+            raise ValueError("weights must not all be zero for the rows in indices")
+        # Scaled, so that no sum of theirs overflows.
+        return np.asarray(chosen / chosen.max())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_prepared": None}
+
+
+class ClassBalancedSampling(BlockWeightedSampling):
+    """Cells drawn so that every class is as likely as another.
+
+    The weight of a cell is one over the number of cells of its class: counted over all
+    rows if `labels` are given for all rows, within `indices` if for each of those. Rows
+    that `indices` leave out may have no label.
+
+    Parameters
+    ----------
+    labels
+        The class of each row of the source, or of each of `indices`: codes, numbers or
+        strings. None of those that may be drawn may be missing (NaN, None, or -1 in
+        codes).
+    block_size, indices, total_size, replace, sampling_size
+        As for :class:`BlockWeightedSampling`.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, or some are missing, and as `BlockWeightedSampling`.
+    """
+
+    def __init__(
+        self,
+        labels: npt.ArrayLike,
+        block_size: int = 8,
+        indices: npt.ArrayLike | None = None,
+        total_size: int | None = None,
+        replace: bool = True,
+        sampling_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            block_size=block_size,
+            indices=indices,
+            total_size=total_size,
+            replace=replace,
+            sampling_size=sampling_size,
+        )
+        self.weights = self._checked_weights(balanced_weights(labels, self.indices))

@@ -1,0 +1,287 @@
+"""Parquet and Arrow files as sources, written by pyarrow."""
+
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scdataset_core as scd
+from scdataset_core.sources.ranged.row_arrays import KeptArrays
+from scdataset_core.sources.tables.files import ParquetFiles
+from tests.sources.contract import LINES, N_GENES, SourceContract
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+feather = pytest.importorskip("pyarrow.feather")
+
+GENES = [f"gene{i}" for i in range(N_GENES)]
+
+
+def obs_of(part):
+    """Return a part's obs as columns; the labels keep the order of their list."""
+    codes = pa.array(part.obs["line"].cat.codes.to_numpy(np.int8))
+    return {
+        "line": pa.DictionaryArray.from_arrays(codes, LINES),
+        "number": part.obs["number"].to_numpy(),
+        "score": part.obs["score"].to_numpy(),
+        "passed": part.obs["passed"].to_numpy(),
+        "cell_id": part.obs_names.tolist(),
+    }
+
+
+def dense_table(part, fixed=True):
+    """Return a part as scTab's and Merlin's files hold cells."""
+    flat = part.X.toarray().reshape(-1)
+    if fixed:
+        X = pa.FixedSizeListArray.from_arrays(flat, N_GENES)
+    else:
+        X = pa.ListArray.from_arrays(np.arange(part.n_obs + 1) * N_GENES, flat)
+    return pa.table({"X": X, **obs_of(part)})
+
+
+def sparse_table(part):
+    """Return a part as lists of gene ids and values."""
+    X = part.X.tocsr()
+    lists = pa.LargeListArray if part.n_obs % 2 else pa.ListArray
+    return pa.table(
+        {
+            "indices": lists.from_arrays(X.indptr, X.indices.astype(np.int64)),
+            "values": lists.from_arrays(X.indptr, X.data),
+            **obs_of(part),
+        }
+    )
+
+
+class ParquetContract(SourceContract):
+    """Parquet keeps labels, and not the order of their list."""
+
+    @classmethod
+    def open(cls, data, **options):
+        return scd.open(data, vocabulary=GENES, **options)
+
+    def test_a_list_of_labels_keeps_its_order(self, source):
+        assert source.categories == {"line": sorted(LINES)}
+
+    def test_saved_vocabulary_encodes_alike(self, data):
+        with pytest.warns(UserWarning, match="1 labels are not in the saved"):
+            source = self.open(
+                data, obs=["line"], categories={"line": ["HCT15", "new", "A549"]}
+            )
+        want = np.array([2, 0, -1])[self.open(data, obs=["line"]).obs["line"]]
+        np.testing.assert_array_equal(source.obs["line"], want)
+
+
+class TestDense(ParquetContract):
+    sparse = False
+
+    @classmethod
+    def write(cls, folder, parts):
+        for number, part in enumerate(parts):
+            pq.write_table(
+                dense_table(part), folder / f"{number}.parquet", row_group_size=8
+            )
+        return str(folder / "*.parquet")
+
+
+class TestDenseOfAnyLength(TestDense):
+    one_file = True
+
+    @classmethod
+    def write(cls, folder, parts):
+        whole = pa.concat_tables([dense_table(part, fixed=False) for part in parts])
+        (folder / "cells").mkdir()
+        pq.write_table(whole, folder / "cells" / "a.parquet", compression="zstd")
+        return str(folder / "cells")
+
+
+class TestSparse(ParquetContract):
+    @classmethod
+    def write(cls, folder, parts):
+        out = []
+        for number, part in enumerate(parts):
+            kept = sparse_table(part).cast(sparse_table(parts[0]).schema)
+            out.append(str(folder / f"{number}.parquet"))
+            pq.write_table(kept, out[-1], row_group_size=10)
+        return out
+
+
+class TestFeather(SourceContract):
+    @classmethod
+    def write(cls, folder, parts):
+        out = []
+        for number, part in enumerate(parts):
+            kept = sparse_table(part).cast(sparse_table(parts[0]).schema)
+            out.append(str(folder / f"{number}.feather"))
+            feather.write_feather(kept, out[-1], compression="lz4", chunksize=9)
+        return out
+
+    @classmethod
+    def open(cls, data, **options):
+        return scd.open(data, vocabulary=GENES, **options)
+
+
+class TestTriples(ParquetContract):
+    one_file = True
+
+    @classmethod
+    def write(cls, folder, parts):
+        x = sp.vstack([part.X for part in parts]).tocoo()
+        triples = {
+            "cell_integer_id": x.row.astype(np.uint32),
+            "gene_integer_id": x.col.astype(np.uint16),
+            "value": x.data,
+        }
+        pq.write_table(
+            pa.table(triples), folder / "expression.parquet", row_group_size=37
+        )
+        cells = pa.concat_tables([pa.table(obs_of(part)) for part in parts])
+        pq.write_table(cells, folder / "cells.parquet", row_group_size=30)
+        genes = {"gene_id": GENES, "gene_integer_id": range(N_GENES)}
+        pq.write_table(pa.table(genes), folder / "genes.parquet")
+        return str(folder)
+
+    @classmethod
+    def open(cls, data, **options):
+        return scd.open(data, **options)
+
+
+def write_triples(path, cells, genes=None, **options):
+    genes = np.zeros(len(cells), np.int32) if genes is None else genes
+    table = {"cell": cells, "gene": genes, "value": np.arange(len(cells)) + 1.0}
+    pq.write_table(pa.table(table), path, **options)
+    return path
+
+
+def test_triples_alone_with_empty_cells_and_cells_in_many_groups(tmp_path):
+    cells = [1] * 7 + [2] + [5] * 5
+    genes = [0, 1, 2, 3, 4, 5, 6, 0, 2, 1, 6, 3, 4]
+    path = write_triples(tmp_path / "x.parquet", cells, genes, row_group_size=3)
+    source = scd.open(path, vocabulary=list("abcdefg"))
+    want = np.zeros((6, 7))
+    want[cells, genes] = np.arange(13) + 1
+    assert source.shape == (6, 7)
+    assert source.longest_row() == 7
+    rows = np.array([0, 1, 1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(source.read(rows)["X"].toarray(), want[rows])
+    np.testing.assert_array_equal(source.read([0, 3])["X"].toarray(), want[[0, 3]])
+    np.testing.assert_array_equal(source.block_starts, [0, 2])  # 5 begins where 2 does
+
+
+def test_only_the_row_groups_wanted_are_read_and_each_once(tmp_path, monkeypatch):
+    X = pa.FixedSizeListArray.from_arrays(np.arange(400.0), 4)
+    table = pa.table({"X": X, "line": ["a", "b"] * 50, "other": range(100)})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=10)
+    source = scd.open(tmp_path / "x.parquet")
+    read, real = [], ParquetFiles._read
+
+    def noted(self, file, group, columns):
+        read.append((group, tuple(columns)))
+        return real(self, file, group, columns)
+
+    monkeypatch.setattr(ParquetFiles, "_read", noted)
+    rows = np.array([3, 3, 4, 30, 39, 90])
+    x = source.read(rows, [5, 1, 0, 2, 4, 3])["X"]
+    assert sorted(read) == [(0, ("X",)), (3, ("X",)), (9, ("X",))]
+    np.testing.assert_array_equal(x[:, 0] // 4, [4, 3, 30, 90, 39, 3])
+    assert source.natural_block == 10
+    np.testing.assert_array_equal(source.block_starts, range(0, 100, 10))
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "by_range"])
+def test_obs_with_nulls(tmp_path, monkeypatch, is_kept):
+    X = pa.FixedSizeListArray.from_arrays(np.arange(4000.0), 1)
+    lines = pa.array([None, "b", "c", "a"] * 1000)
+    doses = pa.array([1, 2, None, 4] * 1000)
+    table = pa.table({"X": X, "line": lines, "dose": doses})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=1000)
+    source = scd.open(tmp_path / "x.parquet", obs=True)
+    if not is_kept:
+        monkeypatch.setattr(source, "_kept", KeptArrays([]))
+    rows = np.array([0, 1, 2, 999, 1000, 1700, 3999])
+    obs = source.read(rows)["obs"]
+    assert obs["line"].tolist() == [-1, 1, 2, 0, -1, -1, 0]
+    np.testing.assert_array_equal(obs["dose"], [1, 2, np.nan, 4, 1, 1, 4])
+
+
+def test_uncompressed_arrow_files_of_dense_rows(tmp_path):
+    X = pa.FixedSizeListArray.from_arrays(np.arange(40.0), 4)
+    feather.write_feather(
+        pa.table({"X": X}), tmp_path / "x.arrow", compression="uncompressed"
+    )
+    source = scd.open(tmp_path / "x.arrow")
+    assert source.var_names.tolist() == ["0", "1", "2", "3"]
+    np.testing.assert_array_equal(
+        source.read([2, 9])["X"], np.arange(40.0).reshape(10, 4)[[2, 9]]
+    )
+
+
+def test_triples_must_be_sorted_by_cell(tmp_path):
+    path = write_triples(tmp_path / "a.parquet", [0, 1, 3, 2], row_group_size=2)
+    source = scd.open(path, vocabulary=["a"])
+    with pytest.raises(OSError, match="row group 1 of cell is not sorted"):
+        source.read([2])
+    path = write_triples(tmp_path / "b.parquet", [0, 3, 1, 2], row_group_size=2)
+    with pytest.raises(ValueError, match="row group 0 ends with cell 3 and the next"):
+        scd.open(path, vocabulary=["a"])
+
+
+def test_triples_of_more_cells_than_there_are(tmp_path):
+    write_triples(tmp_path / "expression.parquet", [0, 1, 7])
+    pq.write_table(pa.table({"line": ["a", "b"]}), tmp_path / "cells.parquet")
+    with pytest.raises(ValueError, match="has cells 0 to 7, and there are 2 cells"):
+        scd.open(tmp_path, vocabulary=["a"])
+
+
+def test_triples_without_names_of_genes_are_refused(tmp_path):
+    path = write_triples(tmp_path / "a.parquet", [0, 1])
+    with pytest.raises(ValueError, match="holds genes by number, in its column gene"):
+        scd.open(path)
+
+
+def test_a_gene_outside_the_vocabulary_is_named(tmp_path):
+    path = write_triples(tmp_path / "a.parquet", [0, 1, 2], [0, 1, 9])
+    with pytest.raises(OSError, match="cell 2 has gene id 9, which is not among the 2"):
+        scd.open(path, vocabulary=["a", "b"]).read([0, 2])
+
+
+def test_files_that_differ_in_their_columns_are_refused(tmp_path):
+    for name, dtype in (("a", "f4"), ("b", "f8")):
+        X = pa.FixedSizeListArray.from_arrays(np.zeros(4, dtype), 2)
+        pq.write_table(pa.table({"X": X}), tmp_path / f"{name}.parquet")
+    with pytest.raises(scd.FileFormatError, match=r'"X" is .*float.* in the first and'):
+        scd.open(tmp_path / "*.parquet")
+
+
+def test_damaged_and_changed_files_are_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    X = pa.FixedSizeListArray.from_arrays(np.random.default_rng(0).random(4000), 4)
+    pq.write_table(pa.table({"X": X}), path, write_page_checksum=True)
+    whole = path.read_bytes()
+    (tmp_path / "short.parquet").write_bytes(whole[:-100])
+    with pytest.raises(scd.FileFormatError, match=r"short\.parquet cannot be read"):
+        scd.open(tmp_path / "short.parquet")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(whole[:100] + bytes(2000) + whole[2100:])
+    with pytest.raises(scd.CorruptFileError, match=r"broken\.parquet: row group 0"):
+        scd.open(broken).read([0])
+    source = scd.open(path)
+    path.write_bytes(whole + b"PAR1")
+    with pytest.raises(scd.FileChangedError, match="changed since it was opened"):
+        source.read([0])
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    path = write_triples(tmp_path / "a.parquet", [0, 1])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[parquet\]"):
+        scd.open(path, vocabulary=["a"])
+
+
+def test_a_package_that_is_too_old_names_the_extra(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"X": [[1.0, 2.0]]}), tmp_path / "x.parquet")
+    monkeypatch.setattr(pa, "__version__", "14.0.2")
+    with pytest.raises(
+        ImportError, match=r"need pyarrow 15\.0 or later, and 14\.0\.2.*\[parquet\]"
+    ):
+        scd.open(tmp_path / "x.parquet")

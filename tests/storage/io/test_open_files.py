@@ -1,0 +1,163 @@
+"""Open files: as many as the limit of the process lets be, whatever a fetch touches."""
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from scdataset_core.storage import ReadContext, StoredArray
+from scdataset_core.storage.io import open_files as module
+from scdataset_core.storage.io.open_files import OpenFiles, most_open
+from scdataset_core.storage.reading import merged_reads as groups
+from tests.storage.oracle import check
+
+resource = pytest.importorskip("resource")
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_all", weakref.WeakSet())  # no context of other tests
+    for number in range(12):
+        (tmp_path / str(number)).write_bytes(b"cells")
+    return [str(tmp_path / str(number)) for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [(64, 8), (65, 8), (160, 32), (1024, 64), (-1, 64), (20, 4)]
+)
+def test_a_part_of_the_limit_is_used(monkeypatch, limit, most):
+    limits = (resource.RLIM_INFINITY if limit < 0 else limit, 4096)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    assert most_open() == most
+
+
+def test_contexts_share_what_may_be_open(monkeypatch, paths):
+    monkeypatch.setattr(module, "most_open", lambda: 6)
+    first, second = OpenFiles(), OpenFiles()
+    for path in paths:
+        first.get(path)
+        second.get(path)
+    assert (len(first._open), len(second._open)) == (3, 3)
+
+
+def refused_until(n_refusals, monkeypatch):
+    """Have the system refuse to open files so many times."""
+    left = [n_refusals]
+    opened = module.OpenFile
+
+    def open_file(path):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return opened(path)
+
+    monkeypatch.setattr(module, "OpenFile", open_file)
+
+
+def test_where_no_file_can_be_opened_idle_ones_of_all_contexts_are_closed(
+    monkeypatch, paths
+):
+    first, second = OpenFiles(), OpenFiles()
+    first.get(paths[0])
+    second.get(paths[1])
+    refused_until(1, monkeypatch)
+    assert second.get(paths[2]).path == paths[2]
+    assert (list(first._open), list(second._open)) == ([], [paths[2]])
+
+
+def test_where_still_none_can_be_opened_the_limit_is_named(monkeypatch, paths):
+    refused_until(2, monkeypatch)
+    with pytest.raises(OSError, match=r"raise its limit \(ulimit -n\)") as caught:
+        OpenFiles().get(paths[0])
+    assert caught.value.errno == errno.EMFILE
+    assert caught.value.filename == paths[0]
+
+
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_read_has_few_of_its_files_open_at_a_time(tmp_path, monkeypatch, rings):
+    zarr = pytest.importorskip("zarr")
+    plain = np.arange(400, dtype=np.int32)
+    folder = zarr.open_group(tmp_path, mode="w", zarr_format=2)
+    made = folder.create_array("x", data=plain, chunks=(10,), compressors=None)
+    array = StoredArray.from_zarr(made)
+    live: weakref.WeakSet[module.OpenFile] = weakref.WeakSet()
+    most = [0]
+    opened = module.OpenFile
+
+    def open_file(path):
+        file = opened(path)
+        live.add(file)
+        most[0] = max(most[0], len(live))
+        return file
+
+    monkeypatch.setattr(module, "OpenFile", open_file)
+    for limited in (module, groups):
+        monkeypatch.setattr(limited, "most_open", lambda: 4)
+    if not rings:
+        monkeypatch.setattr("scdataset_core.storage.context.is_available", bool)
+    with ReadContext(2) as context, ThreadPoolExecutor(1) as other:
+        ranges = [(i, i + 3) for i in range(0, 397, 4)]
+        other.submit(check, array, plain, ranges, context=context).result()
+    assert 1 < most[0] <= 10
+
+
+READ = """
+    import resource, sys
+    import numpy as np
+    import scdataset_core as scd
+    from scdataset_core.storage import context
+
+    path, rings, limit = sys.argv[1], sys.argv[2] == "rings", int(sys.argv[3])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if not rings:
+        context.is_available = lambda: False
+    source = scd.open(path)
+    for _ in range(2):
+        loader = scd.Loader(
+            source, scd.BlockShuffling(1), batch_size=64, fetch_factor=8, threads=4
+        )
+        seen = 0
+        for batch in loader:
+            first = batch["X"][:, [0]].toarray()[:, 0]
+            assert np.array_equal(first, batch["index"] + 1)
+            seen += len(batch["index"])
+        assert seen == len(source)
+    print("read", seen)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rings", ["rings", "no rings"])
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_a_fetch_may_touch_more_files_than_may_be_open(tmp_path, kind, rings):
+    import anndata as ad
+    import scipy.sparse as sp
+
+    def cells(start, stop):
+        x = np.ones((stop - start, 5), np.float32)
+        x[:, 0] = np.arange(start, stop) + 1
+        return ad.AnnData(sp.csr_matrix(x))
+
+    if kind == "h5ad":
+        for number in range(100):
+            cells(9 * number, 9 * number + 9).write_h5ad(tmp_path / f"{number:03}.h5ad")
+        path = str(tmp_path / "*.h5ad")
+    else:
+        zarr = pytest.importorskip("zarr")
+        path = str(tmp_path / "a.zarr")
+        store = zarr.open_group(path, mode="w", zarr_format=2)
+        options = {"compressor": None, "chunks": (30,)}
+        ad.io.write_elem(store, "/", cells(0, 900), dataset_kwargs=options)
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(READ), path, rings, "65"],
+        capture_output=True,
+        text=True,
+    )
+    assert out.stdout.strip() == "read 900", out.stderr
