@@ -24,7 +24,7 @@ def _fetches(
 ) -> Generator[Fetch, None, None]:
     """Yield the fetches, each in its turn to be read."""
     for fetch in plan.fetches(skip=skip, whole=batching.whole_fetches):
-        context.take_turn()
+        context.join_queue()
         yield fetch
 
 

@@ -3,10 +3,10 @@
 from .arrays import StoredArray
 from .context import ReadContext, default_context
 from .decoding.filters import Filter, register_decoder
-from .first_use import making
+from .first_use import first_use_lock
 from .layout import ArrayLayout, ChunkGrid
+from .reading.read_requests import read_requests
 from .reading.requests import Request
-from .reading.scatter import scatter
 from .stats import ReadStats
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Request",
     "StoredArray",
     "default_context",
-    "making",
+    "first_use_lock",
+    "read_requests",
     "register_decoder",
-    "scatter",
 ]

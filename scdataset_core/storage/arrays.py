@@ -9,8 +9,8 @@ from .context import ReadContext, default_context
 from .formats.hdf5 import Description, describe
 from .formats.zarr import describe_zarr
 from .layout import ArrayLayout
+from .reading.read_requests import read_requests
 from .reading.requests import Request
-from .reading.scatter import scatter
 
 if TYPE_CHECKING:
     import h5py
@@ -133,5 +133,5 @@ class StoredArray(ArrayLayout):
         request = Request(
             self, np.array([start]), np.array([stop]), [target], zero, zero
         )
-        scatter([request], default_context() if context is None else context)
+        read_requests([request], default_context() if context is None else context)
         return target

@@ -113,8 +113,8 @@ class ReadContext:
         """Return a file opened in this process, checked to be as it was."""
         return self.files.get(path, expected)
 
-    def take_turn(self) -> None:
-        """Let what this thread runs from now on go before what takes its turn later."""
+    def join_queue(self) -> None:
+        """Put the tasks of this thread before those of threads that call this later."""
         self._local.turn = next(self._turns)
 
     def run(self, tasks: Sequence[Task]) -> None:

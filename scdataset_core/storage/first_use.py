@@ -1,23 +1,16 @@
-"""What is made when first needed, by whichever thread that is, and by one alone."""
+"""The lock under which threads make what a process needs only once.
 
-import os
-import threading
+Chunk tables and the arrays that a source keeps in memory are made when a thread first
+needs them. The thread holds this lock meanwhile, so that no other makes them too.
+"""
 
-__all__ = ["making"]
+from .io.fork_safe_lock import ForkSafeLock
 
-_lock = threading.RLock()
+__all__ = ["first_use_lock"]
+
+_lock = ForkSafeLock()
 
 
-def making() -> threading.RLock:
-    """Return the lock to hold while making such a thing; one for all of them."""
+def first_use_lock() -> ForkSafeLock:
+    """Return the one lock to hold while something is made on its first use."""
     return _lock
-
-
-def _renew() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    # Another thread of the parent may have held it, and does not live in the child.
-    os.register_at_fork(after_in_child=_renew)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import CorruptFileError
 from .chunks import ChunkTable
 from .decoding.pipeline import Pipeline
-from .first_use import making
+from .first_use import first_use_lock
 
 __all__ = ["ArrayLayout", "ChunkGrid", "Library", "TableMaker"]
 
@@ -152,7 +152,7 @@ class ArrayLayout:
     def table(self) -> ChunkTable:
         """Where the chunks lie."""
         if self._table is None:
-            with making():
+            with first_use_lock():
                 if self._table is None:
                     self._table = self.needed_grid.make_table()
         return self._table

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from scdataset_core.storage import ReadContext, Request, StoredArray, scatter
+from scdataset_core.storage import ReadContext, Request, StoredArray, read_requests
 
 
 def values(n: int, dtype: str, seed: int = 0) -> np.ndarray:
@@ -46,7 +46,7 @@ def check(
     row = plain.shape[1:] if columns is None else (len(columns),)
     targets = [np.empty((size, *row), array.dtype) for size in sizes]
     request = Request(array, starts, stops, targets, which, offsets, columns)
-    scatter([request], context)
+    read_requests([request], context)
     expected = plain if columns is None else plain[:, columns]
     for i, (a, b) in enumerate(ranges):
         got = targets[which[i]][offsets[i] : offsets[i] + b - a]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scdataset_core.storage import ReadContext, Request, scatter
+from scdataset_core.storage import ReadContext, Request, read_requests
 from scdataset_core.storage.reading import encoded as packed
 from tests.storage.oracle import check, stored, values
 
@@ -238,7 +238,7 @@ def test_data_and_indices_of_several_files_in_one_call(tmp_path, context) -> Non
         Request(array, starts, stops, [target], zero, offsets)
         for array, target in zip(arrays, targets, strict=True)
     ]
-    scatter(requests, context)
+    read_requests(requests, context)
     for target, array in zip(targets, plain, strict=True):
         expected = [array[a:b] for a, b in zip(starts, stops, strict=True)]
         np.testing.assert_array_equal(target, np.concatenate(expected))
@@ -262,7 +262,7 @@ def test_empty_arrays_and_requests(tmp_path, context) -> None:
         array = stored(tmp_path / "x.h5", name)
         assert array.read().shape == shape
         check(array, np.empty(shape, "f4"), [(0, 0)], context=context)
-    scatter([], context)
+    read_requests([], context)
 
 
 def test_what_an_array_says_about_itself(tmp_path) -> None:
@@ -346,7 +346,7 @@ def test_nothing_out_of_bounds_is_read_or_written(
         numbers[3],
     )
     with pytest.raises(ValueError, match=message):
-        scatter([request], context)
+        read_requests([request], context)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_targets_must_be_writable_arrays_of_the_type(tmp_path, context, target) 
     zero, ten = np.zeros(1, np.int64), np.full(1, 10)
     request = Request(stored(tmp_path / "x.h5"), zero, ten, [target], zero, zero)
     with pytest.raises(ValueError, match="C-contiguous float32"):
-        scatter([request], context)
+        read_requests([request], context)
 
 
 def test_columns_out_of_range_are_refused(tmp_path, context) -> None:
@@ -381,7 +381,7 @@ def test_columns_out_of_range_are_refused(tmp_path, context) -> None:
         array = stored(tmp_path / "x.h5", name)
         request = Request(array, zero, four, target, zero, zero, np.array(columns))
         with pytest.raises(ValueError, match=message):
-            scatter([request], context)
+            read_requests([request], context)
 
 
 def test_read_out_of_bounds_is_refused(tmp_path) -> None:

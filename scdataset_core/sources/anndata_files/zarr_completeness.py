@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import FileFormatError
 from ...storage import StoredArray
-from ...storage.formats.zarr_missing import Missing, missing_of
+from ...storage.formats.zarr_missing import Missing, find_missing
 from ..obs.columns import Column, LabelColumn, NumberColumn
 from ..obs.text import LabelText, StoredText, TextCodes
 from ..ranged.cell_file import CellFile, DenseX, SparseX
@@ -78,7 +78,7 @@ def check_whole(part: CellFile, tree: ZarrTree) -> list[str]:
     for name, array in tree.arrays.items():
         inside = name.removeprefix(tree.root.path).strip("/")
         check = checks.get(name) or _check_of(inside, array)
-        missing = None if check is None else missing_of(array)
+        missing = None if check is None else find_missing(array)
         if check is not None and missing is not None:
             fill = 0 if array.fill_value is None else array.fill_value
             lacking = _Lacking(part.file, name, fill, missing)

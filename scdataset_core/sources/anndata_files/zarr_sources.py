@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...checks import install_command
 from ...errors import FileFormatError
 from ...storage.formats.zarr import ZarrLibrary
-from ...storage.formats.zarr_stores import held, store_name
+from ...storage.formats.zarr_stores import reopen_group, store_name
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
 from ..ranged.stored_source import StoredSource
@@ -53,7 +53,7 @@ def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
 
 def open_group(group: "zarr.Group", options: OpenOptions) -> StoredSource:
     """Return the source over an open group, of any kind of store."""
-    group = held(group)
+    group = reopen_group(group)
     path = f"/{group.path}" if group.path else ""
     return _join([(f"{store_name(group)}{path}", group)], options)
 

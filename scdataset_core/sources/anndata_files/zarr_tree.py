@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import FileFormatError
 from ...storage import StoredArray
 from ...storage.formats.zarr_codecs import check_codecs, unknown_codec
-from ...storage.formats.zarr_stores import folder_of, held
+from ...storage.formats.zarr_stores import folder_of, reopen_group
 
 if TYPE_CHECKING:
     import zarr
@@ -124,7 +124,7 @@ class ZarrTree:
     @contextmanager
     def again(self) -> "Iterator[ZarrTree]":
         """Return the store, opened for what reads it now, in whatever process."""
-        yield ZarrTree(held(self.root), self.file)
+        yield ZarrTree(reopen_group(self.root), self.file)
 
     def categories_of(self, codes: "zarr.Array") -> "zarr.Array":
         """Return the array that AnnData 0.7's codes name."""

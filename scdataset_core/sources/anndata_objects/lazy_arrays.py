@@ -34,10 +34,10 @@ def lazy_part(
             return str(where), locate_x(tree, element)
     import zarr
 
-    from ...storage.formats.zarr_stores import held, store_name
+    from ...storage.formats.zarr_stores import reopen_group, store_name
     from ..anndata_files.zarr_tree import ZarrTree
 
-    root = held(zarr.open_group(where.store, mode="r", use_consolidated=False))
+    root = reopen_group(zarr.open_group(where.store, mode="r", use_consolidated=False))
     file = store_name(root)
     return file, locate_x(ZarrTree(root, file), where.path)
 

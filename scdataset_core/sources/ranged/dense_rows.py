@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...form import Form, pack_dense
-from ...storage import ReadContext, Request, scatter
+from ...storage import ReadContext, Request, read_requests
 from ..genes.joins import GeneJoin
 from ..obs.joined_columns import cut_by_file
 from .cell_file import DenseX
@@ -69,7 +69,7 @@ class DenseReader:
                 move = _Move(self.files[file], local, columns, context)
                 requests.append(move.request)
                 moves.append(partial(move.place, parts, *mine))
-        scatter(requests, context)
+        read_requests(requests, context)
         for place in moves:
             place()
         out: list[Any] = [None] * len(parts)

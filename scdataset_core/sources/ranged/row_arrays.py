@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ...storage import ReadContext, Request, StoredArray, making, scatter
+from ...storage import ReadContext, Request, StoredArray, first_use_lock, read_requests
 
 __all__ = ["KEPT_BYTES", "KeptArrays", "MemoryArray", "RowArray", "windows"]
 
@@ -147,7 +147,7 @@ class KeptArrays:
     def _whole(self, array: RowArray, check: Check) -> npt.NDArray[Any] | None:
         key = _key(array)
         if key in self._keep and key not in self._kept:
-            with making():
+            with first_use_lock():
                 if key not in self._kept:
                     self._kept[key] = check(array.read(0, array.shape[0]), 0)
         return self._kept.get(key)
@@ -173,7 +173,9 @@ def _read_runs(
     if isinstance(array, StoredArray):
         values = np.empty((int((stops - starts).sum()), *array.shape[1:]), array.dtype)
         which = np.zeros(len(starts), np.int64)
-        scatter([Request(array, starts, stops, [values], which, offsets)], context)
+        read_requests(
+            [Request(array, starts, stops, [values], which, offsets)], context
+        )
     else:
         pieces = zip(starts.tolist(), stops.tolist(), strict=True)
         values = np.concatenate([array.read(start, stop) for start, stop in pieces])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...checks import first_outside
 from ...errors import CorruptFileError
 from ...form import Form, pack_rows
-from ...storage import ReadContext, Request, StoredArray, scatter
+from ...storage import ReadContext, Request, StoredArray, read_requests
 from ..genes.joins import GeneJoin, select_columns
 from ..obs.joined_columns import Cuts, cut_by_file
 from .cell_file import SparseX
@@ -192,7 +192,7 @@ class SparseReader:
                     cast = _Cast(array, fetch, a, b, targets, context)
                     requests.append(cast.request)
                     casts.append(cast)
-        scatter(requests, context)
+        read_requests(requests, context)
         for cast in casts:
             cast.place()
         return values, columns

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import FileFormatError, MissingNameError
 from ...storage import StoredArray
-from ...storage.formats.plain_files import raw_array, raw_part
+from ...storage.formats.plain_files import describe_file, describe_part
 from ..anndata_files.h5ad import join_files
 from ..obs.columns import Column
 from ..obs.text import TextArray
@@ -141,7 +141,7 @@ def _array(folder: Path, name: str, header: Header) -> StoredArray:
             f"{path}: it holds {n_bytes // dtype.itemsize} elements and header.sch says"
             f" {said}; it was cut short, copy the folder again"
         )
-    return raw_array(path, dtype)
+    return describe_file(path, dtype)
 
 
 def _check_pointers(
@@ -224,7 +224,7 @@ def _x(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:
     if (start, stop) == (0, folder.n_rows):
         return SparseX(data, indices, indptr, n_vars)
     first, last = (int(indptr.read(row, row + 1)[0]) for row in (start, stop))
-    part = raw_part(indptr, start, stop + 1)
+    part = describe_part(indptr, start, stop + 1)
     return _BlockX(data, indices, part, n_vars, last - first, first)
 
 

@@ -12,7 +12,7 @@ from ..decoding.pipeline import Pipeline
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
 
-__all__ = ["RawTable", "raw_array", "raw_part"]
+__all__ = ["RawTable", "describe_file", "describe_part"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RawTable:
         return ChunkTable((self.file,), (self.identity,), offsets, sizes)
 
 
-def raw_array(path: Path, dtype: np.dtype[Any]) -> StoredArray:
+def describe_file(path: Path, dtype: np.dtype[Any]) -> StoredArray:
     """Return the one-dimensional array that all bytes of a file are.
 
     Parameters
@@ -56,8 +56,8 @@ def raw_array(path: Path, dtype: np.dtype[Any]) -> StoredArray:
     return _array(file, path.name, identity, dtype, 0, identity.n_bytes)
 
 
-def raw_part(whole: StoredArray, start: int, stop: int) -> StoredArray:
-    """Return elements ``[start, stop)`` of what :func:`raw_array` gave, as an array."""
+def describe_part(whole: StoredArray, start: int, stop: int) -> StoredArray:
+    """Return elements ``[start, stop)`` of an array made by :func:`describe_file`."""
     grid = whole.needed_grid
     table = grid.make_table
     assert isinstance(table, RawTable)

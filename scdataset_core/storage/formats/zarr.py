@@ -11,13 +11,13 @@ import numpy.typing as npt
 from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ..chunks import ChunkTable
 from ..decoding.pipeline import Pipeline
-from ..first_use import making
+from ..first_use import first_use_lock
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
 from .hdf5 import Description
 from .zarr_chunks import ShardIndex, ZarrTable, grid_shape
 from .zarr_codecs import check_codecs, pipeline_of
-from .zarr_stores import archive_of, folder_of, of_this_process, store_name
+from .zarr_stores import archive_of, folder_of, reopen_array, store_name
 
 if TYPE_CHECKING:
     import zarr
@@ -118,10 +118,10 @@ class ZarrLibrary:
     def _opened(self) -> "zarr.Array":
         """Return the array, open in this process."""
         if self._pid != os.getpid():
-            with making():
+            with first_use_lock():
                 if self._pid != os.getpid():
                     forked = self._pid is not None
-                    self._array = of_this_process(self._array, forked=forked)
+                    self._array = reopen_array(self._array, forked=forked)
                     self._pid = os.getpid()
         return self._array
 

@@ -26,7 +26,7 @@ from .zarr_stores import archive_of, folder_of
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["Missing", "missing_of"]
+__all__ = ["Missing", "find_missing"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -57,7 +57,7 @@ class Missing:
     absent: Integers
 
 
-def missing_of(array: "zarr.Array") -> Missing | None:
+def find_missing(array: "zarr.Array") -> Missing | None:
     """Return what of an array is not there; None if all is, or it cannot be told.
 
     It is told in local folders and zip files.

@@ -9,7 +9,7 @@ from ...errors import FileChangedError, FileFormatError
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["archive_of", "folder_of", "held", "of_this_process", "store_name"]
+__all__ = ["archive_of", "folder_of", "reopen_array", "reopen_group", "store_name"]
 
 
 def store_name(node: "zarr.Array | zarr.Group") -> str:
@@ -36,7 +36,7 @@ def archive_of(node: "zarr.Array | zarr.Group") -> str | None:
     return str(Path(node.store.path).absolute())
 
 
-def held(group: "zarr.Group") -> "zarr.Group":
+def reopen_group(group: "zarr.Group") -> "zarr.Group":
     """Return a group opened anew: its store by absolute path, its members as they lie.
 
     The list of members that a store may have (consolidated metadata) is not read: it
@@ -78,7 +78,7 @@ def held(group: "zarr.Group") -> "zarr.Group":
 _reopened: dict[int, tuple[Any, Any]] = {}
 
 
-def of_this_process(array: "zarr.Array", *, forked: bool) -> "zarr.Array":
+def reopen_array(array: "zarr.Array", *, forked: bool) -> "zarr.Array":
     """Return an array of another process, opened in this one.
 
     Forked processes share the position in an open zip file, and the connections to

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import FileChangedError
+from .fork_safe_lock import ForkSafeLock
 
 __all__ = ["Identity", "OpenFile", "OpenFiles", "check_unchanged", "most_open"]
 
@@ -186,16 +187,6 @@ class OpenFiles:
             self._open.clear()
 
 
-# One lock for those of all contexts, since each may have to close files of the others.
-_lock = threading.Lock()
+# One lock for the files of all contexts: each may have to close files of the others.
+_lock = ForkSafeLock()
 _all: "weakref.WeakSet[OpenFiles]" = weakref.WeakSet()
-
-
-def _renew() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    # Another thread of the parent may have held it, and does not live in the child.
-    os.register_at_fork(after_in_child=_renew)

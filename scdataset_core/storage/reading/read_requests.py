@@ -14,10 +14,10 @@ from .merged_reads import read_tasks
 from .requests import Ranges, Request, merge
 from .uncompressed import plan_direct
 
-__all__ = ["scatter"]
+__all__ = ["read_requests"]
 
 
-def scatter(requests: Sequence[Request], context: ReadContext) -> None:
+def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     """Read every range of every request into its place.
 
     Each chunk that must be decoded is decoded once a call, so what is wanted at one

@@ -1,0 +1,34 @@
+"""A lock that every forked process gets anew."""
+
+import os
+import threading
+from types import TracebackType
+
+__all__ = ["ForkSafeLock"]
+
+
+class ForkSafeLock:
+    """A reentrant lock of a whole process, which no fork leaves locked.
+
+    Another thread of the parent may hold the lock when the process forks, and that
+    thread does not live in the child. So the child begins with a lock of its own.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
