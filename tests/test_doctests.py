@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scdataset_core.sources import formats
+
 PACKAGES = [
     "scdataset_core",
     "scdataset_torch",
@@ -48,4 +50,5 @@ def test_docstring_examples(
         pytest.skip(f"{err.name} is not installed")
     shutil.copytree(plates, tmp_path / "plates")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(formats, "FILE_FORMATS", [*formats.FILE_FORMATS])
     assert doctest.testmod(module, optionflags=OPTIONS).failed == 0

@@ -20,6 +20,23 @@ ADAPTERS = {
 }
 FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
 
+# The families of formats, each a folder of `sources`.
+FAMILIES = {"anndata_files", "anndata_objects", "tables", "soma", "scdl"}
+# What opening a format may import of its family; of other families, only what
+# recognises their formats.
+OF_FORMATS = {
+    "h5ad": {
+        "anndata_files.data_frames",
+        "anndata_files.file_tree",
+        "anndata_files.frames",
+        "anndata_files.h5ad",
+        "anndata_files.hdf5_tree",
+        "anndata_files.matrices",
+        "anndata_files.record_arrays",
+    },
+}
+RECOGNISERS = {f"{family}.formats" for family in FAMILIES} | {"scdl.signatures"}
+
 # The rooms of the core: a subpackage stands for all of its modules.
 BASIS = {"errors", "checks", "thread_ending", "class_weights"}
 SAMPLING = {  # integers only
@@ -150,6 +167,28 @@ def test_core_import_starts_no_threads_and_sets_no_warning_filters() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert out.stdout.split() == ["1", "True"]
+
+
+@pytest.mark.parametrize("name", OF_FORMATS)
+def test_opening_a_format_imports_no_other(name: str, plates: Path) -> None:
+    data = str(plates / "plate1.h5ad")
+    code = (
+        f"import sys; sys.path.insert(0, {str(CORE.parent)!r})\n"
+        "import scdataset_core as scd\n"
+        f"source = scd.open({data!r}, obs=['drug'])\n"
+        "batch = next(iter(scd.Loader(source, scd.BlockShuffling(16), batch_size=8)))\n"
+        "print(*sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    start = "scdataset_core.sources."
+    loaded = {
+        module.removeprefix(start)
+        for module in out.stdout.split()
+        if module.startswith(start) and module.split(".")[2] in FAMILIES
+    }
+    assert loaded - RECOGNISERS - FAMILIES == OF_FORMATS[name]
 
 
 @pytest.mark.parametrize("package", ["scdataset_core", *ADAPTERS])

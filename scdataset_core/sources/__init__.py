@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from .base import Source
 from .combined.side_by_side import open_arrays
-from .formats import open_files, open_object, paths_of, what_x_can_be
+from .formats import open_files, open_object, what_x_can_be
 from .options import Genes, Join, OpenOptions, is_matrix_name
+from .paths import paths_of
 
 __all__ = ["Source", "open"]
 

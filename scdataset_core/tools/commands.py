@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..sources import open as open_source
-from ..sources.formats import paths_of
+from ..sources.paths import paths_of
 from .demo import Comparison, compare
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, note, on_a_terminal, plain_errors, progress

@@ -15,25 +15,18 @@ from ..ranged.cell_file import CellFile
 from ..ranged.stored_source import StoredSource
 from .data_frames import Table
 from .file_tree import FileTree
-from .hdf5_tree import Tree, is_hdf5, opened
+from .hdf5_tree import Tree, opened
 from .matrices import column_names, dense_x, locate_x
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = [
-    "is_handle",
     "join_files",
     "open_h5ad",
     "open_handle",
     "read_layout",
-    "recognise",
 ]
-
-
-def recognise(path: str) -> bool:
-    """Return whether a file is HDF5, by its content."""
-    return is_hdf5(path)
 
 
 def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
@@ -44,13 +37,6 @@ def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
             tree = Tree(root, file, allow_external=options.allow_external)
             parts.append(read_layout(tree, options))
     return join_files(parts, options)
-
-
-def is_handle(obj: object) -> bool:
-    """Return whether an object is an HDF5 file, or a part of one, open in h5py."""
-    import h5py
-
-    return isinstance(obj, h5py.Group | h5py.Dataset)
 
 
 def open_handle(

@@ -1,4 +1,4 @@
-"""MuData: the modalities of the same cells side by side, in files and in memory."""
+"""`.h5mu` files: the modalities of the same cells side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError
-from ..anndata_objects.anndata_object import columns_of, open_anndata, text_of_names
 from ..base import Source
 from ..combined.chosen_rows import PickedSource
 from ..combined.side_by_side import AlignedSource
@@ -21,66 +20,25 @@ from ..ranged.cell_file import CellFile
 from ..ranged.row_arrays import MemoryArray, RowArray, Rows
 from .data_frames import Table
 from .h5ad import join_files, read_layout
-from .hdf5_tree import Tree, is_hdf5, opened
+from .hdf5_tree import Tree, opened
+from .modalities import (
+    check_mudata,
+    columns_of_modality,
+    row_order,
+    without_labels,
+)
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["is_mudata", "open_h5mu", "open_mudata", "recognise"]
-
-
-def recognise(path: str) -> bool:
-    """Return whether a file is HDF5 of MuData's layout."""
-    import h5py
-
-    if not is_hdf5(path):
-        return False
-    with opened(path) as root:
-        link = root.get("mod", getlink=True)
-        # Links are followed, or refused, when it is opened.
-        return isinstance(link, h5py.HardLink) or (link is not None and "X" not in root)
-
-
-def is_mudata(obj: object) -> bool:
-    """Return whether an object is a `MuData`."""
-    from mudata import MuData
-
-    return isinstance(obj, MuData)
-
-
-def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
-    """Return the modalities of a `MuData` side by side."""
-    _check(options, getattr(mdata, "axis", 0), "the MuData")
-    own = _without_labels(options)
-    parts: dict[str, Source] = {}
-    frame = mdata.obs
-    for name, adata in mdata.mod.items():
-        given = mdata.obsmap[name]
-        if mdata.obs_names.is_unique and adata.obs_names.is_unique:
-            # By name: the map is stale where a modality was changed since update().
-            given = adata.obs_names.get_indexer(mdata.obs_names) + 1
-        at = _order(np.asarray(given), adata.n_obs, name, "the MuData")
-        source = open_anndata(adata, own)
-        parts[name] = source if at is None else PickedSource(source, at)
-        rows = np.arange(adata.n_obs) if at is None else at
-        for column in _of_modality(options, name):
-            if f"{name}:{column}" not in frame and column in adata.obs:
-                values = adata.obs[column].iloc[rows].set_axis(frame.index)
-                frame = frame.assign(**{f"{name}:{column}": values})
-    names = text_of_names(mdata.obs_names) if options.obs_names else None
-    columns = [columns_of(frame, options)]
-    table = join_obs(["the MuData"], columns, options.obs, options.categories)
-    starts = np.array([0, mdata.n_obs], np.int64)
-    return AlignedSource(
-        parts, TableTags(table, None if names is None else [names], starts)
-    )
+__all__ = ["open_h5mu"]
 
 
 class _File:
     """One file: its modalities, which row of each a cell has, and its labels."""
 
     def __init__(self, root: "h5py.File", file: str, options: OpenOptions) -> None:
-        _check(options, root.attrs.get("axis", 0), file)
+        check_mudata(options, root.attrs.get("axis", 0), file)
         tree = Tree(root, file, allow_external=options.allow_external)
         table = Table(tree, "obs")
         self.names: TextArray = table.index_text()
@@ -93,11 +51,11 @@ class _File:
             group = tree.group(f"mod/{name}")
             assert group is not None  # _modalities lists groups
             part = Tree(group, file, allow_external=options.allow_external)
-            layout = read_layout(part, _without_labels(options))
+            layout = read_layout(part, without_labels(options))
             given = self._map(tree, part, name)
-            self.at[name] = _order(given, layout.x.n_obs, name, file)
+            self.at[name] = row_order(given, layout.x.n_obs, name, file)
             self.layouts[name] = layout
-            for column in _of_modality(options, name):
+            for column in columns_of_modality(options, name):
                 if f"{name}:{column}" not in known:
                     read = Table(part, "obs").columns((column,), self.n_obs)
                     own[f"{name}:{column}"] = _ordered(read[column], self.at[name])
@@ -128,7 +86,7 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
                 f" {list(read[-1].layouts)}; open files of the same modalities"
             )
     starts = np.cumsum([0, *(part.n_obs for part in read)])
-    own = _without_labels(options)
+    own = without_labels(options)
     parts: dict[str, Source] = {}
     for name in read[0].layouts:
         source = join_files([part.layouts[name] for part in read], own)
@@ -164,66 +122,6 @@ def _modalities(tree: Tree) -> list[str]:
     return [name for name in order if name in names] or names
 
 
-def _check(options: OpenOptions, axis: int, where: str) -> None:
-    if options.genes is not None:
-        raise ValueError(
-            "genes goes with one matrix, and MuData has several; open modalities one"
-            " by one, each with its genes=, as open(mdata.mod[name], ...) or"
-            " open(h5py.File(path)[f'mod/{name}'], ...), and join them with"
-            " MultiIndexable"
-        )
-    if axis != 0:
-        raise FileFormatError(
-            f"{where}: its modalities share genes (axis={axis}), expected cells"
-        )
-
-
-def _without_labels(options: OpenOptions) -> OpenOptions:
-    return replace(options, obs=(), categories=None, obs_names=False)
-
-
-def _of_modality(options: OpenOptions, name: str) -> list[str]:
-    """Return the columns asked for as ``NAME:column``, without the name."""
-    wanted = () if options.obs is True else options.obs
-    prefix = f"{name}:"
-    return [c.removeprefix(prefix) for c in wanted if c.startswith(prefix)]
-
-
-def _order(given: npt.NDArray[Any], n_rows: int, name: str, where: str) -> Rows | None:
-    """Return the row of the modality for each cell; None where it is the same.
-
-    `given` counts from 1, with 0 where the modality has not the cell.
-    """
-    if given.dtype.kind not in "iu" and np.any(given != given.astype(np.int64)):
-        raise FileFormatError(
-            f'{where}: obsmap of the modality "{name}" is {given.dtype}, expected the'
-            " number of a row for each cell"
-        )
-    at = given.reshape(-1).astype(np.int64) - 1
-    missing = int(np.count_nonzero(at == -1))
-    if missing or len(at) != n_rows:
-        raise _differ(where, name, n_rows, len(at), missing)
-    _check_rows(at, name, where)
-    return None if np.array_equal(at, np.arange(n_rows)) else at
-
-
-def _check_rows(at: Rows, name: str, where: str) -> None:
-    """Raise unless each row of a modality is that of one cell."""
-    wrong = np.flatnonzero((at < 0) | (at >= len(at)))
-    what = "which it has not"
-    if not len(wrong):
-        order = np.argsort(at, kind="stable")
-        wrong = np.sort(order[1:][at[order[1:]] == at[order[:-1]]])
-        what = "which another cell has too"
-    if len(wrong):
-        cell = int(wrong[0])
-        raise FileFormatError(
-            f'{where}: obsmap gives cell {cell} row {at[cell]} of the modality "{name}"'
-            f" ({len(at)} rows), {what} ({len(wrong)} such cells); make the map anew"
-            " with mdata.update(), and write it again"
-        )
-
-
 def _joined_order(orders: Sequence[Rows | None], starts: Rows) -> Rows | None:
     if all(order is None for order in orders):
         return None
@@ -233,15 +131,4 @@ def _joined_order(orders: Sequence[Rows | None], starts: Rows) -> Rows | None:
             start + (np.arange(size, dtype=np.int64) if order is None else order)
             for start, size, order in zip(starts[:-1], sizes, orders, strict=True)
         ]
-    )
-
-
-def _differ(
-    where: str, name: str, n_rows: int, n_obs: int, missing: int = 0
-) -> FileFormatError:
-    lacks = f", and lacks {missing} of them" if missing else ""
-    return FileFormatError(
-        f'{where}: the modality "{name}" has {n_rows} cells and all together {n_obs}'
-        f"{lacks}; modalities side by side must have the same cells: keep those that"
-        " all have with mudata.pp.intersect_obs(mdata), and write it again"
     )

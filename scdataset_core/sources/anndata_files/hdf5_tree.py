@@ -22,10 +22,8 @@ from ..obs.text import one_text
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Tree", "is_hdf5", "is_text", "opened"]
+__all__ = ["Tree", "is_text", "opened"]
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MAX_USER_BLOCK = 1 << 26
 _MOST_LINKS = 16  # one behind the other, as many as HDF5 follows
 
 # What h5py raises, and what values of impossible types lead to, in damaged files.
@@ -37,18 +35,6 @@ _DAMAGE = (
     OverflowError,
     UnicodeDecodeError,
 )
-
-
-def is_hdf5(path: str) -> bool:
-    """Return whether a file has HDF5's signature, at its head or after a user block."""
-    with Path(path).open("rb") as file:
-        size, at = file.seek(0, 2), 0
-        while at + len(_SIGNATURE) <= size and at <= _MAX_USER_BLOCK:
-            file.seek(at)
-            if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                return True
-            at = at * 2 or 512
-    return False
 
 
 @contextlib.contextmanager

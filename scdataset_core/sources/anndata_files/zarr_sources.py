@@ -1,7 +1,6 @@
 """Zarr stores of AnnData's layout: one, several as one, and annbatch's collections."""
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,28 +19,10 @@ from .zarr_tree import ZarrTree
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["is_group", "open_group", "open_zarr", "recognise"]
+__all__ = ["open_group", "open_zarr"]
 
-_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _COLLECTION = "annbatch-preshuffled"
 _MEMBER = re.compile(r"dataset_(\d+)")
-
-
-def recognise(path: str) -> bool:
-    """Return whether a folder or zip file is a zarr store, by its content."""
-    if Path(path).is_dir():
-        return any(Path(path, name).is_file() for name in _METADATA)
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return not set(_METADATA).isdisjoint(archive.namelist())
-
-
-def is_group(obj: object) -> bool:
-    """Return whether an object is a group of a zarr store."""
-    import zarr
-
-    return isinstance(obj, zarr.Group)
 
 
 def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:

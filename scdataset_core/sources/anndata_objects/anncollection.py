@@ -17,14 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata.experimental import AnnCollection
 
-__all__ = ["is_collection", "open_collection"]
-
-
-def is_collection(obj: object) -> bool:
-    """Return whether an object is an `AnnCollection`, or a view of one."""
-    # By name: importing anndata.experimental would import torch, where there is one.
-    names = {cls.__name__ for cls in type(obj).__mro__}
-    return not names.isdisjoint({"AnnCollection", "AnnCollectionView"})
+__all__ = ["open_collection"]
 
 
 def open_collection(obj: Any, options: OpenOptions) -> Source:

@@ -40,19 +40,11 @@ if TYPE_CHECKING:
 __all__ = [
     "columns_of",
     "file_part",
-    "is_anndata",
     "is_in_file",
     "open_anndata",
     "open_with",
     "text_of_names",
 ]
-
-
-def is_anndata(obj: object) -> bool:
-    """Return whether an object is an `AnnData`."""
-    from anndata import AnnData
-
-    return isinstance(obj, AnnData)
 
 
 def open_anndata(adata: "AnnData", options: OpenOptions) -> Source:

@@ -23,7 +23,7 @@ from ..summaries import shown, where
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AlignedSource", "is_several", "open_arrays", "open_several"]
+__all__ = ["AlignedSource", "open_arrays", "open_several"]
 
 # What the columns of these are: genes, which genes= selects among.
 _OF_GENES = ("X", "raw/X", "layers/")
@@ -211,23 +211,21 @@ def open_arrays(
     return AlignedSource(parts)
 
 
-def is_several(obj: object) -> bool:
-    """Return whether an object is a `MultiIndexable`."""
-    return isinstance(obj, MultiIndexable)
-
-
-def open_several(multi: MultiIndexable, options: OpenOptions) -> AlignedSource:
+def open_several(
+    multi: MultiIndexable,
+    options: OpenOptions,
+    open_object: Callable[[Any, OpenOptions], Source],
+) -> AlignedSource:
     """Return the collections of a `MultiIndexable` side by side, by their names.
 
-    Labels are those of the first. A collection that is no source is opened.
+    Labels are those of the first. A collection that is no source is opened, by
+    `open_object`.
 
     Raises
     ------
     FileFormatError
         If two of them name their cells, and these are not the same in the same order.
     """
-    from ..formats import open_object
-
     if options.genes is not None:
         raise ValueError(
             "genes goes with one matrix; open each collection with its own genes=, and"

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_BYTES",
     "ArraySource",
-    "is_array",
     "open_array",
     "rows_matrix",
     "source_of",
@@ -41,13 +40,6 @@ __all__ = [
 
 # Rows of about this many bytes are a block; memory has no chunks of its own.
 BLOCK_BYTES = 1 << 18
-
-
-def is_array(obj: object) -> bool:
-    """Return whether an object is an array or a sparse matrix."""
-    from scipy.sparse import issparse
-
-    return isinstance(obj, np.ndarray) or bool(issparse(obj))
 
 
 def open_array(obj: Any, options: OpenOptions) -> "ArraySource":

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...cells import CellInfo
-from ...checks import count_rows, why_not_indexed
+from ...checks import count_rows
 from ...form import Form
 from ...storage import ReadContext
 from ..base import Source
@@ -17,20 +17,10 @@ from ..ranged.row_arrays import Rows, windows
 from ..summaries import shown
 from .array_source import BLOCK_BYTES, open_array, rows_matrix
 
-__all__ = ["IndexedSource", "is_indexed", "open_indexed"]
+__all__ = ["IndexedSource"]
 
 # Rows read on opening, for the width, the type, and the stored values a row.
 _SAMPLE_ROWS = 64
-
-
-def is_indexed(obj: object) -> bool:
-    """Return whether an object may have rows that an array of numbers picks."""
-    return why_not_indexed(obj) is None
-
-
-def open_indexed(obj: Any, options: OpenOptions) -> "IndexedSource":
-    """Return the source over an object; its genes are called ``"0"``, ``"1"``, ...."""
-    return IndexedSource(obj, options)
 
 
 class IndexedSource(Source):

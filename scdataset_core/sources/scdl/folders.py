@@ -19,10 +19,9 @@ from ..ranged.stored_source import StoredSource
 from .features import FeatureIndex, gene_names, read_index
 from .header import ARRAYS, Header, read_header, read_row_count
 from .obs_columns import ObsTableFile
+from .signatures import data_sets_of
 
-__all__ = ["open_scdl", "recognise"]
-
-_SIGNS = ("header.sch", "row_ptr.npy", "col_ptr.npy")
+__all__ = ["open_scdl"]
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,6 @@ class _BlockX(SparseX):
         return self.n_own
 
 
-def recognise(path: str) -> bool:
-    """Return whether a folder is a data set of BioNeMo-SCDL, or a collection."""
-    return _is_dataset(Path(path)) or bool(_members(Path(path)))
-
-
 def open_scdl(paths: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over folders, in their order.
 
@@ -74,28 +68,12 @@ def open_scdl(paths: Sequence[str], options: OpenOptions) -> StoredSource:
         raise FileFormatError(
             f'{paths[0]}: SCDL folders hold one matrix, x="X", got {options.x!r}'
         )
-    found = [
-        folder
-        for path in map(Path, paths)
-        for folder in ([path] if _is_dataset(path) else _members(path))
+    folders = [
+        _opened(folder) for path in map(Path, paths) for folder in data_sets_of(path)
     ]
-    folders = [_opened(folder) for folder in found]
     source = join_files(_parts(folders, options), options)
     source.notices += tuple(note for folder in folders for note in folder.notices)
     return source
-
-
-def _is_dataset(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _SIGNS)
-
-
-def _members(folder: Path) -> list[Path]:
-    """Return the data sets of a collection, sorted by name."""
-    if not (folder / "version.json").is_file():
-        return []
-    return sorted(
-        (member for member in folder.iterdir() if _is_dataset(member)), key=str
-    )
 
 
 def _opened(folder: Path) -> _Folder:

@@ -22,18 +22,12 @@ if TYPE_CHECKING:
     import tiledbsoma
 
 __all__ = [
-    "is_experiment",
-    "is_query",
     "open_experiment",
     "open_query",
     "open_soma",
-    "recognise",
 ]
 
 _OLDEST = (1, 15)
-
-# What TileDB has in the folder of a group, and of an array.
-_SIGNS = ("__tiledb_group.tdb", "__group", "__schema")
 
 
 @dataclass(frozen=True)
@@ -43,25 +37,6 @@ class _Wanted:
     measurement: str | None = None
     cells: Rows | None = None
     genes: Rows | None = None
-
-
-def recognise(path: str) -> bool:
-    """Return whether a folder is a group or an array of TileDB."""
-    return any(Path(path, sign).exists() for sign in _SIGNS)
-
-
-def is_experiment(obj: object) -> bool:
-    """Return whether an object is an open experiment."""
-    import tiledbsoma
-
-    return isinstance(obj, tiledbsoma.Experiment)
-
-
-def is_query(obj: object) -> bool:
-    """Return whether an object is a query of an experiment."""
-    import tiledbsoma
-
-    return isinstance(obj, tiledbsoma.ExperimentAxisQuery)
 
 
 def open_soma(paths: Sequence[str], options: OpenOptions) -> SomaSource:

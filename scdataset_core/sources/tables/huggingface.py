@@ -17,38 +17,7 @@ from .x_columns import find_columns, list_x
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DatasetGroups", "is_dataset", "open_dataset", "open_folders", "recognise"]
-
-
-def recognise(path: str) -> bool:
-    """Return whether a folder was written by `save_to_disk`."""
-    one = ("state.json", "dataset_info.json")
-    return Path(path, "dataset_dict.json").is_file() or all(
-        Path(path, name).is_file() for name in one
-    )
-
-
-def is_dataset(obj: object) -> bool:
-    """Return whether an object is a `datasets.Dataset`.
-
-    Raises
-    ------
-    TypeError
-        If it is a dict of them, or one that only streams.
-    """
-    from datasets import Dataset, DatasetDict, IterableDataset
-
-    if isinstance(obj, DatasetDict):
-        raise TypeError(
-            f"a DatasetDict has the splits {', '.join(obj)}; open one of them:"
-            f' open(data["{next(iter(obj), "train")}"], ...)'
-        )
-    if isinstance(obj, IterableDataset):
-        raise TypeError(
-            "an IterableDataset has no rows by number; load the data set without"
-            " streaming=True"
-        )
-    return isinstance(obj, Dataset)
+__all__ = ["DatasetGroups", "open_dataset", "open_folders"]
 
 
 def open_folders(paths: Sequence[str], options: OpenOptions) -> TableSource:

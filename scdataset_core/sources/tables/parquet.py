@@ -11,24 +11,7 @@ from .table_source import TableSource, open_table
 from .triples import CELLS, EXPRESSION, open_triples
 from .x_columns import find_columns, list_x
 
-__all__ = ["open_arrow", "open_parquet", "recognise", "recognise_arrow"]
-
-
-def recognise(path: str) -> bool:
-    """Return whether a file is Parquet, by its content; or a folder with such files."""
-    if Path(path).is_dir():
-        return Path(path, EXPRESSION).is_file() or any(Path(path).glob("*.parquet"))
-    return _begins(path, b"PAR1")
-
-
-def recognise_arrow(path: str) -> bool:
-    """Return whether a file is an Arrow IPC file, Feather among them."""
-    return _begins(path, b"ARROW1")
-
-
-def _begins(path: str, magic: bytes) -> bool:
-    with Path(path).open("rb") as file:
-        return file.read(len(magic)) == magic
+__all__ = ["open_arrow", "open_parquet"]
 
 
 def open_parquet(paths: Sequence[str], options: OpenOptions) -> TableSource:

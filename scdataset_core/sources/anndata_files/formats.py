@@ -1,0 +1,109 @@
+"""The formats of AnnData's files: `.h5mu`, `.h5ad`, zarr, and open files of these."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..base import Source
+from ..format_declaration import Format, comes_from
+from ..options import OpenOptions
+
+__all__ = ["H5AD_FILES", "H5MU_FILES", "HDF5_HANDLES", "ZARR_GROUPS", "ZARR_STORES"]
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MAX_USER_BLOCK = 1 << 26
+_ZARR_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+
+
+def _is_hdf5(path: str) -> bool:
+    """Return whether a file has HDF5's signature, at its head or after a user block."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        size, at = file.seek(0, 2), 0
+        while at + len(_HDF5_SIGNATURE) <= size and at <= _MAX_USER_BLOCK:
+            file.seek(at)
+            if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+                return True
+            at = at * 2 or 512
+    return False
+
+
+def _is_h5mu(path: str) -> bool:
+    """Return whether a file is HDF5 of MuData's layout."""
+    if not _is_hdf5(path):
+        return False
+    import h5py
+
+    from .hdf5_tree import opened
+
+    with opened(path) as root:
+        link = root.get("mod", getlink=True)
+        # Links are followed, or refused, when it is opened.
+        return isinstance(link, h5py.HardLink) or (link is not None and "X" not in root)
+
+
+def _is_zarr(path: str) -> bool:
+    """Return whether a folder or zip file is a zarr store, by its content."""
+    if Path(path).is_dir():
+        return any(Path(path, name).is_file() for name in _ZARR_METADATA)
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return not set(_ZARR_METADATA).isdisjoint(archive.namelist())
+
+
+def _is_handle(obj: object) -> bool:
+    """Return whether an object is an HDF5 file, or a part of one, open in h5py."""
+    if not comes_from(obj, "h5py"):
+        return False
+    import h5py
+
+    return isinstance(obj, h5py.Group | h5py.Dataset)
+
+
+def _is_group(obj: object) -> bool:
+    """Return whether an object is a group of a zarr store."""
+    if not comes_from(obj, "zarr"):
+        return False
+    import zarr
+
+    return isinstance(obj, zarr.Group)
+
+
+def _open_h5mu(paths: Sequence[str], options: OpenOptions) -> Source:
+    from .h5mu import open_h5mu
+
+    return open_h5mu(paths, options)
+
+
+def _open_h5ad(paths: Sequence[str], options: OpenOptions) -> Source:
+    from .h5ad import open_h5ad
+
+    return open_h5ad(paths, options)
+
+
+def _open_zarr(paths: Sequence[str], options: OpenOptions) -> Source:
+    from .zarr_sources import open_zarr
+
+    return open_zarr(paths, options)
+
+
+def _open_handle(handle: Any, options: OpenOptions) -> Source:  # Any: h5py's objects
+    from .h5ad import open_handle
+
+    return open_handle(handle, options)
+
+
+def _open_group(group: Any, options: OpenOptions) -> Source:  # Any: a zarr.Group
+    from .zarr_sources import open_group
+
+    return open_group(group, options)
+
+
+H5MU_FILES = Format("an .h5mu file", _is_h5mu, _open_h5mu, endings=("h5mu",))
+H5AD_FILES = Format("an .h5ad file", _is_hdf5, _open_h5ad, endings=("h5ad", "h5"))
+ZARR_STORES = Format("a zarr store", _is_zarr, _open_zarr, endings=("zarr",))
+HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle)
+ZARR_GROUPS = Format("a zarr group", _is_group, _open_group)

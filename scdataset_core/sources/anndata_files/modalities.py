@@ -1,0 +1,88 @@
+"""What MuData says of its modalities, checked: their cells, and their labels."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import FileFormatError
+from ..options import OpenOptions
+from ..ranged.row_arrays import Rows
+
+__all__ = ["check_mudata", "columns_of_modality", "row_order", "without_labels"]
+
+
+def check_mudata(options: OpenOptions, axis: int, where: str) -> None:
+    """Raise if `genes` is asked for, or the modalities share genes, not cells."""
+    if options.genes is not None:
+        raise ValueError(
+            "genes goes with one matrix, and MuData has several; open modalities one"
+            " by one, each with its genes=, as open(mdata.mod[name], ...) or"
+            " open(h5py.File(path)[f'mod/{name}'], ...), and join them with"
+            " MultiIndexable"
+        )
+    if axis != 0:
+        raise FileFormatError(
+            f"{where}: its modalities share genes (axis={axis}), expected cells"
+        )
+
+
+def without_labels(options: OpenOptions) -> OpenOptions:
+    """Return the options for one modality: labels are read for all at once."""
+    return replace(options, obs=(), categories=None, obs_names=False)
+
+
+def columns_of_modality(options: OpenOptions, name: str) -> list[str]:
+    """Return the columns asked for as ``NAME:column``, without the name."""
+    wanted = () if options.obs is True else options.obs
+    prefix = f"{name}:"
+    return [c.removeprefix(prefix) for c in wanted if c.startswith(prefix)]
+
+
+def row_order(
+    given: npt.NDArray[Any], n_rows: int, name: str, where: str
+) -> Rows | None:
+    """Return the row of the modality for each cell; None where it is the same.
+
+    `given` counts from 1, with 0 where the modality has not the cell.
+    """
+    if given.dtype.kind not in "iu" and np.any(given != given.astype(np.int64)):
+        raise FileFormatError(
+            f'{where}: obsmap of the modality "{name}" is {given.dtype}, expected the'
+            " number of a row for each cell"
+        )
+    at = given.reshape(-1).astype(np.int64) - 1
+    missing = int(np.count_nonzero(at == -1))
+    if missing or len(at) != n_rows:
+        raise _differ(where, name, n_rows, len(at), missing)
+    _check_rows(at, name, where)
+    return None if np.array_equal(at, np.arange(n_rows)) else at
+
+
+def _check_rows(at: Rows, name: str, where: str) -> None:
+    """Raise unless each row of a modality is that of one cell."""
+    wrong = np.flatnonzero((at < 0) | (at >= len(at)))
+    what = "which it has not"
+    if not len(wrong):
+        order = np.argsort(at, kind="stable")
+        wrong = np.sort(order[1:][at[order[1:]] == at[order[:-1]]])
+        what = "which another cell has too"
+    if len(wrong):
+        cell = int(wrong[0])
+        raise FileFormatError(
+            f'{where}: obsmap gives cell {cell} row {at[cell]} of the modality "{name}"'
+            f" ({len(at)} rows), {what} ({len(wrong)} such cells); make the map anew"
+            " with mdata.update(), and write it again"
+        )
+
+
+def _differ(
+    where: str, name: str, n_rows: int, n_obs: int, missing: int = 0
+) -> FileFormatError:
+    lacks = f", and lacks {missing} of them" if missing else ""
+    return FileFormatError(
+        f'{where}: the modality "{name}" has {n_rows} cells and all together {n_obs}'
+        f"{lacks}; modalities side by side must have the same cells: keep those that"
+        " all have with mudata.pp.intersect_obs(mdata), and write it again"
+    )

@@ -1,0 +1,49 @@
+"""`MuData` objects: the modalities of the same cells side by side."""
+
+from typing import Any
+
+import numpy as np
+
+from ..anndata_files.modalities import (
+    check_mudata,
+    columns_of_modality,
+    row_order,
+    without_labels,
+)
+from ..base import Source
+from ..combined.chosen_rows import PickedSource
+from ..combined.side_by_side import AlignedSource
+from ..obs.cell_labels import TableTags
+from ..obs.joined_columns import join_obs
+from ..options import OpenOptions
+from .anndata_object import columns_of, open_anndata, text_of_names
+
+__all__ = ["open_mudata"]
+
+
+def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
+    """Return the modalities of a `MuData` side by side."""
+    check_mudata(options, getattr(mdata, "axis", 0), "the MuData")
+    own = without_labels(options)
+    parts: dict[str, Source] = {}
+    frame = mdata.obs
+    for name, adata in mdata.mod.items():
+        given = mdata.obsmap[name]
+        if mdata.obs_names.is_unique and adata.obs_names.is_unique:
+            # By name: the map is stale where a modality was changed since update().
+            given = adata.obs_names.get_indexer(mdata.obs_names) + 1
+        at = row_order(np.asarray(given), adata.n_obs, name, "the MuData")
+        source = open_anndata(adata, own)
+        parts[name] = source if at is None else PickedSource(source, at)
+        rows = np.arange(adata.n_obs) if at is None else at
+        for column in columns_of_modality(options, name):
+            if f"{name}:{column}" not in frame and column in adata.obs:
+                values = adata.obs[column].iloc[rows].set_axis(frame.index)
+                frame = frame.assign(**{f"{name}:{column}": values})
+    names = text_of_names(mdata.obs_names) if options.obs_names else None
+    columns = [columns_of(frame, options)]
+    table = join_obs(["the MuData"], columns, options.obs, options.categories)
+    starts = np.array([0, mdata.n_obs], np.int64)
+    return AlignedSource(
+        parts, TableTags(table, None if names is None else [names], starts)
+    )

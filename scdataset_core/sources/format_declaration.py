@@ -1,0 +1,53 @@
+"""`Format`: what a format of files, or a kind of object, declares about itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Source
+from .options import OpenOptions
+
+__all__ = ["Format", "comes_from"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files, or a kind of object, that can be opened.
+
+    A declaration is light: it is imported with the package, so it imports the module
+    that does the work inside of `open`, and whatever else is heavy inside of
+    `recognise`.
+
+    Parameters
+    ----------
+    name
+        How errors call it, with its article: ``"an .h5ad file"``.
+    recognise
+        Returns whether a path (that exists), or an object, is of this format. Every
+        path is tried on every format in turn, so it should look at little: the head of
+        a file, the names in a folder, the class of an object.
+    open
+        Takes the paths of one or more files, or the object, and the options of
+        :func:`scdataset_core.open`; returns the source over all their cells.
+    endings
+        How names of such files usually end, without the dot. They recognise nothing:
+        where a folder is opened by mistake, the error suggests the files in it by them.
+    own_options
+        Those of the options that few formats have, and this one takes: of
+        ``"vocabulary"``, ``"columns"`` and ``"ms"`` (``x="ms/MEASUREMENT/..."``).
+    """
+
+    name: str
+    recognise: Callable[[Any], bool]  # Any: a path, or any object
+    open: Callable[[Any, OpenOptions], Source]  # Any: a list of paths, or an object
+    endings: tuple[str, ...] = ()
+    own_options: frozenset[str] = frozenset()
+
+
+def comes_from(obj: object, *packages: str) -> bool:
+    """Return whether an object's class, or a base of it, is of one of the packages.
+
+    Nothing is imported: the package of an object that is there has been imported.
+    """
+    modules = {cls.__module__.partition(".")[0] for cls in type(obj).__mro__}
+    return not modules.isdisjoint(packages)
