@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .batching import Batching, Part
 from .plan import Plan
 from .readahead import made
@@ -54,7 +56,12 @@ class BatchLookup:
         ------
         IndexError
             If the epoch has no such minibatch.
+        TypeError
+            If `number` is no integer.
         """
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise TypeError(f"number must be an integer, got {number!r}")
+        number = int(number)
         with self._lock:
             if self._plan is None or self._plan[0] != epoch:
                 self._plan = epoch, plan_of(epoch)
@@ -65,7 +72,7 @@ class BatchLookup:
                     f"batch {number} is not there: epoch {epoch} has {n_batches:,}"
                     " batches, numbered from 0"
                 )
-            fetch = epoch, number // plan.dealing.fetch_factor
+            fetch = epoch, number // plan.dealing.sizes.fetch_factor
             if self._fetch != fetch:
                 self._read(*fetch, plan)
             part = self._parts[number]

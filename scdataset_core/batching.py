@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from .annotated import AnnDataMaker
 from .cells import Cells, take
+from .fetch_memory import fetch_factor_within
 from .form import Form, Overflow, pack
 from .plan import Fetch
+from .sizes import Sizes
 from .sources.base import Source
 
 if TYPE_CHECKING:
@@ -146,13 +148,22 @@ class Batching:
         """Return a minibatch in the form that was asked for."""
         return batch
 
-    def sizes(self, *, ahead: int) -> dict[str, float]:
-        """Return the mean bytes of a row as it is held, and while it is read.
+    def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
+        """Return `sizes` with the largest fetch factor that `memory` allows.
 
         Parameters
         ----------
-        ahead
+        sizes
+            The sizes that were given.
+        memory
+            Bytes for fetches, such as ``"2GiB"``.
+        read_ahead
             Fetches that are read ahead.
+
+        Raises
+        ------
+        ValueError
+            If the bytes of a row are not known, or `memory` is too little.
         """
         raise ValueError(
             f"memory goes with a source: the rows of a {type(self.collection).__name__}"
@@ -225,14 +236,18 @@ class SourceBatching(Batching):
         self.batch_size = batch_size
         self._maker = AnnDataMaker(collection.info)
 
-    def sizes(self, *, ahead: int) -> dict[str, float]:
-        """Return the mean bytes of a row as it is held, and while it is read."""
+    def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
+        """Return `sizes` with the largest fetch factor that `memory` allows."""
         source: Source = self.collection
-        n_reading = 2 if source.concurrent and ahead else 1
-        return {
-            "row_bytes": source.row_bytes(self.form),
-            "reading_bytes": source.reading_bytes(self.form) * n_reading,
-        }
+        n_reading = 2 if source.concurrent and read_ahead else 1
+        fetch_factor = fetch_factor_within(
+            memory,
+            row_bytes=source.row_bytes(self.form),
+            batch_size=sizes.batch_size,
+            n_buffers=read_ahead + 2,
+            reading_bytes=source.reading_bytes(self.form) * n_reading,
+        )
+        return replace(sizes, fetch_factor=fetch_factor)
 
     def lanes(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read at a time.

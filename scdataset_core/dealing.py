@@ -13,20 +13,19 @@ In the middle of an epoch the same is done with the minibatches that are left.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count
+from .sizes import Sizes
 
-__all__ = ["Dealing", "Ranges", "Shard", "union"]
+__all__ = ["NOTHING_DONE", "Dealing", "Ranges", "Shard", "union"]
 
 Ranges = npt.NDArray[np.int64]
 """Half-open ranges of minibatch numbers, shape ``(k, 2)``, sorted and disjoint."""
 
-Uneven = Literal["trim", "pad"]
-_NONE = np.empty((0, 2), np.int64)
+NOTHING_DONE: Ranges = np.empty((0, 2), np.int64)
 
 
 def union(ranges: Iterable[Iterable[int]] | Ranges) -> Ranges:
@@ -34,7 +33,7 @@ def union(ranges: Iterable[Iterable[int]] | Ranges) -> Ranges:
     array = np.asarray(list(ranges), np.int64).reshape(-1, 2)
     array = array[array[:, 1] > array[:, 0]]
     if not len(array):
-        return _NONE
+        return NOTHING_DONE
     array = array[np.argsort(array[:, 0], kind="stable")]
     reached = np.maximum.accumulate(array[:, 1])
     first = np.concatenate([[True], array[1:, 0] > reached[:-1]])
@@ -78,45 +77,32 @@ class Shard:
 
 @dataclass(frozen=True)
 class Dealing:
-    """The sizes of an epoch, and what is left of it.
+    """The minibatches of an epoch, and which of them are left.
 
     Parameters
     ----------
     n_rows
         Rows of the epoch.
-    batch_size, fetch_factor
-        Rows of a minibatch, and minibatches of a fetch.
-    drop_last
-        Leave out the last minibatch if it is short.
-    uneven
-        What is done with loose minibatches that do not divide among the ranks.
+    sizes
+        How the rows are cut into minibatches and fetches.
     done
         Minibatches that were yielded before.
     """
 
     n_rows: int
-    batch_size: int
-    fetch_factor: int
-    drop_last: bool = False
-    uneven: Uneven = "trim"
-    done: Ranges = field(default_factory=lambda: _NONE, compare=False)
-
-    def __post_init__(self) -> None:
-        check_count("batch_size", self.batch_size)
-        check_count("fetch_factor", self.fetch_factor)
-        if self.uneven not in ("trim", "pad"):
-            raise ValueError(f'uneven must be "trim" or "pad", got {self.uneven!r}')
+    sizes: Sizes
+    done: Ranges = field(default_factory=lambda: NOTHING_DONE, compare=False)
 
     @property
     def n_batches(self) -> int:
         """Minibatches of the whole epoch."""
-        if self.drop_last:
-            return self.n_rows // self.batch_size
-        return -(-self.n_rows // self.batch_size)
+        if self.sizes.drop_last:
+            return self.n_rows // self.sizes.batch_size
+        return -(-self.n_rows // self.sizes.batch_size)
 
     def rows_of(self, first: int, stop: int) -> int:
         """Return how many rows minibatches ``[first, stop)`` hold."""
-        size = self.batch_size
+        size = self.sizes.batch_size
         return min(stop * size, self.n_rows) - min(first * size, self.n_rows)
 
     def left(self) -> Ranges:
@@ -131,13 +117,13 @@ class Dealing:
         extra = np.arange(repeated) + len(dealt)
         extra = extra[extra % shard.world_size == shard.rank] - len(dealt)
         return Share(
-            fetch_factor=self.fetch_factor,
+            fetch_factor=self.sizes.fetch_factor,
             wholes=wholes,
             partial=[
-                *_by_fetch(mine, self.fetch_factor),
-                *_by_fetch(extra % max(self.n_batches, 1), self.fetch_factor),
+                *_by_fetch(mine, self.sizes.fetch_factor),
+                *_by_fetch(extra % max(self.n_batches, 1), self.sizes.fetch_factor),
             ],
-            n_partial_in_order=len(_by_fetch(mine, self.fetch_factor)),
+            n_partial_in_order=len(_by_fetch(mine, self.sizes.fetch_factor)),
             shard=shard,
         )
 
@@ -157,18 +143,18 @@ class Dealing:
 
     def why_empty(self, world_size: int) -> str | None:
         """Return why no rank yields anything in a fresh epoch; None if they do."""
-        n_batches = self.n_batches
+        n_batches, batch_size = self.n_batches, self.sizes.batch_size
         if self.n_rows == 0:
             return "the strategy gives no rows"
         if n_batches == 0:
             return (
-                f"its {self.n_rows:,} rows are fewer than batch_size={self.batch_size},"
+                f"its {self.n_rows:,} rows are fewer than batch_size={batch_size},"
                 " and drop_last=True leaves a short minibatch out; give a smaller"
                 " batch_size, or drop_last=False"
             )
-        if n_batches < world_size and self.uneven == "trim":
+        if n_batches < world_size and self.sizes.uneven == "trim":
             return (
-                f"its {n_batches:,} minibatches of {self.batch_size} are fewer than the"
+                f"its {n_batches:,} minibatches of {batch_size} are fewer than the"
                 f' {world_size} ranks, and uneven="trim" leaves out what does not come'
                 ' out even; give a smaller batch_size, or uneven="pad"'
             )
@@ -176,8 +162,8 @@ class Dealing:
 
     def _split(self, world_size: int) -> tuple[Ranges, npt.NDArray[np.int64]]:
         """Return the fetches of full rounds as ranges, and the loose minibatches."""
-        factor = self.fetch_factor
-        n_full = self.n_rows // (self.batch_size * factor)
+        factor = self.sizes.fetch_factor
+        n_full = self.n_rows // (self.sizes.fetch_rows)
         left = self.left()
         firsts = -(-left[:, 0] // factor)
         lasts = np.maximum(np.minimum(left[:, 1] // factor, n_full), firsts)
@@ -201,7 +187,7 @@ class Dealing:
         over = len(loose) % world_size
         if over == 0:
             return loose, 0
-        if self.uneven == "pad":
+        if self.sizes.uneven == "pad":
             return loose, world_size - over
         return loose[: len(loose) - over], 0
 

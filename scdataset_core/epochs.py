@@ -1,20 +1,66 @@
-"""The epochs of a Loader: order, sizes and plan of each, by its number."""
+"""The epochs of a Loader: the order, the plan and the state of each."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .collection import described, fingerprint_of
-from .dealing import Dealing, Shard, Uneven, union
+from .dealing import NOTHING_DONE, Dealing, Shard, union
+from .errors import StateError
 from .orders import Order
 from .permutation import Purpose, derive_key
 from .plan import Plan
-from .state import Progress, State
-from .strategies_03 import order_of
+from .position import Position, Start
+from .sizes import Sizes
+from .state import State
+from .strategy_orders import order_of
 
-__all__ = ["NOTHING_DONE", "Epochs"]
+__all__ = ["EpochOrders", "Epochs"]
 
-NOTHING_DONE = union([])
+
+class EpochOrders:
+    """The order of each epoch of a run; the latest one is kept.
+
+    The copies of a Loader that :meth:`Loader.shard` makes share it. Threads may too.
+
+    Parameters
+    ----------
+    source
+        What the rows are drawn from. Any: a Source, or any object with ``len()`` and
+        ``obj[rows]``.
+    strategy
+        Which rows an epoch has. Any: of this library, of 0.3, or the user's own.
+    seed
+        Key of all randomness.
+    """
+
+    def __init__(self, source: Any, strategy: Any, seed: int) -> None:
+        self.source = source
+        self.strategy = strategy
+        self.seed = seed
+        self._latest: tuple[int, Order] | None = None
+        self._description: dict[str, Any] | None = None
+
+    def order(self, epoch: int) -> Order:
+        """Return the order of an epoch."""
+        latest = self._latest  # another thread may replace it meanwhile
+        if latest is None or latest[0] != epoch:
+            order = order_of(self.strategy, self.source, seed=self.seed, epoch=epoch)
+            self._latest = latest = epoch, order
+        return latest[1]
+
+    def describe_strategy(self) -> dict[str, Any]:
+        """Return the name and the parameters of the strategy, for states."""
+        if self._description is None:
+            describe = getattr(self.strategy, "describe", None)
+            name = {"name": type(self.strategy).__name__}
+            self._description = (
+                name if describe is None else dict(describe(self.source))
+            )
+        return self._description
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_latest": None}
 
 
 @dataclass(frozen=True)
@@ -23,105 +69,91 @@ class Epochs:
 
     Parameters
     ----------
-    source
-        What is drawn from. Any: a Source, or any object with ``len()`` and
-        ``obj[rows]``.
-    strategy
-        Which rows an epoch has. Any: of this library, of 0.3, or the user's own.
-    seed
-        Key of all randomness.
-    batch_size, fetch_factor, drop_last, uneven
-        As given to the Loader.
-    made
-        What is kept: the latest order, and what the strategy said of itself.
+    orders
+        The order of each epoch.
+    sizes
+        How the rows of an epoch are cut into minibatches and fetches.
     """
 
-    source: Any
-    strategy: Any
-    seed: int
-    batch_size: int
-    fetch_factor: int
-    drop_last: bool
-    uneven: Uneven
-    made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    orders: EpochOrders
+    sizes: Sizes
 
-    def order(self, epoch: int) -> Order:
-        """Return the rows of an epoch; the latest is kept."""
-        held: tuple[int, Order] | None = self.made.get("order")  # threads replace it
-        if held is None or held[0] != epoch:
-            order = order_of(self.strategy, self.source, seed=self.seed, epoch=epoch)
-            self.made["order"] = held = epoch, order
-        return held[1]
-
-    def dealing(self, epoch: int, progress: Progress | None = None) -> Dealing:
+    def dealing(self, epoch: int, position: Position | None = None) -> Dealing:
         """Return how an epoch, or what is left of it, is divided."""
-        return Dealing(
-            len(self.order(epoch)),
-            self.batch_size,
-            self.fetch_factor,
-            self.drop_last,
-            self.uneven,
-            NOTHING_DONE if progress is None else progress.done,
-        )
+        done = NOTHING_DONE if position is None else position.done
+        return Dealing(len(self.orders.order(epoch)), self.sizes, done)
 
-    def plan(self, progress: Progress, shard: Shard) -> Plan:
+    def plan(self, position: Position, shard: Shard) -> Plan:
         """Return what one rank and worker reads from where an epoch stands."""
-        order = self.order(progress.epoch)
-        default = derive_key(self.seed, progress.epoch, Purpose.SHUFFLE)
+        order = self.orders.order(position.epoch)
+        default = derive_key(self.orders.seed, position.epoch, Purpose.SHUFFLE)
         return Plan(
             order,
-            batch_size=self.batch_size,
-            fetch_factor=self.fetch_factor,
-            drop_last=self.drop_last,
-            uneven=self.uneven,
-            rank=shard.rank,
-            world_size=shard.world_size,
-            worker=shard.worker,
-            num_workers=shard.num_workers,
-            done=progress.done,
+            **vars(self.sizes),
+            **vars(shard),
+            done=position.done,
             key=getattr(order, "key", default),
         )
 
     def whole_plan(self, epoch: int) -> Plan:
         """Return the plan of a whole epoch, divided among nobody."""
-        return self.plan(Progress(epoch, NOTHING_DONE), Shard())
+        return self.plan(Position(epoch), Shard())
 
-    def state(self, progress: Progress, shard: Shard) -> State:
-        """Return the state of a rank and worker that stands at `progress`."""
+    def first_position(self, start: Start, shard: Shard) -> Position:
+        """Return where an iteration begins: the next epoch follows a finished one."""
+        position = start.position
+        if not start.is_loaded or start.is_held:
+            return position
+        if start.is_merged:  # all workers of a rank agree on whether it has finished
+            shard = Shard(shard.rank, shard.world_size)
+        n_batches = self.dealing(position.epoch, position).share(shard).n_batches
+        if position.yielded >= n_batches:
+            return Position(position.epoch + 1)
+        return position
+
+    def state(self, position: Position, shard: Shard) -> State:
+        """Return the state of a rank and worker that stands at `position`."""
         return State(
-            data=fingerprint_of(self.source),
-            about=described(self.source),
-            strategy=self._describe_strategy(),
-            seed=self.seed,
-            epoch=progress.epoch,
-            length=len(self.order(progress.epoch)),
-            batch_size=self.batch_size,
-            fetch_factor=self.fetch_factor,
-            drop_last=self.drop_last,
-            uneven=self.uneven,
-            done=progress.done.tolist(),
+            data=fingerprint_of(self.orders.source),
+            about=described(self.orders.source),
+            strategy=self.orders.describe_strategy(),
+            seed=self.orders.seed,
+            epoch=position.epoch,
+            length=len(self.orders.order(position.epoch)),
+            sizes=self.sizes,
+            done=position.done.tolist(),
             shard=shard,
-            yielded=progress.yielded,
+            yielded=position.yielded,
         )
 
-    def _describe_strategy(self) -> dict[str, Any]:
-        said: dict[str, Any] | None = self.made.get("strategy")
-        if said is None:
-            describe = getattr(self.strategy, "describe", None)
-            name = {"name": type(self.strategy).__name__}
-            said = name if describe is None else dict(describe(self.source))
-            self.made["strategy"] = said
-        return said
+    def start_from(self, state: State, shard: Shard) -> Start:
+        """Return where one rank and worker begins that a state is loaded into.
+
+        Raises
+        ------
+        StateError
+            If the state is of another data set, strategy, seed, size or shard.
+        """
+        self.state(Position(state.epoch), shard).check_same(state, of="the state")
+        if state.shard is not None and state.shard != shard:
+            raise StateError(
+                f"the state is of {state.shard}, and this loader is {shard}; merge the"
+                " states of all ranks and workers with merge_states, and load the"
+                " merged one"
+            )
+        position = Position(state.epoch, union(state.done), state.yielded)
+        return Start(position, is_loaded=True, is_merged=state.shard is None)
 
     def warn_if_empty(self, epoch: int, world_size: int, *, stacklevel: int) -> None:
         """Warn, naming the cause, where no rank would yield anything.
 
-        A strategy with a true attribute ``may_be_empty`` is let be.
+        A strategy with a true attribute ``may_be_empty`` is never warned of.
         """
-        if getattr(self.strategy, "may_be_empty", False):
+        strategy = self.orders.strategy
+        if getattr(strategy, "may_be_empty", False):
             return
         reason = self.dealing(epoch).why_empty(world_size)
-        if len(self.order(epoch)) == 0 and getattr(self.strategy, "drop_last", False):
+        if len(self.orders.order(epoch)) == 0 and getattr(strategy, "drop_last", False):
             reason = (
                 "a block is larger than the data, and the strategy's drop_last=True"
                 " leaves a short one out; give a smaller block_size, or drop_last=False"
@@ -129,7 +161,7 @@ class Epochs:
         if reason is not None:
             warnings.warn(
                 f"epoch {epoch} of this Loader has no minibatch: {reason}"
-                f" ({self.strategy!r} over {described(self.source)})",
+                f" ({strategy!r} over {described(self.orders.source)})",
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from .batching import Batching, Part
 from .plan import Fetch, Plan
+from .position import Bookmark
 from .readahead import ReadAhead, made
-from .state import Progress
 from .stats import LoaderStats
 from .storage import ReadContext
 from .thread_ending import Ending
@@ -41,8 +41,8 @@ class BatchIterator(Iterator[Any]):
         What to read.
     batching
         How to make minibatches of it.
-    progress
-        Counts the batches that were handed out.
+    bookmark
+        Where the plan begins; it is moved on by each batch that is handed out.
     read_ahead
         Fetches to read ahead.
     threads
@@ -53,24 +53,25 @@ class BatchIterator(Iterator[Any]):
         self,
         plan: Plan,
         batching: Batching,
-        progress: Progress,
+        bookmark: Bookmark,
         *,
         read_ahead: int,
         threads: int | None,
     ) -> None:
         self._batching = batching
-        self._progress = progress
-        n_rows = plan.dealing.batch_size * plan.dealing.fetch_factor
+        self._bookmark = bookmark
+        n_rows = plan.dealing.sizes.fetch_rows
         lanes = batching.lanes(n_rows) if read_ahead else 1
         batching.prepare()
         self._lock = threading.RLock()  # not to stop a hook that takes a batch itself
         self._context = ReadContext(threads, callers=lanes)
         lanes = self._context.callers
         self._parts: deque[Part] = deque()
-        self._left = len(plan) - progress.yielded
+        n_yielded = bookmark.position.yielded
+        self._left = len(plan) - n_yielded
         self.stats = LoaderStats(self._context.stats)
         self._fetches = ReadAhead(
-            _fetches(plan, batching, self._context, progress.yielded),
+            _fetches(plan, batching, self._context, n_yielded),
             partial(batching.read, context=self._context),
             depth=read_ahead + lanes - 1,
             n_threads=lanes,
@@ -88,14 +89,15 @@ class BatchIterator(Iterator[Any]):
         self._fetches.check_process()
         with self._lock:
             batch = self._next()
-        if self._progress.is_behind:
-            self._progress.is_behind = False  # once
+        if self._bookmark.is_overtaken:
+            self._bookmark.is_overtaken = False  # warn once
+            epoch = self._bookmark.position.epoch
             warnings.warn(
-                f"two iterators of one Loader are in use at the same time: a later one"
-                f" began while this one, of epoch {self._progress.epoch}, was not at"
-                " its end, and each has an epoch of its own; zip(loader, loader) pairs"
-                " cells of two epochs. Begin an iterator when the one before is no"
-                " longer needed, or take a loader for each: loader.shard()",
+                "two iterators of one Loader are in use at the same time: a later one"
+                f" began while this one, of epoch {epoch}, was not at its end, and each"
+                " has an epoch of its own; zip(loader, loader) pairs cells of two"
+                " epochs. Begin an iterator when the one before is no longer needed, or"
+                " take a loader for each: loader.shard()",
                 UserWarning,
                 stacklevel=2,
             )
@@ -110,7 +112,7 @@ class BatchIterator(Iterator[Any]):
             self.close()
             raise
         self.stats.count(part.n_cells, time.perf_counter() - started)
-        self._progress.yielded += 1
+        self._bookmark.advance()
         self._left -= 1
         return batch
 

@@ -3,23 +3,24 @@
 import copy
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Never, NoReturn, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from .batch_lookup import BatchLookup
 from .batching import Hooks, batching_of
 from .checks import check_count, check_hooks, check_seed
 from .collection import checked_collection, shown
-from .dealing import Shard, Uneven, union
-from .epochs import NOTHING_DONE, Epochs
+from .dealing import Shard
+from .epochs import EpochOrders, Epochs
 from .errors import StateError
-from .fetch_memory import fetch_factor_within
 from .foreign_keywords import check_keywords
 from .form import Overflow
 from .iteration import BatchIterator
-from .state import Progress, State
+from .position import Bookmark, Position, Start
+from .sizes import Sizes, Uneven
+from .state import State
 from .stats import LoaderStats
 from .strategies import BlockShuffling
 
@@ -123,8 +124,7 @@ class Loader:
         **unknown: Never,
     ) -> None:
         check_keywords(unknown, inspect.signature(Loader).parameters)
-        check_count("batch_size", batch_size)
-        check_count("fetch_factor", fetch_factor)
+        sizes = Sizes(batch_size, fetch_factor, drop_last, uneven)
         check_count("read_ahead", read_ahead, least=0)
         if threads is not None:
             check_count("threads", threads)
@@ -135,10 +135,7 @@ class Loader:
             )
         self.source = checked_collection(source)
         self.strategy = BlockShuffling() if strategy is None else strategy
-        self.batch_size = int(batch_size)
         self.seed = int(seed)
-        self.drop_last = bool(drop_last)
-        self.uneven: Uneven = uneven
         self.read_ahead = int(read_ahead)
         self.threads = threads
         self._shard = Shard(rank, world_size, worker, num_workers)
@@ -151,36 +148,43 @@ class Loader:
             dtype=dtype,
             width=width,
             overflow=overflow,
-            batch_size=self.batch_size,
+            batch_size=sizes.batch_size,
         )
-        self.fetch_factor = int(fetch_factor)
         if memory is not None:
-            self.fetch_factor = fetch_factor_within(
-                memory,
-                batch_size=self.batch_size,
-                n_buffers=self.read_ahead + 2,
-                **self._batching.sizes(ahead=self.read_ahead),
-            )
-        self._made: dict[str, Any] = {}
-        self._progress = Progress(epoch=0, done=NOTHING_DONE)
-        self._next: Literal["start", "resume", "hold", "advance"] = "start"
-        self._merged = False
+            sizes = self._batching.fit(sizes, memory, read_ahead=self.read_ahead)
+        orders = EpochOrders(self.source, self.strategy, self.seed)
+        self._epochs = Epochs(orders, sizes)
+        self._start: Start  # where the next iteration begins
+        self._latest: Bookmark  # where the latest iterator stands
+        self._begin_at(Start(Position(epoch=0)))
         self._lookup: BatchLookup | None = None
         self.stats = LoaderStats()
         self._epochs.warn_if_empty(0, self.world_size, stacklevel=2)
 
     @property
-    def _epochs(self) -> Epochs:
-        return Epochs(
-            self.source,
-            self.strategy,
-            self.seed,
-            self.batch_size,
-            self.fetch_factor,
-            self.drop_last,
-            self.uneven,
-            self._made,
-        )
+    def batch_size(self) -> int:
+        """Rows of a minibatch."""
+        return self._epochs.sizes.batch_size
+
+    @property
+    def fetch_factor(self) -> int:
+        """Minibatches of a fetch: as given, or what `memory` allows."""
+        return self._epochs.sizes.fetch_factor
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether the last minibatch is left out if it is short."""
+        return self._epochs.sizes.drop_last
+
+    @property
+    def uneven(self) -> Uneven:
+        """How ranks get equal numbers of batches: ``"trim"`` or ``"pad"``."""
+        return self._epochs.sizes.uneven
+
+    @uneven.setter
+    def uneven(self, uneven: Uneven) -> None:
+        sizes = replace(self._epochs.sizes, uneven=uneven)
+        self._epochs = replace(self._epochs, sizes=sizes)
 
     @property
     def rank(self) -> int:
@@ -205,12 +209,12 @@ class Loader:
     @property
     def epoch(self) -> int:
         """Epoch of the latest iterator; of the next one before the first."""
-        return self._progress.epoch
+        return self._latest.position.epoch
 
     @property
     def next_epoch(self) -> int:
         """Epoch of the next iteration."""
-        return self._next_progress().epoch
+        return self._epochs.first_position(self._start, self._shard).epoch
 
     def __len__(self) -> int:
         """Return the batches this loader yields in a fresh epoch."""
@@ -229,8 +233,6 @@ class Loader:
         )
 
     def __getitem__(self, key: object) -> NoReturn:
-        # For what takes all that has a length for a data set to be indexed, such as
-        # PyTorch's DataLoader, whose own words would be of __getitem__ alone.
         raise TypeError(
             "a Loader is iterated, not indexed: each iteration is an epoch of ready"
             " batches, and loader.batch(k) gives one; for a PyTorch DataLoader wrap it,"
@@ -239,39 +241,26 @@ class Loader:
 
     def __iter__(self) -> BatchIterator:
         """Start the next epoch, or go on where a loaded state stands."""
-        progress = self._next_progress()
-        plan = self._epochs.plan(progress, self._shard)
-        if progress.epoch != self._progress.epoch:
-            self._epochs.warn_if_empty(progress.epoch, self.world_size, stacklevel=2)
-        self._progress.is_behind = True  # of no effect if its iterator is done with
-        self._progress = progress
-        self._next = "advance"
+        position = self._epochs.first_position(self._start, self._shard)
+        plan = self._epochs.plan(position, self._shard)
+        if position.epoch != self.epoch:
+            self._epochs.warn_if_empty(position.epoch, self.world_size, stacklevel=2)
+        self._latest.is_overtaken = True  # of no effect if its iterator is done with
+        self._latest = Bookmark(position)
+        self._start = Start(Position(position.epoch + 1))
         iterator = BatchIterator(
             plan,
             self._batching,
-            progress,
+            self._latest,
             read_ahead=self.read_ahead,
             threads=self.threads,
         )
         self.stats = iterator.stats
         return iterator
 
-    def _next_progress(self) -> Progress:
-        now = self._progress
-        if self._next == "start":
-            return Progress(now.epoch, NOTHING_DONE)
-        finished = self._next == "resume" and self._is_finished(now)
-        if self._next == "advance" or finished:
-            return Progress(now.epoch + 1, NOTHING_DONE)
-        return Progress(now.epoch, now.done, now.yielded)
-
-    def _is_finished(self, progress: Progress) -> bool:
-        """Whether nothing is left for the rank, or for the worker whose state it is."""
-        shard = self._shard
-        if self._merged:
-            shard = Shard(shard.rank, shard.world_size)
-        share = self._epochs.dealing(progress.epoch, progress).share(shard)
-        return progress.yielded >= share.n_batches
+    def _begin_at(self, start: Start) -> None:
+        self._start = start
+        self._latest = Bookmark(start.position)
 
     def batch(self, number: int, epoch: int | None = None) -> Any:
         """Return one minibatch of an epoch, by its number.
@@ -301,14 +290,12 @@ class Loader:
         >>> [loader.batch(k).tolist() for k in range(3)] == [b.tolist() for b in loader]
         True
         """
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise TypeError(f"number must be an integer, got {number!r}")
         epoch = self.epoch if epoch is None else epoch
         check_count("epoch", epoch, least=0)
         lookup = self._lookup
         if lookup is None or not lookup.is_here:
             self._lookup = lookup = BatchLookup(self._batching, self.threads)
-        return lookup.batch(int(number), int(epoch), self._epochs.whole_plan)
+        return lookup.batch(number, int(epoch), self._epochs.whole_plan)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration epoch `epoch`, from its beginning.
@@ -317,11 +304,31 @@ class Loader:
         the position: that of a finished epoch then yields nothing, once.
         """
         check_count("epoch", epoch, least=0)
-        if self._next in ("resume", "hold") and epoch == self._progress.epoch:
-            self._next = "hold"
-            return
-        self._progress = Progress(int(epoch), NOTHING_DONE)
-        self._next = "start"
+        self._begin_at(self._start.at_epoch(int(epoch)))
+
+    def fresh(self, epoch: int | None = None) -> Self:
+        """Return an unstarted copy that stands at the beginning of an epoch.
+
+        It is of the same rank and worker. A loaded state is left behind: the copy
+        begins at the first batch, also of the state's own epoch.
+
+        Parameters
+        ----------
+        epoch
+            The epoch; by default ``loader.epoch``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> loader = Loader(np.arange(6), batch_size=2)
+        >>> first = next(iter(loader))
+        >>> loader.load_state_dict(loader.state_dict())
+        >>> len(list(loader.fresh())), len(list(loader))
+        (3, 2)
+        """
+        epoch = self.epoch if epoch is None else epoch
+        check_count("epoch", epoch, least=0)
+        return self._copy(self._shard, Start(Position(int(epoch))))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the latest iterator stands: the batches yielded, no more.
@@ -333,7 +340,7 @@ class Loader:
             all of them make one for any other number with
             :func:`scdataset_core.merge_states`.
         """
-        return self._epochs.state(self._progress, self._shard).to_dict()
+        return self._epochs.state(self._latest.position, self._shard).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, at the next iteration, with the very next batch after a state.
@@ -350,17 +357,7 @@ class Loader:
             If it is of another data set, strategy, seed, size or shard, naming which.
         """
         given = State.from_dict(state)
-        fresh = Progress(given.epoch, NOTHING_DONE)
-        self._epochs.state(fresh, self._shard).check_same(given, of="the state")
-        if given.shard is not None and given.shard != self._shard:
-            raise StateError(
-                f"the state is of {given.shard}, and this loader is"
-                f" {self._shard}; merge the states of all ranks and workers"
-                " with merge_states, and load the merged one"
-            )
-        self._progress = Progress(given.epoch, union(given.done), given.yielded)
-        self._merged = given.shard is None
-        self._next = "resume"
+        self._begin_at(self._epochs.start_from(given, self._shard))
 
     def shard(
         self,
@@ -379,21 +376,23 @@ class Loader:
             If a state of another rank or worker is loaded.
         """
         shard = Shard(rank, world_size, worker, num_workers)
-        other = copy.copy(self)
-        other._shard = shard
-        if self._next not in ("resume", "hold"):
-            other._progress = Progress(self._progress.epoch, NOTHING_DONE)
-            other._next = "start"
-        elif not self._merged and shard != self._shard:
+        start = self._start
+        if not start.is_loaded:
+            start = Start(Position(self.epoch))
+        elif not start.is_merged and shard != self._shard:
             raise StateError(
                 f"the loaded state is of {self._shard}, not of {shard};"
                 " load a merged state (merge_states) before dividing the work"
             )
         if self._epochs.dealing(self.epoch).why_empty(self.world_size) is None:
             self._epochs.warn_if_empty(self.epoch, world_size, stacklevel=2)
+        return self._copy(shard, start)
+
+    def _copy(self, shard: Shard, start: Start) -> Self:
+        other = copy.copy(self)
+        other._shard = shard
+        other._begin_at(start)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        said = {name: part for name, part in self._made.items() if name != "order"}
-        own = {"_made": said, "_lookup": None, "stats": LoaderStats()}
-        return {**vars(self), **own}
+        return {**vars(self), "_lookup": None, "stats": LoaderStats()}

@@ -15,7 +15,7 @@ from .sources.base import Source
 from .sources.combined.one_after_another import concat
 from .sources.options import Join
 from .strategies import BlockShuffling
-from .strategies_03 import order_of
+from .strategy_orders import order_of
 
 __all__ = ["MixedOrder", "Mixture", "mix"]
 

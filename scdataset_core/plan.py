@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .dealing import Dealing, Ranges, Shard, Uneven, union
+from .dealing import Dealing, Ranges, Shard, union
 from .order_checks import checked
 from .orders import Order
 from .permutation import Purpose, derive_key, hash_numbers, shuffled
+from .sizes import Sizes, Uneven
 
 __all__ = ["Batch", "Fetch", "Plan"]
 
@@ -100,15 +101,14 @@ class Plan:
         key: int | None = None,
     ) -> None:
         self.order = checked(order, name=type(order).__name__)
-        self.dealing = Dealing(
-            len(order), batch_size, fetch_factor, drop_last, uneven, union(done)
-        )
+        sizes = Sizes(batch_size, fetch_factor, drop_last, uneven)
+        self.dealing = Dealing(len(order), sizes, union(done))
         self.shard = Shard(rank, world_size, worker, num_workers)
         self._share = self.dealing.share(self.shard)
         if key is None:
             key = getattr(self.order, "key", derive_key(0, 0, Purpose.SHUFFLE))
         self._key = key
-        self._window_fetches = max(1, _WINDOW_ROWS // (batch_size * fetch_factor))
+        self._window_fetches = max(1, _WINDOW_ROWS // sizes.fetch_rows)
         self._window: tuple[int, Rows] | None = None
 
     def __len__(self) -> int:
@@ -116,10 +116,10 @@ class Plan:
         return self._share.n_batches
 
     def __repr__(self) -> str:
-        dealing, shard = self.dealing, self.shard
+        sizes, shard = self.dealing.sizes, self.shard
         return (
-            f"Plan({dealing.n_rows:,} rows, batch_size={dealing.batch_size},"
-            f" fetch_factor={dealing.fetch_factor}, rank {shard.rank} of"
+            f"Plan({self.dealing.n_rows:,} rows, batch_size={sizes.batch_size},"
+            f" fetch_factor={sizes.fetch_factor}, rank {shard.rank} of"
             f" {shard.world_size}, worker {shard.worker} of {shard.num_workers}:"
             f" {len(self):,} batches, {self.dropped} rows dropped,"
             f" {self.repeated} repeated)"
@@ -160,12 +160,12 @@ class Plan:
         whole
             Give also the rows of a short minibatch that is left out.
         """
-        first = number * self.dealing.fetch_factor
-        stop = min(first + self.dealing.fetch_factor, self.dealing.n_batches)
+        first = number * self.dealing.sizes.fetch_factor
+        stop = min(first + self.dealing.sizes.fetch_factor, self.dealing.n_batches)
         return self._fetch(number, tuple(range(first, stop)), whole=whole)
 
     def _fetch(self, number: int, held: tuple[int, ...], *, whole: bool) -> Fetch:
-        size, factor = self.dealing.batch_size, self.dealing.fetch_factor
+        size, factor = self.dealing.sizes.batch_size, self.dealing.sizes.fetch_factor
         rows = self._rows(number)
         if self.order.shuffle:
             key = int(hash_numbers(number, key=self._key))
@@ -185,7 +185,7 @@ class Plan:
 
     def _rows(self, number: int) -> Rows:
         """Return the rows of fetch `number`, looked up with those of its neighbours."""
-        fetch_rows = self.dealing.batch_size * self.dealing.fetch_factor
+        fetch_rows = self.dealing.sizes.fetch_rows
         window = number // self._window_fetches
         first = window * self._window_fetches * fetch_rows
         if self._window is None or self._window[0] != window:

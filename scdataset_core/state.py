@@ -1,49 +1,27 @@
 """States: where an epoch stands, as a small JSON-serialisable dict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .checks import check_count
-from .dealing import Dealing, Ranges, Shard, union
+from .dealing import Dealing, Shard, union
 from .errors import StateError
+from .sizes import Sizes
 
-__all__ = ["VERSION", "Progress", "State", "merge_states"]
+__all__ = ["VERSION", "State", "merge_states"]
 
 VERSION = 1
 
+_SIZES = [field.name for field in fields(Sizes)]
+# The parts that two states of one run have in common, and what errors call them.
 _SAME = {
     "data": "data set",
     "strategy": "strategy",
     "seed": "seed",
     "length": "number of rows in an epoch",
-    "batch_size": "batch_size",
-    "fetch_factor": "fetch_factor",
-    "drop_last": "drop_last",
-    "uneven": "uneven",
+    **{name: name for name in _SIZES},
 }
-
-
-@dataclass
-class Progress:
-    """How far an iterator has come.
-
-    Parameters
-    ----------
-    epoch
-        Its epoch.
-    done
-        Minibatches that had been yielded, by whomever, when the work was last dealt.
-    yielded
-        Minibatches this shard has yielded since.
-    is_behind
-        Whether a later iterator of the same loader began, and nobody was told.
-    """
-
-    epoch: int
-    done: Ranges
-    yielded: int = 0
-    is_behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,8 +38,8 @@ class State:
         What the order is keyed by.
     length
         Rows of the epoch.
-    batch_size, fetch_factor, drop_last, uneven
-        As given to the Loader.
+    sizes
+        How the rows are cut into minibatches and fetches.
     done
         Ranges of minibatches done when the work was last dealt.
     shard
@@ -77,10 +55,7 @@ class State:
     seed: int
     epoch: int
     length: int
-    batch_size: int
-    fetch_factor: int
-    drop_last: bool
-    uneven: Any  # "trim" or "pad", checked by Dealing
+    sizes: Sizes
     done: list[list[int]]
     shard: Shard | None
     yielded: int
@@ -88,7 +63,8 @@ class State:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        return {"version": VERSION, **asdict(self)}
+        parts = asdict(self)
+        return {"version": VERSION, **parts.pop("sizes"), **parts}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "State":
@@ -112,11 +88,13 @@ class State:
         parts = {name: part for name, part in state.items() if name != "version"}
         try:
             shard = parts.pop("shard")
-            made = cls(**parts, shard=None if shard is None else Shard(**shard))
-            made._check()
+            sizes = Sizes(**{name: parts.pop(name) for name in _SIZES})
+            shard = None if shard is None else Shard(**shard)
+            read = cls(**parts, sizes=sizes, shard=shard)
+            read._check()
         except (TypeError, ValueError, KeyError, IndexError) as error:
             raise StateError(f"the state is damaged: {error}") from error
-        return made
+        return read
 
     def _check(self) -> None:
         """Raise unless the numbers can stand together."""
@@ -135,19 +113,13 @@ class State:
 
     def dealing(self) -> Dealing:
         """Return the sizes of the epoch and what was done of it."""
-        return Dealing(
-            self.length,
-            self.batch_size,
-            self.fetch_factor,
-            self.drop_last,
-            self.uneven,
-            union(self.done),
-        )
+        return Dealing(self.length, self.sizes, union(self.done))
 
     def check_same(self, other: "State", *, of: str) -> None:
         """Raise unless `other` is a state of the same data, strategy and sizes."""
+        own, others = self.to_dict(), other.to_dict()
         for name, words in _SAME.items():
-            mine, its = getattr(self, name), getattr(other, name)
+            mine, its = own[name], others[name]
             if mine != its:
                 if name == "data":
                     mine, its = self._data_words(), other._data_words()

@@ -1,15 +1,14 @@
-"""Strategies written for `scdataset` 0.3, wrapped into orders."""
+"""Strategies written for `scdataset` 0.3, whose lists of rows become orders."""
 
 from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
 from .checks import count_rows
-from .order_checks import checked, row_numbers
-from .orders import Order, Rows
-from .strategies import Strategy
+from .order_checks import row_numbers
+from .orders import Rows
 
-__all__ = ["LegacyStrategy", "order_of"]
+__all__ = ["LegacyOrder", "LegacyStrategy"]
 
 _SEEDS_BETWEEN_EPOCHS = 1000  # as scdataset 0.3 spaces them
 
@@ -65,30 +64,3 @@ class LegacyOrder:
                     f" {len(self)}; they must agree"
                 )
         return self._listed
-
-
-def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Order:
-    """Return the order of an epoch from a strategy of this library or of 0.3, checked.
-
-    Raises
-    ------
-    TypeError
-        If `strategy` is neither.
-    """
-    if isinstance(strategy, type):
-        raise TypeError(
-            f"strategy is the class {strategy.__name__}; give an instance of it:"
-            f" {strategy.__name__}(...)"
-        )
-    name = type(strategy).__name__
-    n_source = count_rows(collection)
-    if isinstance(strategy, Strategy):
-        order = strategy.order(collection, seed=seed, epoch=epoch)
-    elif isinstance(strategy, LegacyStrategy):
-        order = LegacyOrder(strategy, collection, seed=seed, epoch=epoch)
-    else:
-        raise TypeError(
-            "strategy must have a method order(source, *, seed, epoch), or get_indices"
-            f" as in scdataset 0.3, got {name}"
-        )
-    return checked(order, name=name, n_source=n_source)

@@ -48,11 +48,14 @@ SAMPLING = {  # integers only
     "weighted_sampling",
     "strategies",
     "strategies_03",
+    "strategy_orders",
+    "sizes",
+    "position",
     "dealing",
     "plan",
     "state",
 }
-DEALING = {"dealing", "plan", "state"}
+DEALING = {"sizes", "dealing", "plan", "position", "state"}
 CELLS = {
     "info",
     "annotated",

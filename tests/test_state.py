@@ -364,3 +364,31 @@ def test_a_state_of_other_data_says_which_data_it_is_of(plates):
         Loader(three).load_state_dict(Loader(np.arange(7)).state_dict())
     del state["about"]  # of a release that did not say
     Loader(one).load_state_dict(state)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("n_yielded", [3, 13])
+def test_fresh_begins_at_the_first_batch_whatever_state_is_loaded(epoch, n_yielded):
+    whole, loader = make(), make()
+    loader.load_state_dict({**loader.state_dict(), "yielded": n_yielded})
+    fresh = loader.fresh(epoch)
+    assert fresh.epoch == epoch
+    whole.set_epoch(epoch)
+    assert lists(fresh) == lists(whole)
+    assert len(lists(loader)) == (10 if n_yielded == 3 else 13)  # stands where it stood
+
+
+def test_fresh_keeps_the_shard_and_is_at_the_same_epoch_by_default():
+    loader = make().shard(1, 2, 1, 2)
+    loader.set_epoch(4)
+    first = lists(loader)
+    fresh = loader.fresh()
+    assert (fresh.rank, fresh.world_size, fresh.worker, fresh.num_workers) == (
+        1,
+        2,
+        1,
+        2,
+    )
+    assert lists(fresh) == first
+    with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
+        loader.fresh(-1)

@@ -54,9 +54,8 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
                 f" {loader.world_size}, worker {loader.worker} of {loader.num_workers};"
                 " give one of all ranks and slice the dataset: ds[rank::world_size]"
             )
-        self._loader = loader.shard()
+        self._loader = loader.fresh(loader.next_epoch)
         self._loader.read_ahead = 0  # Grain's threads read ahead
-        self._loader.set_epoch(loader.next_epoch)
 
     def __len__(self) -> int:
         return -(-len(self._loader) // self._loader.fetch_factor)
@@ -78,8 +77,7 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
 
         Several of Grain's threads read at once, each with a loader of its own.
         """
-        loader = self._loader.shard()
-        loader.set_epoch(loader.epoch + epochs)
+        loader = self._loader.fresh(self._loader.epoch + epochs)
         first = number * loader.fetch_factor
         done = [[0, first], [first + loader.fetch_factor, len(loader)]]
         state = loader.state_dict()

@@ -321,7 +321,7 @@ class LoaderDataset(ShardedDataset):
         self.evaluation = evaluation
         self.n_given = 0  # of the latest iteration, by a DataLoader that counts
         self._loaded = loaded
-        self._fresh = _without_state(loader).shard(rank, world_size)
+        self._fresh = loader.fresh().shard(rank, world_size)
 
     def __len__(self) -> int:
         """Return the batches of this rank in a fresh epoch."""
@@ -360,12 +360,3 @@ def _marked(batches: Iterator[Any], first: int) -> Iterator[Any]:
 def _shippable(batch: Any) -> Any:
     """Return a worker's batch so that a plain dict travels in shared memory too."""
     return PlainBatch(batch) if type(batch) is dict else batch
-
-
-def _without_state(loader: Loader) -> Loader:
-    """Return an unstarted copy that stands at the beginning of its epoch."""
-    copy = loader.shard()
-    epoch = copy.epoch
-    copy.set_epoch(epoch + 1)  # leaves the epoch of a loaded state ...
-    copy.set_epoch(epoch)  # ... so that this does not keep its position
-    return copy

@@ -14,6 +14,7 @@ from scdataset_core.checks import digest
 from scdataset_core.dealing import Dealing, Shard
 from scdataset_core.order_checks import checked
 from scdataset_core.orders import Order
+from scdataset_core.sizes import Sizes
 from scdataset_core.strategies import Strategy
 
 from ..dataset import ShardedDataset
@@ -132,9 +133,8 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
             n_rows = len(self.strategy.get_indices(self.collection, seed=self._seed))
         else:
             n_rows = get_len(self.collection)
-        dealing = Dealing(
-            n_rows, self.batch_size, self.fetch_factor, self.drop_last, "pad"
-        )
+        sizes = Sizes(self.batch_size, self.fetch_factor, self.drop_last, "pad")
+        dealing = Dealing(n_rows, sizes)
         return dealing.share(Shard(self.rank, self.world_size)).n_batches
 
     def _rank_loader(self) -> Loader:

@@ -1,0 +1,38 @@
+"""The order of an epoch, from a strategy of this library, of 0.3, or of a user."""
+
+from typing import Any
+
+from .checks import count_rows
+from .order_checks import checked
+from .orders import Order
+from .strategies import Strategy
+from .strategies_03 import LegacyOrder, LegacyStrategy
+
+__all__ = ["order_of"]
+
+
+def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Order:
+    """Return the order of an epoch from a strategy of this library or of 0.3, checked.
+
+    Raises
+    ------
+    TypeError
+        If `strategy` is neither.
+    """
+    if isinstance(strategy, type):
+        raise TypeError(
+            f"strategy is the class {strategy.__name__}; give an instance of it:"
+            f" {strategy.__name__}(...)"
+        )
+    name = type(strategy).__name__
+    n_source = count_rows(collection)
+    if isinstance(strategy, Strategy):
+        order = strategy.order(collection, seed=seed, epoch=epoch)
+    elif isinstance(strategy, LegacyStrategy):
+        order = LegacyOrder(strategy, collection, seed=seed, epoch=epoch)
+    else:
+        raise TypeError(
+            "strategy must have a method order(source, *, seed, epoch), or get_indices"
+            f" as in scdataset 0.3, got {name}"
+        )
+    return checked(order, name=name, n_source=n_source)
