@@ -18,8 +18,12 @@ Comments on the lines before a block steer it:
     `.ci/run` runs it, as it makes an environment or works on the whole tree.
 
 ``<!-- slow: python, bash -->`` on a page leaves its script or session to ``-m slow``.
+
+The messages that ``docs/troubleshooting.md`` quotes, its ```` ```text ```` blocks, are
+the code's: what stands between two ``…`` is part of one text of some module.
 """
 
+import ast
 import os
 import re
 import shutil
@@ -36,6 +40,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 FENCE = re.compile(
     r"((?:^<!-- [^\n]+ -->\n)*)^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL
 )
@@ -209,6 +214,31 @@ def test_comments_before_blocks_are_known_and_say_what(page: Path) -> None:
         assert all(text or mark in of_nothing for mark, text in block.marks.items()), (
             where
         )
+
+
+def texts_of_the_code() -> str:
+    """Return every text of the packages' modules, one a line."""
+    return "\n".join(
+        " ".join(node.value.split())
+        for package in ("scdataset_core", "integrations")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+@in_repository
+def test_messages_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    texts = texts_of_the_code()
+    quoted = [
+        part.strip()
+        for block in blocks(read(TROUBLESHOOTING))
+        if block.language == "text"
+        for line in block.code.splitlines()
+        for part in line.split("…")
+    ]
+    assert len(quoted) > 50
+    assert [part for part in quoted if part not in texts] == []
 
 
 @in_repository
