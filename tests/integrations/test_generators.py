@@ -12,14 +12,40 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
 from scdataset_generators import batches, cells, forever
 
 import scdataset_core as scd
+from tests.integrations.contract import InProcessContract, Running
 
 N_ROWS = 1200
 TABLE = np.arange(N_ROWS * 3, dtype=np.float32).reshape(N_ROWS, 3)
+
+
+class RunningGenerator:
+    """A generator that does not end; the state is the Loader's."""
+
+    def __init__(self, loader: scd.Loader, state: Any) -> None:
+        if state is not None:
+            loader.load_state_dict(state)
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return forever(self.loader)
+
+    def state(self) -> Any:
+        return self.loader.state_dict()
+
+
+class TestGenerators(InProcessContract):
+    """A generator reads the Loader it is given, whatever share that is."""
+
+    takes_shards = ("rank", "worker")
+
+    def one_epoch(self, loader: Any) -> Any:
+        return batches(loader)
+
+    def run(self, loader: scd.Loader, state: Any = None) -> Running:
+        return RunningGenerator(loader, state)
 
 
 def make_loader(collection: Any = TABLE, **options: Any) -> scd.Loader:
@@ -49,69 +75,6 @@ def assert_same_batch(one: Any, other: Any) -> None:
     else:
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
-
-
-@given(
-    seed=st.integers(0, 5),
-    epoch=st.integers(0, 3),
-    world_size=st.integers(1, 3),
-    rank=st.integers(0, 2),
-    batch_size=st.integers(1, 40),
-    drop_last=st.booleans(),
-)
-def test_batches_equal_the_loaders(
-    seed: int,
-    epoch: int,
-    world_size: int,
-    rank: int,
-    batch_size: int,
-    drop_last: bool,
-) -> None:
-    def make() -> scd.Loader:
-        loader = make_loader(
-            TABLE[:300],
-            seed=seed,
-            batch_size=batch_size,
-            drop_last=drop_last,
-            rank=rank % world_size,
-            world_size=world_size,
-            read_ahead=0,
-        )
-        loader.set_epoch(epoch)
-        return loader
-
-    expected = list(make())
-    given_ = list(batches(make()))
-    assert len(given_) == len(expected) == len(make())
-    for one, other in zip(given_, expected, strict=True):
-        assert_same_batch(one, other)
-
-
-@pytest.mark.parametrize("output", ["csr", "dense", "padded"])
-def test_batches_of_files_equal_the_loaders(plates: Path, output: str) -> None:
-    expected = list(plate_loader(plates, output=output))
-    given_ = list(batches(plate_loader(plates, output=output)))
-    for one, other in zip(given_, expected, strict=True):
-        assert_same_batch(one, other)
-
-
-def test_each_call_is_the_next_epoch() -> None:
-    loader, reference = make_loader(), make_loader()
-    for _ in range(2):
-        for one, other in zip(batches(loader), reference, strict=True):
-            assert_same_batch(one, other)
-    assert loader.epoch == 1
-
-
-def test_state_names_the_next_batch() -> None:
-    loader = make_loader()
-    running = batches(loader)
-    for _ in range(5):
-        next(running)
-    resumed = make_loader()
-    resumed.load_state_dict(loader.state_dict())
-    for one, other in zip(batches(resumed), running, strict=True):
-        assert_same_batch(one, other)
 
 
 @pytest.mark.parametrize("generator", [batches, cells, forever])

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
 
 import scdataset_core as scd
 
@@ -24,11 +22,43 @@ from absl import flags  # noqa: E402  Grain's own dependency
 from grain.experimental import assert_equal_output_after_checkpoint  # noqa: E402
 from scdataset_grain import BatchIterDataset, loader_states  # noqa: E402
 
+from tests.integrations.contract import InProcessContract, Running  # noqa: E402
+
 flags.FLAGS.mark_as_parsed()  # Grain's processes read flags; pytest parses none
 
 N_ROWS = 600
 TABLE = np.arange(N_ROWS * 3, dtype=np.float32).reshape(N_ROWS, 3)
 WORKERS = grain.multiprocessing.MultiprocessingOptions(num_workers=2)
+
+
+class RunningDataset:
+    """An iterator that does not end, with Grain's own state."""
+
+    def __init__(self, loader: scd.Loader, state: Any) -> None:
+        self.iterator = iter(BatchIterDataset(loader, num_epochs=None))
+        if state is not None:
+            self.iterator.set_state(state)
+
+    def __iter__(self) -> Any:
+        return self.iterator
+
+    def state(self) -> Any:
+        return self.iterator.get_state()
+
+
+class TestBatchIterDataset(InProcessContract):
+    """A rank is the Loader's own; Grain divides among its workers."""
+
+    takes_shards = ("rank",)
+
+    def one_epoch(self, loader: Any) -> Any:
+        return BatchIterDataset(loader)
+
+    def run(self, loader: scd.Loader, state: Any = None) -> Running:
+        return RunningDataset(loader, state)
+
+    def merge(self, state: Any) -> dict[str, Any]:
+        return scd.merge_states(loader_states(state))
 
 
 def make_loader(collection: Any = TABLE, **options: Any) -> scd.Loader:
@@ -63,39 +93,6 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
-@given(
-    seed=st.integers(0, 5),
-    epoch=st.integers(0, 3),
-    world_size=st.integers(1, 3),
-    rank=st.integers(0, 2),
-    num_epochs=st.integers(1, 2),
-    drop_last=st.booleans(),
-)
-def test_batches_equal_the_loaders(
-    seed: int, epoch: int, world_size: int, rank: int, num_epochs: int, drop_last: bool
-) -> None:
-    def make() -> scd.Loader:
-        loader = make_loader(
-            seed=seed,
-            drop_last=drop_last,
-            rank=rank % world_size,
-            world_size=world_size,
-            read_ahead=0,
-        )
-        loader.set_epoch(epoch)
-        return loader
-
-    reference = make()
-    expected = [batch for _ in range(num_epochs) for batch in reference]
-    assert_same(list(BatchIterDataset(make(), num_epochs)), expected)
-
-
-@pytest.mark.parametrize("output", ["csr", "dense", "padded"])
-def test_batches_of_files_equal_the_loaders(plates: Path, output: str) -> None:
-    dataset = BatchIterDataset(plate_loader(plates, output=output))
-    assert_same(list(dataset), list(plate_loader(plates, output=output)))
-
-
 def test_iterators_start_at_the_loaders_epoch_and_leave_it_alone() -> None:
     loader = make_loader()
     loader.set_epoch(2)
@@ -106,13 +103,6 @@ def test_iterators_start_at_the_loaders_epoch_and_leave_it_alone() -> None:
     assert_same(list(dataset), [first, *running])
     assert loader.state_dict() == before
     assert_same(first, next(iter(loader)))
-
-
-def test_without_num_epochs_there_is_no_end() -> None:
-    reference = make_loader()
-    expected = [batch for _ in range(3) for batch in reference]
-    running = iter(BatchIterDataset(make_loader(), num_epochs=None))
-    assert_same([next(running) for _ in expected], expected)
 
 
 def test_without_num_epochs_a_share_of_nothing_ends() -> None:
@@ -166,41 +156,6 @@ def test_state_is_only_what_was_yielded_not_what_was_read() -> None:
     first = next(running)
     assert json.loads(running.get_state())["loader"]["yielded"] == 1
     assert_same(first, next(iter(make_loader())))
-
-
-def test_starts_in_another_process_from_a_state_text() -> None:
-    running = iter(BatchIterDataset(make_loader(), num_epochs=3))
-    for _ in range(22):  # of 19 an epoch
-        next(running)
-    state = json.loads(json.dumps(running.get_state()))
-    resumed = iter(BatchIterDataset(make_loader(), num_epochs=3))
-    resumed.set_state(state)
-    assert_same(list(resumed), list(running))
-
-
-@pytest.mark.parametrize("after", [3, 19])
-def test_goes_on_from_a_merged_state_with_other_ranks(after: int) -> None:
-    loader = make_loader()
-    expected = list(loader)
-    running = iter(loader)  # epoch 1
-    seen = [next(running) for _ in range(after)]
-    merged = scd.merge_states([loader.state_dict()])
-    rest = []
-    for rank in range(2):
-        share = make_loader(rank=rank, world_size=2, uneven="pad")
-        source = make_loader(uneven="pad")
-        state = {**merged, "uneven": "pad"}
-        share.load_state_dict(state)
-        rest.append(list(BatchIterDataset(share)))
-        source.load_state_dict(state)
-    rows = np.concatenate([*rest[0], *rest[1]])[:, 0]
-    if after == 19:  # the epoch was finished: the next one begins
-        assert set(rows) == set(TABLE[:, 0])
-    else:
-        done = np.concatenate(seen)[:, 0]
-        assert set(rows) == set(TABLE[:, 0]) - set(done)
-    assert len(rest[0]) == len(rest[1])
-    assert len(expected) == 19
 
 
 def test_map_and_mix() -> None:
@@ -413,12 +368,6 @@ def test_one_jax_process_is_rank_0_of_1() -> None:
     ("make", "kind", "words"),
     [
         pytest.param(
-            lambda: BatchIterDataset(make_loader(worker=1, num_workers=2)),
-            ValueError,
-            "already divided: worker 1 of 2",
-            id="worker",
-        ),
-        pytest.param(
             lambda: BatchIterDataset(
                 make_loader(rank=1, world_size=2), processes="jax"
             ),
@@ -444,12 +393,6 @@ def test_one_jax_process_is_rank_0_of_1() -> None:
             'processes must be "jax" or None',
             id="processes",
         ),
-        pytest.param(
-            lambda: BatchIterDataset(TABLE),
-            TypeError,
-            "loader must be a Loader, got ndarray",
-            id="no_loader",
-        ),
     ],
 )
 def test_wrong_arguments(
@@ -459,25 +402,11 @@ def test_wrong_arguments(
         make()
 
 
-@pytest.mark.parametrize(
-    ("loader", "words"),
-    [
-        pytest.param(make_loader(TABLE[:500]), "another data set", id="data"),
-        pytest.param(make_loader(seed=4), "another seed", id="seed"),
-        pytest.param(
-            scd.Loader(TABLE, scd.Streaming(), batch_size=32, fetch_factor=4, seed=3),
-            "another strategy",
-            id="strategy",
-        ),
-        pytest.param(
-            make_loader(rank=1, world_size=2), "merge the states", id="topology"
-        ),
-    ],
-)
-def test_a_state_of_something_else_is_refused(loader: scd.Loader, words: str) -> None:
+def test_a_state_of_another_rank_is_refused() -> None:
     state = iter(BatchIterDataset(make_loader())).get_state()
-    with pytest.raises(scd.StateError, match=words):
-        iter(BatchIterDataset(loader)).set_state(state)
+    rank = make_loader(rank=1, world_size=2)
+    with pytest.raises(scd.StateError, match="merge the states"):
+        iter(BatchIterDataset(rank)).set_state(state)
 
 
 @pytest.mark.parametrize(

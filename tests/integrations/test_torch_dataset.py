@@ -22,6 +22,12 @@ from scdataset_core import (
     merge_states,
     open,
 )
+from tests.integrations.contract import InProcessContract
+from tests.integrations.torch_contract import DataLoaderContract
+
+
+class TestDataLoaderWithoutWorkers(DataLoaderContract, InProcessContract):
+    """A `DataLoader` that reads in the main process."""
 
 
 @dataclass
@@ -379,18 +385,6 @@ def test_half_an_environment_is_refused(monkeypatch):
         LoaderDataset(make_loader())
 
 
-def test_a_sharded_loader_is_refused():
-    with pytest.raises(ValueError, match="rank 1 of 2, worker 0 of 1"):
-        LoaderDataset(make_loader().shard(1, 2))
-    with pytest.raises(ValueError, match="rank 0 of 1, worker 1 of 3"):
-        LoaderDataset(make_loader().shard(0, 1, 1, 3))
-
-
-def test_what_is_no_loader_is_refused():
-    with pytest.raises(TypeError, match=r"scdataset_core\.Loader, got ndarray"):
-        LoaderDataset(np.arange(3))
-
-
 def test_a_state_of_other_data_is_refused():
     state = LoaderDataset(make_loader(50)).state_dict()
     with pytest.raises(StateError, match="another data set"):
@@ -430,13 +424,3 @@ def test_wrong_counts_and_collate_are_refused():
         dataset.state_after(1, -2)
     with pytest.raises(TypeError, match="collate must be a function of a batch"):
         LoaderDataset(make_loader(), collate="dense")
-
-
-def test_dict_batches_of_plates_are_the_loaders(plates):
-    source = open(plates / "*.h5ad", obs=True)
-    loader = Loader(source, BlockShuffling(8), batch_size=32, fetch_factor=4)
-    for ours, theirs in zip(LoaderDataset(loader), loader, strict=True):
-        assert (ours["X"] != theirs["X"]).nnz == 0
-        assert np.array_equal(ours["index"], theirs["index"])
-        for name in ("plate", "cell_line", "drug"):
-            assert np.array_equal(ours["obs"][name], theirs["obs"][name])

@@ -19,6 +19,8 @@ from scdataset_torch import to_tensors
 from scdataset_torch.lightning import LoaderDataModule
 
 from scdataset_core import BlockShuffling, Loader, Streaming, open
+from tests.integrations.contract import InProcessContract
+from tests.integrations.torch_contract import DataLoaderContract
 
 pytestmark = [
     # Lightning warns of settings that only speed or its own logging want, and of what
@@ -31,6 +33,32 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
 ]
+
+
+class TrainingBatches:
+    """The training dataloader of a module, epoch after epoch."""
+
+    def __init__(self, loader, state):
+        self.batches = LoaderDataModule(train=loader).train_dataloader()
+        if state is not None:
+            self.batches.load_state_dict(state)
+
+    def __iter__(self):
+        while True:
+            yield from self.batches
+
+    def state(self):
+        return self.batches.state_dict()
+
+
+class TestDataModuleWithoutTrainer(DataLoaderContract, InProcessContract):
+    """The dataloader that the module gives for training, outside of a trainer."""
+
+    def one_epoch(self, loader):
+        return LoaderDataModule(train=loader).train_dataloader()
+
+    def run(self, loader, state=None):
+        return TrainingBatches(loader, state)
 
 
 class Probe(lightning.LightningModule):

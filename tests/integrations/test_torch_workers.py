@@ -1,6 +1,5 @@
 """DataLoaders with real worker processes: start methods, epochs, errors, transport."""
 
-import gc
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from scdataset_torch import LoaderDataset, merge_dataloader_states, to_tensors
 from torch.utils.data import DataLoader
 
 from scdataset_core import BlockShuffling, Loader, open
+from tests.integrations.torch_contract import DataLoaderContract
 
 pytestmark = [
     # Python 3.12 warns of every fork in a process with threads, as pytest-timeout's.
@@ -24,6 +24,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*set_vital"),
 ]
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
+
+
+@needs_fork
+class TestDataLoaderWithWorkers(DataLoaderContract):
+    """A `DataLoader` with two forked workers, which divide what is left of an epoch."""
+
+    n_workers = 2
+    same_order_on_resume = False
 
 
 def make_loader(**options):
@@ -238,25 +246,6 @@ def test_workers_are_not_held_up_by_an_iterator_that_has_begun(plates):
     assert len(list(begun)) == len(dataset) - 1
 
 
-def fail_at_row_100(rows):
-    if 100 in rows:
-        raise OSError("plate2.h5ad: row 100 is damaged")
-    return rows
-
-
-@needs_fork
-def test_an_error_in_a_worker_surfaces_with_its_message(monkeypatch):
-    # After an error PyTorch waits this long for each worker to end.
-    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
-    dataset = LoaderDataset(make_loader(fetch_transform=fail_at_row_100))
-    loader = DataLoader(
-        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
-    )
-    with pytest.raises(OSError, match=r"plate2\.h5ad: row 100 is damaged"):
-        list(loader)
-    gc.collect()
-
-
 def stateful(num_workers, persistent=False, **options):
     torchdata = pytest.importorskip("torchdata.stateful_dataloader")
     return torchdata.StatefulDataLoader(
@@ -348,18 +337,3 @@ def test_merging_what_are_no_such_states_is_refused():
         merge_dataloader_states("states")
     with pytest.raises(TypeError, match="a list of the states of all ranks"):
         merge_dataloader_states(stateful(0).state_dict())
-
-
-@needs_fork
-def test_state_after_counts_what_a_plain_dataloader_has_given():
-    dataset = LoaderDataset(make_loader())
-    loader = DataLoader(
-        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
-    )
-    list(loader)
-    iterator = iter(loader)
-    seen = listed(next(iterator) for _ in range(17))
-    resumed = make_loader()
-    resumed.load_state_dict(dataset.state_after(17, num_workers=2))
-    del iterator
-    assert sorted(seen + listed(resumed)) == sorted(full_epoch(1, 1))
