@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from adapters import Maker, run
 from scdataset_torch import LoaderDataset, to_tensors
-from scdataset_torch.shipping import PlainBatch
+from scdataset_torch.shared_memory import PlainBatch
 from torch.utils.data import DataLoader, IterableDataset
 
 import scdataset_core as scd

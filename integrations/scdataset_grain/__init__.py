@@ -15,10 +15,10 @@ except ModuleNotFoundError as err:
     ) from err
 
 from .batches import BatchIterDataset
+from .cell_source import CellSource
 from .device import device_prefetch
 from .fetches import FetchDataset, SplitFetches
-from .forms import densify, to_sparse
-from .singles import CellSource
+from .matrices import densify, to_sparse
 from .states import loader_states
 
 __all__ = [

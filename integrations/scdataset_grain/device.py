@@ -11,7 +11,7 @@ import numpy as np
 
 from scdataset_core.readahead import ReadAhead
 
-from .upstream import Upstream
+from .resumable_input import ResumableInput
 
 __all__ = ["device_prefetch"]
 
@@ -88,8 +88,8 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
         self, iterable: Iterable[Any], sharding: jax.sharding.Sharding | None
     ) -> None:
         super().__init__()
-        self._upstream = Upstream(iterable)
-        self._state = self._upstream.get_state()
+        self._input = ResumableInput(iterable)
+        self._state = self._input.get_state()
         self._place = _Placement(sharding)
         self._ahead: ReadAhead[tuple[Any, Any]] | None = None
         self._process = os.getpid()
@@ -116,7 +116,7 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
         if self._ahead is None and not self._closed:
             place = self._place  # a thread that knew self would keep it from collection
             self._ahead = ReadAhead(
-                _with_states(self._upstream),
+                _with_states(self._input),
                 lambda drawn: (place(drawn[0]), drawn[1]),
                 depth=_DEPTH,
             )
@@ -151,8 +151,8 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
 
     def _go_on_from(self, state: Any) -> None:
         self._stop()  # the thread takes from what the state is set on
-        self._upstream.set_state(state)
-        self._state = self._upstream.get_state()
+        self._input.set_state(state)
+        self._state = self._input.get_state()
 
     def close(self) -> None:
         """End the thread and drop what it has put onto the device."""
@@ -177,9 +177,11 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
         return "DeviceIterator()"
 
 
-def _with_states(upstream: Upstream) -> Generator[tuple[Any, Any], None, None]:
-    for batch in upstream.iterator:
-        yield batch, upstream.get_state()
+def _with_states(
+    source_of_batches: ResumableInput,
+) -> Generator[tuple[Any, Any], None, None]:
+    for batch in source_of_batches.iterator:
+        yield batch, source_of_batches.get_state()
 
 
 class _Placement:

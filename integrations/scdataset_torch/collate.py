@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .nested import hush_beta_warning, is_csr, map_tensors, tensor_of
-from .shipping import ship_packed
+from .shared_memory import send_in_shared_memory
+from .tensors import is_csr, map_tensors, silence_beta_warning, to_tensor
 
 __all__ = ["TensorBatch", "to_tensors"]
 
@@ -32,7 +32,7 @@ class TensorBatch(dict[str, Any]):
         return TensorBatch(map_tensors(dict(self), torch.Tensor.clone))
 
 
-ship_packed(TensorBatch)
+send_in_shared_memory(TensorBatch)
 
 
 def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBatch]:
@@ -72,7 +72,7 @@ def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBa
     """
     if layout not in ("csr", "dense"):
         raise ValueError(f'layout must be "csr" or "dense", got {layout!r}')
-    hush_beta_warning()
+    silence_beta_warning()
     return _ToTensors(layout)
 
 
@@ -93,11 +93,11 @@ class _ToTensors:
                     key: _label_tensor(column) for key, column in part.items()
                 }
             elif isinstance(part, Mapping):
-                made[name] = {key: tensor_of(array) for key, array in part.items()}
+                made[name] = {key: to_tensor(array) for key, array in part.items()}
             elif is_csr(part) and self.layout == "dense":
                 made[name] = torch.from_numpy(part.toarray())
             else:
-                made[name] = tensor_of(part)
+                made[name] = to_tensor(part)
         return made
 
 

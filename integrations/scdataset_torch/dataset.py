@@ -12,10 +12,10 @@ from scdataset_core import Loader, StateError
 from scdataset_core.checks import check_count
 from scdataset_core.iteration import BatchIterator
 
-from .callers import check_dealer, warn_of_batches_of_batches
-from .epochs import EpochCounter, Iteration
+from .epoch_counter import EpochCounter, Iteration
+from .misuse import check_not_dealt_again, warn_of_batches_of_batches
 from .ranks import rank_and_world_size
-from .shipping import PlainBatch, ship_without_shared_memory
+from .shared_memory import PlainBatch, allow_sending_by_pipe
 from .states import repeated_of, state_after
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
@@ -79,7 +79,7 @@ class ShardedDataset(IterableDataset[Any]):
         batches = self._collated(iter(running), running)
         if iteration is None:
             return batches
-        ship_without_shared_memory()
+        allow_sending_by_pipe()
         return map(_shippable, batches)
 
     def _iteration(self) -> Iteration | None:
@@ -100,7 +100,7 @@ class ShardedDataset(IterableDataset[Any]):
             If accelerate calls it, which is about to deal out among the ranks what this
             rank has taken as its share.
         """
-        check_dealer(sys._getframe(1), self.world_size)
+        check_not_dealt_again(sys._getframe(1), self.world_size)
         loaded = self._loaded
         keeps = self._epochs.pending and loaded is not None and loaded.epoch == epoch
         if keeps and loaded is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .nested import csr_tensor, map_nested, map_tensors, tensor_of
+from .tensors import make_csr_tensor, map_nested, map_tensors, to_tensor
 
 __all__ = ["to_device"]
 
@@ -55,7 +55,7 @@ def to_device(
     if ahead < 1:
         raise ValueError(f"ahead must be at least 1, got {ahead}")
     where = torch.device(device)
-    tensors = (map_nested(batch, tensor_of) for batch in batches)
+    tensors = (map_nested(batch, to_tensor) for batch in batches)
     if where.type == "cuda":
         return _on_side_stream(tensors, where, dense=dense, ahead=ahead)
     return (_moved(batch, where, dense=dense) for batch in tensors)
@@ -115,5 +115,5 @@ def _densified(leaf: Any) -> Any:
     if signed is None:
         return leaf.to_dense()
     values = leaf.values().view(signed)
-    rows = csr_tensor(leaf.crow_indices(), leaf.col_indices(), values, leaf.shape)
+    rows = make_csr_tensor(leaf.crow_indices(), leaf.col_indices(), values, leaf.shape)
     return rows.to_dense().view(leaf.dtype)

@@ -14,10 +14,10 @@ from scipy.sparse import csr_array, csr_matrix
 pytest.importorskip("scdataset_torch")
 
 import torch
-from scdataset_torch import LoaderDataset, shipping, to_device, to_tensors
+from scdataset_torch import LoaderDataset, shared_memory, to_device, to_tensors
 from scdataset_torch.collate import TensorBatch
 from scdataset_torch.device import _on_side_stream
-from scdataset_torch.shipping import PlainBatch
+from scdataset_torch.shared_memory import PlainBatch
 
 from scdataset_core import BlockShuffling, Loader, open
 
@@ -94,7 +94,7 @@ def test_what_is_no_dict_batch_is_refused():
 
 def sent(batch):
     """Return a batch of a DataLoader's worker as the main process gets it."""
-    with mock.patch.object(shipping, "get_worker_info", return_value="a worker's"):
+    with mock.patch.object(shared_memory, "get_worker_info", return_value="a worker's"):
         pickled = ForkingPickler.dumps(batch)
     return ForkingPickler.loads(pickled)
 

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 __all__ = [
-    "csr_tensor",
-    "hush_beta_warning",
     "is_csr",
+    "make_csr_tensor",
     "map_nested",
     "map_tensors",
-    "tensor_of",
+    "silence_beta_warning",
+    "to_tensor",
 ]
 
 
-def tensor_of(part: Any) -> Any:
+def to_tensor(part: Any) -> Any:
     """Return an array or a CSR array as a tensor that shares its memory."""
     if isinstance(part, np.ndarray):
         return torch.from_numpy(part if part.flags.writeable else part.copy())
     if is_csr(part):
-        return csr_tensor(
+        return make_csr_tensor(
             torch.from_numpy(part.indptr),
             torch.from_numpy(part.indices),
             torch.from_numpy(part.data),
@@ -33,11 +33,11 @@ def tensor_of(part: Any) -> Any:
     return part
 
 
-def csr_tensor(
+def make_csr_tensor(
     crow: torch.Tensor, col: torch.Tensor, values: torch.Tensor, shape: Any
 ) -> torch.Tensor:
     """Return a tensor of layout ``torch.sparse_csr`` of its three parts."""
-    hush_beta_warning()
+    silence_beta_warning()
     return torch.sparse_csr_tensor(crow, col, values, shape, check_invariants=False)
 
 
@@ -71,7 +71,7 @@ def map_tensors(data: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> An
         if leaf.layout != torch.sparse_csr:
             return change(leaf)
         crow, col = change(leaf.crow_indices()), change(leaf.col_indices())
-        return csr_tensor(crow, col, change(leaf.values()), leaf.shape)
+        return make_csr_tensor(crow, col, change(leaf.values()), leaf.shape)
 
     return map_nested(data, changed)
 
@@ -82,7 +82,7 @@ def is_csr(part: Any) -> bool:
 
 
 @cache
-def hush_beta_warning() -> None:
+def silence_beta_warning() -> None:
     """Let PyTorch say, once a process and unheard, that CSR tensors are in beta."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("scdataset_torch")
 
-from scdataset_torch.epochs import EpochCounter, Iteration, Start
+from scdataset_torch.epoch_counter import EpochCounter, Iteration, Start
 
 
 def join(counter, seed, worker, num_workers=3, ordinal=1, at=None):

@@ -5,10 +5,10 @@ from typing import Any
 
 from scdataset_core import Loader
 
-__all__ = ["Upstream"]
+__all__ = ["ResumableInput"]
 
 
-class Upstream:
+class ResumableInput:
     """An iterator, and whichever object knows its state.
 
     States are of Grain's iterators (``get_state``), or of what is iterated over

@@ -10,7 +10,7 @@ from types import FrameType
 
 from scdataset_core import StateError
 
-__all__ = ["check_dealer", "warn_of_batches_of_batches"]
+__all__ = ["check_not_dealt_again", "warn_of_batches_of_batches"]
 
 # Of accelerate: the first reads on rank 0 alone, the second every rank's own in turn.
 _DEALERS = ("DataLoaderDispatcher", "IterableDatasetShard")
@@ -27,7 +27,7 @@ def warn_of_batches_of_batches(caller: FrameType) -> None:
         )
 
 
-def check_dealer(caller: FrameType, world_size: int) -> None:
+def check_not_dealt_again(caller: FrameType, world_size: int) -> None:
     """Raise where accelerate is about to deal out what the ranks share already.
 
     Parameters

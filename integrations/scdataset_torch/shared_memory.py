@@ -32,9 +32,9 @@ import torch
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import get_worker_info
 
-from .nested import csr_tensor, is_csr, map_nested
+from .tensors import is_csr, make_csr_tensor, map_nested
 
-__all__ = ["PlainBatch", "ship_packed", "ship_without_shared_memory"]
+__all__ = ["PlainBatch", "allow_sending_by_pipe", "send_in_shared_memory"]
 
 _ALIGNED = 64  # bytes; any tensor type may start there
 _HEAD = _ALIGNED  # the first byte says whether a batch is in the segment
@@ -74,7 +74,7 @@ class _CsrPlace:
         crow, col = self.crow.tensor(memory), self.col.tensor(memory)
         values = self.values.tensor(memory)
         if self.scipy is None:
-            return csr_tensor(crow, col, values, self.shape)
+            return make_csr_tensor(crow, col, values, self.shape)
         # Set afterwards: the constructor looks through all indices for their type.
         rows = self.scipy(self.shape, dtype=values.numpy().dtype)
         rows.data, rows.indices, rows.indptr = values.numpy(), col.numpy(), crow.numpy()
@@ -241,7 +241,7 @@ def _rebuild(kind: type[Any], parts: Any) -> Any:
     def whole(leaf: Any) -> Any:
         if not isinstance(leaf, _CsrParts):
             return leaf
-        return csr_tensor(leaf.crow, leaf.col, leaf.values, leaf.shape)
+        return make_csr_tensor(leaf.crow, leaf.col, leaf.values, leaf.shape)
 
     return kind(map_nested(parts, whole))
 
@@ -289,7 +289,7 @@ def _forget_ended() -> None:
             _received.pop(token, None)
 
 
-def ship_packed(kind: type[Any]) -> None:
+def send_in_shared_memory(kind: type[Any]) -> None:
     """Have batches of a type leave a worker in shared memory.
 
     Parameters
@@ -300,10 +300,10 @@ def ship_packed(kind: type[Any]) -> None:
     ForkingPickler.register(kind, _reduce)
 
 
-ship_packed(PlainBatch)
+send_in_shared_memory(PlainBatch)
 
 
-def ship_without_shared_memory() -> None:
+def allow_sending_by_pipe() -> None:
     """Have this process send the bytes of a tensor where there is no room to share it.
 
     For workers: it holds for all tensors that the process sends.
