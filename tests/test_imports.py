@@ -75,7 +75,7 @@ LOADING = {
     "epochs",
     "loader",
 }
-TOOLS = {"tools", "cli"}
+TOOLS = {"tools", "cli", "adapters"}  # above the loader
 MAY_IMPORT_ONLY = {
     **dict.fromkeys(BASIS, BASIS),
     **dict.fromkeys(SAMPLING - DEALING, BASIS | SAMPLING - DEALING),

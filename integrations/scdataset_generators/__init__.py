@@ -1,4 +1,4 @@
-"""Plain generators over the engine's minibatches, for everything else."""
+"""Generators adapter: a Loader's minibatches for anything that takes an iterable."""
 
 from .generators import batches, cells, forever
 

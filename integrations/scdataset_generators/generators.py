@@ -1,4 +1,4 @@
-"""Minibatches and cells as generators, for whatever takes an iterable."""
+"""Generators that yield a Loader's minibatches or its single cells."""
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from scdataset_core import Loader
+from scdataset_core.adapters import check_loader
 
 __all__ = ["batches", "cells", "forever"]
 
@@ -14,18 +15,19 @@ __all__ = ["batches", "cells", "forever"]
 def batches(loader: Loader) -> Generator[Any, None, None]:
     """Yield the minibatches of the loader's next epoch, unchanged.
 
-    Leaving the loop, closing the generator and dropping it stop the reading threads;
-    an error of theirs is raised in the loop. The epoch starts with the first ``next``.
+    The epoch starts with the first ``next``. The reading threads stop when you leave
+    the loop, close the generator or drop it. An error in a reading thread is raised in
+    the loop.
 
     Parameters
     ----------
     loader
-        Whose minibatches; also a shard of one.
+        The Loader to iterate over; it may be one rank's or one worker's shard.
 
     Yields
     ------
     batch
-        What iterating over `loader` gives, in the same order.
+        The batches that iterating over `loader` gives, in the same order.
 
     Raises
     ------
@@ -40,26 +42,28 @@ def batches(loader: Loader) -> Generator[Any, None, None]:
     >>> [batch.tolist() for batch in batches(loader)]
     [[0, 1, 2, 3], [4, 5]]
     """
-    return _batches(_checked(loader, "batches"))
+    check_loader(loader)
+    return _iterate_batches(loader)
 
 
 def cells(loader: Loader) -> Generator[Any, None, None]:
     """Yield the cells of the loader's next epoch, one at a time.
 
-    Reading still goes by whole fetches; taking single rows out of a sparse minibatch
-    takes longer than reading it. Filled rows of padded minibatches are left out.
+    The Loader still reads whole fetches. Taking single rows out of a sparse minibatch
+    takes longer than reading the minibatch. Filled rows of padded minibatches are left
+    out.
 
     Parameters
     ----------
     loader
-        Whose cells, in the order of its minibatches.
+        The Loader to iterate over; cells come in the order of its minibatches.
 
     Yields
     ------
     cell
-        A minibatch without its first axis: an array loses it, and in a dict or tuple
-        every entry does. What cannot lose it (a sparse matrix, an `AnnData`) keeps it
-        with length 1.
+        One row of a minibatch. An array loses its first axis, and so does every entry
+        of a dict or tuple. A sparse matrix and an `AnnData` cannot lose it, and keep
+        it with length 1.
 
     Raises
     ------
@@ -74,7 +78,8 @@ def cells(loader: Loader) -> Generator[Any, None, None]:
     >>> [int(cell) for cell in cells(loader)]
     [0, 1, 2, 3, 4, 5]
     """
-    return _cells(_checked(loader, "cells"))
+    check_loader(loader)
+    return _iterate_cells(loader)
 
 
 def forever(loader: Loader) -> Generator[Any, None, None]:
@@ -83,15 +88,20 @@ def forever(loader: Loader) -> Generator[Any, None, None]:
     Parameters
     ----------
     loader
-        Whose minibatches. ``len(loader)`` of them are one epoch, and ``loader.epoch``
-        says which epoch the latest one is of.
+        The Loader to iterate over. An epoch has ``len(loader)`` minibatches, and
+        ``loader.epoch`` is the epoch that the latest minibatch belongs to.
+
+    Yields
+    ------
+    batch
+        The batches that iterating over `loader` gives, in the same order.
 
     Raises
     ------
     TypeError
         If `loader` is not a Loader.
     ValueError
-        If an epoch of this loader has no minibatch.
+        If an epoch of `loader` has no minibatch.
 
     Examples
     --------
@@ -102,41 +112,34 @@ def forever(loader: Loader) -> Generator[Any, None, None]:
     >>> [len(batch) for batch in itertools.islice(forever(loader), 5)]
     [4, 2, 4, 2, 4]
     """
-    _check_yields(_checked(loader, "forever"))
-    return _forever(loader)
+    check_loader(loader)
+    _check_not_empty(loader)
+    return _iterate_forever(loader)
 
 
-# The public functions check at the call; a generator would at its first `next`.
+# The public functions are no generators themselves, since the body of a generator, and
+# so its checks, would only run at the first `next`.
 
 
-def _batches(loader: Loader) -> Generator[Any, None, None]:
+def _iterate_batches(loader: Loader) -> Generator[Any, None, None]:
     with closing(iter(loader)) as iterator:
         yield from iterator
 
 
-def _cells(loader: Loader) -> Generator[Any, None, None]:
-    with closing(_batches(loader)) as iterator:
+def _iterate_cells(loader: Loader) -> Generator[Any, None, None]:
+    with closing(_iterate_batches(loader)) as iterator:
         for batch in iterator:
-            for row in range(_n_cells(batch)):
-                yield _cell(batch, row)
+            for row in range(_count_cells(batch)):
+                yield _take_cell(batch, row)
 
 
-def _forever(loader: Loader) -> Generator[Any, None, None]:
+def _iterate_forever(loader: Loader) -> Generator[Any, None, None]:
     while True:
-        _check_yields(loader)  # a strategy's epochs may differ in length
-        yield from _batches(loader)
+        _check_not_empty(loader)  # the epochs of a strategy may differ in length
+        yield from _iterate_batches(loader)
 
 
-def _checked(loader: Loader, name: str) -> Loader:
-    if isinstance(loader, Loader):
-        return loader
-    raise TypeError(
-        f"{name} takes a Loader, got {type(loader).__name__}; such as"
-        f" {name}(scd.Loader(source, scd.BlockShuffling(16), batch_size=64))"
-    )
-
-
-def _check_yields(loader: Loader) -> None:
+def _check_not_empty(loader: Loader) -> None:
     if len(loader) == 0:
         raise ValueError(
             "forever would never yield: an epoch of this loader has no minibatch;"
@@ -144,23 +147,23 @@ def _check_yields(loader: Loader) -> None:
         )
 
 
-def _n_cells(batch: Any) -> int:
-    """Return how many cells a minibatch holds, filled rows left out."""
+def _count_cells(batch: Any) -> int:
+    """Return how many cells a minibatch holds; filled rows do not count."""
     if isinstance(batch, Mapping):
         if "index" in batch:
             return int(np.count_nonzero(np.asarray(batch["index"]) >= 0))
-        return _n_cells(next(iter(batch.values())))
+        return _count_cells(next(iter(batch.values())))
     if isinstance(batch, tuple):
-        return _n_cells(batch[0])
+        return _count_cells(batch[0])
     return int(batch.shape[0]) if hasattr(batch, "shape") else len(batch)
 
 
-def _cell(part: Any, row: int) -> Any:
-    """Return one row of a minibatch or of a part of it."""
+def _take_cell(part: Any, row: int) -> Any:
+    """Return one row of a minibatch, or of one entry of a minibatch."""
     if isinstance(part, Mapping):
-        return {name: _cell(entry, row) for name, entry in part.items()}
+        return {name: _take_cell(entry, row) for name, entry in part.items()}
     if isinstance(part, tuple):
-        return tuple(_cell(entry, row) for entry in part)
+        return tuple(_take_cell(entry, row) for entry in part)
     if isinstance(part, np.ndarray | list):
         return part[row]
     return part[row : row + 1]

@@ -8,6 +8,11 @@ import grain
 import jax
 
 from scdataset_core import Loader
+from scdataset_core.adapters import (
+    check_loader,
+    check_undivided,
+    load_rest_of_epoch,
+)
 from scdataset_core.checks import check_count
 
 from .states import IteratorState
@@ -60,13 +65,17 @@ class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is unt
         processes: Literal["jax"] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(loader, Loader):
-            raise TypeError(f"loader must be a Loader, got {type(loader).__name__}")
+        check_loader(loader)
         if num_epochs is not None:
             check_count("num_epochs", num_epochs)
         if processes not in (None, "jax"):
             raise ValueError(f'processes must be "jax" or None, got {processes!r}')
-        _check_undivided(loader, processes)
+        check_undivided(
+            loader,
+            "give one that is not; mp_prefetch divides among workers, and"
+            ' processes="jax" among ranks',
+            ranks=processes is not None,
+        )
         self._loader = loader
         self._num_epochs = num_epochs
         self._rank, self._world_size = loader.rank, loader.world_size
@@ -174,9 +183,7 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
         given = IteratorState.from_text(state)
         given = given.of_worker(self._loader.worker, self._loader.num_workers)
         with self._turn:
-            self._loader.load_state_dict(given.loader)
-            # Keeps the position: a finished epoch yields nothing and counts as ended.
-            self._loader.set_epoch(self._loader.epoch)
+            load_rest_of_epoch(self._loader, given.loader)
             self._ended = given.ended
             self._stop()
 
@@ -201,17 +208,3 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
 
     def __str__(self) -> str:
         return f"BatchDatasetIterator(epoch={self._loader.epoch})"
-
-
-def _check_undivided(loader: Loader, processes: str | None) -> None:
-    """Raise if dividing the work of `loader` would divide it a second time."""
-    if loader.num_workers != 1:
-        raise ValueError(
-            f"the loader is already divided: worker {loader.worker} of"
-            f" {loader.num_workers}; give one of a whole rank, and mp_prefetch divides"
-        )
-    if processes is not None and loader.world_size != 1:
-        raise ValueError(
-            f"the loader is already divided: rank {loader.rank} of {loader.world_size};"
-            f" give one of all ranks, or leave out processes={processes!r}"
-        )

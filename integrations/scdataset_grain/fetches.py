@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 import grain
 
 from scdataset_core import Loader
+from scdataset_core.adapters import check_loader, check_undivided
 
 __all__ = ["FetchDataset", "SplitFetches"]
 
@@ -46,14 +47,10 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
 
     def __init__(self, loader: Loader) -> None:
         super().__init__()
-        if not isinstance(loader, Loader):
-            raise TypeError(f"loader must be a Loader, got {type(loader).__name__}")
-        if loader.world_size != 1 or loader.num_workers != 1:
-            raise ValueError(
-                f"the loader is already divided: rank {loader.rank} of"
-                f" {loader.world_size}, worker {loader.worker} of {loader.num_workers};"
-                " give one of all ranks and slice the dataset: ds[rank::world_size]"
-            )
+        check_loader(loader)
+        check_undivided(
+            loader, "give one of all ranks and slice the dataset: ds[rank::world_size]"
+        )
         self._loader = loader.fresh(loader.next_epoch)
         self._loader.read_ahead = 0  # Grain's threads read ahead
 

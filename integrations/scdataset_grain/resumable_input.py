@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from scdataset_core import Loader
+from scdataset_core.adapters import load_rest_of_epoch
 
 __all__ = ["ResumableInput"]
 
@@ -45,8 +46,8 @@ class ResumableInput:
             return
         if hasattr(iterator, "close"):
             iterator.close()
-        self._iterable.load_state_dict(state)
         if isinstance(self._iterable, Loader):
-            # Keeps the position: after a finished epoch's state there is no more of it.
-            self._iterable.set_epoch(self._iterable.epoch)
+            load_rest_of_epoch(self._iterable, state)
+        else:
+            self._iterable.load_state_dict(state)
         self.iterator = iter(self._iterable)

@@ -12,6 +12,7 @@ import torch
 from scdataset_core.checks import install_command
 
 from .dataset import ShardedDataset
+from .misuse import check_dataloader_options
 
 try:
     from accelerate import PartialState
@@ -77,9 +78,7 @@ def rank_dataloader(
             f"dataset must be a LoaderDataset, got {type(dataset).__name__}; wrap the"
             " Loader, LoaderDataset(loader)"
         )
-    taken = {"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
-    for name in sorted(taken & set(options)):
-        raise TypeError(f"{name} is the Loader's to decide; give it to the Loader")
+    check_dataloader_options(options)
     n_ranks = PartialState().num_processes
     if dataset.world_size != n_ranks:
         raise ValueError(

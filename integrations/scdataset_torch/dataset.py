@@ -9,6 +9,11 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from scdataset_core import Loader, StateError
+from scdataset_core.adapters import (
+    check_loader,
+    check_undivided,
+    load_rest_of_epoch,
+)
 from scdataset_core.checks import check_count
 from scdataset_core.iteration import BatchIterator
 
@@ -143,8 +148,7 @@ class ShardedDataset(IterableDataset[Any]):
             return
         loader = self._rank_loader()
         loader = loader.shard(self.rank, self.world_size, info.id, info.num_workers)
-        loader.load_state_dict(state)
-        loader.set_epoch(loader.epoch)
+        load_rest_of_epoch(loader, state)
         self._own = loader
 
     def go_on(self, state: Mapping[str, Any]) -> Loader:
@@ -295,22 +299,15 @@ class LoaderDataset(ShardedDataset):
         ranks: bool = True,
         evaluation: bool = False,
     ) -> None:
-        if not isinstance(loader, Loader):
-            raise TypeError(
-                f"loader must be a scdataset_core.Loader, got {type(loader).__name__}"
-            )
+        check_loader(loader)
         if collate is not None and not callable(collate):
             raise TypeError(
                 f"collate must be a function of a batch, got {collate!r}; to_tensors()"
                 " makes one"
             )
-        if (loader.world_size, loader.num_workers) != (1, 1):
-            raise ValueError(
-                f"the loader is sharded already: rank {loader.rank} of"
-                f" {loader.world_size}, worker {loader.worker} of"
-                f" {loader.num_workers}; give one that is not, ranks and workers are"
-                " found here"
-            )
+        check_undivided(
+            loader, "give one of all ranks; the dataset finds its rank and workers"
+        )
         rank, world_size = rank_and_world_size() if ranks else (0, 1)
         if evaluation:
             loader = loader.shard()

@@ -6,9 +6,11 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from scdataset_core import Loader
+from scdataset_core.adapters import check_loader
 from scdataset_core.checks import install_command
 
 from .dataset import LoaderDataset
+from .misuse import check_dataloader_options
 from .ranks import rank_and_world_size
 
 try:
@@ -155,14 +157,9 @@ class LoaderDataModule(LightningDataModule):
         super().__init__()
         given = {"train": train, "val": val, "test": test, "predict": predict}
         for name, loader in given.items():
-            if loader is not None and not isinstance(loader, Loader):
-                raise TypeError(
-                    f"{name} must be a scdataset_core.Loader, got"
-                    f" {type(loader).__name__}"
-                )
-        taken = {"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
-        for name in sorted(taken & set(options)):
-            raise TypeError(f"{name} is the Loader's to decide; give it to the Loader")
+            if loader is not None:
+                check_loader(loader, name)
+        check_dataloader_options(options)
         self._loaders = given
         self._collate = collate
         self._options = options

@@ -1,23 +1,55 @@
-"""What a data set can see of who uses it: uses that would give wrong batches.
+"""Detect uses of a dataset that would give wrong batches, and name the right use.
 
-A data set is not told how a ``DataLoader`` makes batches of its elements, nor that
-accelerate deals the batches of one rank out to all; the frame that calls it shows both.
-Where another release calls otherwise nothing is found, and nothing is said.
+Neither a ``DataLoader`` nor accelerate tells a dataset that it will make batches of its
+batches, or deal out one rank's batches to all ranks. The calling stack frame shows
+both. If another release of theirs calls in another way, these functions find nothing
+and raise nothing.
 """
 
 import warnings
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 from scdataset_core import StateError
 
-__all__ = ["check_not_dealt_again", "warn_of_batches_of_batches"]
+__all__ = [
+    "check_dataloader_options",
+    "check_not_dealt_again",
+    "warn_of_batches_of_batches",
+]
 
-# Of accelerate: the first reads on rank 0 alone, the second every rank's own in turn.
+# Classes of accelerate that divide a dataset's batches among the ranks: the first reads
+# on rank 0 alone, the second reads on every rank and takes every n-th batch.
 _DEALERS = ("DataLoaderDispatcher", "IterableDatasetShard")
+_BATCH_OPTIONS = {"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
+
+
+def check_dataloader_options(options: Mapping[str, Any]) -> None:
+    """Raise if options of a ``DataLoader`` would make batches, as the Loader does.
+
+    Parameters
+    ----------
+    options
+        The keyword arguments that the user gave for a ``DataLoader``.
+
+    Raises
+    ------
+    TypeError
+        If one of them belongs to the Loader.
+    """
+    for name in sorted(_BATCH_OPTIONS & set(options)):
+        raise TypeError(f"{name} is the Loader's to decide; give it to the Loader")
 
 
 def warn_of_batches_of_batches(caller: FrameType) -> None:
-    """Warn where a ``DataLoader`` collates elements that are batches already."""
+    """Warn if a ``DataLoader`` is about to collate elements that are batches already.
+
+    Parameters
+    ----------
+    caller
+        The frame that makes an iterator of the dataset.
+    """
     if caller.f_code.co_name == "__init__" and caller.f_locals.get("auto_collation"):
         warnings.warn(
             "the elements of the data set are batches already, and this DataLoader"
@@ -28,14 +60,19 @@ def warn_of_batches_of_batches(caller: FrameType) -> None:
 
 
 def check_not_dealt_again(caller: FrameType, world_size: int) -> None:
-    """Raise where accelerate is about to deal out what the ranks share already.
+    """Raise if accelerate is about to divide among the ranks what is divided already.
 
     Parameters
     ----------
     caller
-        The frame that sets the epoch, as accelerate does before it iterates.
+        The frame that sets the epoch; accelerate sets it before it iterates.
     world_size
-        Ranks among which the data set has divided the epoch.
+        Number of ranks among which the dataset has divided the epoch.
+
+    Raises
+    ------
+    StateError
+        If the caller divides batches among ranks, and the dataset has done so too.
     """
     dealer = type(caller.f_locals.get("self"))
     if world_size == 1 or dealer.__name__ not in _DEALERS:

@@ -155,7 +155,9 @@ def test_forever_without_a_batch_is_an_error() -> None:
 @pytest.mark.parametrize("generator", [batches, cells, forever])
 @pytest.mark.parametrize("given", ["plates/*.h5ad", TABLE, iter([])])
 def test_what_is_no_loader_is_an_error_at_the_call(generator: Any, given: Any) -> None:
-    words = f"{generator.__name__} takes a Loader, got {type(given).__name__}; such as"
+    words = (
+        rf"loader must be a scdataset_core\.Loader, got {type(given).__name__}; make"
+    )
     with pytest.raises(TypeError, match=words):
         generator(given)
 

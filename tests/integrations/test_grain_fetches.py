@@ -94,7 +94,9 @@ def test_fetches_of_a_divided_loader_are_an_error(shard: dict[str, int]) -> None
 
 
 def test_fetches_of_something_else_are_an_error() -> None:
-    with pytest.raises(TypeError, match="loader must be a Loader, got ndarray"):
+    with pytest.raises(
+        TypeError, match=r"must be a scdataset_core\.Loader, got ndarray"
+    ):
         FetchDataset(TABLE)
 
 
