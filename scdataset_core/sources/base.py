@@ -1,7 +1,7 @@
 """What every source of cells is: rows by number, with X, labels and gene names."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import CellInfo, Cells
-from ..checks import check_count, first_outside
+from ..checks import check_count
 from ..errors import MissingNameError
 from ..form import Form, Output, Overflow
 from .contents import Contents
 from .genes.joins import FileGenes
 from .obs.carried import ObsColumns, not_carried
+from .read_request import ReadRequest, Rows, check_rows, scatter_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from ..storage import ReadContext
 
 __all__ = ["Source"]
-
-Rows = npt.NDArray[np.int64]
 
 _WIDTH_STEP = 128  # of padded rows: accelerators like multiples of it
 
@@ -33,6 +32,15 @@ class Source(ABC):
 
     Made by :func:`scdataset_core.open`. A source is small: what it reads stays in its
     files. It pickles, and opens its files again in the process that uses it.
+
+    Notes
+    -----
+    A new format is a subclass. It sets the attributes below, and implements
+    :attr:`obs_columns`, :attr:`fingerprint`, :attr:`mean_stored`, :meth:`longest_row`,
+    :meth:`read_x` and :meth:`read_obs`; if it can also :meth:`read_names`,
+    :meth:`count_missing`, :attr:`block_starts`, :attr:`var` and :attr:`contents`.
+    Rows that these get were checked: they do not decrease, and the source has them.
+    Sources that are made of sources read from each other through the same methods.
 
     Attributes
     ----------
@@ -101,7 +109,7 @@ class Source(ABC):
         )
 
     @property
-    def _contents(self) -> Contents | None:
+    def contents(self) -> Contents | None:
         """Names of what the (first) file or object holds; None if that is unknown."""
         return None
 
@@ -149,7 +157,7 @@ class Source(ABC):
         if column not in self.obs_columns:
             raise not_carried(column, self.obs_columns)
         if column not in self.categories:
-            dtype = self._no_obs()[column].dtype
+            dtype = self.obs_dtype(column)
             what = "booleans" if dtype.kind == "b" else "numbers"
             raise TypeError(
                 f'obs column "{column}" holds {what} ({dtype}), which are their own'
@@ -160,7 +168,7 @@ class Source(ABC):
     @property
     def obs(self) -> Mapping[str, npt.NDArray[Any]]:
         """The carried obs columns: codes or numbers, each of shape ``(n_cells,)``."""
-        return ObsColumns(self.obs_columns, self._obs_column)
+        return ObsColumns(self.obs_columns, self._read_whole_column)
 
     @property
     def block_starts(self) -> Rows | None:
@@ -190,41 +198,66 @@ class Source(ABC):
         """Return the largest number of stored values in a row, `genes` applied."""
 
     @abstractmethod
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: "ReadContext",
-    ) -> list[Any]:
-        """Return X of each part, see :meth:`read_batches`."""
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request.
+
+        Parameters
+        ----------
+        request
+            Which rows are read, into which minibatches, in which form.
+
+        Returns
+        -------
+        batches
+            For each minibatch its X in ``request.form``, its row i being
+            ``request.batch_rows(batch)[i]``: a CSR array, an array, or the dict of
+            padded rows, as :func:`scdataset_core.form.pack_rows` makes them.
+        """
 
     @abstractmethod
-    def _read_obs(
-        self, rows: Rows, context: "ReadContext"
+    def read_obs(
+        self, rows: Rows, context: "ReadContext", names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return the carried columns at `rows` (non-decreasing), in that order."""
+        """Return the obs columns called `names` at some rows, in the order of `rows`.
 
-    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
-        """Return the names of the cells at `rows`, or None where not asked for."""
+        Parameters
+        ----------
+        rows
+            Row numbers of this source, int64, non-decreasing.
+        context
+            Threads and counters for the read.
+        names
+            Carried columns; all of them by default. An implementation may return
+            others besides.
+
+        Returns
+        -------
+        columns
+            By name: int32 codes, numbers or booleans, each of the shape of `rows`.
+        """
+
+    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at non-decreasing `rows`.
+
+        None, as here, where the source was opened without ``obs_names=True``.
+        """
         return None
 
-    def _obs_column(self, name: str) -> npt.NDArray[Any]:
-        from ..storage.context import default_context
-
-        rows = np.arange(len(self), dtype=np.int64)
-        return self._read_obs(rows, default_context())[name]
-
-    def _count_missing(self, name: str) -> int | None:
+    def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if that is not known."""
         return None
 
-    def _no_obs(self) -> dict[str, npt.NDArray[Any]]:
-        """Return no rows of the carried columns: their types."""
+    def obs_dtype(self, name: str) -> np.dtype[Any]:
+        """Return the type of the values of a carried column."""
+        return self._read_column(name, np.empty(0, np.int64)).dtype
+
+    def _read_whole_column(self, name: str) -> npt.NDArray[Any]:
+        return self._read_column(name, np.arange(len(self), dtype=np.int64))
+
+    def _read_column(self, name: str, rows: Rows) -> npt.NDArray[Any]:
         from ..storage.context import default_context
 
-        return self._read_obs(np.empty(0, np.int64), default_context())
+        return self.read_obs(rows, default_context(), [name])[name]
 
     @property
     def stored_form(self) -> Form:
@@ -345,16 +378,16 @@ class Source(ABC):
         form: Form,
         context: "ReadContext",
     ) -> list[Cells]:
-        """Read rows into several parts at once, each with buffers of its own.
+        """Read rows into several minibatches at once, each with buffers of its own.
 
         Parameters
         ----------
         rows
             Non-decreasing row numbers, shape ``(k,)``.
         places
-            Place of each row in the concatenation of all parts, shape ``(k,)``.
+            Place of each row in the concatenation of all minibatches, shape ``(k,)``.
         bounds
-            Where each part starts among the places, and `k` at the end.
+            Where each minibatch starts among the places, and `k` at the end.
         form
             The layout of X.
         context
@@ -363,84 +396,29 @@ class Source(ABC):
         Raises
         ------
         ValueError, IndexError
-            As :meth:`read`; also if `bounds` do not cut the places into parts.
+            As :meth:`read`; also if `bounds` do not cut the places into minibatches.
         """
-        # Readers compute addresses from these: rows that no file has, or places that
-        # no row goes to, would leave memory that was never written in the parts.
         rows = self.check_rows(rows)
-        places = check_places(places, len(rows))
-        check_bounds(bounds, len(rows))
-        parts_x = self._read_x(rows, places, bounds, form, context)
-        index = np.empty_like(rows)
-        index[places] = rows
+        request = ReadRequest(rows, places, bounds, form, context)
+        batches_x = self.read_x(request)
         obs = {
-            name: placed(values, places)
-            for name, values in self._read_obs(rows, context).items()
+            name: scatter_values(values, request.places)
+            for name, values in self.read_obs(rows, context).items()
         }
-        names = self._read_names(rows)
+        names = self.read_names(rows)
         if names is not None:
-            names = placed(names, places)
+            names = scatter_values(names, request.places)
         return [
             Cells(
                 x,
                 {name: values[start:stop].copy() for name, values in obs.items()},
-                index[start:stop].copy(),
+                request.rows_by_place[start:stop].copy(),
                 self.info,
                 None if names is None else names[start:stop].copy(),
             )
-            for x, start, stop in zip(parts_x, bounds[:-1], bounds[1:], strict=True)
+            for x, start, stop in zip(batches_x, bounds[:-1], bounds[1:], strict=True)
         ]
 
     def check_rows(self, rows: npt.ArrayLike) -> Rows:
         """Return `rows` as int64 after checking order and range."""
-        array = np.asarray(rows)
-        if array.size == 0:
-            array = array.astype(np.int64)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise ValueError(
-                "rows must be a 1-D array of integers,"
-                f" got {array.dtype} of shape {array.shape}"
-            )
-        outside = first_outside(array, len(self))
-        if outside is not None:
-            raise IndexError(
-                f"row {array[outside]} is outside the source's {len(self)} rows"
-            )
-        checked = array.astype(np.int64, copy=False)
-        if np.any(checked[1:] < checked[:-1]):
-            at = int(np.argmax(checked[1:] < checked[:-1]))
-            raise ValueError(
-                f"rows must not decrease, got {checked[at]} before {checked[at + 1]};"
-                " sort them, and give their order as `places`"
-            )
-        return checked
-
-
-def placed(values: npt.NDArray[Any], places: Rows) -> npt.NDArray[Any]:
-    """Return an array with ``values[i]`` at ``places[i]``."""
-    out = np.empty_like(values)
-    out[places] = values
-    return out
-
-
-def check_places(array: npt.NDArray[Any], n: int) -> Rows:
-    """Return places as int64 after checking that they permute ``range(n)``."""
-    if array.size == 0:
-        array = array.astype(np.int64)
-    fits = array.shape == (n,) and array.dtype.kind in "iu"
-    if fits and first_outside(array, n) is None:
-        checked = array.astype(np.int64, copy=False)
-        if np.bincount(checked, minlength=n).all():
-            return checked
-    raise ValueError(f"places must be a permutation of range({n})")
-
-
-def check_bounds(bounds: Rows, n: int) -> None:
-    """Raise unless `bounds` cut ``range(n)`` into parts."""
-    if (
-        not len(bounds)
-        or bounds[0] != 0
-        or bounds[-1] != n
-        or np.diff(bounds).min(initial=0) < 0
-    ):
-        raise ValueError(f"bounds must go from 0 to {n} without falling")
+        return check_rows(rows, len(self))

@@ -183,7 +183,7 @@ def what_x_can_be(name: object, data: object) -> str:
             if paths is None
             else open_files(paths[:1], options)
         )
-        known = [] if source._contents is None else source._contents.matrices
+        known = [] if source.contents is None else source.contents.matrices
     must = f'x must be "X", "raw/X", "layers/NAME" or "obsm/NAME", got {name!r}'
     same = [matrix for matrix in known if matrix.rpartition("/")[2] == name]
     if same:

@@ -52,8 +52,8 @@ def listed(names: Sequence[str]) -> str:
 def _column(source: Source, name: str) -> str:
     """Return the name of a carried column and what it holds."""
     try:
-        missing = source._count_missing(name)
-        dtype = "" if name in source.categories else str(source._no_obs()[name].dtype)
+        missing = source.count_missing(name)
+        dtype = "" if name in source.categories else str(source.obs_dtype(name))
     except Exception:  # what is shown must not fail, whatever became of the files
         return name
     n_labels = len(source.categories.get(name, ()))
@@ -66,7 +66,7 @@ def _column(source: Source, name: str) -> str:
 def _contents(source: Source) -> list[str]:
     """Return what else there is: columns that are not carried, and other matrices."""
     try:
-        found = source._contents
+        found = source.contents
     except Exception:  # as above
         return []
     if found is None:

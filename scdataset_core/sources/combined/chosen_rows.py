@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...checks import digest
-from ...form import Form
-from ...storage import ReadContext
 from ..base import Source
 from ..contents import Contents
 from ..obs.cell_labels import SourceTags, TaggedSource, Tags
 from ..ranged.row_arrays import Rows
+from ..read_request import ReadRequest
 from ..summaries import shown, where
 
 if TYPE_CHECKING:
@@ -62,9 +61,9 @@ class PickedSource(TaggedSource):
         return self._source.var
 
     @property
-    def _contents(self) -> Contents | None:
+    def contents(self) -> Contents | None:
         """Names of what the source holds."""
-        return self._source._contents
+        return self._source.contents
 
     @property
     def fingerprint(self) -> str:
@@ -81,16 +80,6 @@ class PickedSource(TaggedSource):
         """Return the largest number of stored values in a row of the whole source."""
         return self._source.longest_row()
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
-        inner = self._at[rows]
-        if np.all(inner[1:] >= inner[:-1]):
-            return self._source._read_x(inner, places, bounds, form, context)
-        order = np.argsort(inner, kind="stable")
-        return self._source._read_x(inner[order], places[order], bounds, form, context)
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
+        return self._source.read_x(request.for_rows(self._at[request.rows]))

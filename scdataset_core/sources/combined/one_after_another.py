@@ -20,6 +20,7 @@ from ..obs.cell_labels import JoinedTags, TaggedSource, Tags
 from ..obs.joined_columns import cut_by_file
 from ..options import Join
 from ..ranged.row_arrays import Rows
+from ..read_request import ReadRequest
 from .side_by_side import AlignedSource
 
 if TYPE_CHECKING:
@@ -146,9 +147,9 @@ class ConcatSource(TaggedSource):
         return join_var(self._genes, (s.var for s in self._sources), names)
 
     @property
-    def _contents(self) -> Contents | None:
+    def contents(self) -> Contents | None:
         """Names of what the first source holds."""
-        return self._sources[0]._contents
+        return self._sources[0].contents
 
     @property
     def fingerprint(self) -> str:
@@ -184,52 +185,38 @@ class ConcatSource(TaggedSource):
         longest = max(source.longest_row() for source in self._sources)
         return min(longest, self.shape[1])
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
+        form = request.form
         wanted = replace(form, dtype=form.value_dtype(self.dtype))
+        rows, places, bounds = request.rows, request.places, request.bounds
         cuts = cut_by_file(rows, self._starts)
         if not cuts:
             cuts = [(0, 0, 0)]
-        pieces: list[list[tuple[Any, Rows]]] = [[] for _ in bounds[1:]]
+        pieces: list[list[tuple[Any, Rows]]] = [[] for _ in range(request.n_batches)]
         for i, a, b in cuts:
             local = rows[a:b] - self._starts[i]
             in_order = np.sort(places[a:b])
             its_bounds = np.searchsorted(in_order, bounds)
             its_places = np.searchsorted(in_order, places[a:b])
-            read = self._read_one(i, local, its_places, its_bounds, wanted, context)
-            for part, x in enumerate(read):
-                at = in_order[its_bounds[part] : its_bounds[part + 1]] - bounds[part]
-                if len(at) or len(cuts) == 1:
-                    pieces[part].append((x, at))
-        sizes = np.diff(bounds).tolist()
+            own = ReadRequest(local, its_places, its_bounds, wanted, request.context)
+            for batch, x in enumerate(self._read_one(i, own)):
+                low, high = its_bounds[batch : batch + 2]
+                if high > low or len(cuts) == 1:
+                    pieces[batch].append((x, in_order[low:high] - bounds[batch]))
         empty = pack(np.empty((0, self.shape[1]), self.dtype), form=wanted)
         return [
-            _merged(own, size, context) if own else empty
-            for own, size in zip(pieces, sizes, strict=True)
+            _merged(own, size, request.context) if own else empty
+            for own, size in zip(pieces, request.batch_sizes, strict=True)
         ]
 
-    def _read_one(
-        self,
-        i: int,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
+    def _read_one(self, i: int, request: ReadRequest) -> list[Any]:
         """Read from one source, its genes those of all."""
         source = self._sources[i]
         if self._genes.tables[i] is None:
-            return source._read_x(rows, places, bounds, form, context)
-        own = source.stored_form
-        read = source._read_x(rows, places, bounds, own, context)
-        return [_mapped(x, self._genes, i, form, context) for x in read]
+            return source.read_x(request)
+        read = source.read_x(replace(request, form=source.stored_form))
+        return [_mapped(x, self._genes, i, request.form, request.context) for x in read]
 
 
 def _mapped(

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...form import Form, Output, Overflow
 from ...multiindexable import MultiIndexable
-from ...storage import ReadContext
 from ..base import Source
 from ..contents import Contents
 from ..obs.cell_labels import SourceTags, TaggedSource, Tags
 from ..options import OpenOptions
 from ..ranged.row_arrays import Rows
+from ..read_request import ReadRequest
 from ..summaries import shown, where
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class AlignedSource(TaggedSource):
         return next(iter(self.parts.values())).var
 
     @property
-    def _contents(self) -> Contents | None:
+    def contents(self) -> Contents | None:
         """Names of what holds the first part."""
-        return next(iter(self.parts.values()))._contents
+        return next(iter(self.parts.values())).contents
 
     @property
     def fingerprint(self) -> str:
@@ -161,20 +161,16 @@ class AlignedSource(TaggedSource):
         parts = self.parts.items()
         return sum(part.reading_bytes(form.of(name)) for name, part in parts)
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         read = {
-            name: part._read_x(rows, places, bounds, form.of(name), context)
+            name: part.read_x(replace(request, form=request.form.of(name)))
             for name, part in self.parts.items()
         }
-        n_parts = len(bounds) - 1
-        return [{name: xs[i] for name, xs in read.items()} for i in range(n_parts)]
+        return [
+            {name: batches[i] for name, batches in read.items()}
+            for i in range(request.n_batches)
+        ]
 
 
 def open_arrays(
@@ -280,7 +276,7 @@ def _check_names(multi: MultiIndexable) -> None:
 
 def _names_at(collection: Any, rows: Rows) -> npt.NDArray[Any] | None:
     if isinstance(collection, Source):
-        found = collection._read_names(rows)
+        found = collection.read_names(rows)
     else:
         names = getattr(collection, "obs_names", None)
         found = None if names is None else np.asarray(names)[rows]

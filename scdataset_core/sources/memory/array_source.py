@@ -4,7 +4,8 @@ import copy
 import hashlib
 import json
 import mmap
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..obs.joined_columns import ObsTable, join_obs
 from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..ranged.row_arrays import KeptArrays, Rows
+from ..read_request import ReadRequest
 from ..summaries import shown
 
 if TYPE_CHECKING:
@@ -195,7 +197,7 @@ class ArraySource(Source):
         return join_var(self._genes, [self._place.var()], ["memory"])
 
     @property
-    def _contents(self) -> Contents | None:
+    def contents(self) -> Contents | None:
         """Names of what the object holds."""
         return None if self._place is None else self._place.contents()
 
@@ -230,25 +232,13 @@ class ArraySource(Source):
         longest = int(np.diff(self._x.indptr).max(initial=0))
         return longest if self._genes.tables[0] is None else min(longest, self.shape[1])
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
-        of_place = np.empty_like(rows)
-        of_place[places] = rows
-        out: list[Any] = [None] * (len(bounds) - 1)
-
-        def take(part: int) -> None:
-            mine = of_place[bounds[part] : bounds[part + 1]]
-            read = self._sparse if self.sparse else self._dense
-            out[part] = read(mine, form, context)
-
-        context.run([partial(take, part) for part in range(len(out))])
-        return out
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
+        read = self._sparse if self.sparse else self._dense
+        form, context = request.form, request.context
+        return request.make_batches(
+            lambda batch: read(request.batch_rows(batch), form, context)
+        )
 
     def _sparse(self, rows: Rows, form: Form, context: ReadContext) -> Any:
         self._check_pointers(rows)
@@ -306,15 +296,18 @@ class ArraySource(Source):
             name_row=lambda row: self._name_of(rows[row]),
         )
 
-    def _read_obs(
-        self, rows: Rows, context: ReadContext
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        return self._obs.read(rows, self.file_starts, self._kept, context)
+        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
+        return self._obs.read(rows, self.file_starts, self._kept, context, names)
 
-    def _count_missing(self, name: str) -> int | None:
+    def count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if that is not known."""
         return self._obs.columns[name].count_missing(self._kept)
 
-    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at `rows`, or None where not asked for."""
         return None if self._names is None else np.array(self._names.at(rows), object)
 
 

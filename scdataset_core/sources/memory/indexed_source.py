@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy.typing as npt
 
 from ...cells import CellInfo
 from ...checks import count_rows
-from ...form import Form
 from ...storage import ReadContext
 from ..base import Source
 from ..options import OpenOptions
 from ..ranged.row_arrays import Rows, windows
+from ..read_request import ReadRequest
 from ..summaries import shown
 from .array_source import BLOCK_BYTES, open_array, rows_matrix
 
@@ -106,23 +107,14 @@ class IndexedSource(Source):
             )
         return matrix
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
-        unique, at = np.unique(rows, return_inverse=True)
-        matrix = self._matrix(unique)
-        rows_read = self._like.over(matrix, unique)
-        cells = rows_read.read_batches(
-            at.astype(np.int64), places, bounds, form, context
-        )
-        return [part["X"] for part in cells]
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
+        unique, at = np.unique(request.rows, return_inverse=True)
+        rows_read = self._like.over(self._matrix(unique), unique)
+        return rows_read.read_x(request.for_rows(at.astype(np.int64)))
 
-    def _read_obs(
-        self, rows: Rows, context: ReadContext
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
+        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
         return {}

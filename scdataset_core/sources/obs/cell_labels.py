@@ -12,6 +12,7 @@ from ...errors import FileFormatError
 from ...storage import ReadContext
 from ..base import Source
 from ..ranged.row_arrays import KeptArrays, MemoryArray, Rows
+from ..read_request import scatter_values
 from .columns import LabelColumn
 from .joined_columns import ObsTable, cut_by_file, text_at
 from .text import TextArray
@@ -41,7 +42,9 @@ class Tags(ABC):
     notices: tuple[str, ...] = ()
 
     @abstractmethod
-    def read(self, rows: Rows, context: ReadContext) -> dict[str, npt.NDArray[Any]]:
+    def read(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns at non-decreasing `rows`."""
 
     def count_missing(self, name: str) -> int | None:
@@ -79,9 +82,11 @@ class TableTags(Tags):
         files = [a for a in obs.arrays if not isinstance(a, MemoryArray)]
         self._kept = KeptArrays(files)
 
-    def read(self, rows: Rows, context: ReadContext) -> dict[str, npt.NDArray[Any]]:
+    def read(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns at non-decreasing `rows`."""
-        return self._obs.read(rows, self._starts, self._kept, context)
+        return self._obs.read(rows, self._starts, self._kept, context, names)
 
     def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if not known."""
@@ -104,27 +109,29 @@ class SourceTags(Tags):
         self._source = source
         self._at = at
 
-    def read(self, rows: Rows, context: ReadContext) -> dict[str, npt.NDArray[Any]]:
+    def read(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns at non-decreasing `rows`."""
         if self._at is None:
-            return self._source._read_obs(rows, context)
+            return self._source.read_obs(rows, context, names)
         inner = self._at[rows]
         order = np.argsort(inner, kind="stable")
-        read = self._source._read_obs(inner[order], context)
-        return {name: _placed(values, order) for name, values in read.items()}
+        read = self._source.read_obs(inner[order], context, names)
+        return {name: scatter_values(values, order) for name, values in read.items()}
 
     def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if not known."""
-        return self._source._count_missing(name) if self._at is None else None
+        return self._source.count_missing(name) if self._at is None else None
 
     def names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         """Return the names of the cells, or None where not asked for."""
         if self._at is None:
-            return self._source._read_names(rows)
+            return self._source.read_names(rows)
         inner = self._at[rows]
         order = np.argsort(inner, kind="stable")
-        names = self._source._read_names(inner[order])
-        return None if names is None else _placed(names, order)
+        names = self._source.read_names(inner[order])
+        return None if names is None else scatter_values(names, order)
 
 
 class JoinedTags(Tags):
@@ -162,7 +169,7 @@ class JoinedTags(Tags):
         for column in self.columns:
             coded = [column in source.categories for source in sources]
             if not any(coded):
-                found = (source._no_obs()[column].dtype for source in sources)
+                found = (source.obs_dtype(column) for source in sources)
                 self._dtypes[column] = np.result_type(*found)
                 continue
             if not all(coded):
@@ -179,13 +186,16 @@ class JoinedTags(Tags):
             self._tables[column] = vocabulary.tables
             self._dtypes[column] = np.dtype(np.int32)
 
-    def read(self, rows: Rows, context: ReadContext) -> dict[str, npt.NDArray[Any]]:
+    def read(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns at non-decreasing `rows`."""
-        out = {name: np.empty(len(rows), self._dtypes[name]) for name in self.columns}
+        names = self.columns if names is None else names
+        out = {name: np.empty(len(rows), self._dtypes[name]) for name in names}
         for i, start, stop in cut_by_file(rows, self._starts):
             local = rows[start:stop] - self._starts[i]
-            read = self._sources[i]._read_obs(local, context)
-            for name in self.columns:
+            read = self._sources[i].read_obs(local, context, names)
+            for name in names:
                 values = read[name]
                 if name in self._tables:
                     values = self._tables[name][i][values]
@@ -196,7 +206,7 @@ class JoinedTags(Tags):
         """Return the names of the cells, or None where not asked for."""
         out = np.empty(len(rows), object)
         for i, start, stop in cut_by_file(rows, self._starts):
-            names = self._sources[i]._read_names(rows[start:stop] - self._starts[i])
+            names = self._sources[i].read_names(rows[start:stop] - self._starts[i])
             if names is None:
                 return None
             out[start:stop] = names
@@ -220,19 +230,16 @@ class TaggedSource(Source):
         """Names of the obs columns that batches carry."""
         return self._tags.columns
 
-    def _count_missing(self, name: str) -> int | None:
+    def count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if that is not known."""
         return self._tags.count_missing(name)
 
-    def _read_obs(
-        self, rows: Rows, context: ReadContext
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        return self._tags.read(rows, context)
+        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
+        return self._tags.read(rows, context, names)
 
-    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at `rows`, or None where not asked for."""
         return self._tags.names(rows)
-
-
-def _placed(values: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    out = np.empty_like(values)
-    out[order] = values
-    return out

@@ -158,10 +158,12 @@ class ObsTable:
         file_starts: Rows,
         kept: KeptArrays,
         context: ReadContext,
-        only: str | None = None,
+        names: Sequence[str] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns at non-decreasing `rows`; or that named `only`."""
-        wanted = self.columns if only is None else {only: self.columns[only]}
+        """Return the columns called `names`, by default all, at non-decreasing rows."""
+        wanted = self.columns
+        if names is not None:
+            wanted = {name: self.columns[name] for name in names}
         out = {name: np.empty(len(rows), c.dtype) for name, c in wanted.items()}
         if not wanted:
             return out

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...form import Form, pack_dense
+from ...form import pack_dense
 from ...storage import ReadContext, Request, read_requests
 from ..genes.joins import GeneJoin
 from ..obs.joined_columns import cut_by_file
+from ..read_request import ReadRequest
 from .cell_file import DenseX
 from .row_arrays import Rows
 
@@ -44,17 +45,15 @@ class DenseReader:
         """For each file, the columns to read."""
         return [self.genes.stored_columns(file) for file in range(len(self.files))]
 
-    def read(
-        self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
-    ) -> list[Any]:
-        """Return X of each part, see `Source.read_batches`."""
+    def read(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see `Source.read_x`."""
+        rows, context = request.rows, request.context
         n_vars = len(self.genes.names)
         parts = [
             context.empty(n * n_vars, self.dtype).reshape(n, n_vars)
-            for n in np.diff(bounds).tolist()
+            for n in request.batch_sizes
         ]
-        which = np.searchsorted(bounds, places, side="right") - 1
-        offsets = places - bounds[which]
+        which, offsets = request.batch_of_row, request.position_of_row
         requests, moves = [], []
         for file, a, b in cut_by_file(rows, self.file_starts):
             local = rows[a:b] - self.file_starts[file]
@@ -72,20 +71,14 @@ class DenseReader:
         read_requests(requests, context)
         for place in moves:
             place()
-        out: list[Any] = [None] * len(parts)
-        of_place = np.empty_like(rows)
-        of_place[places] = rows
-
-        def pack(part: int) -> None:
-            out[part] = pack_dense(
-                parts[part],
-                form=form,
+        return request.make_batches(
+            lambda batch: pack_dense(
+                parts[batch],
+                form=request.form,
                 empty=context.empty,
-                name_row=lambda row: self._name_of(of_place[bounds[part] + row]),
+                name_row=lambda row: self._name_of(request.batch_rows(batch)[row]),
             )
-
-        context.run([partial(pack, part) for part in range(len(parts))])
-        return out
+        )
 
     def _name_of(self, row: Any) -> str:
         """Return what a row of the source is called in errors."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...form import Form, pack_rows
 from ...storage import ReadContext, Request, StoredArray, read_requests
 from ..genes.joins import GeneJoin, select_columns
 from ..obs.joined_columns import Cuts, cut_by_file
+from ..read_request import ReadRequest
 from .cell_file import SparseX
 from .row_arrays import KeptArrays, Rows
 from .row_pointers import row_ranges
@@ -85,50 +86,33 @@ class SparseReader:
         dtypes = {x.indices.dtype for x in self.files}
         return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.int64)
 
-    def read(
-        self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
-    ) -> list[Any]:
-        """Return X of each part, see `Source.read_batches`."""
-        width = self._direct_width(form)
-        fetch = self._locate(rows, places, bounds, width, context)
-        if width is not None and not self._fits(fetch, width, form):
+    def read(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see `Source.read_x`."""
+        width = self._direct_width(request.form)
+        fetch = self._locate(request, width)
+        if width is not None and not self._fits(fetch, width, request.form):
             width = None
-            fetch = self._locate(rows, places, bounds, None, context)
-        values, columns = self._read_elements(fetch, bounds, width, context)
-        out: list[Any] = [None] * len(values)
-        of_place = np.empty_like(rows)
-        of_place[places] = rows
+            fetch = self._locate(request, None)
+        values, columns = self._read_elements(request, fetch, width)
 
-        def pack(part: int) -> None:
-            mine = of_place[bounds[part] : bounds[part + 1]]
-            starts = fetch.row_starts[part]
+        def pack(batch: int) -> Any:
+            rows = request.batch_rows(batch)
+            found = (values[batch], columns[batch], fetch.row_starts[batch], rows)
             if width is not None:
-                out[part] = self._padded(
-                    values[part], columns[part], starts, mine, width
-                )
-            else:
-                out[part] = self._pack(
-                    values[part], columns[part], starts, mine, form, context
-                )
+                return self._padded(*found, width)
+            return self._pack(*found, request.form, request.context)
 
-        context.run([partial(pack, part) for part in range(len(values))])
-        return out
+        return request.make_batches(pack)
 
-    def _locate(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        width: int | None,
-        context: ReadContext,
-    ) -> _Fetch:
+    def _locate(self, request: ReadRequest, width: int | None) -> _Fetch:
         """Find where rows lie; their places are packed, or `width` elements each."""
+        rows, places, bounds = request.rows, request.places, request.bounds
         cuts = cut_by_file(rows, self.file_starts)
         starts, stops = np.empty_like(rows), np.empty_like(rows)
         for file, a, b in cuts:
             local = rows[a:b] - self.file_starts[file]
             starts[a:b], stops[a:b] = row_ranges(
-                self.files[file], local, self.kept, context
+                self.files[file], local, self.kept, request.context
             )
         lengths = stops - starts
         ends = np.zeros(len(rows) + 1, np.int64)
@@ -139,11 +123,11 @@ class SparseReader:
             ends[a : b + 1] - ends[a]
             for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
         ]
-        which = np.searchsorted(bounds, places, side="right") - 1
+        which = request.batch_of_row
         if width is None:
             offsets = ends[places] - ends[bounds[which]]
         else:
-            offsets = (places - bounds[which]) * width
+            offsets = request.position_of_row * width
         return _Fetch(rows, cuts, starts, lengths, which, offsets, row_starts)
 
     def _direct_width(self, form: Form) -> int | None:
@@ -171,13 +155,14 @@ class SparseReader:
         return False
 
     def _read_elements(
-        self, fetch: _Fetch, bounds: Rows, width: int | None, context: ReadContext
+        self, request: ReadRequest, fetch: _Fetch, width: int | None
     ) -> tuple[Targets, Targets]:
-        """Read values and columns of all rows into a buffer each for every part."""
+        """Read values and columns of all rows into a buffer each for every batch."""
+        context = request.context
         if width is None:
             sizes = [int(starts[-1]) for starts in fetch.row_starts]
         else:
-            sizes = (np.diff(bounds) * width).tolist()
+            sizes = [n * width for n in request.batch_sizes]
         values = [context.empty(size, self.dtype) for size in sizes]
         columns = [context.empty(size, self.column_dtype) for size in sizes]
         requests, casts = [], []
@@ -186,8 +171,9 @@ class SparseReader:
             for array, targets in ((x.data, values), (x.indices, columns)):
                 if array.dtype == targets[0].dtype:
                     starts, stops, which, offsets = ranges
-                    request = Request(array, starts, stops, targets, which, offsets)
-                    requests.append(request)
+                    requests.append(
+                        Request(array, starts, stops, targets, which, offsets)
+                    )
                 else:
                     cast = _Cast(array, fetch, a, b, targets, context)
                     requests.append(cast.request)

@@ -18,6 +18,7 @@ from ..contents import Contents
 from ..genes.joins import GeneJoin
 from ..genes.var_columns import join_var
 from ..obs.joined_columns import ObsTable, text_at
+from ..read_request import ReadRequest
 from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
@@ -103,7 +104,7 @@ class StoredSource(Source):
         return join_var(self._genes, tables, self.files)
 
     @property
-    def _contents(self) -> Contents | None:
+    def contents(self) -> Contents | None:
         """Names of what the first file holds, from descriptions alone."""
         place = self._places[0]
         return None if place is None else place.contents()
@@ -180,33 +181,22 @@ class StoredSource(Source):
             return chunk_firsts(x, chunk)
         return np.arange(0, x.n_obs, chunk or self.natural_block, dtype=np.int64)
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
-        return self._reader.read(rows, places, bounds, form, context)
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
+        return self._reader.read(request)
 
-    def _read_obs(
-        self, rows: Rows, context: ReadContext
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        return self._obs.read(rows, self.file_starts, self._kept, context)
+        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
+        return self._obs.read(rows, self.file_starts, self._kept, context, names)
 
-    def _obs_column(self, name: str) -> npt.NDArray[Any]:
-        from ...storage.context import default_context
-
-        rows = np.arange(len(self), dtype=np.int64)
-        context = default_context()
-        columns = self._obs.read(rows, self.file_starts, self._kept, context, name)
-        return columns[name]
-
-    def _count_missing(self, name: str) -> int | None:
+    def count_missing(self, name: str) -> int | None:
+        """Return how many cells lack a value of a column, None if that is not known."""
         return self._obs.columns[name].count_missing(self._kept)
 
-    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at `rows`, or None where not asked for."""
         if self._texts[0] is None:
             return None
         return text_at(self._texts, rows, self.file_starts)

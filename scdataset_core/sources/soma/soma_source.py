@@ -13,7 +13,6 @@ import numpy.typing as npt
 from ...cells import CellInfo
 from ...checks import digest
 from ...errors import FileFormatError
-from ...form import Form
 from ...storage import ReadContext
 from ..base import Source
 from ..genes.joins import GeneJoin
@@ -22,6 +21,7 @@ from ..obs.columns import Column
 from ..obs.joined_columns import ObsTable, cut_by_file, text_at
 from ..options import OpenOptions
 from ..ranged.row_arrays import Rows
+from ..read_request import ReadRequest
 from ..summaries import shown, where
 from .coordinates import SomaX
 from .obs_columns import SomaKept, SomaText
@@ -158,17 +158,11 @@ class SomaSource(Source):
             starts.append(start + np.flatnonzero(np.diff(tile, prepend=-1)))
         return np.concatenate(starts)
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
-        unique, at = np.unique(rows, return_inverse=True)
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
+        unique, at = np.unique(request.rows, return_inverse=True)
         like = self._like.over(self._matrix(unique), unique)
-        return like._read_x(at.astype(np.int64), places, bounds, form, context)
+        return like.read_x(request.for_rows(at.astype(np.int64)))
 
     def _matrix(self, rows: Rows) -> Any:  # Any: ndarray or CSR
         """Return X at increasing rows, none twice."""
@@ -195,20 +189,14 @@ class SomaSource(Source):
 
         return csr_array(dense) if self.sparse else dense
 
-    def _read_obs(
-        self, rows: Rows, context: ReadContext
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        return self._obs.read(rows, self.file_starts, self._kept, context)
+        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
+        return self._obs.read(rows, self.file_starts, self._kept, context, names)
 
-    def _obs_column(self, name: str) -> npt.NDArray[Any]:
-        from ...storage.context import default_context
-
-        rows = np.arange(len(self), dtype=np.int64)
-        context = default_context()
-        read = self._obs.read(rows, self.file_starts, self._kept, context, name)
-        return read[name]
-
-    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at `rows`, or None where not asked for."""
         if self._texts[0] is None:
             return None
         return text_at(self._texts, rows, self.file_starts)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
-from ...form import Form, pack_dense, pack_rows
-from ...storage import ReadContext
+from ...form import pack_dense, pack_rows
 from ..genes.joins import GeneJoin, select_columns
 from ..genes.numbered_genes import LEFT_OUT, UNKNOWN
+from ..read_request import ReadRequest
 from .list_columns import Segments, TableX
 from .row_groups import Rows
 
@@ -54,26 +54,15 @@ class TableReader:
         """The column of the source for each gene id."""
         return self.x.genes.selected(self.genes.tables[0])
 
-    def read(
-        self, rows: Rows, places: Rows, bounds: Rows, form: Form, context: ReadContext
-    ) -> list[Any]:
-        """Return X of each part, see `Source.read_batches`."""
-        segments = self.x.segments(rows, context)
-        which = np.searchsorted(bounds, places, side="right") - 1
-        if self.x.sparse:
-            return self._sparse(rows, places, bounds, which, segments, form, context)
-        return self._dense(rows, places, bounds, which, segments, form, context)
+    def read(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see `Source.read_x`."""
+        segments = self.x.segments(request.rows, request.context)
+        read = self._sparse if self.x.sparse else self._dense
+        return read(request, segments)
 
-    def _sparse(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        which: Rows,
-        segments: Sequence[Segments],
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
+    def _sparse(self, request: ReadRequest, segments: Sequence[Segments]) -> list[Any]:
+        rows, places, bounds = request.rows, request.places, request.bounds
+        which, context = request.batch_of_row, request.context
         lengths = np.zeros(len(rows), np.int64)
         for segment in segments:
             lengths[segment.of] += segment.lengths
@@ -91,9 +80,8 @@ class TableReader:
             moves = _Moves(segment.starts, segment.lengths, which[segment.of], at)
             tasks.append(partial(self._place, segment, moves, values, columns))
         context.run(tasks)
-        out: list[Any] = [None] * len(sizes)
 
-        def pack(part: int) -> None:
+        def pack(part: int) -> Any:
             low, high = int(bounds[part]), int(bounds[part + 1])
             starts = ends[low : high + 1] - ends[low]
             mine = (values[part], columns[part], starts)
@@ -102,20 +90,15 @@ class TableReader:
                 raise self._unknown(segments, rows)
             if least == LEFT_OUT:
                 mine = select_columns(*mine)
-            out[part] = pack_rows(
+            return pack_rows(
                 *mine,
                 n_vars=len(self.genes.names),
-                form=form,
+                form=request.form,
                 empty=context.empty,
-                name_row=lambda row: self._name_of(low + row, rows, places),
+                name_row=lambda row: self.x.where(int(request.batch_rows(part)[row])),
             )
 
-        context.run([partial(pack, part) for part in range(len(sizes))])
-        return out
-
-    def _name_of(self, place: int, rows: Rows, places: Rows) -> str:
-        """Return what the row at a place is called in errors."""
-        return self.x.where(int(rows[np.flatnonzero(places == place)[0]]))
+        return request.make_batches(pack)
 
     def _place(
         self, segment: Segments, moves: "_Moves", values: Targets, columns: Targets
@@ -170,20 +153,10 @@ class TableReader:
                     )
         raise AssertionError("a gene id was unknown, and is not any more")
 
-    def _dense(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        which: Rows,
-        segments: Sequence[Segments],
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
-        width = len(self.x.genes.names)
-        sizes = (np.diff(bounds) * width).tolist()
-        parts = [context.empty(size, self.x.dtype) for size in sizes]
-        offsets = (places - bounds[which]) * width
+    def _dense(self, request: ReadRequest, segments: Sequence[Segments]) -> list[Any]:
+        width, context = len(self.x.genes.names), request.context
+        parts = [context.empty(n * width, self.x.dtype) for n in request.batch_sizes]
+        which, offsets = request.batch_of_row, request.position_of_row * width
         context.run(
             [
                 partial(
@@ -196,22 +169,19 @@ class TableReader:
             ]
         )
         columns = self.genes.stored_columns(0)
-        out: list[Any] = [None] * len(parts)
 
-        def pack(part: int) -> None:
+        def pack(part: int) -> Any:
             x = parts[part].reshape(-1, width)
             if columns is not None:
                 x = x[:, columns]
-            low = int(bounds[part])
-            out[part] = pack_dense(
+            return pack_dense(
                 x,
-                form=form,
+                form=request.form,
                 empty=context.empty,
-                name_row=lambda row: self._name_of(low + row, rows, places),
+                name_row=lambda row: self.x.where(int(request.batch_rows(part)[row])),
             )
 
-        context.run([partial(pack, part) for part in range(len(parts))])
-        return out
+        return request.make_batches(pack)
 
 
 def _copy_runs(source: npt.NDArray[Any], moves: _Moves, targets: Targets) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -10,7 +11,6 @@ import numpy.typing as npt
 
 from ...cells import CellInfo
 from ...errors import FileFormatError, MissingNameError, nearest
-from ...form import Form
 from ...storage import ReadContext
 from ..base import Source
 from ..genes.joins import GeneJoin, join_genes
@@ -18,6 +18,7 @@ from ..obs.columns import Column
 from ..obs.joined_columns import ObsTable, join_obs, text_at
 from ..options import OpenOptions
 from ..ranged.row_arrays import KeptArrays, Rows
+from ..read_request import ReadRequest, scatter_values
 from ..summaries import shown, where
 from .list_columns import TableX
 from .obs_columns import GroupText, table_column
@@ -156,36 +157,31 @@ class TableSource(Source):
         starts = np.unique(np.concatenate([starts, self.file_starts[:-1]]))
         return starts[starts < len(self)]
 
-    def _read_x(
-        self,
-        rows: Rows,
-        places: Rows,
-        bounds: Rows,
-        form: Form,
-        context: ReadContext,
-    ) -> list[Any]:
+    def read_x(self, request: ReadRequest) -> list[Any]:
+        """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         if self._mapping is not None:
-            rows, order = self._in_table(rows)
-            places = places[order]
-        return self._reader.read(rows, places, bounds, form, context)
+            request = request.for_rows(self._mapping.at(request.rows))
+        return self._reader.read(request)
 
-    def _read_obs(
-        self, rows: Rows, context: ReadContext
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
+        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
         if self._mapping is None:
-            return self._obs.read(rows, self._table_starts, self._kept, context)
+            return self._obs.read(rows, self._table_starts, self._kept, context, names)
         rows, order = self._in_table(rows)
-        read = self._obs.read(rows, self._table_starts, self._kept, context)
-        return {name: _put_back(values, order) for name, values in read.items()}
+        read = self._obs.read(rows, self._table_starts, self._kept, context, names)
+        return {name: scatter_values(values, order) for name, values in read.items()}
 
-    def _read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
+        """Return the names of the cells at `rows`, or None where not asked for."""
         if not self._names:
             return None
         order = None
         if self._mapping is not None:
             rows, order = self._in_table(rows)
         out = text_at(self._names, rows, self._table_starts)
-        return out if order is None else _put_back(out, order)
+        return out if order is None else scatter_values(out, order)
 
     def _in_table(self, rows: Rows) -> tuple[Rows, Rows]:
         """Return the rows of the table in their order, and which each is."""
@@ -193,12 +189,6 @@ class TableSource(Source):
         found = self._mapping.at(rows)
         order = np.argsort(found, kind="stable")
         return found[order], order
-
-
-def _put_back(values: npt.NDArray[Any], order: Rows) -> npt.NDArray[Any]:
-    out = np.empty_like(values)
-    out[order] = values
-    return out
 
 
 def open_table(
