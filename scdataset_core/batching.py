@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .annotated import AnnDataMaker
 from .cells import Cells, take
 from .fetch_memory import fetch_factor_within
-from .form import Form, Overflow, pack
+from .form import Form, OutputName, Overflow, find_output, pack
+from .outputs.base import Output
 from .plan import Fetch
 from .sizes import Sizes
 from .sources.base import Source
@@ -215,10 +215,10 @@ class SourceBatching(Batching):
         The user's hooks.
     form
         The layout of X.
-    anndata
-        Whether batches are AnnData objects.
+    output
+        What makes a batch of the cells of a minibatch.
     batch_size
-        Rows that padded batches are filled to.
+        Rows that short batches are filled to, where the layout fills them.
     """
 
     def __init__(
@@ -227,14 +227,14 @@ class SourceBatching(Batching):
         hooks: Hooks,
         *,
         form: Form,
-        anndata: bool,
+        output: Output,
         batch_size: int,
     ) -> None:
         super().__init__(collection, hooks)
         self.form = form
-        self.anndata = anndata
+        self.output = output
         self.batch_size = batch_size
-        self._maker = AnnDataMaker(collection.info)
+        self._finish = output.finisher(collection.info)
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
         """Return `sizes` with the largest fetch factor that `memory` allows."""
@@ -261,16 +261,17 @@ class SourceBatching(Batching):
         return 2 if n_bytes >= _LEAST_BYTES else 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_maker": None}
+        return {**vars(self), "_finish": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._maker = AnnDataMaker(self.collection.info)
+        self._finish = self.output.finisher(self.collection.info)
 
     def prepare(self) -> None:
         """Import what reading needs, see :meth:`Batching.prepare`."""
-        if self.collection.sparse or self.form.output == "csr":
+        if self.collection.sparse:
             import scipy.sparse  # noqa: F401
+        self.form.layout.prepare()
         if self.collection.files:
             from .storage.decoding import deflate
 
@@ -309,11 +310,10 @@ class SourceBatching(Batching):
             batch = self._cells_again(batch)
         if not isinstance(batch, Cells):
             return batch
-        if self.form.output == "padded" and isinstance(batch["X"], dict):
-            batch = batch.filled(self.batch_size)
-        if not self.anndata:
-            return batch.to_dict()
-        return batch.to_anndata(self._maker if batch.info is self._maker.info else None)
+        layout = self.form.layout
+        if layout.fills(batch["X"]):
+            batch = batch.fill(self.batch_size, layout.fill)
+        return self._finish(batch)
 
     def _cells_again(self, batch: Any) -> Any:
         """Return Cells for a plain dict of their parts, as a transform may give."""
@@ -326,7 +326,7 @@ def batching_of(
     collection: Any,  # Any: a Source, or any object with len() and obj[rows]
     hooks: Hooks,
     *,
-    output: str | None,
+    output: OutputName | None,
     dtype: npt.DTypeLike | None,
     width: int | Mapping[str, int] | None,
     overflow: Overflow,
@@ -348,15 +348,14 @@ def batching_of(
                     f" scdataset_core.open(obj) for dict batches"
                 )
         return ObjectBatching(collection, hooks)
-    if width is not None and output != "padded":
+    if width is not None and (output is None or not find_output(output).takes_width):
         raise ValueError('width goes with output="padded"')
-    layout: Any = None if output == "anndata" else output
-    form = collection.form_of(layout, dtype=dtype, width=width, overflow=overflow)
+    form = collection.form_of(output, dtype=dtype, width=width, overflow=overflow)
     return SourceBatching(
         collection,
         hooks,
         form=form,
-        anndata=output == "anndata",
+        output=find_output(form.output if output is None else output),
         batch_size=batch_size,
     )
 

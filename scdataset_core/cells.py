@@ -1,7 +1,7 @@
 """Cells in memory: the rows of one read, with their labels and row numbers."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +94,7 @@ class Cells(Mapping[str, Any]):
     def copy(self) -> "Cells":
         """Return the same cells in memory of their own."""
         return Cells(
-            _copied(self._parts["X"]),
+            _copy_x(self._parts["X"]),
             {name: values.copy() for name, values in self._parts["obs"].items()},
             self._parts["index"].copy(),
             self.info,
@@ -111,22 +111,29 @@ class Cells(Mapping[str, Any]):
             None if self.names is None else self.names[positions],
         )
 
-    def filled(self, n_cells: int) -> "Cells":
+    def fill(self, n_cells: int, fill_x: Callable[[Any, int], Any]) -> "Cells":
         """Return these cells with empty ones after them, `n_cells` in all.
 
-        Padded rows only. A filler has ``length`` 0 and ``index`` -1; its codes are -1,
-        its other labels NaN where they are floats, else 0 or False.
+        An empty cell has the index -1; its codes are -1, its other labels NaN where
+        they are floats, else 0 or False.
+
+        Parameters
+        ----------
+        n_cells
+            How many cells are wanted.
+        fill_x
+            Gives X with a number of empty rows after it, as an output does.
         """
         missing = n_cells - self.n_cells
         if missing <= 0:
             return self
         obs = {
-            name: _extended(values, missing, self._obs_filler(name, values))
+            name: _extend(values, missing, self._obs_filler(name, values))
             for name, values in self._parts["obs"].items()
         }
-        x = _extended_rows(self._parts["X"], missing)
-        index = _extended(self._parts["index"], missing, FILLER_ROW)
-        names = None if self.names is None else _extended(self.names, missing, "")
+        x = fill_x(self._parts["X"], missing)
+        index = _extend(self._parts["index"], missing, FILLER_ROW)
+        names = None if self.names is None else _extend(self.names, missing, "")
         return Cells(x, obs, index, self.info, names)
 
     def _obs_filler(self, name: str, values: npt.NDArray[Any]) -> Any:
@@ -164,10 +171,10 @@ def take(data: Any, positions: npt.NDArray[np.integer[Any]]) -> Any:
     return data[positions]
 
 
-def _copied(x: Any) -> Any:
-    """Return X in memory of its own; of several arrays, each."""
+def _copy_x(x: Any) -> Any:
+    """Return X in memory of its own; where X is several arrays, copy each."""
     if isinstance(x, Mapping):
-        return {name: _copied(part) for name, part in x.items()}
+        return {name: _copy_x(part) for name, part in x.items()}
     if isinstance(x, np.ndarray):
         return x.copy()
     own = copy.copy(x)  # SciPy's own copy may choose other types for the indices
@@ -175,13 +182,6 @@ def _copied(x: Any) -> Any:
     return own
 
 
-def _extended_rows(x: Any, missing: int) -> Any:
-    """Return padded rows with empty ones after them; of several arrays, of each."""
-    if isinstance(x, Mapping):
-        return {name: _extended_rows(part, missing) for name, part in x.items()}
-    return _extended(x, missing, 0)
-
-
-def _extended(values: npt.NDArray[Any], missing: int, filler: Any) -> npt.NDArray[Any]:
+def _extend(values: npt.NDArray[Any], missing: int, filler: Any) -> npt.NDArray[Any]:
     tail = np.full((missing, *values.shape[1:]), filler, values.dtype)
     return np.concatenate([values, tail])

@@ -1,27 +1,65 @@
-"""The form in which X reaches the user: sparse rows, dense rows, or padded rows."""
+"""The form in which X reaches the user: its output, and the options that go with it."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .checks import first_outside, first_unfit
+from .checks import first_outside
+from .outputs.anndata import AnnDataOutput
+from .outputs.base import (
+    Empty,
+    Layout,
+    NameRow,
+    Output,
+    Overflow,
+    Packing,
+    SparseRows,
+    StoredRows,
+)
+from .outputs.csr import CsrOutput
+from .outputs.dense import DenseOutput
+from .outputs.padded import DirectRows, PaddedOutput
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+__all__ = [
+    "OUTPUTS",
+    "Form",
+    "OutputName",
+    "Overflow",
+    "StoredRows",
+    "find_output",
+    "pack",
+    "pack_dense",
+    "pack_rows",
+]
 
-# Like `numpy.empty` for one dimension.
-Empty = Callable[[int, np.dtype[Any]], npt.NDArray[Any]]
-# What a row is called in errors.
-NameRow = Callable[[int], str]
-Output = Literal["csr", "dense", "padded"]
-Overflow = Literal["error", "largest"]
+OutputName = Literal["csr", "dense", "padded", "anndata"]
 
-__all__ = ["Form", "pack", "pack_dense", "pack_rows"]
+# Every output; a new one is a module of `outputs`, and a line here.
+OUTPUTS: dict[str, Output] = {
+    output.name: output
+    for output in (CsrOutput(), DenseOutput(), PaddedOutput(), AnnDataOutput())
+}
+
+
+def find_output(name: str) -> Output:
+    """Return the output of a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name not in OUTPUTS:
+        *names, last = (f'"{known}"' for known in OUTPUTS)
+        raise ValueError(f"output must be {', '.join(names)} or {last}, got {name!r}")
+    return OUTPUTS[name]
+
+
+def _name_row_of_batch(row: int) -> str:
+    return f"row {row} of the batch"
 
 
 @dataclass(frozen=True)
@@ -31,7 +69,7 @@ class Form:
     Parameters
     ----------
     output
-        ``"csr"``, ``"dense"`` or ``"padded"``.
+        Name of the layout: ``"csr"``, ``"dense"`` or ``"padded"``.
     dtype
         Type of the values; the source's own type if None. A value that it cannot hold
         is an error; fractions are cut off by integers, digits rounded off by floats.
@@ -45,17 +83,17 @@ class Form:
         Where X is several arrays: the form of each that differs from this one.
     """
 
-    output: Output
+    output: str
     dtype: np.dtype[Any] | None = None  # Any: the scalar type is a run-time value
     width: int | None = None
     overflow: Overflow = "error"
     by_name: "Mapping[str, Form]" = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if self.output not in ("csr", "dense", "padded"):
+        layout = find_output(self.output)
+        if not isinstance(layout, Layout):
             raise ValueError(
-                f'output must be "csr", "dense", "padded" or "anndata",'
-                f" got {self.output!r}"
+                f"output={self.output!r} is no layout of X; give the one that it has"
             )
         if self.dtype is not None and self.dtype.kind not in "biufc":
             raise ValueError(f"dtype must be a type of numbers, got {self.dtype}")
@@ -63,13 +101,14 @@ class Form:
             raise ValueError(
                 f'overflow must be "error" or "largest", got {self.overflow!r}'
             )
-        if self.output == "csr" and self.dtype == np.float16:
-            raise ValueError(
-                'dtype="float16" with output="csr": SciPy has no sparse float16;'
-                ' ask for float32, or for output="dense" or "padded"'
-            )
-        if self.output == "padded" and (self.width is None or self.width < 1):
-            raise ValueError(f"width must be at least 1, got {self.width}")
+        layout.check(self.dtype, self.width)
+
+    @property
+    def layout(self) -> Layout:
+        """What lays X out."""
+        layout = OUTPUTS[self.output]
+        assert isinstance(layout, Layout)  # see `__post_init__`
+        return layout
 
     def of(self, name: str) -> "Form":
         """Return the form of the array called `name`, where X is several."""
@@ -77,11 +116,42 @@ class Form:
 
     def value_dtype(self, stored: np.dtype[Any]) -> np.dtype[Any]:
         """Return the type of the values made from values of type `stored`."""
-        if self.dtype is not None:
-            return self.dtype
-        if self.output == "csr" and stored == np.float16:
-            return np.dtype(np.float32)
-        return stored
+        return self.layout.value_dtype(stored) if self.dtype is None else self.dtype
+
+    def row_bytes(self, stored: StoredRows) -> float:
+        """Return the mean bytes of a row as it is held."""
+        return self.layout.row_bytes(stored, self._packing(stored.dtype))
+
+    def reading_bytes(self, stored: StoredRows) -> float:
+        """Return the mean bytes that reading a row takes besides what is held of it."""
+        return self.layout.reading_bytes(stored, self._packing(stored.dtype))
+
+    def direct_rows(
+        self, values: np.dtype[Any], columns: np.dtype[Any]
+    ) -> DirectRows | None:
+        """Return how values and columns of these types are read straight into X.
+
+        None where the layout, or a type that must be converted, does not allow it.
+        """
+        if self.value_dtype(values) != values or columns != np.int32:
+            return None
+        direct: DirectRows | None = self.layout.direct_rows(self._packing(values))
+        return direct
+
+    def merge(
+        self, pieces: Sequence[tuple[Any, npt.NDArray[np.int64]]], empty: Empty
+    ) -> Any:  # Any: as pack_rows
+        """Return X of all rows of several X, each with the places of its rows."""
+        return self.layout.merge(pieces, empty)
+
+    def _packing(
+        self,
+        stored: np.dtype[Any],
+        empty: Empty = np.empty,
+        name_row: NameRow = _name_row_of_batch,
+    ) -> Packing:
+        dtype = self.value_dtype(stored)
+        return Packing(dtype, self.width, self.overflow, empty, name_row)
 
 
 def pack(x: Any, *, form: Form) -> Any:  # Any: as pack_rows
@@ -106,7 +176,7 @@ def _check_csr(
     n_stored: int,
     shape: tuple[int, int],
 ) -> None:
-    """Raise if the parts of a CSR matrix, of a user's making, do not go together."""
+    """Raise if the arrays of a CSR matrix that a user made do not go together."""
     if (
         len(starts) != shape[0] + 1
         or starts[0] != 0
@@ -124,10 +194,6 @@ def _check_csr(
         )
 
 
-def _row_of_batch(row: int) -> str:
-    return f"row {row} of the batch"
-
-
 def pack_rows(
     values: npt.NDArray[Any],
     columns: npt.NDArray[np.integer[Any]],
@@ -136,7 +202,7 @@ def pack_rows(
     n_vars: int,
     form: Form,
     empty: Empty = np.empty,
-    name_row: NameRow = _row_of_batch,
+    name_row: NameRow = _name_row_of_batch,
 ) -> Any:  # Any: which of three types depends on the form
     """Lay sparse rows out in `form`.
 
@@ -168,32 +234,8 @@ def pack_rows(
         A CSR array or a dense array ``(n_rows, n_vars)``, or a dict with `indices`
         and `values` ``(n_rows, width)`` and `length` ``(n_rows,)``.
     """
-    stored, dtype = values.dtype, form.value_dtype(values.dtype)
-    if form.output == "dense" and dtype.kind in "iu" and _can_lose(stored, dtype):
-        # Values of one column add up, and that before they are made small.
-        dense = _dense(values, columns, starts, n_vars, stored, empty)
-        return pack_dense(dense, form=form, empty=empty, name_row=name_row)
-    wrong = first_unfit(values, dtype)
-    if wrong is not None:
-        row = int(np.searchsorted(starts, wrong, side="right")) - 1
-        raise _unfit(name_row(row), values[wrong], dtype)
-    if form.output == "csr":
-        return _csr(_cast(values, dtype, empty), columns, starts, n_vars, empty)
-    if form.output == "dense":
-        return _dense(values, columns, starts, n_vars, dtype, empty)
-    return _padded(values, columns, starts, form, dtype, empty, name_row)
-
-
-def _can_lose(stored: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
-    return not np.can_cast(stored, dtype, "safe")
-
-
-def _unfit(row: str, value: Any, dtype: np.dtype[Any]) -> ValueError:
-    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
-    return ValueError(
-        f"{row} has the value {value}, and dtype={str(dtype)!r} holds {limits.min} to"
-        f" {limits.max}: ask for another dtype"
-    )
+    rows = SparseRows(values, columns, starts, n_vars)
+    return form.layout.pack_rows(rows, form._packing(values.dtype, empty, name_row))
 
 
 def pack_dense(
@@ -201,141 +243,7 @@ def pack_dense(
     *,
     form: Form,
     empty: Empty = np.empty,
-    name_row: NameRow = _row_of_batch,
+    name_row: NameRow = _name_row_of_batch,
 ) -> Any:  # Any: as pack_rows
     """Lay dense rows ``(n_rows, n_vars)`` out in `form`; the rest as `pack_rows`."""
-    if form.output == "dense":
-        dtype = form.value_dtype(rows.dtype)
-        if rows.dtype != dtype:
-            wrong = first_unfit(rows.reshape(-1), dtype)
-            if wrong is not None:
-                row, column = divmod(wrong, rows.shape[1])
-                raise _unfit(name_row(row), rows[row, column], dtype)
-        return _cast(rows, dtype, empty)
-    row_ids, columns = np.nonzero(rows)
-    starts = np.searchsorted(row_ids, np.arange(len(rows) + 1)).astype(np.int64)
-    return pack_rows(
-        rows[row_ids, columns],
-        columns.astype(np.int32),
-        starts,
-        n_vars=rows.shape[1],
-        form=form,
-        empty=empty,
-        name_row=name_row,
-    )
-
-
-def _cast(
-    values: npt.NDArray[Any], dtype: np.dtype[Any], empty: Empty
-) -> npt.NDArray[Any]:
-    """Return `values` as `dtype`: themselves, or a copy in memory from `empty`."""
-    if values.dtype == dtype:
-        return values
-    out = empty(values.size, dtype).reshape(values.shape)
-    out[...] = values
-    return out
-
-
-def _zeros(shape: tuple[int, int], dtype: np.dtype[Any], empty: Empty) -> Any:
-    # Clearing memory that is used again costs less than faulting in new pages.
-    out = empty(shape[0] * shape[1], dtype).reshape(shape)
-    out[...] = 0
-    return out
-
-
-def _csr(
-    values: npt.NDArray[Any],
-    columns: npt.NDArray[np.integer[Any]],
-    starts: npt.NDArray[np.int64],
-    n_vars: int,
-    empty: Empty,
-) -> "csr_array[Any, tuple[int, int]]":
-    small = max(n_vars, int(starts[-1])) < 2**31
-    index_dtype = np.dtype(np.int32 if small else np.int64)
-    # SciPy's constructor looks at its arguments for 27 us; a copy of an empty array
-    # whose parts are then replaced takes 5. The parts are known to go together.
-    x = copy.copy(_empty_csr(len(starts) - 1, n_vars))
-    x.data = values
-    x.indices = _cast(columns, index_dtype, empty)
-    x.indptr = starts.astype(index_dtype, copy=False)
-    return x
-
-
-@lru_cache(maxsize=8)
-def _empty_csr(n_rows: int, n_vars: int) -> "csr_array[Any, tuple[int, int]]":
-    from scipy.sparse import csr_array
-
-    return csr_array((n_rows, n_vars), dtype=np.float32)
-
-
-def _dense(
-    values: npt.NDArray[Any],
-    columns: npt.NDArray[np.integer[Any]],
-    starts: npt.NDArray[np.int64],
-    n_vars: int,
-    dtype: np.dtype[Any],
-    empty: Empty,
-) -> npt.NDArray[Any]:
-    n_rows = len(starts) - 1
-    dense: npt.NDArray[Any] = _zeros((n_rows, n_vars), dtype, empty)
-    if dtype != np.float16 and dtype.kind in "fiu":
-        _csr(_cast(values, dtype, empty), columns, starts, n_vars, empty).toarray(
-            out=dense
-        )
-        return dense
-    # SciPy's kernel knows no float16 and no bool.
-    row_ids = np.repeat(np.arange(n_rows, dtype=np.int64), np.diff(starts))
-    places = row_ids * n_vars + columns
-    if np.all(places[1:] > places[:-1]):
-        dense.reshape(-1)[places] = values
-    else:  # unsorted, or the same column twice in a row: values of a column add up
-        np.add.at(dense.reshape(-1), places, values.astype(dtype, copy=False))
-    return dense
-
-
-def _padded(
-    values: npt.NDArray[Any],
-    columns: npt.NDArray[np.integer[Any]],
-    starts: npt.NDArray[np.int64],
-    form: Form,
-    dtype: np.dtype[Any],
-    empty: Empty,
-    name_row: NameRow,
-) -> dict[str, npt.NDArray[Any]]:
-    assert form.width is not None  # checked by Form
-    width, n_rows = form.width, len(starts) - 1
-    lengths = np.diff(starts)
-    too_long = lengths > width
-    if too_long.any() and form.overflow == "error":
-        worst = int(np.argmax(lengths))
-        raise ValueError(
-            f"{name_row(worst)} has {lengths[worst]} stored values and width is"
-            f' {width}; give a larger width, or overflow="largest" to keep the largest'
-        )
-    padded_columns = _zeros((n_rows, width), np.dtype(np.int32), empty)
-    padded_values = _zeros((n_rows, width), dtype, empty)
-    for row in range(n_rows):
-        start, stop = int(starts[row]), int(starts[row + 1])
-        row_columns, row_values = columns[start:stop], values[start:stop]
-        if stop - start > width:
-            kept = _largest(row_values, width)
-            row_columns, row_values = row_columns[kept], row_values[kept]
-        padded_columns[row, : len(row_columns)] = row_columns
-        padded_values[row, : len(row_values)] = row_values
-    return {
-        "indices": padded_columns,
-        "values": padded_values,
-        "length": np.minimum(lengths, width).astype(np.int32),
-    }
-
-
-def _largest(values: npt.NDArray[Any], width: int) -> npt.NDArray[np.intp]:
-    """Return the sorted positions of the `width` largest values; first of equals."""
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        order = np.argsort(-values.astype(np.float64), kind="stable")
-        return np.sort(order[:width])
-    least = np.partition(values, len(values) - width)[len(values) - width]
-    kept = values > least
-    equal = np.flatnonzero(values == least)
-    kept[equal[: width - np.count_nonzero(kept)]] = True
-    return np.flatnonzero(kept)
+    return form.layout.pack_dense(rows, form._packing(rows.dtype, empty, name_row))

@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Never, NoReturn, Self
+from typing import Any, Never, NoReturn, Self
 
 import numpy.typing as npt
 
@@ -16,7 +16,7 @@ from .dealing import Shard
 from .epochs import EpochOrders, Epochs
 from .errors import StateError
 from .foreign_keywords import check_keywords
-from .form import Overflow
+from .form import OutputName, Overflow
 from .iteration import BatchIterator
 from .position import Bookmark, Position, Start
 from .sizes import Sizes, Uneven
@@ -105,7 +105,7 @@ class Loader:
         fetch_factor: int = 16,
         seed: int = 0,
         drop_last: bool = False,
-        output: Literal["csr", "dense", "padded", "anndata"] | None = None,
+        output: OutputName | None = None,
         dtype: npt.DTypeLike | None = None,
         width: int | Mapping[str, int] | None = None,
         overflow: Overflow = "error",

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from scdataset_core.cells import CellInfo, Cells, take
+from scdataset_core.outputs.padded import PaddedOutput
 
 INFO = CellInfo(np.array(["g0", "g1"], object), {"line": ["a", "b"]})
 
@@ -50,7 +51,7 @@ def test_filled_rows_say_that_they_are_empty():
         "values": np.ones((3, 4), np.float32),
         "length": np.full(3, 4, np.int32),
     }
-    filled = cells(x).filled(5)
+    filled = cells(x).fill(5, PaddedOutput().fill)
     assert filled["X"]["length"].tolist() == [4, 4, 4, 0, 0]
     assert not filled["X"]["values"][3:].any()
     assert filled["index"].tolist() == [7, 8, 9, -1, -1]

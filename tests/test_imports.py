@@ -61,6 +61,7 @@ CELLS = {
     "annotated",
     "cells",
     "form",
+    "outputs",
     "transforms",
     "multiindexable",
     "sources",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..cells import CellInfo, Cells
 from ..checks import check_count
 from ..errors import MissingNameError
-from ..form import Form, Output, Overflow
+from ..form import Form, OutputName, Overflow, StoredRows, find_output
 from .contents import Contents
 from .genes.joins import FileGenes
 from .obs.carried import ObsColumns, not_carried
@@ -266,7 +266,7 @@ class Source(ABC):
 
     def form_of(
         self,
-        output: Output | None = None,
+        output: OutputName | None = None,
         *,
         dtype: npt.DTypeLike | None = None,
         width: int | Mapping[str, int] | None = None,
@@ -286,13 +286,14 @@ class Source(ABC):
         overflow
             What happens to longer rows, see :class:`scdataset_core.form.Form`.
         """
-        layout = self.stored_form.output if output is None else output
+        stored = self.stored_form.output
+        layout = stored if output is None else find_output(output).layout_of(stored)
         if isinstance(width, Mapping):
             raise TypeError(
                 "width by name goes with several arrays, and X is one here: give an"
                 " integer"
             )
-        if layout == "padded":
+        if find_output(layout).takes_width:
             if width is None:
                 longest = min(self.longest_row(), self.shape[1])
                 width = max(1, -(-longest // _WIDTH_STEP)) * _WIDTH_STEP
@@ -303,16 +304,7 @@ class Source(ABC):
 
     def row_bytes(self, form: Form) -> float:
         """Return the mean bytes of a row as it is held in `form`."""
-        value_bytes = form.value_dtype(self.dtype).itemsize
-        if form.output == "dense":
-            return float(self.shape[1] * value_bytes)
-        stored = self.mean_stored if form.width is None else float(form.width)
-        return max(1.0, stored * (value_bytes + 4))
-
-    @property
-    def _column_bytes(self) -> int:
-        """Bytes of a column id as it is read."""
-        return 4
+        return form.row_bytes(self._stored_rows)
 
     def reading_bytes(self, form: Form) -> float:
         """Return the mean bytes that reading a row takes besides what is held of it.
@@ -320,19 +312,18 @@ class Source(ABC):
         Rows are read as they are stored. What has another type or layout is a copy,
         and both are in memory until the fetch is whole.
         """
-        same_type = form.value_dtype(self.dtype) == self.dtype
-        if not self.sparse:
-            same = same_type and form.output == "dense"
-            return 0.0 if same else float(self.shape[1] * self.dtype.itemsize)
-        values, columns = self.dtype.itemsize, self._column_bytes
-        if form.output == "csr":
-            copied = (0 if same_type else values) + (0 if columns == 4 else columns)
-            return self.mean_stored * copied
-        extra = self.mean_stored * (values + columns)
-        narrowed = form.output == "dense" and not same_type
-        if narrowed and form.value_dtype(self.dtype).kind in "iu":
-            extra += self.shape[1] * values  # see `form.pack_rows`
-        return extra
+        return form.reading_bytes(self._stored_rows)
+
+    @property
+    def _stored_rows(self) -> StoredRows:
+        """How rows are stored, on average."""
+        column_bytes = self._column_bytes if self.sparse else 0
+        return StoredRows(self.shape[1], self.mean_stored, self.dtype, column_bytes)
+
+    @property
+    def _column_bytes(self) -> int:
+        """Bytes of a column id as it is read."""
+        return 4
 
     def read(self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None) -> Cells:
         """Read rows into memory.

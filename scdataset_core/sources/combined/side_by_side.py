@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
-from ...form import Form, Output, Overflow
+from ...form import Form, OutputName, Overflow
 from ...multiindexable import MultiIndexable
 from ..base import Source
 from ..contents import Contents
@@ -127,7 +127,7 @@ class AlignedSource(TaggedSource):
 
     def form_of(
         self,
-        output: Output | None = None,
+        output: OutputName | None = None,
         *,
         dtype: npt.DTypeLike | None = None,
         width: int | Mapping[str, int] | None = None,

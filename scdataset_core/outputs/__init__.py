@@ -1,0 +1,1 @@
+"""Outputs: one module for each form that batches come in."""
