@@ -25,6 +25,7 @@ from .outputs.padded import DirectRows, PaddedOutput
 
 __all__ = [
     "OUTPUTS",
+    "DirectRows",
     "Form",
     "OutputName",
     "Overflow",

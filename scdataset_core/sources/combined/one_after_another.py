@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import FileFormatError
 from ...form import Form, pack, pack_rows
@@ -206,8 +205,7 @@ class ConcatSource(TaggedSource):
                     pieces[batch].append((x, in_order[low:high] - bounds[batch]))
         empty = pack(np.empty((0, self.shape[1]), self.dtype), form=wanted)
         return [
-            _merged(own, size, request.context) if own else empty
-            for own, size in zip(pieces, request.batch_sizes, strict=True)
+            _merge(own, wanted, request.context) if own else empty for own in pieces
         ]
 
     def _read_one(self, i: int, request: ReadRequest) -> list[Any]:
@@ -238,33 +236,10 @@ def _mapped(
     return pack_rows(*kept, n_vars=n_vars, form=form, empty=context.empty)
 
 
-def _merged(
-    pieces: Sequence[tuple[Any, Rows]], n_rows: int, context: ReadContext
+def _merge(
+    pieces: Sequence[tuple[Any, Rows]], form: Form, context: ReadContext
 ) -> Any:  # Any: what the pieces are
     """Return the rows of all pieces, each at its place."""
     if len(pieces) == 1:
         return pieces[0][0]
-    first = pieces[0][0]
-    if isinstance(first, dict):
-        return {
-            name: _placed([(x[name], at) for x, at in pieces], n_rows, context)
-            for name in first
-        }
-    if isinstance(first, np.ndarray):
-        return _placed(pieces, n_rows, context)
-    from scipy.sparse import vstack
-
-    order = np.empty(n_rows, np.int64)
-    order[np.concatenate([at for _, at in pieces])] = np.arange(n_rows)
-    return vstack([x for x, _ in pieces], format="csr")[order]
-
-
-def _placed(
-    pieces: Sequence[tuple[npt.NDArray[Any], Rows]], n_rows: int, context: ReadContext
-) -> npt.NDArray[Any]:
-    first = pieces[0][0]
-    shape = (n_rows, *first.shape[1:])
-    out = context.empty(int(np.prod(shape)), first.dtype).reshape(shape)
-    for values, at in pieces:
-        out[at] = values
-    return out
+    return form.merge(pieces, context.empty)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...checks import first_outside
 from ...errors import CorruptFileError
-from ...form import Form, pack_rows
+from ...form import DirectRows, Form, pack_rows
 from ...storage import ReadContext, Request, StoredArray, read_requests
 from ..genes.joins import GeneJoin, select_columns
 from ..obs.joined_columns import Cuts, cut_by_file
@@ -88,19 +88,24 @@ class SparseReader:
 
     def read(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see `Source.read_x`."""
-        width = self._direct_width(request.form)
-        fetch = self._locate(request, width)
-        if width is not None and not self._fits(fetch, width, request.form):
-            width = None
-            fetch = self._locate(request, None)
+        direct = self._find_direct_rows(request.form)
+        fetch = self._locate(request, None if direct is None else direct.width)
+        if direct is not None and not direct.fit(
+            fetch.lengths, lambda row: self._name_of(fetch.rows[row])
+        ):
+            direct, fetch = None, self._locate(request, None)
+        width = None if direct is None else direct.width
         values, columns = self._read_elements(request, fetch, width)
 
         def pack(batch: int) -> Any:
-            rows = request.batch_rows(batch)
-            found = (values[batch], columns[batch], fetch.row_starts[batch], rows)
-            if width is not None:
-                return self._padded(*found, width)
-            return self._pack(*found, request.form, request.context)
+            rows, starts = request.batch_rows(batch), fetch.row_starts[batch]
+            found = values[batch], columns[batch], starts, rows
+            if direct is None:
+                return self._pack(*found, request.form, request.context)
+            x = direct.finish(values[batch], columns[batch], np.diff(starts))
+            ends = np.arange(len(rows) + 1) * direct.width
+            self._check_columns(x["indices"].reshape(-1), ends, rows)
+            return x
 
         return request.make_batches(pack)
 
@@ -130,29 +135,13 @@ class SparseReader:
             offsets = request.position_of_row * width
         return _Fetch(rows, cuts, starts, lengths, which, offsets, row_starts)
 
-    def _direct_width(self, form: Form) -> int | None:
-        """Return the width if elements can be read straight into padded rows."""
-        direct = (
-            form.output == "padded"
-            and form.value_dtype(self.dtype) == self.dtype
-            and self.column_dtype == np.int32
-            and all(table is None for table in self.genes.tables)
-            and min(self.genes.n_stored) > 0  # zeros behind a row are a column, 0
-        )
-        return form.width if direct else None
-
-    def _fits(self, fetch: _Fetch, width: int, form: Form) -> bool:
-        too_long = fetch.lengths > width
-        if not too_long.any():
-            return True
-        if form.overflow == "error":
-            worst = int(np.argmax(fetch.lengths))
-            raise ValueError(
-                f"{self._name_of(fetch.rows[worst])} has {fetch.lengths[worst]}"
-                f" stored values and width is {width}; give a larger width, or"
-                ' overflow="largest" to keep the largest'
-            )
-        return False
+    def _find_direct_rows(self, form: Form) -> DirectRows | None:
+        """Return how elements are read straight into X, if they can be."""
+        if any(table is not None for table in self.genes.tables):
+            return None
+        if min(self.genes.n_stored) == 0:  # zeros behind a row are a column, 0
+            return None
+        return form.direct_rows(self.dtype, self.column_dtype)
 
     def _read_elements(
         self, request: ReadRequest, fetch: _Fetch, width: int | None
@@ -208,27 +197,6 @@ class SparseReader:
             empty=context.empty,
             name_row=lambda row: self._name_of(rows[row]),
         )
-
-    def _padded(
-        self,
-        values: npt.NDArray[Any],
-        columns: npt.NDArray[Any],
-        starts: Rows,
-        rows: Rows,
-        width: int,
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Zero what lies behind the rows, which were read into padded places."""
-        lengths = np.diff(starts)
-        values, columns = values.reshape(-1, width), columns.reshape(-1, width)
-        for row, length in enumerate(lengths.tolist()):
-            values[row, length:] = 0
-            columns[row, length:] = 0
-        self._check_columns(columns.reshape(-1), np.arange(len(rows) + 1) * width, rows)
-        return {
-            "indices": columns,
-            "values": values,
-            "length": lengths.astype(np.int32),
-        }
 
     def _check_columns(
         self, columns: npt.NDArray[Any], starts: Rows, rows: Rows
