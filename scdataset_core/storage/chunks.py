@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .io.open_files import Identity
+from .io.byte_sources import ByteStore, Location, SourceIdentity
 
 __all__ = ["ABSENT", "ChunkTable", "Located"]
 
@@ -42,7 +42,7 @@ class ChunkTable:
     Parameters
     ----------
     files
-        The files that hold chunks.
+        Paths of the files that hold chunks, or names of sources in `store`.
     identities
         What each file was when the table was made; None: not to be checked.
     offsets
@@ -54,14 +54,17 @@ class ChunkTable:
         Bits of the filters that were skipped for each chunk; None: none.
     file_of
         For each chunk the number of its file; None: all in the first.
+    store
+        What opens `files`; None: they are local files.
     """
 
     files: Sequence[str]
-    identities: Sequence[Identity | None]
+    identities: Sequence[SourceIdentity | None]
     offsets: npt.NDArray[np.int64]
     sizes: npt.NDArray[Any]
     skipped: npt.NDArray[np.uint8] | None = None
     file_of: npt.NDArray[np.uint32] | None = None
+    store: ByteStore | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -95,6 +98,10 @@ class ChunkTable:
         """Size of every file, -1 where it is not known."""
         sizes = [-1 if known is None else known.n_bytes for known in self.identities]
         return np.array(sizes, np.int64)
+
+    def location(self, file: int) -> Location:
+        """Return which byte source a file is."""
+        return Location(self.files[file], self.identities[file], self.store)
 
     def locate(self, chunks: npt.NDArray[np.int64]) -> Located:
         """Return where `chunks` lie, numbers in ``[0, n_chunks)``."""

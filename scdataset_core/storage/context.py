@@ -10,9 +10,10 @@ from typing import Any
 import numpy.typing as npt
 
 from .io.buffer_pool import BufferPool
+from .io.byte_sources import ByteSource, Location
 from .io.io_uring import Ring, is_available, new_ring
-from .io.open_files import Identity, OpenFile, OpenFiles
-from .io.positional_reads import Reader, reader_named
+from .io.open_files import OpenSources
+from .io.positional_reads import choose_reader
 from .io.scratch_memory import Scratch
 from .io.threads import Crew, Task
 from .stats import ReadStats
@@ -59,8 +60,7 @@ class ReadContext:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.threads = threads
         self.stats = ReadStats()
-        self.files = OpenFiles()
-        self.reader: Reader = reader_named(reader)
+        self.sources = OpenSources(reader=choose_reader(reader))
         self._rings = reader is None and is_available()
         self._buffers = BufferPool()
         self._local = threading.local()
@@ -109,9 +109,9 @@ class ReadContext:
         self._rings = ring is not None
         return ring
 
-    def open_file(self, path: str, expected: Identity | None = None) -> OpenFile:
-        """Return a file opened in this process, checked to be as it was."""
-        return self.files.get(path, expected)
+    def open_source(self, location: Location) -> ByteSource:
+        """Return a byte source opened in this process, checked to be as it was."""
+        return self.sources.get(location)
 
     def join_queue(self) -> None:
         """Put the tasks of this thread before those of threads that call this later."""
@@ -145,7 +145,7 @@ class ReadContext:
         try:
             self._crew.close()
         finally:  # after an interrupt too
-            self.files.close()
+            self.sources.close()
             self._buffers.close()
             self._local = threading.local()
 

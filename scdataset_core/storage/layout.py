@@ -13,7 +13,7 @@ from .chunks import ChunkTable
 from .decoding.pipeline import Pipeline
 from .first_use import first_use_lock
 
-__all__ = ["ArrayLayout", "ChunkGrid", "Library", "TableMaker"]
+__all__ = ["ArrayLayout", "ChunkCache", "ChunkGrid", "Library", "TableMaker"]
 
 
 class TableMaker(Protocol):
@@ -29,6 +29,46 @@ class Library(Protocol):
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
+        ...
+
+
+class ChunkCache(Protocol):
+    """Keeps decoded chunks of arrays, for other reads of them; pickles.
+
+    Its methods are called from several threads at a time.
+    """
+
+    def find(
+        self, array: "ArrayLayout", chunk: int, unwanted: int, want: int
+    ) -> memoryview | None:
+        """Return a decoded chunk, or None where it is not kept.
+
+        Parameters
+        ----------
+        array, chunk
+            The array, and number of the chunk in it.
+        unwanted, want
+            Bytes ``[unwanted, want)`` must be right, in native byte order; what is
+            before them may be anything, and what is behind them missing.
+        """
+        ...
+
+    def keep(
+        self, array: "ArrayLayout", chunk: int, start: int, plain: memoryview
+    ) -> None:
+        """Keep a copy of what was decoded, or leave it.
+
+        Parameters
+        ----------
+        array, chunk
+            As for :meth:`find`.
+        start
+            First byte of `plain` in the decoded chunk. Most chunks come whole; a very
+            large one comes in pieces, in their order, the last of which ends at
+            ``array.needed_grid.n_bytes`` unless an error comes first.
+        plain
+            The bytes, in native byte order; they are overwritten after the call.
+        """
         ...
 
 
@@ -86,6 +126,11 @@ class ArrayLayout:
         Reads rows through the format's library; None where `grid` is known.
     contiguous
         Whether the array is stored in one piece, its grid a single chunk.
+
+    Attributes
+    ----------
+    chunk_cache : ChunkCache or None
+        Keeps chunks of this array that were decoded; None: nothing does.
     """
 
     def __init__(
@@ -106,6 +151,7 @@ class ArrayLayout:
         self.grid = grid
         self.library = library
         self.contiguous = contiguous
+        self.chunk_cache: ChunkCache | None = None
         self._table: ChunkTable | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scdataset_core.storage import ReadContext, Request, read_requests
-from scdataset_core.storage.reading import encoded as packed
+from scdataset_core.storage.reading import chunk_decoder
 from tests.storage.oracle import check, stored, values
 
 N = 1000
@@ -172,8 +172,8 @@ def test_giant_chunks_are_decoded_in_windows(
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=plain, **LAYOUTS[layout])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed, "GIANT", 100)
-        patch.setattr(packed, "WINDOW", 64)
+        patch.setattr(chunk_decoder, "GIANT", 100)
+        patch.setattr(chunk_decoder, "WINDOW", 64)
         check(stored(path), plain, ranges, context=context)
 
 

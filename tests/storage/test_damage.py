@@ -80,8 +80,8 @@ def test_many_flipped_bits(tmp_path, name, n):
 
 
 def test_flipped_bits_in_a_chunk_that_is_decoded_in_windows(tmp_path, monkeypatch):
-    monkeypatch.setattr("scdataset_core.storage.reading.encoded.GIANT", 1000)
-    monkeypatch.setattr("scdataset_core.storage.reading.encoded.WINDOW", 4096)
+    monkeypatch.setattr("scdataset_core.storage.reading.chunk_decoder.GIANT", 1000)
+    monkeypatch.setattr("scdataset_core.storage.reading.chunk_decoder.WINDOW", 4096)
     plain = values(N, "i4")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", data=plain, chunks=(N,), compression="gzip")

@@ -1,4 +1,4 @@
-"""Open files: opened when first needed, checked for change, closed when unused."""
+"""Local files as byte sources: opened when first needed, checked for change, closed."""
 
 import errno
 import os
@@ -8,21 +8,27 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ...errors import FileChangedError
+from .byte_sources import ByteSource, Destinations, Location, SourceIdentity
 from .fork_safe_lock import ForkSafeLock
+from .positional_reads import Reader, choose_reader
 
-__all__ = ["Identity", "OpenFile", "OpenFiles", "check_unchanged", "most_open"]
+__all__ = ["Identity", "OpenFile", "OpenSources", "check_unchanged", "most_open"]
 
+Integers = npt.NDArray[np.int64]
 # More files than this need not stay open, however many a process may open.
 MOST_OPEN = 64
-# Of what a process may open, so much is left alone, and of the rest only a part taken:
-# other readers, threads and libraries of the process open files too.
+# This many of the files that a process may open are left to others, and only one in
+# PART of the rest is taken: other readers and libraries of the process open files too.
 LEFT_ALONE, PART = 32, 4
 LEAST_OPEN = 4
 
 
 def most_open() -> int:
-    """Return how many files of a kind may stay open in this process, at its limit."""
+    """Return how many files of one kind may stay open in this process, at its limit."""
     try:
         import resource
     except ImportError:  # Windows, where a process may open thousands
@@ -34,7 +40,7 @@ def most_open() -> int:
 
 
 class Identity(NamedTuple):
-    """What tells a file from one that was changed since.
+    """Tells a local file from what it was before it changed.
 
     Parameters
     ----------
@@ -53,124 +59,153 @@ class Identity(NamedTuple):
         status = os.fstat(file) if isinstance(file, int) else Path(file).stat()
         return cls(status.st_size, status.st_mtime_ns)
 
+    def __str__(self) -> str:
+        return f"{self.n_bytes} bytes, last changed at {self.mtime_ns / 1e9:.6f} s"
 
-def check_unchanged(path: str, expected: Identity, now: Identity | None = None) -> None:
-    """Raise if a file is not what it was when its layout was taken."""
+
+def check_unchanged(
+    name: str, expected: SourceIdentity, now: SourceIdentity | None = None
+) -> None:
+    """Raise if a file or another source is not what it was when its layout was taken.
+
+    Parameters
+    ----------
+    name
+        Path of the file, or name of the source.
+    expected
+        What it was.
+    now
+        What it is; None: what the file at this path is.
+    """
     if now is None:
         try:
-            now = Identity.of(path)
+            now = Identity.of(name)
         except FileNotFoundError as error:
-            raise _gone(path) from error
+            raise _error_for_missing(name) from error
     if now != expected:
         raise FileChangedError(
-            f"{path} changed since it was opened: it had {expected.n_bytes} bytes, last"
-            f" changed at {expected.mtime_ns / 1e9:.6f} s, and now has {now.n_bytes},"
-            f" changed at {now.mtime_ns / 1e9:.6f} s; open the source again once"
-            " nothing writes to it"
+            f"{name} changed since it was opened: it had {expected}, and now has {now};"
+            " open the source again once nothing writes to it"
         )
 
 
 class OpenFile:
-    """A file open for positional reads; closed when nothing refers to it any more.
+    """A local file open for positional reads: a :class:`~.byte_sources.ByteSource`.
 
-    So a file that is dropped while a thread reads it stays open until that read ends.
+    It is closed when nothing refers to it any more. So a file that is dropped while a
+    thread reads it stays open until that read ends.
 
     Parameters
     ----------
     path
         The file.
+    reader
+        How bytes are read; None: the fastest way here.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reader: Reader | None = None) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self.pid = os.getpid()
         self.lock = threading.Lock()  # for readers that move the file's own position
-        self.identity = Identity.of(self.fd)
+        self.identity = Identity.of(self.descriptor)
+        self._reader = choose_reader() if reader is None else reader
 
-    def serves(self, expected: Identity | None) -> bool:
+    def serves(self, expected: SourceIdentity | None) -> bool:
         """Return whether it is this process's own, and still what is expected.
 
         The parent's cannot be shared, for its position; and another file may have
         taken the path since.
         """
-        same = expected is None or Identity.of(self.fd) == expected
+        same = expected is None or Identity.of(self.descriptor) == expected
         return self.pid == os.getpid() and same
 
+    def read(
+        self,
+        position: Integers,
+        destinations: Destinations,
+        first: Integers,
+        count: Integers,
+    ) -> Integers:
+        """Do reads one after another, see :class:`~.byte_sources.ByteSource`."""
+        read = self._reader
+        done = [
+            read(self, start, destinations, row, n_rows)
+            for start, row, n_rows in zip(
+                position.tolist(), first.tolist(), count.tolist(), strict=True
+            )
+        ]
+        return np.array(done, np.int64)
+
     def __del__(self) -> None:
-        fd = getattr(self, "fd", -1)
-        if fd >= 0:
-            os.close(fd)
+        descriptor = getattr(self, "descriptor", -1)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
-def _opened(path: str, expected: Identity | None) -> OpenFile:
-    try:
-        file = OpenFile(path)
-    except FileNotFoundError as error:
-        if expected is None:
-            raise
-        raise _gone(path) from error
-    if expected is not None:
-        check_unchanged(path, expected, file.identity)
-    return file
-
-
-def _gone(path: str) -> FileChangedError:
+def _error_for_missing(name: str) -> FileChangedError:
     return FileChangedError(
-        f"{path} is not there any more; open the source again once nothing writes to it"
+        f"{name} is not there any more; open the source again once nothing writes to it"
     )
 
 
-class OpenFiles:
-    """The files one reading context has open, the longest unused closed first.
+class OpenSources:
+    """The byte sources one reading context has open, the longest unused closed first.
 
-    All of a process share what it may open, see :func:`most_open`.
+    All contexts of a process share how many files it may open, see :func:`most_open`.
 
     Parameters
     ----------
     most
         How many stay open; None: as many as the process's limit lets it.
+    reader
+        How local files are read; None: the fastest way here.
     """
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(
+        self, most: int | None = None, *, reader: Reader | None = None
+    ) -> None:
+        self.reader = choose_reader() if reader is None else reader
         self._most = most
-        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+        self._open: OrderedDict[object, ByteSource] = OrderedDict()
         _all.add(self)
 
-    def get(self, path: str, expected: Identity | None = None) -> OpenFile:
-        """Return `path` opened in this process, checked against `expected`.
+    def get(self, location: Location) -> ByteSource:
+        """Return a source opened in this process, checked to be what it must be.
 
         Raises
         ------
         FileChangedError
             If it is not what is expected.
         OSError
-            If the system cannot open it.
+            If it cannot be opened.
         """
+        name, expected, store = location
+        key = name if store is None else (name, store)
         with _lock:
-            file = self._open.get(path)
-            if file is None or not file.serves(expected):
-                self._open.pop(path, None)
-                file = self._opened(path, expected)
-                self._open[path] = file
-                sharing = sum(1 for files in _all if files._open)
+            source = self._open.get(key)
+            if source is None or not source.serves(expected):
+                self._open.pop(key, None)
+                source = self._open_and_make_room(location)
+                self._open[key] = source
+                sharing = sum(1 for sources in _all if sources._open)
                 most = self._most or max(most_open() // sharing, 1)
                 while len(self._open) > most:
                     self._open.popitem(last=False)
-            self._open.move_to_end(path)
-        return file
+            self._open.move_to_end(key)
+        return source
 
-    def _opened(self, path: str, expected: Identity | None) -> OpenFile:
-        """Open a file, and close those that are not in use where that is needed."""
+    def _open_and_make_room(self, location: Location) -> ByteSource:
+        """Open a source; close those that are not in use if the system asks for it."""
         try:
-            return _opened(path, expected)
+            return self._open_checked(location)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-        for files in list(_all):
-            files._open.clear()
+        for sources in list(_all):
+            sources._open.clear()
         try:
-            return _opened(path, expected)
+            return self._open_checked(location)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
@@ -178,15 +213,31 @@ class OpenFiles:
                 error.errno,
                 f"{error.strerror}; this process uses up what it may open: raise its"
                 " limit (ulimit -n), or use fewer workers or threads",
-                path,
+                location.name,
             ) from error
 
+    def _open_checked(self, location: Location) -> ByteSource:
+        name, expected, store = location
+        opener = self._open_file if store is None else store.open
+        try:
+            source = opener(name)
+        except FileNotFoundError as error:
+            if expected is None:
+                raise
+            raise _error_for_missing(name) from error
+        if expected is not None:
+            check_unchanged(name, expected, source.identity)
+        return source
+
+    def _open_file(self, path: str) -> ByteSource:
+        return OpenFile(path, self.reader)
+
     def close(self) -> None:
-        """Close every file that nothing is reading."""
+        """Close every source that nothing is reading."""
         with _lock:
             self._open.clear()
 
 
-# One lock for the files of all contexts: each may have to close files of the others.
+# One lock for the sources of all contexts: each may have to close those of the others.
 _lock = ForkSafeLock()
-_all: "weakref.WeakSet[OpenFiles]" = weakref.WeakSet()
+_all: "weakref.WeakSet[OpenSources]" = weakref.WeakSet()

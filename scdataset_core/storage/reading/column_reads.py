@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import ScdatasetError
 from ..context import ReadContext
-from ..io.positional_reads import Places, ShortReadError, read_fully
+from ..io.byte_sources import Destinations, ShortReadError, read_fully
 from ..layout import ArrayLayout
 from .chunk_lookup import find
-from .merged_reads import failed
+from .merged_reads import error_of_read
 from .requests import Ranges, cut
 
 __all__ = ["column_tasks"]
@@ -35,7 +36,7 @@ def column_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None
             starts, ranges.stops[here], ranges.offset[here], np.full(len(starts), rows)
         )
         target = ranges.target[here][pieces.range]
-        places = [
+        wanted = [
             (first, n, ranges.targets[which], offset)
             for first, n, which, offset in zip(
                 pieces.first.tolist(),
@@ -50,7 +51,7 @@ def column_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None
             there = np.flatnonzero(columns // width == column)
             inside = columns[there] - column * width
             chunk = pieces.chunk * per_row + column
-            part = _Columns(array, context, chunk, places, inside, there)
+            part = _Columns(array, context, chunk, wanted, inside, there)
             tasks += part.tasks()
     return tasks
 
@@ -63,7 +64,7 @@ class _Columns:
         array: ArrayLayout,
         context: ReadContext,
         chunk: Integers,
-        places: list[tuple[int, int, npt.NDArray[Any], int]],
+        pieces: list[tuple[int, int, npt.NDArray[Any], int]],
         inside: Integers,
         there: Integers,
     ) -> None:
@@ -72,14 +73,14 @@ class _Columns:
         self._file_of = None if found.file is None else found.file.tolist()
         self._positions = found.position.tolist()
         self._chunks = chunk.tolist()
-        self._places = places
+        self._pieces = pieces
         self._low = int(inside.min())
         self._span = int(inside.max()) + 1 - self._low
         self._inside, self._there = inside - self._low, there
 
     def tasks(self) -> list[Callable[[], None]]:
         """Return functions that do some pieces each."""
-        n = len(self._places)
+        n = len(self._pieces)
         step = max(n // (4 * self._context.threads), 16)
         return [
             partial(self._do, start, min(start + step, n))
@@ -93,7 +94,7 @@ class _Columns:
         step = max(STEP_BYTES // row_bytes, 1)
         n_read = 0
         for i in range(start, stop):
-            first, n, target, offset = self._places[i]
+            first, n, target, offset = self._pieces[i]
             if self._positions[i] < 0:
                 target[offset : offset + n, self._there] = grid.fill
                 continue
@@ -114,16 +115,16 @@ class _Columns:
         # From the first wanted column of the first row to the last one of the last.
         n_bytes = (n - 1) * row_bytes + self._span * itemsize
         scratch.reserve_plain(n * row_bytes)
-        places = Places(np.array([[scratch.plain_address, n_bytes]], np.uint64))
+        table = np.array([[scratch.plain_address, n_bytes]], np.uint64)
+        destinations = Destinations(table)
         position = self._positions[i] + first * row_bytes + self._low * itemsize
-        table = self._array.table
         number = 0 if self._file_of is None else self._file_of[i]
-        file = self._context.open_file(table.files[number], table.identities[number])
+        source = self._context.open_source(self._array.table.location(number))
         try:
-            read_fully(self._context.reader, file, position, places, 0, 1, n_bytes)
-        except ShortReadError as error:
-            raise self._array.corrupt(self._chunks[i], str(error)) from error
-        except OSError as error:
-            raise failed(self._array, self._chunks[i], error) from error
+            read_fully(source, position, destinations, 0, 1, n_bytes)
+        except ScdatasetError:  # it names what is wrong with the source
+            raise
+        except (OSError, ShortReadError) as error:
+            raise error_of_read(self._array, self._chunks[i], error) from error
         block = np.frombuffer(scratch.plain[: n * row_bytes], grid.stored_dtype)
         return block.reshape(n, -1)

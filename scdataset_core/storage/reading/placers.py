@@ -1,4 +1,4 @@
-"""From decoded chunks to the places of rows."""
+"""Copies rows out of decoded chunks, to where the targets want them."""
 
 from collections.abc import Sequence
 from math import prod
@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .chunk_decoder import WantedChunks
 from .requests import Pieces, Ranges, Request, cut
 
 __all__ = ["Placer", "byte_views", "placer_of"]
@@ -15,29 +16,23 @@ Integers = npt.NDArray[np.int64]
 
 
 class Placer(Protocol):
-    """The chunks a request touches, and what is done with each.
+    """Copies what a request wants out of the chunks that it touches.
 
     Attributes
     ----------
-    chunk : ndarray of int64
-        Numbers of the chunks, each once.
-    want : ndarray of int64
-        Bytes of the beginning of each decoded chunk that are wanted.
-    unwanted : ndarray of int64
-        How many of these, the first ones, are not.
+    wanted : WantedChunks
+        The chunks.
     """
 
-    chunk: Integers
-    want: Integers
-    unwanted: Integers
+    wanted: WantedChunks
 
     def place(self, index: int, plain: memoryview) -> None:
-        """Copy what is wanted out of ``chunk[index]``, decoded."""
+        """Copy what is wanted out of chunk ``wanted.chunk[index]``, decoded."""
         ...
 
 
 def byte_views(targets: Sequence[npt.NDArray[Any]]) -> list[memoryview]:
-    """Return targets as bytes; made once for all requests that go there."""
+    """Return targets as bytes, once for all requests that share them."""
     return [target.reshape(-1).view(np.uint8).data for target in targets]
 
 
@@ -105,8 +100,8 @@ class RowPlacer:
     ) -> None:
         array = request.array
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
-        self.chunk, bounds, low, high = _by_chunk(pieces)
-        self.want, self.unwanted = high * row_bytes, low * row_bytes
+        chunk, bounds, low, high = _by_chunk(pieces)
+        self.wanted = WantedChunks(chunk, high * row_bytes, low * row_bytes)
         self._bounds = bounds.tolist()
         self._views = views
         self._which = ranges.target[pieces.range].tolist()
@@ -129,15 +124,15 @@ class RowPlacer:
         ):
             views[which][to:to_end] = plain[at:at_end]
 
-    def place_window(self, index: int, window: bytes, start: int) -> None:
-        """Copy what is wanted out of a chunk's bytes from `start` on."""
-        view, end = memoryview(window), start + len(window)
+    def place_piece(self, index: int, piece: memoryview, start: int) -> None:
+        """Copy what is wanted out of a piece of a chunk that begins at `start`."""
+        end = start + len(piece)
         for i in range(self._bounds[index], self._bounds[index + 1]):
             low, high = max(self._at[i], start), min(self._at_end[i], end)
             if low < high:
                 shift = self._to[i] - self._at[i]
                 target = self._views[self._which[i]]
-                target[low + shift : high + shift] = view[low - start : high - start]
+                target[low + shift : high + shift] = piece[low - start : high - start]
 
 
 class ColumnPlacer:
@@ -170,10 +165,12 @@ class ColumnPlacer:
             inside = columns[outside] - column * width
             self._columns.append((_as_slice(inside), _as_slice(outside)))
         per_row = -(-n_columns // width)
-        self.chunk = np.add.outer(rows_of_chunks * per_row, touched).reshape(-1)
         row_bytes = width * array.dtype.itemsize
-        self.want = np.repeat(high * row_bytes, len(touched))
-        self.unwanted = np.repeat(low * row_bytes, len(touched))
+        self.wanted = WantedChunks(
+            np.add.outer(rows_of_chunks * per_row, touched).reshape(-1),
+            np.repeat(high * row_bytes, len(touched)),
+            np.repeat(low * row_bytes, len(touched)),
+        )
         self._targets = ranges.targets
         self._bounds = bounds.tolist()
         columns_of_pieces = (
@@ -188,7 +185,7 @@ class ColumnPlacer:
         """Copy what is wanted out of a chunk."""
         row, column = divmod(index, len(self._columns))
         # The memory may be longer than the chunk, by a part of an element too.
-        n_rows = self.want[index] // (self._width * self._dtype.itemsize)
+        n_rows = self.wanted.want[index] // (self._width * self._dtype.itemsize)
         block = np.frombuffer(plain, self._dtype, n_rows * self._width)
         block = block.reshape(-1, self._width)
         inside, outside = self._columns[column]

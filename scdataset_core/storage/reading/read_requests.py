@@ -1,24 +1,22 @@
-"""Doing requests: every range of every array, each to its place."""
+"""Does requests: reads every range of every array into its target."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
-import numpy.typing as npt
-
 from ..context import ReadContext
+from .byte_ranges import find_runs
 from .column_reads import column_tasks
-from .encoded import packed_tasks
+from .encoded import encoded_tasks
 from .merged_reads import read_tasks
 from .requests import Ranges, Request, merge
-from .uncompressed import plan_direct
+from .uncompressed import plan_plain_reads
 
 __all__ = ["read_requests"]
 
 
 def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
-    """Read every range of every request into its place.
+    """Read every range of every request into its target.
 
     Each chunk that must be decoded is decoded once a call, so what is wanted at one
     time belongs in one call, data and indices of sparse rows too.
@@ -53,13 +51,13 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     }
     finish: Callable[[], None] | None = None
     tasks: list[Callable[[], None]] = []
-    if "direct" in parts:
-        reads, finish = plan_direct(parts["direct"])
+    if "plain" in parts:
+        reads, finish = plan_plain_reads(parts["plain"])
         tasks += read_tasks(reads, context)
     if "columns" in parts:
         tasks += column_tasks(parts["columns"], context)
-    if "packed" in parts:
-        tasks += packed_tasks(parts["packed"], context)
+    if "encoded" in parts:
+        tasks += encoded_tasks(parts["encoded"], context)
     if "library" in parts:
         ranges = parts["library"]
         tasks += [
@@ -78,19 +76,18 @@ def _kind(request: Request) -> str:
     if grid is None:
         return "library"
     if grid.pipeline:
-        return "packed"
-    return "direct" if request.columns is None else "columns"
+        return "encoded"
+    return "plain" if request.columns is None else "columns"
 
 
 def _through_library(ranges: Ranges, number: int) -> None:
-    """Do a request through the format's library: run by run of touching ranges."""
+    """Do a request through the format's library, one call a run of touching ranges."""
     request = ranges.requests[number]
     library = request.array.library
     assert library is not None
     here = slice(ranges.bounds[number], ranges.bounds[number + 1])
     starts, stops = ranges.starts[here], ranges.stops[here]
-    ends = np.maximum.accumulate(stops)
-    new = np.flatnonzero(np.append(True, starts[1:] > ends[:-1]) | _falls(starts))
+    new = find_runs(starts, stops, overlap=True)
     for first, last in pairwise([*new.tolist(), len(starts)]):
         low, high = int(starts[first]), int(stops[first:last].max())
         rows = library(low, high)
@@ -100,9 +97,3 @@ def _through_library(ranges: Ranges, number: int) -> None:
             part = rows[int(starts[i]) - low : int(stops[i]) - low]
             at = int(request.offsets[i])
             request.targets[int(request.which[i])][at : at + len(part)] = part
-
-
-def _falls(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return where ranges begin before the one ahead of them."""
-    falls: npt.NDArray[np.bool_] = np.diff(starts, prepend=starts[:1]) < 0
-    return falls

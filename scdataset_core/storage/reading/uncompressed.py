@@ -1,4 +1,4 @@
-"""Chunks stored as they are: the wanted bytes, read straight into their places."""
+"""Plans reads of chunks that are stored as they are, straight into the targets."""
 
 from collections.abc import Callable
 from math import prod
@@ -11,7 +11,7 @@ from ..layout import ArrayLayout
 from .chunk_lookup import find
 from .requests import Pieces, Ranges, cut
 
-__all__ = ["Reads", "plan_direct"]
+__all__ = ["PlainReads", "plan_plain_reads"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -44,8 +44,8 @@ class Spans(NamedTuple):
         return Spans(*(column[selected] for column in self))
 
 
-class Reads(NamedTuple):
-    """Bytes of files, and the places in memory they go to.
+class PlainReads(NamedTuple):
+    """Reads of bytes, and the addresses in memory that they go to.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Reads(NamedTuple):
     position, n_bytes
         The bytes.
     address
-        The place.
+        Where they go.
     """
 
     arrays: list[ArrayLayout]
@@ -70,7 +70,7 @@ class Reads(NamedTuple):
     address: Integers
 
 
-def plan_direct(ranges: Ranges) -> tuple[Reads, Callable[[], None] | None]:
+def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | None]:
     """Return the reads of requests, and what is to be done after them."""
     arrays = [request.array for request in ranges.requests]
     wanted = np.ones(len(ranges.of), bool)
@@ -92,7 +92,7 @@ def plan_direct(ranges: Ranges) -> tuple[Reads, Callable[[], None] | None]:
     addresses = np.array(
         [target.__array_interface__["data"][0] for target in ranges.targets], np.int64
     )
-    reads = Reads(
+    reads = PlainReads(
         arrays,
         ranges.of[spans.range],
         spans.chunk,

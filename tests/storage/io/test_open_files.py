@@ -13,7 +13,8 @@ import pytest
 
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.io import open_files as module
-from scdataset_core.storage.io.open_files import OpenFiles, most_open
+from scdataset_core.storage.io.byte_sources import Location
+from scdataset_core.storage.io.open_files import OpenFile, OpenSources, most_open
 from scdataset_core.storage.reading import merged_reads as groups
 from tests.storage.oracle import check
 
@@ -39,10 +40,10 @@ def test_a_part_of_the_limit_is_used(monkeypatch, limit, most):
 
 def test_contexts_share_what_may_be_open(monkeypatch, paths):
     monkeypatch.setattr(module, "most_open", lambda: 6)
-    first, second = OpenFiles(), OpenFiles()
+    first, second = OpenSources(), OpenSources()
     for path in paths:
-        first.get(path)
-        second.get(path)
+        first.get(Location(path))
+        second.get(Location(path))
     assert (len(first._open), len(second._open)) == (3, 3)
 
 
@@ -51,11 +52,11 @@ def refused_until(n_refusals, monkeypatch):
     left = [n_refusals]
     opened = module.OpenFile
 
-    def open_file(path):
+    def open_file(path, reader):
         if left[0]:
             left[0] -= 1
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
-        return opened(path)
+        return opened(path, reader)
 
     monkeypatch.setattr(module, "OpenFile", open_file)
 
@@ -63,18 +64,20 @@ def refused_until(n_refusals, monkeypatch):
 def test_where_no_file_can_be_opened_idle_ones_of_all_contexts_are_closed(
     monkeypatch, paths
 ):
-    first, second = OpenFiles(), OpenFiles()
-    first.get(paths[0])
-    second.get(paths[1])
+    first, second = OpenSources(), OpenSources()
+    first.get(Location(paths[0]))
+    second.get(Location(paths[1]))
     refused_until(1, monkeypatch)
-    assert second.get(paths[2]).path == paths[2]
+    opened = second.get(Location(paths[2]))
+    assert isinstance(opened, OpenFile)
+    assert opened.path == paths[2]
     assert (list(first._open), list(second._open)) == ([], [paths[2]])
 
 
 def test_where_still_none_can_be_opened_the_limit_is_named(monkeypatch, paths):
     refused_until(2, monkeypatch)
     with pytest.raises(OSError, match=r"raise its limit \(ulimit -n\)") as caught:
-        OpenFiles().get(paths[0])
+        OpenSources().get(Location(paths[0]))
     assert caught.value.errno == errno.EMFILE
     assert caught.value.filename == paths[0]
 
@@ -90,8 +93,8 @@ def test_a_read_has_few_of_its_files_open_at_a_time(tmp_path, monkeypatch, rings
     most = [0]
     opened = module.OpenFile
 
-    def open_file(path):
-        file = opened(path)
+    def open_file(path, reader):
+        file = opened(path, reader)
         live.add(file)
         most[0] = max(most[0], len(live))
         return file

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from scdataset_core.storage import ReadContext
-from scdataset_core.storage.io.open_files import OpenFile, OpenFiles
-from scdataset_core.storage.io.positional_reads import (
-    Places,
+from scdataset_core.storage.io.byte_sources import (
+    Destinations,
+    Location,
     ShortReadError,
     read_fully,
-    reader_named,
 )
+from scdataset_core.storage.io.open_files import OpenFile, OpenSources
+from scdataset_core.storage.io.positional_reads import choose_reader
 from tests.storage.oracle import check, stored, values
 
 READERS = ["libc", "preadv", "pread", "seek"]
@@ -23,14 +24,14 @@ READERS = ["libc", "preadv", "pread", "seek"]
 
 def reader(name: str):
     try:
-        return reader_named(name)
+        return choose_reader(name)
     except ValueError:
         pytest.skip(f"{name} is not available here")
 
 
-def places_in(buffer: np.ndarray, ranges: list[tuple[int, int]]) -> Places:
+def parts_of(buffer: np.ndarray, ranges: list[tuple[int, int]]) -> Destinations:
     base = buffer.ctypes.data
-    return Places(np.array([(base + a, b - a) for a, b in ranges], np.uint64))
+    return Destinations(np.array([(base + a, b - a) for a, b in ranges], np.uint64))
 
 
 @pytest.fixture
@@ -42,10 +43,10 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("name", READERS)
 def test_places_are_filled_one_after_another(name, file) -> None:
-    read = reader(name)
+    file = OpenFile(file.path, reader(name))
     buffer = np.zeros(1000, np.uint8)
-    places = places_in(buffer, [(900, 1000), (0, 0), (10, 20), (100, 400)])
-    read_fully(read, file, 50, places, 0, 4, 410)
+    destinations = parts_of(buffer, [(900, 1000), (0, 0), (10, 20), (100, 400)])
+    read_fully(file, 50, destinations, 0, 4, 410)
     plain = np.fromfile(file.path, np.uint8)
     np.testing.assert_array_equal(buffer[900:], plain[50:150])
     np.testing.assert_array_equal(buffer[10:20], plain[150:160])
@@ -56,25 +57,25 @@ def test_places_are_filled_one_after_another(name, file) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_the_end_of_the_file_is_an_error(name, file) -> None:
     buffer = np.zeros(1000, np.uint8)
-    places = places_in(buffer, [(0, 10), (10, 1000)])
+    destinations = parts_of(buffer, [(0, 10), (10, 1000)])
     with pytest.raises(ShortReadError, match="ends at byte 10000"):
-        read_fully(reader(name), file, 9500, places, 0, 2, 1000)
+        read_fully(OpenFile(file.path, reader(name)), 9500, destinations, 0, 2, 1000)
 
 
 @pytest.mark.parametrize("most", [1, 3, 100, 409])
 def test_short_reads_are_continued(file, most) -> None:
-    def short(file, position, places, first, count):
+    def short(file, position, destinations, first, count):
         """Read at most a few bytes, as a system may."""
-        data = os.pread(file.fd, most, position)
-        for address, size in places.table[first : first + count].tolist():
+        data = os.pread(file.descriptor, most, position)
+        for address, size in destinations.table[first : first + count].tolist():
             n = min(size, len(data))
             ctypes.memmove(address, data, n)
             data = data[n:]
-        return min(most, int(places.table[first : first + count, 1].sum()))
+        return min(most, int(destinations.table[first : first + count, 1].sum()))
 
     buffer = np.zeros(1000, np.uint8)
-    places = places_in(buffer, [(0, 1), (900, 1000), (5, 5), (10, 20), (100, 400)])
-    read_fully(short, file, 50, places, 1, 4, 410)
+    destinations = parts_of(buffer, [(0, 1), (900, 1000), (5, 5), (10, 20), (100, 400)])
+    read_fully(OpenFile(file.path, short), 50, destinations, 1, 4, 410)
     plain = np.fromfile(file.path, np.uint8)
     np.testing.assert_array_equal(buffer[900:], plain[50:150])
     np.testing.assert_array_equal(buffer[10:20], plain[150:160])
@@ -124,37 +125,37 @@ def test_a_failing_system_call_names_file_and_chunk(tmp_path, monkeypatch) -> No
             raise OSError(5, "Input/output error")
 
         with ReadContext(1) as context:
-            monkeypatch.setattr(context, "reader", fails)
+            monkeypatch.setattr(context.sources, "reader", fails)
             with pytest.raises(OSError, match=r"x\.h5: data set /x, .*Input/output"):
                 stored(tmp_path / "x.h5").read(context=context)
 
 
 def test_bad_file_descriptors_are_errors(file) -> None:
     buffer = np.zeros(10, np.uint8)
-    os.close(file.fd)
-    file.fd, fd = 2**30, file.fd
+    os.close(file.descriptor)
+    file.descriptor, fd = 2**30, file.descriptor
     for name in ("libc", "preadv", "pread"):
         with pytest.raises(OSError, match="Bad file descriptor"):
-            reader(name)(file, 0, places_in(buffer, [(0, 10)]), 0, 1)
-    file.fd = -1
+            reader(name)(file, 0, parts_of(buffer, [(0, 10)]), 0, 1)
+    file.descriptor = -1
     assert fd >= 0
 
 
 def test_an_unknown_reader_is_refused() -> None:
     with pytest.raises(ValueError, match=r'has the readers .*seek, got "mmap"'):
-        reader_named("mmap")
+        choose_reader("mmap")
 
 
 def test_only_so_many_files_stay_open(tmp_path) -> None:
-    files = OpenFiles(most=2)
+    files = OpenSources(most=2)
     opened = []
     for number in range(4):
         path = tmp_path / str(number)
         path.write_bytes(b"cells")
-        opened.append(files.get(str(path)))
-    assert files.get(str(tmp_path / "3")) is opened[3]
-    assert files.get(str(tmp_path / "0")) is not opened[0]
-    fds = [file.fd for file in opened]
+        opened.append(files.get(Location(str(path))))
+    assert files.get(Location(str(tmp_path / "3"))) is opened[3]
+    assert files.get(Location(str(tmp_path / "0"))) is not opened[0]
+    fds = [file.descriptor for file in opened]
     # A file that something still reads is open, though it was dropped.
     assert [os.pread(fd, 5, 0) for fd in fds] == [b"cells"] * 4
     files.close()

@@ -1,0 +1,322 @@
+"""Gives chunks decoded: the one place that every decoded chunk passes.
+
+Chunks that the array's cache has are not read; those that were decoded are offered to
+it (see :class:`~..layout.ChunkCache`).
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import ScdatasetError
+from ..context import ReadContext
+from ..decoding.deflate import InflateError, inflate_windows
+from ..decoding.filters import CodecError
+from ..io.byte_sources import (
+    ByteSource,
+    Destinations,
+    ShortReadError,
+    read_fully,
+    try_reads,
+)
+from ..io.scratch_memory import Scratch
+from ..layout import ArrayLayout
+from .byte_ranges import ByteRanges, LocationNumbers, find_runs
+from .chunk_lookup import find
+from .merged_reads import error_of_read
+
+__all__ = ["ChunkDecoder", "WantedChunks"]
+
+Integers = npt.NDArray[np.int64]
+# A chunk larger than this is decoded in windows where its encoding allows it.
+GIANT = 32 << 20
+WINDOW = 1 << 20
+
+
+class WantedChunks(NamedTuple):
+    """The chunks of an array that are wanted, and which of their bytes.
+
+    Parameters
+    ----------
+    chunk
+        Numbers of the chunks, int64, each once.
+    want
+        Bytes of the beginning of each decoded chunk that are wanted.
+    unwanted
+        How many of these, the first ones, are not.
+    """
+
+    chunk: Integers
+    want: Integers
+    unwanted: Integers
+
+
+class ChunkDecoder:
+    """Finds, reads and decodes chunks of one array, before their rows are placed.
+
+    Parameters
+    ----------
+    array
+        The array.
+    wanted
+        The chunks; the methods name them by their position here.
+    context
+        Byte sources, scratch memory and counters.
+    """
+
+    def __init__(
+        self, array: ArrayLayout, wanted: WantedChunks, context: ReadContext
+    ) -> None:
+        self._array, self._grid = array, array.needed_grid
+        self._context = context
+        found = find(array, wanted.chunk, encoded=True)
+        n = len(wanted.chunk)
+        self._file = np.zeros(n, np.int64) if found.file is None else found.file
+        self._position, self._size = found.position, found.size
+        self._chunk = wanted.chunk.tolist()
+        self._want = wanted.want.tolist()
+        self._unwanted = wanted.unwanted.tolist()
+        self._skipped = [0] * n if found.skipped is None else found.skipped.tolist()
+        self._positions = found.position.tolist()
+        absent = found.position < 0
+        self._sizes = np.where(absent, 0, found.size).tolist()
+
+    def __len__(self) -> int:
+        return len(self._chunk)
+
+    @property
+    def is_giant(self) -> bool:
+        """Whether the chunks are too large to be decoded several at a time."""
+        return self._grid.n_bytes > GIANT
+
+    def place_of(self, i: int) -> tuple[str, int]:
+        """Return the file of a chunk and its first byte there, to sort by."""
+        return self._array.table.files[int(self._file[i])], self._positions[i]
+
+    def stored_ranges(self, numbering: LocationNumbers) -> ByteRanges:
+        """Return the stored bytes of all chunks that were written."""
+        written = self._position >= 0
+        return ByteRanges(
+            numbering.locations,
+            numbering.numbers(self._array.table, self._file[written]),
+            self._position[written],
+            self._size[written].astype(np.int64),
+        )
+
+    def decode(self, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
+        """Yield some chunks decoded, in native byte order.
+
+        Yields
+        ------
+        i
+            Position of the chunk among those wanted.
+        plain
+            Its bytes, of which those wanted are right; valid until the next one.
+        """
+        begun = perf_counter()
+        cached = self._find_cached(start, stop)
+        missing = [i for i in range(start, stop) if i not in cached]
+        scratch = self._context.scratch
+        n_read = self._read(scratch, missing)
+        read_s = perf_counter() - begun
+        decode_s = 0.0
+        inside = 0
+        for i in range(start, stop):
+            plain = cached.get(i)
+            if plain is None:
+                before = perf_counter()
+                plain = self._decode_one(scratch, i, inside)
+                inside += self._sizes[i]
+                decode_s += perf_counter() - before
+            yield i, plain
+        self._context.stats.add(
+            bytes_read=n_read,
+            bytes_decoded=sum(self._want[i] for i in missing),
+            chunks_decoded=len(missing),
+            read_s=read_s,
+            decode_s=decode_s,
+        )
+
+    def decode_pieces(self, i: int) -> Iterator[tuple[int, memoryview]]:
+        """Yield one very large chunk piece by piece, where its encoding allows it.
+
+        Yields
+        ------
+        start
+            First byte of the piece in the decoded chunk.
+        piece
+            Bytes in native byte order; valid until the next piece.
+        """
+        cached = self._find_cached(i, i + 1)
+        if cached:
+            yield 0, cached[i]
+        elif (
+            self._grid.pipeline.is_deflate
+            and self._grid.stored_dtype.isnative
+            and not self._skipped[i]
+            and self._positions[i] >= 0
+        ):
+            yield from self._decode_windows(i)
+        else:
+            for _, plain in self.decode(i, i + 1):
+                yield 0, plain
+
+    def _decode_windows(self, i: int) -> Iterator[tuple[int, memoryview]]:
+        """Yield all of a deflated chunk, to its end, where the checksum is."""
+        begun = perf_counter()
+        done, elsewhere = 0, 0.0
+        windows = inflate_windows(self._stored_windows(i), self._grid.n_bytes)
+        try:
+            for window in windows:
+                piece = memoryview(window)
+                self._offer(i, done, piece)
+                before = perf_counter()
+                yield done, piece
+                elsewhere += perf_counter() - before
+                done += len(window)
+        except InflateError as error:
+            raise self._array.corrupt(self._chunk[i], str(error)) from error
+        self._context.stats.add(
+            bytes_decoded=done,
+            chunks_decoded=1,
+            decode_s=perf_counter() - begun - elsewhere,
+        )
+
+    def _find_cached(self, start: int, stop: int) -> dict[int, memoryview]:
+        """Return those of some chunks that the array's cache has."""
+        cache = self._array.chunk_cache
+        if cache is None:
+            return {}
+        found = {}
+        for i in range(start, stop):
+            plain = cache.find(
+                self._array, self._chunk[i], self._unwanted[i], self._want[i]
+            )
+            if plain is not None:
+                found[i] = plain
+        return found
+
+    def _offer(self, i: int, start: int, plain: memoryview) -> None:
+        """Offer a decoded chunk, or the next piece of one, to the array's cache."""
+        cache = self._array.chunk_cache
+        if cache is not None:
+            cache.keep(self._array, self._chunk[i], start, plain)
+
+    def _decode_one(self, scratch: Scratch, i: int, start: int) -> memoryview:
+        """Return the beginning of a chunk, decoded, in native byte order."""
+        grid, want, unwanted = self._grid, self._want[i], self._unwanted[i]
+        if self._positions[i] < 0:
+            n = want // grid.stored_dtype.itemsize
+            filled = np.full(n, grid.fill, self._array.dtype)
+            return filled.view(np.uint8).data
+        if self._array.chunk_cache is not None:  # it keeps whole chunks
+            want, unwanted = grid.n_bytes, 0
+        try:
+            data = grid.pipeline.decode(
+                scratch,
+                start,
+                self._sizes[i],
+                n_bytes=grid.n_bytes,
+                want=want,
+                unwanted=unwanted,
+                skipped=self._skipped[i],
+            )
+        except CodecError as error:
+            raise self._array.corrupt(self._chunk[i], str(error)) from error
+        plain = memoryview(data)
+        if not grid.stored_dtype.isnative:
+            stored = np.frombuffer(plain[:want], grid.stored_dtype)
+            plain = stored.astype(self._array.dtype).view(np.uint8).data
+        if self._array.chunk_cache is not None:
+            self._offer(i, 0, plain[: grid.n_bytes])
+        return plain
+
+    def _read(self, scratch: Scratch, chunks: list[int]) -> int:
+        """Read chunks into scratch memory, one after another; return their bytes."""
+        chunks = [i for i in chunks if self._positions[i] >= 0]
+        if not chunks:
+            return 0
+        starts = np.array([self._positions[i] for i in chunks], np.int64)
+        sizes = np.array([self._sizes[i] for i in chunks], np.int64)
+        ends = np.cumsum(sizes)
+        total = int(ends[-1])
+        scratch.reserve_packed(total)
+        files = self._file[chunks]
+        first = find_runs(starts, starts + sizes, of=files)
+        begins = (ends - sizes)[first]
+        n_bytes = np.diff(begins, append=total)
+        edges = [0, *(np.flatnonzero(np.diff(files[first])) + 1).tolist(), len(first)]
+        for a, b in pairwise(edges):
+            source = self._open(chunks[int(first[a])])
+            self._fill(
+                source,
+                [chunks[at] for at in first[a:b].tolist()],
+                starts[first[a:b]],
+                scratch.packed_address + begins[a:b],
+                n_bytes[a:b],
+            )
+        return total
+
+    def _open(self, i: int) -> ByteSource:
+        """Return the source of a chunk, opened only now: there may be many."""
+        return self._context.open_source(self._array.table.location(int(self._file[i])))
+
+    def _fill(
+        self,
+        source: ByteSource,
+        first_chunk: list[int],
+        position: Integers,
+        address: Integers,
+        n_bytes: Integers,
+    ) -> None:
+        """Read runs of bytes to addresses, each from the beginning of a chunk on."""
+        table = np.stack([address, n_bytes], axis=1).astype(np.uint64)
+        destinations = Destinations(table)
+        row = np.arange(len(position))
+        one = np.ones(len(position), np.int64)
+        done = try_reads(source, position, destinations, row, one)
+        for at in np.flatnonzero(done != n_bytes).tolist():
+            try:
+                read_fully(
+                    source,
+                    int(position[at]),
+                    destinations,
+                    at,
+                    1,
+                    int(n_bytes[at]),
+                    max(int(done[at]), 0),
+                )
+            except ScdatasetError:  # it names what is wrong with the source
+                raise
+            except (OSError, ShortReadError) as error:
+                i = first_chunk[at]
+                if isinstance(error, ShortReadError):
+                    i = self._chunk_at(i, error.position)
+                raise error_of_read(self._array, self._chunk[i], error) from error
+
+    def _chunk_at(self, i: int, position: int) -> int:
+        """Return which chunk, of those from `i` on that lie together, has a byte."""
+        while i + 1 < len(self) and self._positions[i] + self._sizes[i] <= position:
+            i += 1
+        return i
+
+    def _stored_windows(self, i: int) -> Iterator[memoryview]:
+        """Yield the stored bytes of a chunk piece by piece."""
+        scratch = self._context.scratch
+        scratch.reserve_packed(WINDOW)
+        source = self._open(i)
+        for start in range(0, self._sizes[i], WINDOW):
+            n_bytes = min(WINDOW, self._sizes[i] - start)
+            self._fill(
+                source,
+                [i],
+                np.array([self._positions[i] + start]),
+                np.array([scratch.packed_address]),
+                np.array([n_bytes]),
+            )
+            self._context.stats.add(bytes_read=n_bytes)
+            yield scratch.packed[:n_bytes]

@@ -1,0 +1,99 @@
+"""Every decoded chunk passes the cache of its array, where it has one."""
+
+import h5py
+import numpy as np
+import pytest
+
+from scdataset_core.storage import ReadContext
+from scdataset_core.storage.reading import chunk_decoder
+from tests.storage.oracle import check, stored, values
+
+
+class ToyCache:
+    """Keeps decoded chunks whole, and counts what it was asked for."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, int], bytes] = {}
+        self.n_found = 0
+
+    def find(self, array, chunk, unwanted, want):
+        plain = self.kept.get((array.label, chunk))
+        if plain is None or len(plain) < want:
+            return None
+        self.n_found += 1
+        return memoryview(plain)
+
+    def keep(self, array, chunk, start, plain):
+        before = self.kept.get((array.label, chunk), b"") if start else b""
+        assert len(before) == start
+        self.kept[array.label, chunk] = before + bytes(plain)
+
+
+def write(path, plain, **layout):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=plain, **layout)
+    return stored(path)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param({"compression": "gzip"}, id="gzip"),
+        pytest.param({"compression": "lzf", "shuffle": True}, id="lzf"),
+        pytest.param({"compression": "gzip", "dtype": ">i4"}, id="other_byte_order"),
+        pytest.param({"compression": 32001}, id="blosc"),
+    ],
+)
+@pytest.mark.parametrize("giant", [False, True])
+def test_the_second_read_finds_what_the_first_one_decoded(
+    tmp_path, monkeypatch, layout, giant
+):
+    if layout["compression"] == 32001:
+        pytest.importorskip("hdf5plugin")
+    if giant:
+        monkeypatch.setattr(chunk_decoder, "GIANT", 100)
+        monkeypatch.setattr(chunk_decoder, "WINDOW", 64)
+    plain = values(1000, "i4")
+    array = write(tmp_path / "x.h5", plain, chunks=(100,), **layout)
+    cache = array.chunk_cache = ToyCache()
+    with ReadContext(2) as context:
+        check(array, plain, [(5, 9), (310, 420)], context=context)
+        assert sorted(chunk for _, chunk in cache.kept) == [0, 3, 4]
+        assert cache.n_found == 0
+        whole = np.concatenate([plain[:100], plain[300:500]])
+        kept = b"".join(cache.kept[array.label, chunk] for chunk in (0, 3, 4))
+        np.testing.assert_array_equal(np.frombuffer(kept, "i4"), whole)
+        check(array, plain, [(50, 99), (300, 600)], context=context)
+        assert cache.n_found == 3
+        assert context.stats.chunks_decoded == 4
+        n_read = context.stats.bytes_read
+        check(array, plain, [(50, 99), (300, 600)], context=context)
+        assert context.stats.chunks_decoded == 4
+        assert context.stats.bytes_read == n_read
+
+
+def test_columns_are_taken_from_the_cache_too(tmp_path):
+    plain = values(1000, "f4").reshape(100, 10)
+    array = write(tmp_path / "x.h5", plain, chunks=(20, 4), compression="gzip")
+    cache = array.chunk_cache = ToyCache()
+    columns = np.array([9, 3, 0])
+    with ReadContext(1) as context:
+        for _ in range(2):
+            check(array, plain, [(3, 55)], context=context, columns=columns)
+        assert (len(cache.kept), cache.n_found) == (6, 6)
+
+
+def test_chunks_that_were_never_written_are_not_kept(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset(
+            "x", (300,), "f4", chunks=(100,), compression="gzip", fillvalue=7
+        )
+        data[100:200] = 1
+    array = stored(tmp_path / "x.h5")
+    cache = array.chunk_cache = ToyCache()
+    expected = np.repeat(np.array([7, 1, 7], "f4"), 100)
+    with ReadContext(1) as context:
+        for _ in range(2):
+            check(array, expected, [(0, 300)], context=context)
+    assert [chunk for _, chunk in cache.kept] == [1]
+    assert cache.n_found == 1
