@@ -46,6 +46,9 @@ FENCE = re.compile(
 )
 MARK = re.compile(r"<!-- (\w+)(?:: ([^\n]+))? -->")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+PATH = re.compile(
+    r"`((?:scdataset_core|integrations|tests|docs)/[\w/.]*|pyproject.toml)`"
+)
 NEEDS = re.compile(r"^<!-- needs: ([\w., ]+) -->\n(?!<!--|```)", re.MULTILINE)
 SLOW = re.compile(r"<!-- slow: ([\w, ]+) -->")
 MAKES_PLATES = re.compile(r"^scdataset make-data plates ", re.MULTILINE)
@@ -201,6 +204,13 @@ every_page = pytest.mark.parametrize("page", pages_with(lambda _: True, ""))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = LINK.findall(read(page))
     assert [name for name in targets if not (page.parent / name).exists()] == []
+
+
+@in_repository
+def test_paths_that_architecture_names_are_there() -> None:
+    named = PATH.findall(read(ROOT / "docs" / "architecture.md"))
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @in_repository

@@ -1,8 +1,8 @@
-"""What the scripts that measure adapters share: rates beside the Loader's own.
+"""The parts that the scripts measuring adapters share: rates beside the Loader's own.
 
-All run in one process, turn by turn, over the same warm files with the same settings.
-Before each case the Loader alone is measured in the same form; a ratio is of these two.
-The median of the repeats is given, with the least and the greatest.
+All cases run in one process, in turn, over the same warm files with the same settings.
+Before each case the Loader alone is measured in the same form, and a ratio compares the
+case with that. The tables give the median of the repeats, the least and the greatest.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python adapters_grain.py --data FOLDER --out results/adapters_grain.json
 
-FOLDER gets two small plates if they are not there (0.3 GB, 0.1 GB with gzip); how the
-cases are measured is told in adapters.py.
+The script makes two small plates in FOLDER if they are not there (0.3 GB, and 0.1 GB
+with gzip). adapters.py says how the cases are measured.
 """
 
 from __future__ import annotations

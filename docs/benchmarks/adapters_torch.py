@@ -2,9 +2,9 @@
 
     python adapters_torch.py --data FOLDER --out results/adapters_torch.json
 
-FOLDER gets two small plates if they are not there (0.3 GB, 0.1 GB with gzip); how the
-cases are measured is told in adapters.py. "Shipping alone" is what two workers can hand
-over when they read nothing: each gives one batch of its memory again and again.
+The script makes two small plates in FOLDER if they are not there (0.3 GB, and 0.1 GB
+with gzip). adapters.py says how the cases are measured. In "shipping alone" two workers
+read nothing: each hands over one batch of its memory again and again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Collate = Any  # a function of a batch, or None
 
 
 class SameBatch(IterableDataset[Any]):
-    """One batch, again and again."""
+    """Yields one batch, again and again."""
 
     def __init__(self, batch: Any) -> None:
         self.pickled = pickle.dumps(batch)

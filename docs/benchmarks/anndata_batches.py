@@ -1,11 +1,11 @@
-"""Measure AnnData minibatches: this library's, and scDataset's, in one run.
+"""Measure the AnnData minibatches of this library and of scDataset, in one run.
 
     scdataset make-data plates/gzip --cells 20000 --plates 2 --compression gzip
     python anndata_batches.py plates/gzip
 
 Both give AnnData objects of 64 cells with all obs columns, from blocks of 16 cells and
-fetches of 16 minibatches. "made anew" is this library with the indices of genes and
-labels made for every minibatch, as it was before they were shared. A ratio is taken
+fetches of 16 minibatches. "made anew" is this library if it makes the indices of genes
+and labels for every minibatch, as it did before they were shared. A ratio is taken
 within a repeat; the table gives the median, with the least and the greatest.
 """
 

@@ -1,4 +1,4 @@
-"""What the throughput benchmark measures, and the goals it is held against."""
+"""The cases that the throughput benchmark measures, and the goal of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STORAGE_BLOCK = 24  # rows the others use where this library aligns blocks to ch
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the tables: the files, the sizes, who runs, and what is aimed at."""
+    """One row of the tables: the files, the sizes, the libraries, and the goals."""
 
     compression: str  # "none" or "gzip"
     block: int | str  # "storage": two whole chunks, about 24 cells

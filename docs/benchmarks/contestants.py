@@ -1,9 +1,9 @@
 """The libraries under test, each as its users call it: open the files, give an epoch.
 
-Every contestant hands over a minibatch of 64 random cells with its counts as a CSR
-matrix (or dense, where genes are chosen); what else it makes of a batch, it makes.
-Imports stay inside the functions: each contestant runs in a process that has only its
-own packages.
+Every contestant yields minibatches of 64 random cells with their counts as a CSR matrix
+(dense if genes are chosen), and with whatever else its batches have. Imports stay
+inside the functions, since each contestant runs in a process that has only its own
+packages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Epoch = Callable[[], Iterator[int]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What one measurement runs: a library on files, with block and fetch size."""
+    """One measurement's setting: a library, files, and block and fetch size."""
 
     library: str  # a key of CONTESTANTS
     paths: tuple[str, ...]  # plates, or the folder of an annbatch collection

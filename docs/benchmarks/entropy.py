@@ -1,7 +1,7 @@
 """Print the table of `docs/entropy.md`: entropy of the plate, from the plan alone.
 
-The setting is Table 2 of the paper: 14 plates of 7 million cells, minibatches of 64.
-No cell is read; the label of a row is its number over 7 million.
+The setting is that of Table 2 of the paper: 14 plates of 7 million cells, minibatches
+of 64. The script reads no cell: the label of a row is its number divided by 7 million.
 
     python docs/benchmarks/entropy.py
 """

@@ -3,8 +3,9 @@
     python grids.py --data FOLDER --out ../figures --results results
 
 Block size and fetch factor run over 1, 2, 4, ... 64 with minibatches of 64, on the
-plates of `throughput.py`, for this library and scdataset. Writes `throughput-grid.png`
-and `entropy-grid.png` to `--out`, and the figures behind them to `--results`.
+plates of `throughput.py`, for this library and scdataset. The script writes
+`throughput-grid.png` and `entropy-grid.png` to `--out`, and their numbers to
+`--results`.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
     python huggingface.py --data FOLDER --out results
 
-The data set has Tahoe-100M's layout (list columns of gene ids and values, a marker in
-front), made in FOLDER if it is not there. `datasets` is asked for the rows of the same
-fetches, `dataset[rows]`, in each of its formats. What it returns is left as it is: its
-rates are without the work of checking it and of making a matrix and minibatches of it,
-which this library's include. b=1 f=1 is the usual way: 64 rows from anywhere.
+The data set has Tahoe-100M's layout: list columns of gene ids and values, with a marker
+in front. The script makes it in FOLDER if it is not there. It asks `datasets` for the
+rows of the same fetches, `dataset[rows]`, in each of its formats, and does nothing with
+what it gets. So the rates of `datasets` leave out the work of checking the rows and of
+making a matrix and minibatches of them, which the rates of this library include. The
+usual way of using `datasets` is b=1 f=1: 64 rows from anywhere.
 """
 
 from __future__ import annotations

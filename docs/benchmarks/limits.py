@@ -1,9 +1,9 @@
-"""The limits a reader of these files can reach: every chunk once, with two threads.
+"""The limits of a reader of these files: every chunk once, with two threads.
 
-Uncompressed: each chunk read in file order into a buffer that is used again.
-Compressed: each chunk read so, and decoded by libdeflate. Nothing is placed, shuffled
-or checked, so no loader can be as quick. A buffer of one chunk stays in the processor's
-cache; what a loader reads has to reach memory, as in a buffer of the size of a fetch.
+Each chunk is read in file order into a buffer that is used again, and compressed chunks
+are decoded by libdeflate. Nothing is placed, shuffled or checked, so no loader can be
+as quick. A buffer of one chunk stays in the processor's cache. The rows that a loader
+reads must reach memory, as the bytes in a buffer of the size of a fetch do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Chunks:
-    """Where the chunks of one file's `X/data` and `X/indices` lie, in file order."""
+    """The places of the chunks of a file's `X/data` and `X/indices`, in file order."""
 
     path: str
     offsets: npt.NDArray[np.int64]

@@ -2,8 +2,8 @@
 
 A cell's transcripts are drawn one by one from a skewed gene distribution, so stored
 values are small integers (most are 1), column ids are sorted, the number of stored
-counts differs from cell to cell, and gzip finds about as much to squeeze out as in
-real counts. Files are written by AnnData itself, so their chunks are its defaults.
+counts differs from cell to cell, and gzip compresses them about as well as real counts.
+AnnData itself writes the files, so their chunks are its defaults.
 
     python make_plates.py FOLDER --plates 4 --cells 50000 --compression none gzip
 

@@ -1,4 +1,4 @@
-"""What the system's page cache holds of the benchmark's files: drop, load, look."""
+"""Drop and load the benchmark's files in the system's page cache, and look into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker processes of a benchmark run: one a library, talked to in turn."""
+"""The worker processes of a benchmark run: one for each library, asked in turn."""
 
 from __future__ import annotations
 

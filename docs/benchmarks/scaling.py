@@ -1,4 +1,4 @@
-"""Peak memory of a fetch, and whether cost stays flat as files grow or become many."""
+"""Measure the peak memory of a fetch, and the cost of larger and of more files."""
 
 from __future__ import annotations
 

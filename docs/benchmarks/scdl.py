@@ -3,10 +3,11 @@
     pip install 'scdataset-core[parquet]' bionemo-scdl
     python scdl.py --data FOLDER --out results
 
-The plates of `make_plates.py` are converted by bionemo-scdl itself, if they are not
-there. Both shuffle the same blocks of rows and give minibatches of 64; theirs are put
-together from `get_row`, as SciPy's CSR and, without SciPy's checks, as its three
-arrays. Each measurement has a process of its own; they take turns.
+bionemo-scdl itself converts the plates of `make_plates.py`, if that was not done
+before. Both libraries shuffle the same blocks of rows and give minibatches of 64. Those
+of bionemo-scdl are put together from `get_row`, as SciPy's CSR and, without SciPy's
+checks, as its three arrays. Each measurement has a process of its own, and they take
+turns.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ARRAYS, CSR = "get_row, arrays", "get_row, CSR"
 
 
 class Case(NamedTuple):
-    """What is asked of everyone."""
+    """The sizes that everyone is asked for."""
 
     block: int
     fetch: int

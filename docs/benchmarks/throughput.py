@@ -2,10 +2,11 @@
 
     python throughput.py --data FOLDER --annbatch-python ENV/bin/python --out results
 
-FOLDER gets the plates and annbatch's converted copy of them if they are not there
-(5 GB; `--scaling` makes another 9 GB). All libraries read the same cells, turn by turn,
-in processes that live for the whole run. Before a warm measurement every file is read
-once, before a cold one its pages are dropped; what is then in memory is checked.
+The script makes the plates and annbatch's converted copy of them in FOLDER if they are
+not there (5 GB; `--scaling` makes another 9 GB). All libraries read the same cells, in
+turn, in processes that live for the whole run. Before a warm measurement every file is
+read once, and before a cold one its pages are dropped. Then the script checks what is
+in memory.
 """
 
 from __future__ import annotations

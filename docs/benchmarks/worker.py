@@ -1,7 +1,7 @@
-"""A process that holds one library and measures it when told to, a JSON line each.
+"""A process that holds one library and measures it when told to, by lines of JSON.
 
-Started by `pool.py` with the interpreter that has the library; the parent interleaves
-the workers' measurements, and an idle worker costs nothing.
+`pool.py` starts it with the interpreter that has the library. The parent interleaves
+the measurements of its workers, and an idle worker costs nothing.
 """
 
 from __future__ import annotations
