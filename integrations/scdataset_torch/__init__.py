@@ -1,4 +1,4 @@
-"""PyTorch adapter: the engine's minibatches through a ``DataLoader``."""
+"""PyTorch adapter: it hands a Loader's minibatches to a ``DataLoader``."""
 
 try:
     import torch  # noqa: F401  imported for its absence

@@ -1,8 +1,8 @@
-"""Hugging Face accelerate, and transformers' Trainer: each rank reads its own share.
+"""Make a DataLoader for Hugging Face accelerate and transformers' Trainer.
 
-By itself ``accelerator.prepare`` reads an iterable data set on rank 0 alone and deals
-its batches out, in pieces. What this makes is prepared already: every rank reads what
-the data set has taken as its share.
+``accelerator.prepare`` by itself reads an iterable dataset on rank 0 alone, and sends
+each rank a piece of every batch. The DataLoader made here counts as prepared already,
+and on every rank it reads that rank's own share.
 """
 
 from typing import Any
@@ -34,22 +34,22 @@ def rank_dataloader(
     device: torch.device | str | int | None = None,
     **options: Any,
 ) -> Any:
-    """Return accelerate's own DataLoader over this rank's share of a data set.
+    """Return accelerate's own DataLoader over this rank's share of a dataset.
 
-    ``accelerator.prepare`` leaves it as it is. It moves batches to the device, tells
-    accelerate where an epoch ends, and starts each iteration at its own epoch, also
-    where ``accelerate.skip_first_batches`` or a resumed ``Trainer`` goes on.
+    ``accelerator.prepare`` leaves this DataLoader as it is. It moves batches to the
+    device, tells accelerate where an epoch ends, and starts each iteration at its own
+    epoch, also when ``accelerate.skip_first_batches`` or a resumed ``Trainer`` goes on.
 
     Parameters
     ----------
     dataset
-        A :class:`scdataset_torch.LoaderDataset`, made once accelerate has set up its
-        processes (after ``Accelerator()``, or within the ``Trainer``).
+        A :class:`scdataset_torch.LoaderDataset`. Make it once accelerate has set up its
+        processes, after ``Accelerator()`` or ``TrainingArguments``.
     device
-        Where batches go, as ``accelerator.device`` or ``args.device``; by default they
-        stay on the CPU.
+        Device of the batches, such as ``accelerator.device`` or ``args.device``. By
+        default batches stay on the CPU.
     **options
-        Of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
+        Options of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
 
     Returns
     -------
@@ -59,10 +59,10 @@ def rank_dataloader(
     Raises
     ------
     TypeError
-        If `dataset` is none of this package, or an option would make batches of
-        batches.
+        If `dataset` is not a dataset of this package, or an option would make batches
+        of batches.
     ValueError
-        If it was made for another number of ranks than accelerate has.
+        If `dataset` was made for another number of ranks than accelerate has.
 
     Examples
     --------
@@ -93,6 +93,7 @@ def rank_dataloader(
         iteration=dataset.next_epoch,
         **options,
     )
-    # What accelerate sets itself; `prepare` returns as it is what has it.
+    # accelerate sets this on what it has prepared, and `prepare` returns such a
+    # DataLoader as it is.
     batches._is_accelerate_prepared = True
     return batches

@@ -1,4 +1,4 @@
-"""Batches as tensors."""
+"""Convert a Loader's dict batches to tensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ Layout = Literal["csr", "dense"]
 class TensorBatch(dict[str, Any]):
     """A batch of tensors that a ``DataLoader`` with ``pin_memory=True`` can pin.
 
-    PyTorch calls :meth:`pin_memory` where a batch has it. That of a sparse tensor
-    depends on the release; its parts can always be pinned.
+    PyTorch calls :meth:`pin_memory` if a batch has that method. Whether a sparse tensor
+    can be pinned depends on PyTorch's release; its parts can always be pinned.
     """
 
     def pin_memory(self) -> "TensorBatch":
-        """Return the batch with all tensors in pinned memory."""
+        """Return the batch with copies of all tensors in pinned memory."""
         return TensorBatch(map_tensors(dict(self), torch.Tensor.pin_memory))
 
     def __deepcopy__(self, memo: Any) -> "TensorBatch":
-        # PyTorch copies dense tensors only.
+        # PyTorch's own deep copy works for dense tensors only.
         return TensorBatch(map_tensors(dict(self), torch.Tensor.clone))
 
 
@@ -36,27 +36,27 @@ send_in_shared_memory(TensorBatch)
 
 
 def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBatch]:
-    """Return what turns a Loader's dict batches into tensors.
+    """Return a function that converts a Loader's dict batch to tensors.
 
-    Give it to :class:`LoaderDataset` as `collate`: it then runs in the workers, and
+    Give it to :class:`LoaderDataset` as `collate`: it then runs in the workers, and the
     tensors reach the main process through shared memory.
 
     Parameters
     ----------
     layout
-        What becomes of sparse X: ``"csr"``, a tensor of layout ``torch.sparse_csr``, or
-        ``"dense"``. Dense and padded X become dense tensors in both.
+        Layout of sparse X: ``"csr"`` makes it a tensor of layout ``torch.sparse_csr``,
+        ``"dense"`` a dense tensor. Dense and padded X become dense tensors either way.
 
     Returns
     -------
     collate
-        A function of a batch. Codes and other integers of obs become int64, as
-        embeddings and losses want them; X keeps its type.
+        The function. Codes and other integers of obs become int64, the type that
+        embeddings and losses need; X keeps its type.
 
     Raises
     ------
     ValueError
-        If `layout` is neither.
+        If `layout` is neither ``"csr"`` nor ``"dense"``.
 
     Examples
     --------
@@ -86,22 +86,22 @@ class _ToTensors:
                 f"to_tensors takes the dict batches of a Loader over a source, got"
                 f" {type(batch).__name__}; open(obj) makes a source of any object"
             )
-        made = TensorBatch()
+        tensors = TensorBatch()
         for name, part in batch.items():
             if name == "obs":
-                made[name] = {
-                    key: _label_tensor(column) for key, column in part.items()
+                tensors[name] = {
+                    key: _convert_labels(column) for key, column in part.items()
                 }
             elif isinstance(part, Mapping):
-                made[name] = {key: to_tensor(array) for key, array in part.items()}
+                tensors[name] = {key: to_tensor(array) for key, array in part.items()}
             elif is_csr(part) and self.layout == "dense":
-                made[name] = torch.from_numpy(part.toarray())
+                tensors[name] = torch.from_numpy(part.toarray())
             else:
-                made[name] = to_tensor(part)
-        return made
+                tensors[name] = to_tensor(part)
+        return tensors
 
 
-def _label_tensor(column: npt.NDArray[Any]) -> torch.Tensor:
+def _convert_labels(column: npt.NDArray[Any]) -> torch.Tensor:
     if np.can_cast(column.dtype, np.int64) and column.dtype.kind in "iu":
         return torch.from_numpy(column.astype(np.int64))
     return torch.from_numpy(column)

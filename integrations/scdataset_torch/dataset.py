@@ -1,4 +1,4 @@
-"""LoaderDataset: a Loader as an iterable dataset of ready batches."""
+"""LoaderDataset makes a Loader an iterable dataset whose elements are ready batches."""
 
 import sys
 from abc import abstractmethod
@@ -21,18 +21,18 @@ from .epoch_counter import EpochCounter, Iteration
 from .misuse import check_not_dealt_again, warn_of_batches_of_batches
 from .ranks import rank_and_world_size
 from .shared_memory import PlainBatch, allow_sending_by_pipe
-from .states import repeated_of, state_after
+from .states import compute_state_after, count_repeated
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
 
 
 class ShardedDataset(IterableDataset[Any]):
-    """What divides a Loader's work among workers, epoch after epoch.
+    """The base of datasets that divide a Loader's work among workers in each epoch.
 
     Parameters
     ----------
     rank, world_size
-        The share of this process.
+        The rank of this process, and the number of ranks.
     epoch
         Epoch of the first iteration.
     """
@@ -42,7 +42,7 @@ class ShardedDataset(IterableDataset[Any]):
         self.world_size = world_size
         self._epochs = EpochCounter(epoch)
         self._loaded: Loader | None = None  # stands where the first iteration begins
-        self._own: Loader | None = None  # a worker's, with a state loaded in it
+        self._own: Loader | None = None  # of a worker in which a state was loaded
         self._running: Loader | None = None
         self._n_begun = 0
 
@@ -50,7 +50,8 @@ class ShardedDataset(IterableDataset[Any]):
     def _rank_loader(self) -> Loader:
         """Return an unstarted loader of this rank, without a state."""
 
-    def _collated(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
+    def _collate(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
+        """Return what the dataset yields, given the batches of a running loader."""
         return batches
 
     @property
@@ -81,13 +82,14 @@ class ShardedDataset(IterableDataset[Any]):
             running = self._rank_loader().shard(self.rank, self.world_size, *worker)
             running.set_epoch(start.epoch)
         self._running = running
-        batches = self._collated(iter(running), running)
+        batches = self._collate(iter(running), running)
         if iteration is None:
             return batches
         allow_sending_by_pipe()
-        return map(_shippable, batches)
+        return map(_prepare_to_send, batches)
 
     def _iteration(self) -> Iteration | None:
+        """Return what this worker knows of its iteration; None in the main process."""
         info = get_worker_info()
         if info is None:
             return None
@@ -96,14 +98,20 @@ class ShardedDataset(IterableDataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration epoch `epoch`, from its beginning.
 
-        Called in the main process; it reaches persistent workers too. Between loading a
-        state and the next iteration the state's own epoch keeps the position.
+        Call it in the main process; persistent workers see the new epoch too. If a
+        state was loaded and no iteration has begun since, its own epoch keeps the
+        position of the state.
+
+        Parameters
+        ----------
+        epoch
+            Number of the epoch, from 0.
 
         Raises
         ------
         StateError
-            If accelerate calls it, which is about to deal out among the ranks what this
-            rank has taken as its share.
+            If accelerate calls this because it is about to divide among the ranks the
+            batches that this rank has taken as its share.
         """
         check_not_dealt_again(sys._getframe(1), self.world_size)
         loaded = self._loaded
@@ -117,8 +125,8 @@ class ShardedDataset(IterableDataset[Any]):
     def state_dict(self) -> dict[str, Any]:
         """Return where the latest iterator of this process stands.
 
-        For ``torchdata``'s ``StatefulDataLoader``, which asks each worker. With a plain
-        ``DataLoader`` with workers use :meth:`state_after`.
+        ``torchdata``'s ``StatefulDataLoader`` calls this in each worker. For a plain
+        ``DataLoader`` with workers, use :meth:`state_after`.
         """
         for loader in (self._running, self._loaded):
             if loader is not None:
@@ -126,20 +134,22 @@ class ShardedDataset(IterableDataset[Any]):
         return self._rank_loader().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, at the next iteration, with the very next batch after a state.
+        """Make the next iteration go on with the very next batch after a state.
 
-        The state of a finished epoch yields nothing, once: a ``StatefulDataLoader``
-        lets every worker finish its epoch before the next.
+        After the state of a finished epoch the next iteration yields nothing: a
+        ``StatefulDataLoader`` lets every worker finish its epoch before the next.
 
         Parameters
         ----------
         state
-            From :meth:`state_dict` of the same worker and rank, or a merged one.
+            The result of :meth:`state_dict` on the same rank and worker, or a merged
+            state.
 
         Raises
         ------
         StateError
-            If it is of another data set, strategy, seed, size, rank or worker.
+            If the state belongs to another data set, strategy, seed, size, rank or
+            worker.
         """
         info = get_worker_info()
         if info is None:
@@ -152,17 +162,19 @@ class ShardedDataset(IterableDataset[Any]):
         self._own = loader
 
     def go_on(self, state: Mapping[str, Any]) -> Loader:
-        """Load a state as a Loader does: after that of a finished epoch comes the next.
+        """Make the next iteration go on from a state, as a Loader does.
+
+        After the state of a finished epoch the next iteration is the next epoch.
 
         Parameters
         ----------
         state
-            A merged state, or that of a single process.
+            A merged state, or the state of a single process.
 
         Returns
         -------
         loader
-            The loader that stands there.
+            A loader in which the state is loaded.
         """
         loader = self._rank_loader()
         loader.load_state_dict(state)
@@ -172,12 +184,12 @@ class ShardedDataset(IterableDataset[Any]):
         return loader
 
     def begin_epoch(self, epoch: int) -> None:
-        """Make the next iteration `epoch` from its beginning, whatever state is loaded.
+        """Make the next iteration epoch `epoch` from its beginning, and drop any state.
 
         Parameters
         ----------
         epoch
-            Its number.
+            Number of the epoch, from 0.
         """
         self._loaded = None
         self.set_epoch(epoch)
@@ -185,28 +197,28 @@ class ShardedDataset(IterableDataset[Any]):
     def state_after(self, n_batches: int, num_workers: int = 0) -> dict[str, Any]:
         """Return the state once a plain ``DataLoader`` has given `n_batches`.
 
-        Which worker yields what is a function of the numbers alone: a ``DataLoader``
-        asks its workers in turn (with ``in_order=True``, its default). All ranks are
-        taken to have had `n_batches`, as they have when they train in step, so every
-        rank computes the same state, of all of them.
+        A ``DataLoader`` asks its workers in turn (with ``in_order=True``, its default),
+        so the number of batches determines which worker has yielded which batch. The
+        state is that of all ranks, each of which is taken to have had `n_batches`, as
+        they have when they train in step. So every rank computes the same state.
 
         Parameters
         ----------
         n_batches
-            Batches taken since the latest iteration began.
+            Number of batches taken since the latest iteration began.
         num_workers
-            Workers of the ``DataLoader``.
+            Number of workers of the ``DataLoader``.
 
         Returns
         -------
         state
-            A merged state for :meth:`scdataset_core.Loader.load_state_dict`, on any
-            number of ranks and workers.
+            A merged state, which :meth:`scdataset_core.Loader.load_state_dict` takes on
+            any number of ranks and workers.
 
         Raises
         ------
         StateError
-            If the epoch has fewer batches, or the workers went on from states of a
+            If the epoch has fewer batches, or if the workers went on from states of a
             ``StatefulDataLoader``.
         ValueError
             If a number is negative.
@@ -231,10 +243,11 @@ class ShardedDataset(IterableDataset[Any]):
             )
         loader = self._loaded
         if not latest.resumes or loader is None or loader.epoch != latest.epoch:
-            # Also after the state of a finished epoch, which the next one follows.
+            # This holds after the state of a finished epoch too: the iteration was the
+            # epoch after it.
             loader = self._rank_loader()
             loader.set_epoch(latest.epoch)
-        return state_after(
+        return compute_state_after(
             loader,
             n_batches,
             world_size=self.world_size,
@@ -246,41 +259,43 @@ class ShardedDataset(IterableDataset[Any]):
 
 
 class LoaderDataset(ShardedDataset):
-    """A Loader as an ``IterableDataset`` whose elements are ready batches.
+    """An ``IterableDataset`` whose elements are the ready batches of a Loader.
 
-    For ``DataLoader(dataset, batch_size=None, num_workers=...)``. Each iteration is one
-    epoch and each is another order, whether workers persist or not. Ranks are found in
-    the process that makes the dataset: from ``torch.distributed`` if it is initialised,
-    else from the environment variables RANK and WORLD_SIZE; workers where it is
-    iterated.
+    Give it to ``DataLoader(dataset, batch_size=None, num_workers=...)``. Each iteration
+    is one epoch, in a new order, whether workers persist or not. The dataset finds its
+    rank in the process that makes it: from ``torch.distributed`` if that is
+    initialised, else from the environment variables RANK and WORLD_SIZE. It finds its
+    workers where it is iterated.
 
-    With no worker or one, a rank's batches come in the order in which the Loader itself
-    yields them. With more, worker `w` yields every `num_workers`-th of the rank's
-    fetches, and the ``DataLoader`` takes batches from its workers in turn.
+    With at most one worker, a rank's batches come in the order in which the Loader
+    itself yields them. With more, worker `w` yields every `num_workers`-th of the
+    rank's fetches, and the ``DataLoader`` takes batches from its workers in turn.
 
     Parameters
     ----------
     loader
-        The engine, not sharded. A merged state that is loaded in it is gone on from.
+        The Loader, not sharded. If a merged state is loaded in it, the first iteration
+        goes on from that state.
     collate
-        What to make of each batch, such as ``to_tensors()``; by default batches are the
-        Loader's own, of which a ``DataLoader`` turns arrays into tensors and leaves
-        SciPy's CSR arrays.
+        A function that is applied to each batch, such as ``to_tensors()``. By default
+        batches are the Loader's own; a ``DataLoader`` then turns their arrays into
+        tensors, and leaves SciPy's CSR arrays as they are.
     ranks
-        Whether to take this rank's share. False gives every rank the whole epoch, for
-        what reads on one rank and deals out itself, as accelerate's ``prepare`` does.
+        Whether this rank yields its own share only. Give False to yield the whole epoch
+        on every rank, if the consumer reads on one rank and divides the batches itself,
+        as accelerate's ``prepare`` does.
     evaluation
-        Whether every row counts exactly once over all ranks. They have equal numbers of
-        batches by repeating a few, whatever the Loader's `uneven`, and in a repeated
-        one ``batch["index"]`` is −1: leave out rows with ``index < 0``, as in the
-        filled rows of a padded batch.
+        Whether every row counts exactly once over all ranks. Ranks then have equal
+        numbers of batches because a few batches are repeated, whatever the Loader's
+        `uneven`. In a repeated batch ``batch["index"]`` is −1: leave out the rows with
+        ``index < 0``, as you do with the filled rows of a padded batch.
 
     Raises
     ------
     TypeError
-        If `loader` is no Loader, or `collate` no function.
+        If `loader` is not a Loader, or `collate` is not a function.
     ValueError
-        If it is sharded already, or RANK and WORLD_SIZE do not go together.
+        If `loader` is sharded already, or RANK and WORLD_SIZE do not go together.
 
     Examples
     --------
@@ -316,12 +331,12 @@ class LoaderDataset(ShardedDataset):
         super().__init__(rank, world_size, epoch=loaded.next_epoch)
         self.collate = collate
         self.evaluation = evaluation
-        self.n_given = 0  # of the latest iteration, by a DataLoader that counts
+        self.n_given = 0  # batches of the latest iteration, if the DataLoader counts
         self._loaded = loaded
         self._fresh = loader.fresh().shard(rank, world_size)
 
     def __len__(self) -> int:
-        """Return the batches of this rank in a fresh epoch."""
+        """Return the number of batches of this rank in a fresh epoch."""
         return len(self._fresh)
 
     def __repr__(self) -> str:
@@ -330,30 +345,30 @@ class LoaderDataset(ShardedDataset):
     def _rank_loader(self) -> Loader:
         return self._fresh.shard(self.rank, self.world_size)
 
-    def _collated(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
-        made: Iterator[Any] = batches
+    def _collate(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
+        collated: Iterator[Any] = batches
         if self.evaluation and self.world_size > 1:
-            n_repeated = repeated_of(running.state_dict())
-            made = _marked(batches, first=len(batches) - n_repeated)
-        return made if self.collate is None else map(self.collate, made)
+            n_repeated = count_repeated(running.state_dict())
+            collated = _mark_repeated(batches, first=len(batches) - n_repeated)
+        return collated if self.collate is None else map(self.collate, collated)
 
 
-def _marked(batches: Iterator[Any], first: int) -> Iterator[Any]:
-    """Yield batches, those from the `first` on as rows that are no cells."""
+def _mark_repeated(batches: Iterator[Any], first: int) -> Iterator[Any]:
+    """Yield batches; from number `first` on, their rows have the index −1."""
     for number, batch in enumerate(batches):
         if number < first:
             yield batch
             continue
         if not isinstance(batch, Mapping) or "index" not in batch:
             raise TypeError(
-                f"evaluation=True marks rows that another rank has too in"
-                f' batch["index"], and the batch is a {type(batch).__name__} without'
-                " one; use the dict batches of scdataset_core.open(...), and change"
-                " them in collate= in place of batch_transform="
+                'evaluation=True sets batch["index"] to -1 where another rank has the'
+                f" same rows, and the batch is a {type(batch).__name__} without one;"
+                " use the dict batches of scdataset_core.open(...), and change them in"
+                " collate= in place of batch_transform="
             )
         yield {**batch, "index": np.full_like(batch["index"], -1)}
 
 
-def _shippable(batch: Any) -> Any:
-    """Return a worker's batch so that a plain dict travels in shared memory too."""
+def _prepare_to_send(batch: Any) -> Any:
+    """Return a worker's batch; a plain dict becomes one that goes to shared memory."""
     return PlainBatch(batch) if type(batch) is dict else batch

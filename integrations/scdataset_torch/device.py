@@ -1,4 +1,4 @@
-"""Batches on a device, moved while the one before is in use."""
+"""Move batches to a device while the batch before is in use."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,10 @@ def to_device(
 ) -> Iterator[Any]:
     """Yield batches on `device`.
 
-    On a CUDA device batches are copied from pinned memory on a stream of their own, up
-    to `ahead` of the one in use; pinning is done here where the ``DataLoader`` has not.
-    Elsewhere each is simply moved when it is asked for.
+    For a CUDA device, batches are copied from pinned memory on a stream of their own,
+    up to `ahead` batches before they are asked for. Batches that the ``DataLoader`` has
+    not pinned are pinned here. For any other device, each batch is moved when it is
+    asked for.
 
     Parameters
     ----------
@@ -31,12 +32,12 @@ def to_device(
         itself: any iterable of nested dicts, lists and tuples of tensors, arrays and
         CSR arrays.
     device
-        Where to, as ``torch.device`` takes it.
+        Anything that ``torch.device`` takes.
     dense
-        Make sparse tensors dense, on the device: their parts are a fraction of what
-        dense rows would be to copy.
+        Make sparse tensors dense, on the device. The parts of a sparse tensor are much
+        smaller to copy than its dense rows.
     ahead
-        Batches to copy ahead, at least 1. Each takes memory of the device.
+        Number of batches to copy ahead, at least 1. Each takes memory of the device.
 
     Raises
     ------
@@ -54,53 +55,54 @@ def to_device(
     """
     if ahead < 1:
         raise ValueError(f"ahead must be at least 1, got {ahead}")
-    where = torch.device(device)
+    target = torch.device(device)
     tensors = (map_nested(batch, to_tensor) for batch in batches)
-    if where.type == "cuda":
-        return _on_side_stream(tensors, where, dense=dense, ahead=ahead)
-    return (_moved(batch, where, dense=dense) for batch in tensors)
+    if target.type == "cuda":
+        return _copy_on_side_stream(tensors, target, dense=dense, ahead=ahead)
+    return (_move(batch, target, dense=dense) for batch in tensors)
 
 
-def _on_side_stream(
+def _copy_on_side_stream(
     batches: Iterator[Any], device: torch.device, *, dense: bool, ahead: int
 ) -> Iterator[Any]:
-    """Yield batches that were copied on a stream of their own."""
+    """Copy batches on a stream of their own, and yield each after later ones start."""
     stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # its own
     ready: deque[tuple[Any, Any]] = deque()
     for batch in batches:
         with torch.cuda.stream(stream):
-            moved = _moved(map_tensors(batch, _pinned), device, dense=dense)
+            moved = _move(map_tensors(batch, _pin), device, dense=dense)
             ready.append((moved, stream.record_event()))
         if len(ready) > ahead:
-            yield _handed_over(*ready.popleft(), device)
+            yield _hand_over(*ready.popleft(), device)
     while ready:
-        yield _handed_over(*ready.popleft(), device)
+        yield _hand_over(*ready.popleft(), device)
 
 
-def _handed_over(batch: Any, copied: Any, device: torch.device) -> Any:
-    """Return `batch` for use on the current stream, once it is copied."""
+def _hand_over(batch: Any, copied: Any, device: torch.device) -> Any:
+    """Make the current stream wait for the copy of `batch`, and return the batch."""
     current = torch.cuda.current_stream(device)
     current.wait_event(copied)
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        # Freed before the current stream is through with it, its memory would be
-        # given to the next copy.
+        # Otherwise PyTorch could give the tensor's memory to the next copy while the
+        # current stream still uses it.
         tensor.record_stream(current)
         return tensor
 
     return map_tensors(batch, keep)
 
 
-def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+def _pin(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.is_pinned() else tensor.pin_memory()
 
 
-def _moved(batch: Any, device: torch.device, *, dense: bool) -> Any:
+def _move(batch: Any, device: torch.device, *, dense: bool) -> Any:
     moved = map_tensors(batch, lambda part: part.to(device, non_blocking=True))
-    return map_nested(moved, _densified) if dense else moved
+    return map_nested(moved, _make_dense) if dense else moved
 
 
-# PyTorch makes no rows of these dense; their bits are those of signed numbers.
+# PyTorch cannot make CSR tensors of these types dense, but it can if their bits are
+# taken for those of signed numbers.
 _SIGNED = {
     torch.uint16: torch.int16,
     torch.uint32: torch.int32,
@@ -108,7 +110,7 @@ _SIGNED = {
 }
 
 
-def _densified(leaf: Any) -> Any:
+def _make_dense(leaf: Any) -> Any:
     if not isinstance(leaf, torch.Tensor) or leaf.layout != torch.sparse_csr:
         return leaf
     signed = _SIGNED.get(leaf.dtype)

@@ -1,11 +1,11 @@
-"""Which epoch comes next: one counter in shared memory, for every worker process.
+"""Count epochs in shared memory, so that all worker processes start the same epoch.
 
-A ``DataLoader`` tells its workers neither the number of an epoch nor that a new one has
-begun: workers that do not persist start each epoch as copies of the same dataset. What
-the workers of one iteration do share, and those of the next do not, is the base seed
-that the DataLoader draws in the main process for each set of workers; workers that
-persist count their own iterations. So the first worker of an iteration moves the
-counter on, and the others find what it noted and join in.
+A ``DataLoader`` does not tell its workers the number of an epoch, nor that a new one
+has begun: workers that do not persist start each epoch as copies of the same dataset.
+But the ``DataLoader`` draws a new base seed for each set of workers, which those
+workers share; and workers that persist can count their own iterations. So the first
+worker of an iteration moves the counter on and notes seed and count, and the others
+find the note and take the same epoch.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ _SPAWN = get_context("spawn")
 
 _NEXT, _PENDING, _LATEST, _LATEST_KIND, _TURN = range(5)
 _HEAD = 5
-_NOTES = 16  # iterations that workers can still join; two at once are already rare
+_NOTES = 16  # iterations that workers can still join; more than one at once is rare
 _SEED, _ORDINAL, _WORKERS, _EPOCH, _KIND = range(5)
 _FIELDS = 5
-_BITS = 62  # of a word; a note has a bit for each worker that has joined
+# A note has a bit for each worker that has joined, in words of so many bits.
+_BITS = 62
 _WORDS = 32
 _NOTE = _FIELDS + _WORDS
 
@@ -31,16 +32,16 @@ _NOT_BEGUN, _FRESH, _RESUMED, _IN_WORKERS = range(4)
 
 @dataclass(frozen=True)
 class Iteration:
-    """What a worker knows of the iteration it is started for.
+    """What a worker process knows about the iteration that it takes part in.
 
     Parameters
     ----------
     base_seed
-        The seed that all workers of the iteration derive theirs from.
+        The seed from which all workers of the iteration derive their own.
     ordinal
-        How many iterations this process has begun before.
+        Number of iterations that this process had begun before this one.
     worker, num_workers
-        Which worker it is, of how many.
+        Number of this worker, and how many workers there are.
     """
 
     base_seed: int
@@ -51,15 +52,15 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Start:
-    """How an iteration starts.
+    """Where an iteration starts.
 
     Parameters
     ----------
     epoch
-        Its epoch.
+        Epoch of the iteration.
     resumes
-        Whether it is the first since the loader was wrapped or a state was loaded, and
-        so goes on where that stands.
+        Whether this is the first iteration since the loader was wrapped or a state was
+        loaded. It then goes on where the loader or the state stands.
     """
 
     epoch: int
@@ -67,10 +68,10 @@ class Start:
 
 
 class EpochCounter:
-    """The epoch of the next iteration, and of the latest.
+    """The epochs of the next and of the latest iteration, in shared memory.
 
-    It reaches worker processes of any start method as shared memory; pickled otherwise
-    it is copied.
+    Worker processes of any start method share the counter. Pickling it for anything
+    else makes a copy.
 
     Parameters
     ----------
@@ -83,14 +84,14 @@ class EpochCounter:
         self.load(epoch)
 
     def load(self, epoch: int) -> None:
-        """Make the next iteration the first one, at `epoch`."""
+        """Start counting at `epoch`, as if no iteration had begun."""
         with self._cells.get_lock():
             self._cells[_NEXT] = epoch
             self._cells[_PENDING] = 1
             self._cells[_LATEST_KIND] = _NOT_BEGUN
 
     def set(self, epoch: int, *, resumes: bool) -> None:
-        """Make `epoch` the next one, from where a loaded state stands or afresh."""
+        """Make `epoch` the next epoch; it resumes a loaded state or starts afresh."""
         with self._cells.get_lock():
             self._cells[_NEXT] = epoch
             self._cells[_PENDING] = int(resumes)
@@ -104,7 +105,7 @@ class EpochCounter:
     def latest(self) -> Start | None:
         """The latest iteration; None if it went on from states loaded in workers.
 
-        Before the first, what the first will be.
+        Before the first iteration, this is where the first will start.
         """
         with self._cells.get_lock():
             kind = self._cells[_LATEST_KIND]
@@ -116,7 +117,7 @@ class EpochCounter:
 
     @property
     def epoch(self) -> int:
-        """Epoch of the latest iteration; of the next before the first."""
+        """Epoch of the latest iteration, or of the next one before the first."""
         with self._cells.get_lock():
             begun = self._cells[_LATEST_KIND] != _NOT_BEGUN
             return int(self._cells[_LATEST if begun else _NEXT])
@@ -127,14 +128,20 @@ class EpochCounter:
         return int(self._cells[_NEXT])
 
     def begin(self, iteration: Iteration | None, *, at: int | None = None) -> Start:
-        """Count an iteration, once over all its workers.
+        """Count an iteration once, whichever of its workers calls first.
 
         Parameters
         ----------
         iteration
-            What the worker knows of it; None in the main process.
+            What the worker knows about the iteration; None in the main process.
         at
-            Its epoch, where the worker has a state of its own; else the next.
+            Epoch of the iteration, if the worker has a state of its own. By default it
+            is the next epoch.
+
+        Returns
+        -------
+        start
+            Where the iteration starts, the same for all its workers.
         """
         with self._cells.get_lock():
             if iteration is None:
@@ -155,15 +162,15 @@ class EpochCounter:
         cells[_NEXT] = epoch + 1
         cells[_PENDING] = 0
         cells[_LATEST] = epoch
-        own = _RESUMED if resumes else _FRESH
-        cells[_LATEST_KIND] = own if at is None else _IN_WORKERS
+        kind = _RESUMED if resumes else _FRESH
+        cells[_LATEST_KIND] = kind if at is None else _IN_WORKERS
         return Start(epoch, resumes)
 
     def _find(self, iteration: Iteration) -> int | None:
-        """Return where the iteration was noted by another of its workers.
+        """Return where another worker has noted the iteration, or None.
 
-        One that this worker has joined already is over: a user who seeds PyTorch alike
-        before every epoch gets the same base seed again.
+        A note that this worker has joined already belongs to an earlier iteration: the
+        base seed comes again if the user seeds PyTorch alike before every epoch.
         """
         key = [iteration.base_seed, iteration.ordinal, iteration.num_workers]
         for note in range(_HEAD, len(self._cells), _NOTE):
@@ -178,7 +185,7 @@ class EpochCounter:
         key = [iteration.base_seed, iteration.ordinal, iteration.num_workers]
         for note in range(_HEAD, len(cells), _NOTE):
             if cells[note : note + 3] == key:
-                cells[note + _WORKERS] = 0  # an iteration that is over
+                cells[note + _WORKERS] = 0  # that iteration is over
         note = _HEAD + int(cells[_TURN]) % _NOTES * _NOTE
         cells[_TURN] += 1
         kind = _RESUMED if start.resumes else _FRESH

@@ -1,4 +1,4 @@
-"""A Lightning DataModule over Loaders: ranks, and resuming within an epoch."""
+"""LoaderDataModule gives Loaders to Lightning, which can resume within an epoch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,14 +28,15 @@ __all__ = ["LoaderDataModule", "ResumableDataLoader"]
 
 
 class _StageDataset(LoaderDataset):
-    """The data set of one stage, which asks before each iteration where to begin.
+    """The dataset of one stage, whose epoch is set before each iteration.
 
     Parameters
     ----------
     loader, collate, evaluation
-        See :class:`LoaderDataset`.
-    place
-        Sets the data set's epoch, in the main process.
+        As for :class:`LoaderDataset`.
+    choose_epoch
+        A function that sets the epoch of the dataset it is given. It is called in the
+        main process before each iteration.
     """
 
     def __init__(
@@ -44,36 +45,37 @@ class _StageDataset(LoaderDataset):
         collate: Callable[[Any], Any] | None,
         *,
         evaluation: bool,
-        place: "Callable[[_StageDataset], None]",
+        choose_epoch: "Callable[[_StageDataset], None]",
     ) -> None:
         super().__init__(loader, collate, evaluation=evaluation)
-        self.place: Callable[[_StageDataset], None] | None = place
-        self.resumed: dict[str, Any] | None = None  # a checkpoint's state, not begun
+        self.choose_epoch: Callable[[_StageDataset], None] | None = choose_epoch
+        # The state of a checkpoint, until an iteration begins.
+        self.checkpoint_state: dict[str, Any] | None = None
 
     def go_on(self, state: Mapping[str, Any]) -> Loader:
-        """Load a state; the trainer decides what becomes of it."""
+        """Load a state; `choose_epoch` decides whether an iteration goes on from it."""
         loader = super().go_on(state)
-        self.resumed = loader.state_dict()
+        self.checkpoint_state = loader.state_dict()
         return loader
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers get nothing of the trainer.
-        return {**super().__getstate__(), "place": None}
+        # Workers need nothing of the trainer, which `choose_epoch` refers to.
+        return {**super().__getstate__(), "choose_epoch": None}
 
 
 class ResumableDataLoader(DataLoader[Any]):
-    """A ``DataLoader`` whose state is the same on every rank, for any number of them.
+    """A ``DataLoader`` whose state is the same on every rank and fits any other number.
 
-    It counts the batches it has given; with any number of workers that says which
-    batches are done. A training loop that saves the state of one rank only, as
-    Lightning does, so saves that of all.
+    It counts the batches that it has given, which says which batches are done, whatever
+    the number of workers. So a training loop that saves the state of one rank only, as
+    Lightning does, saves the state of all.
 
     Parameters
     ----------
     dataset
-        The dataset.
+        The dataset to read from.
     **options
-        Of ``DataLoader``, without those that make batches.
+        Options of ``DataLoader``, except those that make batches.
     """
 
     def __init__(self, dataset: LoaderDataset, **options: Any) -> None:
@@ -82,12 +84,12 @@ class ResumableDataLoader(DataLoader[Any]):
     def __iter__(self) -> Any:  # Any: DataLoader's own iterators have no public type
         """Start the next epoch, or go on where a loaded state stands.
 
-        That begins with the first batch: Lightning makes an iterator that it does not
-        use where it goes on after the end of an epoch.
+        The epoch begins when the first batch is asked for: Lightning makes an iterator
+        that it does not use when it goes on after the end of an epoch.
         """
         dataset = self._dataset
-        if isinstance(dataset, _StageDataset) and dataset.place is not None:
-            dataset.place(dataset)
+        if isinstance(dataset, _StageDataset) and dataset.choose_epoch is not None:
+            dataset.choose_epoch(dataset)
         batches = super().__iter__()
         dataset.n_given = 0
         for batch in batches:
@@ -96,30 +98,31 @@ class ResumableDataLoader(DataLoader[Any]):
 
     @property
     def _dataset(self) -> LoaderDataset:
-        assert isinstance(self.dataset, LoaderDataset)  # the constructor's type
+        assert isinstance(self.dataset, LoaderDataset)  # the constructor takes no other
         return self.dataset
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a merged state, see :meth:`LoaderDataset.state_after`."""
+        """Return a merged state; see :meth:`LoaderDataset.state_after`."""
         return self._dataset.state_after(self._dataset.n_given, self.num_workers)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, at the next iteration, with the very next batch after a state."""
+        """Make the next iteration go on with the very next batch after a state."""
         self._dataset.go_on(state)
 
 
 class LoaderDataModule(LightningDataModule):
-    """Loaders for training, validation, test and prediction, as a Lightning DataModule.
+    """A Lightning DataModule over Loaders for training, validation, test and so on.
 
-    Ranks are found when Lightning asks for the dataloaders, after it has set up its
-    processes. Epochs of training are the trainer's, so that it resumes from any
-    checkpoint in the right order: at the end of an epoch with the next one, in the
-    middle with the very next batch, on any number of ranks and workers. With
-    `overfit_batches` each epoch has the batches of epoch 0.
+    The module finds its rank when Lightning asks for the dataloaders, after Lightning
+    has set up its processes. Training follows the trainer's epochs, so that it resumes
+    from any checkpoint in the right order, on any number of ranks and workers: after a
+    checkpoint at the end of an epoch with the next epoch, after one within an epoch
+    with the very next batch. With `overfit_batches`, each epoch has the batches of
+    epoch 0.
 
-    Validation, test and prediction give every row exactly once over all ranks, in the
-    order of epoch 0 each time. Ranks have equal numbers of batches: where a minibatch
-    is another rank's too, its ``batch["index"]`` is −1 (see `evaluation` of
+    Validation, test and prediction yield every row exactly once over all ranks, each
+    time in the order of epoch 0. Ranks have equal numbers of batches: if another rank
+    yields a minibatch too, its ``batch["index"]`` is −1 (see `evaluation` of
     :class:`scdataset_torch.LoaderDataset`).
 
     Parameters
@@ -127,14 +130,14 @@ class LoaderDataModule(LightningDataModule):
     train, val, test, predict
         The Loaders, not sharded.
     collate
-        What to make of each batch, such as ``to_tensors("dense")``.
+        A function that is applied to each batch, such as ``to_tensors("dense")``.
     **options
-        Of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
+        Options of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
 
     Raises
     ------
     TypeError
-        If one is no Loader, or an option would make batches of batches.
+        If an argument is not a Loader, or an option would make batches of batches.
 
     Examples
     --------
@@ -164,7 +167,7 @@ class LoaderDataModule(LightningDataModule):
         self._collate = collate
         self._options = options
         self._datasets: dict[str, _StageDataset] = {}
-        # Where the Loader stands is the trainer's epoch 0.
+        # The trainer's epoch 0 is the epoch at which the Loader stands.
         self._epoch_offset = 0 if train is None else train.next_epoch
 
     def _dataloader(self, name: str) -> Any:
@@ -174,7 +177,7 @@ class LoaderDataModule(LightningDataModule):
         return ResumableDataLoader(self._dataset(name, loader), **self._options)
 
     def _dataset(self, name: str, loader: Loader) -> _StageDataset:
-        """Return a stage's data set, the same one as long as the ranks are the same."""
+        """Return a stage's dataset, made anew if rank or world size has changed."""
         dataset = self._datasets.get(name)
         ranks = rank_and_world_size()
         if dataset is None or (dataset.rank, dataset.world_size) != ranks:
@@ -187,23 +190,23 @@ class LoaderDataModule(LightningDataModule):
             loader,
             self._collate,
             evaluation=not training,
-            place=self._follow_trainer if training else _begin_epoch_0,
+            choose_epoch=self._follow_trainer if training else _begin_epoch_0,
         )
 
     def _follow_trainer(self, dataset: _StageDataset) -> None:
-        """Go to the trainer's epoch, or where in it a checkpoint's state stands.
+        """Set the dataset to the trainer's epoch, or to where a checkpoint stands.
 
         Lightning loads the states of dataloaders in the middle of an epoch, and always
-        if `max_steps` is given: also where `limit_train_batches` has ended the epoch
-        that the state is in the middle of. Whether the epoch goes on the count of
-        batches tells. A trainer that `max_steps` stopped counts the epoch as done, and
-        its own epochs are ahead of the data from there on.
+        if `max_steps` is given. It does so even if `limit_train_batches` had ended that
+        epoch for the trainer; the trainer's count of batches tells whether the epoch
+        goes on. A trainer that `max_steps` stopped counts the epoch as done, and from
+        then on its epochs are ahead of the Loader's.
         """
         if self.trainer is None:
             return
-        state, dataset.resumed = dataset.resumed, None
+        state, dataset.checkpoint_state = dataset.checkpoint_state, None
         goes_on = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
-        # Set by what reads the trainer's arguments, where a type checker does not look.
+        # Lightning sets this attribute in a place where a type checker does not look.
         if getattr(self.trainer, "overfit_batches", 0) > 0:
             epoch = 0
         elif state is None:
@@ -219,15 +222,15 @@ class LoaderDataModule(LightningDataModule):
             dataset.begin_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return, for a checkpoint, what is added to the trainer's epochs."""
+        """Return the number that is added to the trainer's epochs, for a checkpoint."""
         return {"epoch_offset": self._epoch_offset}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting epochs as when the checkpoint was saved."""
+        """Count epochs as they were counted when the checkpoint was saved."""
         self._epoch_offset = int(state_dict["epoch_offset"])
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process has another rank.
+        # The process that unpickles the module may have another rank.
         return {**vars(self), "_datasets": {}}
 
     def train_dataloader(self) -> Any:
@@ -239,15 +242,15 @@ class LoaderDataModule(LightningDataModule):
         return self._dataloader("train")
 
     def val_dataloader(self) -> Any:
-        """Return the dataloader for validation, or no dataloaders."""
+        """Return the dataloader for validation, or an empty list."""
         return self._dataloader("val")
 
     def test_dataloader(self) -> Any:
-        """Return the dataloader for testing, or no dataloaders."""
+        """Return the dataloader for testing, or an empty list."""
         return self._dataloader("test")
 
     def predict_dataloader(self) -> Any:
-        """Return the dataloader for prediction, or no dataloaders."""
+        """Return the dataloader for prediction, or an empty list."""
         return self._dataloader("predict")
 
 

@@ -1,4 +1,4 @@
-"""Which rank this process is: from torch.distributed, else from the environment."""
+"""Find the rank of this process, in torch.distributed or in the environment."""
 
 import os
 

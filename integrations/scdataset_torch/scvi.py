@@ -1,4 +1,4 @@
-"""A data module for the models of scvi-tools: ``SCVI`` and ``SCANVI``."""
+"""ScviDataModule gives cells to the models of scvi-tools: ``SCVI`` and ``SCANVI``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,22 +15,26 @@ from scdataset_core.sources.base import Source
 
 from .collate import TensorBatch, to_tensors
 from .lightning import LoaderDataModule, ResumableDataLoader
+from .scvi_registry import Registry
 
 __all__ = ["ScviDataModule"]
 
 
 @dataclass(frozen=True)
-class _ToRegistry:
-    """Makes of a Loader's batch what scvi-tools' registry names, in a worker.
+class _ToScviBatch:
+    """Converts a Loader's batch to the tensors that scvi-tools' registry names.
+
+    Workers apply it to each batch.
 
     Parameters
     ----------
     batch, labels
-        Their obs columns, or None.
+        The obs columns of batches and of labels, or None.
     label_codes
-        scvi-tools' code of each of the source's labels, and last of a missing one.
+        scvi-tools' code for each of the source's labels, and at the end its code for a
+        missing label.
     categorical, continuous
-        obs columns of covariates.
+        The obs columns of covariates.
     """
 
     batch: str | None
@@ -40,77 +44,80 @@ class _ToRegistry:
     continuous: tuple[str, ...]
 
     def __call__(self, batch: Mapping[str, Any]) -> TensorBatch:
-        made = to_tensors("dense")(batch)
-        if not isinstance(made["X"], torch.Tensor):
+        tensors = to_tensors("dense")(batch)
+        if not isinstance(tensors["X"], torch.Tensor):
             raise TypeError(
-                "scvi-tools takes X as one matrix; leave output and x of the Loader"
-                " for ScviDataModule as they are by default"
+                "scvi-tools takes X as one matrix; leave the Loader's output and x at"
+                " their defaults for ScviDataModule"
             )
-        obs, none = made["obs"], torch.zeros(len(made["index"]), dtype=torch.int64)
-        labels = none
+        obs, index = tensors["obs"], tensors["index"]
+        zeros = torch.zeros(len(index), dtype=torch.int64)
+        labels = zeros
         if self.labels is not None:
             labels = torch.from_numpy(self.label_codes)[obs[self.labels]]
         parts = {
-            "X": made["X"].float(),
-            "batch": none if self.batch is None else self._codes(made, self.batch),
+            "X": tensors["X"].float(),
+            "batch": zeros if self.batch is None else _get_codes(tensors, self.batch),
             "labels": labels,
-            "ind_x": made["index"],
+            "ind_x": index,
         }
         parts = {k: v if k == "X" else v[:, None] for k, v in parts.items()}
         if self.categorical:
-            codes = [self._codes(made, name) for name in self.categorical]
+            codes = [_get_codes(tensors, name) for name in self.categorical]
             parts["extra_categorical_covs"] = torch.stack(codes, dim=1)
         if self.continuous:
             values = [obs[name].float() for name in self.continuous]
             parts["extra_continuous_covs"] = torch.stack(values, dim=1)
         return TensorBatch(parts)
 
-    @staticmethod
-    def _codes(batch: Mapping[str, Any], name: str) -> torch.Tensor:
-        codes: torch.Tensor = batch["obs"][name]
-        if len(codes) and int(codes.min()) < 0:
-            row = int(batch["index"][codes.argmin()])
-            raise ValueError(
-                f"row {row} has no {name}, and scvi-tools needs one of every cell;"
-                " leave such rows out with the strategy's indices="
-            )
-        return codes
+
+def _get_codes(batch: Mapping[str, Any], name: str) -> torch.Tensor:
+    """Return the codes of an obs column, none of which may be missing."""
+    codes: torch.Tensor = batch["obs"][name]
+    if len(codes) and int(codes.min()) < 0:
+        row = int(batch["index"][codes.argmin()])
+        raise ValueError(
+            f"row {row} has no {name}, and scvi-tools needs one for every cell;"
+            " leave such rows out with the strategy's indices="
+        )
+    return codes
 
 
 class ScviDataModule(LoaderDataModule):
-    """Cells for ``model.train(datamodule=...)`` of scvi-tools, straight out of files.
+    """A data module for ``model.train(datamodule=...)`` of scvi-tools.
 
-    Make the model of the module's registry, ``SCVI(registry=data.registry)``. A
-    ``SCANVI`` also takes ``datamodule=data``; its classifier learns from the labelled
-    cells of each minibatch, all others are those without a label and those of the
-    `unlabeled_category`.
+    Make the model from the module's registry: ``SCVI(registry=data.registry)``.
+    ``SCANVI`` also takes ``datamodule=data``. Its classifier learns from the labelled
+    cells of each minibatch; cells without a label and cells of the `unlabeled_category`
+    count as unlabelled.
 
     Parameters
     ----------
     train
-        The Loader of counts, over a source opened with the obs columns named here.
+        A Loader of counts, over a source that was opened with the obs columns named
+        here.
     val
-        A Loader over the same source, of other rows.
+        A Loader over other rows of the same source.
     batch_key
-        obs column of batches; by default all cells are of one.
+        The obs column of batches. By default all cells belong to one batch.
     labels_key
-        obs column of labels, such as cell types.
+        The obs column of labels, such as cell types.
     unlabeled_category
-        Label of cells without one.
+        The label that stands for "no label".
     categorical_covariate_keys, continuous_covariate_keys
-        obs columns of further covariates.
+        The obs columns of further covariates.
     model_name
-        Class of the model.
+        Name of the model's class.
     **options
-        Of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
+        Options of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
 
     Raises
     ------
     TypeError
         If a Loader is not over a source.
     ValueError
-        If a column was not opened, or is of the wrong kind, or `val` has other genes or
-        labels.
+        If a column was not opened or is of the wrong kind, or if `val` has other genes
+        or labels.
     ModuleNotFoundError
         If scvi-tools is not installed.
     """
@@ -129,7 +136,7 @@ class ScviDataModule(LoaderDataModule):
         **options: Any,
     ) -> None:
         self._version = _scvi_version()
-        self.source = _checked_source(train)
+        self.source = _get_source(train)
         self.batch_key, self.labels_key = batch_key, labels_key
         self.unlabeled_category = unlabeled_category
         self.model_name = model_name
@@ -139,16 +146,15 @@ class ScviDataModule(LoaderDataModule):
         _check_columns(self.source, [k for k in keys if k is not None], coded=True)
         _check_columns(self.source, self._continuous, coded=False)
         if val is not None:
-            _check_same(self.source, _checked_source(val))
+            _check_same(self.source, _get_source(val))
         known = [] if labels_key is None else self.source.categories[labels_key]
         self._classes = [label for label in known if label != unlabeled_category]
         codes = {label: code for code, label in enumerate(self._classes)}
         unlabeled = len(self._classes)
         numbers = [codes.get(label, unlabeled) for label in known]
-        self._label_codes = np.array(
-            [*numbers, unlabeled], np.int64
-        )  # −1 takes the last
-        collate = _ToRegistry(
+        # A missing label has the code −1, which takes the last number.
+        self._label_codes = np.array([*numbers, unlabeled], np.int64)
+        collate = _ToScviBatch(
             batch_key,
             labels_key,
             self._label_codes,
@@ -158,7 +164,7 @@ class ScviDataModule(LoaderDataModule):
         super().__init__(train=train, val=val, collate=collate, **options)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Give a semi-supervised model the labelled cells of a batch beside all."""
+        """Return the batch, and its labelled cells too for a semi-supervised model."""
         from scvi.train import SemiSupervisedTrainingPlan
 
         plan = getattr(self.trainer, "lightning_module", None)
@@ -175,8 +181,9 @@ class ScviDataModule(LoaderDataModule):
         Parameters
         ----------
         loader
-            What to run the model on; by default all cells of the source in their order,
-            in minibatches of the training Loader's size.
+            A Loader over the cells that the model runs on. By default these are all
+            cells of the source in their order, in minibatches of the training Loader's
+            size.
         """
         if loader is None:
             train = self._loaders["train"]
@@ -202,12 +209,12 @@ class ScviDataModule(LoaderDataModule):
 
     @property
     def n_labels(self) -> int:
-        """Number of labels, with that of unlabelled cells if there are any."""
+        """Number of labels; unlabelled cells, if there are any, add one."""
         return len(self._label_mapping)
 
     @property
     def n_samples(self) -> int:
-        """Number of samples, which these models do not use."""
+        """Number of samples; 0, since these models do not use them."""
         return 0
 
     @property
@@ -224,7 +231,7 @@ class ScviDataModule(LoaderDataModule):
 
     @property
     def labels_(self) -> npt.NDArray[Any]:
-        """Label of every cell of the source, as ``SCANVI`` asks for it."""
+        """Label of every cell of the source, an attribute that ``SCANVI`` reads."""
         if self.labels_key is None:
             raise ValueError("there are no labels; give ScviDataModule(labels_key=...)")
         names = np.array([*self._classes, self.unlabeled_category], dtype=object)
@@ -233,7 +240,7 @@ class ScviDataModule(LoaderDataModule):
 
     @property
     def _codes_of_all(self) -> npt.NDArray[np.int64]:
-        assert self.labels_key is not None  # both callers have asked
+        assert self.labels_key is not None  # both callers have checked this
         codes: npt.NDArray[np.int64] = self._label_codes[
             np.asarray(self.source.obs[self.labels_key])
         ]
@@ -251,91 +258,19 @@ class ScviDataModule(LoaderDataModule):
 
     @property
     def registry(self) -> dict[str, Any]:
-        """What scvi-tools calls the registry: the names and numbers a model needs."""
-        categories = {k: self.source.categories[k] for k in self._categorical}
-        mapping = {k: np.array(v, dtype=object) for k, v in categories.items()}
-        n_cats = [len(labels) for labels in mapping.values()]
-        names = [str(name) for name in self.source.var_names]
-        labels = self._label_mapping
-        fields = {
-            "X": _field(
-                "X",
-                None,
-                {"n_obs": self.n_obs, "n_vars": self.n_vars, "column_names": names},
-                {"n_vars": self.n_vars, "n_cells": self.n_obs},
-            ),
-            "batch": _field(
-                "obs",
-                "_scvi_batch",
-                {
-                    "categorical_mapping": self.batch_labels,
-                    "original_key": self.batch_key or "_scvi_batch",
-                },
-                {"n_batch": self.n_batch},
-            ),
-            "labels": _field(
-                "obs",
-                "_scvi_labels",
-                {
-                    "categorical_mapping": labels,
-                    "original_key": self.labels_key or "_scvi_labels",
-                    "unlabeled_category": self.unlabeled_category,
-                },
-                {"n_labels": len(labels)},
-            ),
-            "ind_x": _field("obs", "_indices", {}, {}),
-            "size_factor": {"data_registry": {}, "state_registry": {}}
-            | {"summary_stats": {}},
-            "extra_categorical_covs": _field(
-                "obsm",
-                "_scvi_extra_categorical_covs",
-                {
-                    "field_keys": list(mapping),
-                    "mapping": mapping,
-                    "n_cats_per_key": n_cats,
-                },
-                {"n_extra_categorical_covs": len(mapping)},
-                there=bool(mapping),
-            ),
-            "extra_continuous_covs": _field(
-                "obsm",
-                "_scvi_extra_continuous_covs",
-                {"columns": np.array(self._continuous, dtype=object)},
-                {"n_extra_continuous_covs": len(self._continuous)},
-                there=bool(self._continuous),
-            ),
-        }
-        arguments = {
-            "layer": None,
-            "batch_key": self.batch_key,
-            "labels_key": self.labels_key,
-            "size_factor_key": None,
-            "categorical_covariate_keys": list(self._categorical) or None,
-            "continuous_covariate_keys": list(self._continuous) or None,
-        }
-        return {
-            "scvi_version": self._version,
-            "model_name": self.model_name,
-            "setup_args": arguments,
-            "field_registries": fields,
-            "setup_method_name": "setup_datamodule",
-        }
-
-
-def _field(
-    attribute: str,
-    key: str | None,
-    state: dict[str, Any],
-    stats: dict[str, Any],
-    *,
-    there: bool = True,
-) -> dict[str, Any]:
-    """Return one field of the registry; an optional one may not be there."""
-    return {
-        "data_registry": {"attr_name": attribute, "attr_key": key} if there else {},
-        "state_registry": state if there else {},
-        "summary_stats": stats,
-    }
+        """The registry of scvi-tools: names and numbers that a model needs."""
+        registry = Registry(
+            n_obs=self.n_obs,
+            var_names=self.source.var_names,
+            batch_key=self.batch_key,
+            batch_labels=self.batch_labels,
+            labels_key=self.labels_key,
+            labels=self._label_mapping,
+            unlabeled_category=self.unlabeled_category,
+            categorical={k: self.source.categories[k] for k in self._categorical},
+            continuous=self._continuous,
+        )
+        return registry.to_dict(self._version, self.model_name)
 
 
 def _scvi_version() -> str:
@@ -349,7 +284,8 @@ def _scvi_version() -> str:
         ) from error
 
 
-def _checked_source(loader: Any) -> Source:
+def _get_source(loader: Any) -> Source:
+    """Return the source of a Loader, which must be one that `open` returned."""
     source = getattr(loader, "source", None)
     if not isinstance(source, Source):
         raise TypeError(

@@ -1,16 +1,15 @@
-"""Batches between processes: through shared memory that is used again.
+"""Send batches from workers to the main process in shared memory that is reused.
 
-PyTorch ships each tensor in new shared memory and as a file descriptor of its own.
-New memory is faulted in page by page on both sides, and a descriptor goes through a
-socket of its own, which together cost more than reading the batch did. Here a worker
-packs all tensors of a batch into one segment; it sends the segment itself only the
-first time, and packs into it again once the receiver has dropped the batch. That needs
-one receiver for all batches of a process, and so is done in a ``DataLoader``'s workers
-alone.
+PyTorch sends each tensor in new shared memory, with a file descriptor of its own. Both
+processes fault in the new memory page by page, and the descriptor goes through a socket
+of its own. Together these cost more than reading the batch. Here a worker packs all
+tensors of a batch into one segment of shared memory. It sends the segment only the
+first time, and uses it again once the receiver has dropped the batch. All batches of a
+process must then go to the same receiver, so only workers of a ``DataLoader`` do this.
 
-Where shared memory is full (a container has 64 MB by default), what does not fit goes
-through the worker's pipe. Pickling runs on a thread of the queue: an error there loses
-the batch, and the consumer would wait for it for ever.
+If shared memory is full (a container has 64 MB by default), a batch that does not fit
+goes through the worker's pipe. Pickling must not raise an error: it runs on a thread of
+the queue, where an error would lose the batch and leave the consumer waiting for ever.
 """
 
 import contextlib
@@ -36,23 +35,24 @@ from .tensors import is_csr, make_csr_tensor, map_nested
 
 __all__ = ["PlainBatch", "allow_sending_by_pipe", "send_in_shared_memory"]
 
-_ALIGNED = 64  # bytes; any tensor type may start there
-_HEAD = _ALIGNED  # the first byte says whether a batch is in the segment
-_STEP = 64 * 1024
-_SPARE = 1.25  # of what the first batch needs: others are a little larger
+_ALIGNMENT = 64  # bytes, a multiple of what any tensor type needs
+_HEAD = _ALIGNMENT  # the first byte says whether a batch is in the segment
+_SIZE_STEP = 64 * 1024  # bytes; a segment is a multiple of this
+_SPARE = 1.25  # segment size over the size of its first batch: later ones may be larger
 
 Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class _Place:
+class _DenseLocation:
     """Where a dense tensor lies in a segment."""
 
     start: int
     dtype: torch.dtype
     shape: tuple[int, ...]
 
-    def tensor(self, memory: torch.Tensor) -> torch.Tensor:
+    def view(self, memory: torch.Tensor) -> torch.Tensor:
+        """Return the tensor as a view into the segment's memory."""
         n_bytes = self.dtype.itemsize
         for size in self.shape:
             n_bytes *= size
@@ -61,63 +61,66 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _CsrPlace:
-    """Where the parts of sparse rows lie: of a tensor, or of a SciPy class."""
+class _CsrLocation:
+    """Where the parts of a CSR tensor, or of a SciPy CSR array, lie in a segment."""
 
-    crow: _Place
-    col: _Place
-    values: _Place
+    crow: _DenseLocation
+    col: _DenseLocation
+    values: _DenseLocation
     shape: tuple[int, ...]
     scipy: type[Any] | None
 
-    def tensor(self, memory: torch.Tensor) -> Any:
-        crow, col = self.crow.tensor(memory), self.col.tensor(memory)
-        values = self.values.tensor(memory)
+    def view(self, memory: torch.Tensor) -> Any:
+        """Return the rows, whose parts are views into the segment's memory."""
+        crow, col = self.crow.view(memory), self.col.view(memory)
+        values = self.values.view(memory)
         if self.scipy is None:
             return make_csr_tensor(crow, col, values, self.shape)
-        # Set afterwards: the constructor looks through all indices for their type.
+        # The parts are set afterwards, because the constructor would look through all
+        # indices to choose their type.
         rows = self.scipy(self.shape, dtype=values.numpy().dtype)
         rows.data, rows.indices, rows.indptr = values.numpy(), col.numpy(), crow.numpy()
         return rows
 
 
 class _Layout:
-    """Places given out one after the other, and the tensors that go there."""
+    """Assigns the tensors of a batch to locations in a segment, one after the other."""
 
     def __init__(self) -> None:
         self.n_bytes = _HEAD
-        self.held: list[tuple[_Place, torch.Tensor]] = []
+        self.assigned: list[tuple[_DenseLocation, torch.Tensor]] = []
 
-    def place(self, leaf: Any) -> Any:
+    def assign(self, leaf: Any) -> Any:
+        """Return the location of a leaf, or the leaf itself if it cannot be packed."""
         if is_csr(leaf):
             parts = [_tensor_or_none(a) for a in (leaf.indptr, leaf.indices, leaf.data)]
-            return self._sparse(parts, leaf.shape, type(leaf)) or leaf
+            return self._assign_csr(parts, leaf.shape, type(leaf)) or leaf
         if not _is_packable(leaf):
             return leaf
         if leaf.layout == torch.sparse_csr:
             crow, col = leaf.crow_indices(), leaf.col_indices()
-            return self._sparse([crow, col, leaf.values()], leaf.shape, None)
-        return self._dense(leaf)
+            return self._assign_csr([crow, col, leaf.values()], leaf.shape, None)
+        return self._assign_dense(leaf)
 
-    def _sparse(
+    def _assign_csr(
         self, parts: list[torch.Tensor | None], shape: Any, scipy: type[Any] | None
-    ) -> _CsrPlace | None:
-        held = [part for part in parts if part is not None]
-        if len(held) < len(parts):
+    ) -> _CsrLocation | None:
+        tensors = [part for part in parts if part is not None]
+        if len(tensors) < len(parts):
             return None
-        crow, col, values = (self._dense(part) for part in held)
-        return _CsrPlace(crow, col, values, tuple(shape), scipy)
+        crow, col, values = (self._assign_dense(part) for part in tensors)
+        return _CsrLocation(crow, col, values, tuple(shape), scipy)
 
-    def _dense(self, tensor: torch.Tensor) -> _Place:
-        place = _Place(self.n_bytes, tensor.dtype, tuple(tensor.shape))
-        self.held.append((place, tensor))
+    def _assign_dense(self, tensor: torch.Tensor) -> _DenseLocation:
+        location = _DenseLocation(self.n_bytes, tensor.dtype, tuple(tensor.shape))
+        self.assigned.append((location, tensor))
         n_bytes = tensor.numel() * tensor.element_size()
-        self.n_bytes += -(-n_bytes // _ALIGNED) * _ALIGNED
-        return place
+        self.n_bytes += -(-n_bytes // _ALIGNMENT) * _ALIGNMENT
+        return location
 
 
 def _is_packable(leaf: Any) -> bool:
-    """Return whether its numbers say all about it; PyTorch ships any other itself."""
+    """Return whether a leaf is a plain CPU tensor; PyTorch itself sends any other."""
     return (
         type(leaf) is torch.Tensor
         and leaf.layout in (torch.strided, torch.sparse_csr)
@@ -127,7 +130,7 @@ def _is_packable(leaf: Any) -> bool:
 
 
 def _tensor_or_none(array: npt.NDArray[Any]) -> torch.Tensor | None:
-    """Return an array as a tensor, or None where PyTorch has no such type."""
+    """Return an array as a tensor, or None if PyTorch does not have its type."""
     try:
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     except TypeError:
@@ -135,15 +138,16 @@ def _tensor_or_none(array: npt.NDArray[Any]) -> torch.Tensor | None:
 
 
 class PlainBatch(dict[str, Any]):
-    """A Loader's own batch in a worker; where it arrives it is a plain dict."""
+    """A Loader's own batch in a worker, which arrives as a plain dict."""
 
 
 class _Segment:
-    """Shared memory for one batch at a time, as the sender has it."""
+    """Shared memory for one batch at a time, on the sender's side."""
 
     def __init__(self, number: int, n_bytes: int) -> None:
-        size = -(-int(n_bytes * _SPARE) // _STEP) * _STEP
-        # As in PyTorch's own collation in workers: shared from the start.
+        size = -(-int(n_bytes * _SPARE) // _SIZE_STEP) * _SIZE_STEP
+        # PyTorch's own collation in workers also makes storage that is shared from the
+        # start.
         storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]  # theirs
         self.number = number
         self.memory = torch.empty(0, dtype=torch.uint8).set_(storage)
@@ -152,6 +156,7 @@ class _Segment:
         self.sent = False
 
     def has_room(self, n_bytes: int) -> bool:
+        """Return whether no batch is in the segment, and one of `n_bytes` fits."""
         return self.flag[0] == 0 and len(self.memory) >= n_bytes
 
 
@@ -162,40 +167,43 @@ class _Sender:
         self.pid = os.getpid()
         self.token = (self.pid, uuid.uuid4().hex)
         self._segments: list[_Segment] = []
-        self._gone: list[int] = []  # dropped here, and to be dropped by the receiver
-        self._n_made = 0
-        self._lock = threading.Lock()  # queues pickle on threads of their own
+        # Numbers of segments that were dropped here and that the receiver must drop.
+        self._dropped: list[int] = []
+        self._n_segments_made = 0
+        self._lock = threading.Lock()  # each queue pickles on a thread of its own
 
     def pack(self, batch: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """Return what :func:`_unpack` makes the batch of, after its type.
+        """Copy a batch into a segment, and return the arguments of :func:`_unpack`.
 
-        None where there is no shared memory left.
+        The first argument, the batch's type, is left out. Return None if there is no
+        shared memory left.
         """
         layout = _Layout()
-        places = map_nested(dict(batch), layout.place)
+        locations = map_nested(dict(batch), layout.assign)
         with self._lock:
             try:
-                segment = self._free(layout.n_bytes)
+                segment = self._find_free(layout.n_bytes)
             except (RuntimeError, OSError):
                 _warn_once()
                 return None
             segment.flag[0] = 1
-            gone, self._gone = self._gone, []
-        for place, tensor in layout.held:
-            place.tensor(segment.memory).copy_(tensor)
+            dropped, self._dropped = self._dropped, []
+        for location, tensor in layout.assigned:
+            location.view(segment.memory).copy_(tensor)
         memory = None if segment.sent else segment.memory
         segment.sent = True
-        return self.token, segment.number, memory, gone, places
+        return self.token, segment.number, memory, dropped, locations
 
-    def _free(self, n_bytes: int) -> _Segment:
+    def _find_free(self, n_bytes: int) -> _Segment:
+        """Return a free segment that is large enough, a new one if there is none."""
         for segment in self._segments:
             if segment.has_room(n_bytes):
                 return segment
-        # Those that are free are too small; most likely they will stay so.
-        self._gone += [s.number for s in self._segments if s.sent and s.flag[0] == 0]
+        # Free segments are too small for this batch, and most likely for later ones.
+        self._dropped += [s.number for s in self._segments if s.sent and s.flag[0] == 0]
         self._segments = [kept for kept in self._segments if kept.flag[0] != 0]
-        self._segments.append(_Segment(self._n_made, n_bytes))
-        self._n_made += 1
+        self._segments.append(_Segment(self._n_segments_made, n_bytes))
+        self._n_segments_made += 1
         return self._segments[-1]
 
 
@@ -204,23 +212,24 @@ _received: dict[tuple[int, str], dict[int, Bytes]] = {}
 
 
 def _reduce(batch: Mapping[str, Any]) -> Any:
-    """Pack a batch; runs where a process sends it to another."""
+    """Return how to unpickle a batch; called when a process sends it to another."""
     global _sender
     kind = dict if isinstance(batch, PlainBatch) else type(batch)
     packed = None
-    # Elsewhere nobody knows that all go to one process, which then has the segments.
+    # Only a worker is sure to send all batches to one process, which then has all
+    # segments.
     if get_worker_info() is not None:
         if _sender is None or _sender.pid != os.getpid():
             _sender = _Sender()
         packed = _sender.pack(batch)
     if packed is None:
-        return _rebuild, (kind, map_nested(dict(batch), _in_parts))
+        return _rebuild, (kind, map_nested(dict(batch), _split_csr))
     return _unpack, (kind, *packed)
 
 
 @dataclass(frozen=True)
 class _CsrParts:
-    """A sparse tensor, which PyTorch rebuilds with a warning, in parts."""
+    """The parts of a CSR tensor; PyTorch would rebuild the tensor with a warning."""
 
     crow: torch.Tensor
     col: torch.Tensor
@@ -228,7 +237,8 @@ class _CsrParts:
     shape: tuple[int, ...]
 
 
-def _in_parts(leaf: Any) -> Any:
+def _split_csr(leaf: Any) -> Any:
+    """Return the parts of a CSR tensor; any other leaf as it is."""
     if not _is_packable(leaf) or leaf.layout != torch.sparse_csr:
         return leaf
     crow, col, values = leaf.crow_indices(), leaf.col_indices(), leaf.values()
@@ -236,14 +246,14 @@ def _in_parts(leaf: Any) -> Any:
 
 
 def _rebuild(kind: type[Any], parts: Any) -> Any:
-    """Return a batch of parts that PyTorch has shipped."""
+    """Return a batch, given the tensors that PyTorch has sent."""
 
-    def whole(leaf: Any) -> Any:
+    def join_csr(leaf: Any) -> Any:
         if not isinstance(leaf, _CsrParts):
             return leaf
         return make_csr_tensor(leaf.crow, leaf.col, leaf.values, leaf.shape)
 
-    return kind(map_nested(parts, whole))
+    return kind(map_nested(parts, join_csr))
 
 
 def _unpack(
@@ -251,36 +261,40 @@ def _unpack(
     token: tuple[int, str],
     number: int,
     memory: torch.Tensor | None,
-    gone: list[int],
-    places: Any,
+    dropped: list[int],
+    locations: Any,
 ) -> Any:
-    """Return a batch of views into the segment, which is free again when they die."""
+    """Return a batch of views into a segment, which becomes free once all views die."""
     if token not in _received:
-        _forget_ended()
+        _forget_ended_processes()
     segments = _received.setdefault(token, {})
-    for dropped in gone:
-        segments.pop(dropped, None)
+    for old in dropped:
+        segments.pop(old, None)
     if memory is not None:
         segments[number] = memory.numpy()
     segment = segments[number]
-    # Every view keeps the exporter alive: when it dies, none is left.
+    # Every view keeps the exporter alive, so the exporter dies with the last view.
     exporter = (ctypes.c_char * len(segment)).from_buffer(segment.data)
     weakref.finalize(exporter, _set_free, segment).atexit = False
-    lent = torch.frombuffer(memoryview(exporter), dtype=torch.uint8)
+    whole = torch.frombuffer(memoryview(exporter), dtype=torch.uint8)
 
-    def tensor(leaf: Any) -> Any:
-        return leaf.tensor(lent) if isinstance(leaf, _Place | _CsrPlace) else leaf
+    def view(leaf: Any) -> Any:
+        return (
+            leaf.view(whole)
+            if isinstance(leaf, _DenseLocation | _CsrLocation)
+            else leaf
+        )
 
-    return kind(map_nested(places, tensor))
+    return kind(map_nested(locations, view))
 
 
 def _set_free(segment: Bytes) -> None:
     segment[0] = 0
 
 
-def _forget_ended() -> None:
-    """Drop the segments of processes that have ended; batches keep theirs."""
-    if os.name != "posix":  # elsewhere signal 0 is not a question but an interrupt
+def _forget_ended_processes() -> None:
+    """Drop the segments of processes that have ended; batches in use keep theirs."""
+    if os.name != "posix":  # on Windows signal 0 would interrupt the process
         return
     for token in list(_received):
         try:
@@ -290,12 +304,12 @@ def _forget_ended() -> None:
 
 
 def send_in_shared_memory(kind: type[Any]) -> None:
-    """Have batches of a type leave a worker in shared memory.
+    """Make workers send batches of a type in shared memory.
 
     Parameters
     ----------
     kind
-        A mapping type that can be made of a dict.
+        A mapping type whose constructor takes a dict.
     """
     ForkingPickler.register(kind, _reduce)
 
@@ -304,9 +318,9 @@ send_in_shared_memory(PlainBatch)
 
 
 def allow_sending_by_pipe() -> None:
-    """Have this process send the bytes of a tensor where there is no room to share it.
+    """Make this process send the bytes of a tensor if shared memory has no room for it.
 
-    For workers: it holds for all tensors that the process sends.
+    Workers call this; it holds for all tensors that the process sends.
     """
     ForkingPickler.register(torch.UntypedStorage, _reduce_storage)
 
@@ -318,17 +332,18 @@ def _reduce_storage(storage: torch.UntypedStorage) -> Any:
         if storage.device.type != "cpu":
             raise
         _warn_once()
-        held = torch.empty(0, dtype=torch.uint8).set_(storage)
-        return _storage_of, (held.numpy(),)
+        contents = torch.empty(0, dtype=torch.uint8).set_(storage)
+        return _make_storage, (contents.numpy(),)
 
 
-def _storage_of(held: Bytes) -> torch.UntypedStorage:
-    return torch.from_numpy(held).untyped_storage()
+def _make_storage(contents: Bytes) -> torch.UntypedStorage:
+    return torch.from_numpy(contents).untyped_storage()
 
 
 @cache
 def _warn_once() -> None:
-    # Raised, as a filter may have it, it would lose the batch on the queue's thread.
+    # A filter may turn the warning into an error, which would lose the batch on the
+    # queue's thread.
     with contextlib.suppress(UserWarning):
         warnings.warn(
             "there is no shared memory left for batches, which now go through a pipe"

@@ -1,7 +1,7 @@
-"""States of DataLoaders: what each worker has yielded, from counts or from snapshots.
+"""Compute the merged state of a DataLoader's workers, from a count or from snapshots.
 
-A ``DataLoader`` asks its workers for batches in turn and skips those that have none
-left, so how many batches it was given says how many came from each worker.
+A ``DataLoader`` asks its workers for batches in turn, and skips workers that have none
+left. So the number of batches it has given says how many came from each worker.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,24 +10,31 @@ from typing import Any
 from scdataset_core import Loader, StateError, merge_states
 from scdataset_core.state import State
 
-__all__ = ["deal", "merge_dataloader_states", "repeated_of", "state_after"]
+__all__ = [
+    "compute_state_after",
+    "count_by_worker",
+    "count_repeated",
+    "merge_dataloader_states",
+]
 
 
-def deal(left: Sequence[int], n_batches: int, *, first: int = 0) -> list[int]:
-    """Return how many of `n_batches` come from each worker, asked in turn.
+def count_by_worker(
+    left: Sequence[int], n_batches: int, *, first: int = 0
+) -> list[int]:
+    """Return how many of `n_batches` come from each worker if they are asked in turn.
 
     Parameters
     ----------
     left
-        Batches that each worker has.
+        Number of batches that each worker has left.
     n_batches
-        Batches taken from all of them, at most ``sum(left)``.
+        Number of batches taken from all workers, at most ``sum(left)``.
     first
         The worker that is asked first.
 
     Examples
     --------
-    >>> deal([4, 1, 2], 6)
+    >>> count_by_worker([4, 1, 2], 6)
     [3, 1, 2]
     """
     taken = [0] * len(left)
@@ -48,49 +55,50 @@ def deal(left: Sequence[int], n_batches: int, *, first: int = 0) -> list[int]:
     return taken
 
 
-def left_of(state: Mapping[str, Any]) -> int:
-    """Return how many batches a worker's state leaves it."""
+def _count_left(state: Mapping[str, Any]) -> int:
+    """Return how many batches a worker has left after its state."""
     read = State.from_dict(state)
     if read.shard is None:
         raise StateError("a merged state belongs to no worker")
     return max(0, read.dealing().share(read.shard).n_batches - read.yielded)
 
 
-def repeated_of(state: Mapping[str, Any]) -> int:
-    """Return how many of a worker's batches another rank has too: its last ones."""
+def count_repeated(state: Mapping[str, Any]) -> int:
+    """Return how many of a worker's last batches another rank yields too."""
     read = State.from_dict(state)
     if read.shard is None:
         raise StateError("a merged state belongs to no worker")
     return read.dealing().share(read.shard).n_repeated
 
 
-def advanced(states: Sequence[Mapping[str, Any]], n: int, first: int) -> list[Any]:
-    """Return the states of a rank's workers `n` batches later."""
-    left = [left_of(state) for state in states]
+def _advance(states: Sequence[Mapping[str, Any]], n: int, first: int) -> list[Any]:
+    """Return the states of a rank's workers after `n` more batches."""
+    left = [_count_left(state) for state in states]
     if n > sum(left):
         raise StateError(
             f"the rank has {sum(left)} batches left in the epoch, not {n}; count the"
             " batches since the latest iteration began"
         )
+    taken = count_by_worker(left, n, first=first)
     return [
-        {**state, "yielded": state["yielded"] + taken}
-        for state, taken in zip(states, deal(left, n, first=first), strict=True)
+        {**state, "yielded": state["yielded"] + n_taken}
+        for state, n_taken in zip(states, taken, strict=True)
     ]
 
 
-def state_after(
+def compute_state_after(
     loader: Loader, n_batches: int, *, world_size: int, num_workers: int
 ) -> dict[str, Any]:
-    """Return the merged state once every rank has taken `n_batches`.
+    """Return the merged state once every rank's DataLoader has given `n_batches`.
 
     Parameters
     ----------
     loader
-        An unstarted loader, at the epoch in question.
+        An unstarted loader that stands where the iteration began.
     n_batches
-        Batches that each rank's DataLoader has given.
+        Number of batches that each rank's DataLoader has given.
     world_size, num_workers
-        Ranks, and workers of each, at least 1.
+        Number of ranks, and number of workers of each rank, at least 1.
     """
     states: list[Any] = []
     for rank in range(world_size):
@@ -98,34 +106,34 @@ def state_after(
             loader.shard(rank, world_size, worker, num_workers)
             for worker in range(num_workers)
         ]
-        states += advanced([shard.state_dict() for shard in shards], n_batches, 0)
+        states += _advance([shard.state_dict() for shard in shards], n_batches, 0)
     return merge_states(states)
 
 
 def merge_dataloader_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge the states of every rank's ``StatefulDataLoader`` into one.
 
-    A ``StatefulDataLoader`` goes on only with as many workers as it had. For any other
-    number of ranks or workers, give the result to ``loader.load_state_dict`` and wrap
+    A ``StatefulDataLoader`` can only go on with as many ranks and workers as it had.
+    For any other number, give the merged state to ``loader.load_state_dict`` and wrap
     the loader anew.
 
     Parameters
     ----------
     states
-        What ``state_dict()`` of the ``StatefulDataLoader`` over a
-        :class:`LoaderDataset` returned on each rank, in any order.
+        The results of ``state_dict()`` of the ``StatefulDataLoader`` over a
+        :class:`LoaderDataset`, one for each rank, in any order.
 
     Returns
     -------
     state
-        A state for :meth:`scdataset_core.Loader.load_state_dict`.
+        A state that :meth:`scdataset_core.Loader.load_state_dict` takes.
 
     Raises
     ------
     StateError
-        If one is no such state, or a rank is missing.
+        If a state is not one of a ``StatefulDataLoader``, or if a rank is missing.
     TypeError
-        If they are not a list of dicts.
+        If `states` is not a list of dicts.
     """
     if isinstance(states, Mapping):
         raise TypeError("states must be a list of the states of all ranks, got one")
@@ -140,7 +148,7 @@ def _worker_states(state: Mapping[str, Any]) -> list[Any]:
     if not isinstance(state, Mapping):
         raise TypeError(f"a state is a dict, got {type(state).__name__}: {state!r:.60}")
     snapshot = state.get("_snapshot")
-    if snapshot is None:  # of a StatefulDataLoader without workers
+    if snapshot is None:  # this StatefulDataLoader has no workers
         return [_dataset_state(state)]
     workers = snapshot.get("_worker_snapshots")
     if not workers:
@@ -150,15 +158,16 @@ def _worker_states(state: Mapping[str, Any]) -> list[Any]:
         for key in sorted(workers, key=lambda key: int(key.rpartition("_")[2]))
     ]
     first = (snapshot["_last_yielded_worker_id"] + 1) % len(found)
-    return advanced(found, state.get("_steps_since_snapshot", 0), first)
+    return _advance(found, state.get("_steps_since_snapshot", 0), first)
 
 
 def _dataset_state(state: Mapping[str, Any]) -> Any:
-    """Return the Loader state in it; Any: checked where states are read."""
+    """Return the Loader's state in a dataset's; `merge_states` checks what it is."""
     found = state.get("dataset_state")
     if found is None:
         raise StateError(
             "this is no state of a StatefulDataLoader over a LoaderDataset: it has no"
-            ' "dataset_state"; for states of Loaders use scdataset_core.merge_states'
+            ' "dataset_state"; to merge states of Loaders, use'
+            " scdataset_core.merge_states"
         )
     return found

@@ -1,4 +1,4 @@
-"""Batches as tensors: types, layouts, pinning, shipping, devices."""
+"""Batches as tensors: types, layouts, pinning, shared memory, devices."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ pytest.importorskip("scdataset_torch")
 import torch
 from scdataset_torch import LoaderDataset, shared_memory, to_device, to_tensors
 from scdataset_torch.collate import TensorBatch
-from scdataset_torch.device import _on_side_stream
+from scdataset_torch.device import _copy_on_side_stream
 from scdataset_torch.shared_memory import PlainBatch
 
 from scdataset_core import BlockShuffling, Loader, open
@@ -323,7 +323,7 @@ def test_the_side_stream_copies_ahead_and_is_waited_for(monkeypatch, ahead):
     monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
     batches = iter([to_tensors()(make_batch()) for _ in range(4)])
-    moved = _on_side_stream(batches, torch.device("cpu"), dense=True, ahead=ahead)
+    moved = _copy_on_side_stream(batches, torch.device("cpu"), dense=True, ahead=ahead)
     first = next(moved)
     assert log == ["side records"] * (ahead + 1) + ["main waits for side"]
     assert first["X"].layout == torch.strided
