@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...checks import install_command
 from ...errors import FileFormatError
+from ...optional import import_optional
 from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_stores import reopen_group, store_name
 from ..options import OpenOptions
@@ -27,7 +27,7 @@ _MEMBER = re.compile(r"dataset_(\d+)")
 
 def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over stores, in their order."""
-    _import_zarr()
+    import_optional("zarr", extra="zarr", needed_by="zarr stores")
     groups = [(path, _opened(path)) for path in paths]
     return _join(groups, options)
 
@@ -101,19 +101,3 @@ def _slow_ways(parts: Sequence[CellFile]) -> tuple[str, ...]:
         "X is read through zarr-python, which is slower than the reader for local"
         f" folders here: {listed}",
     )
-
-
-def _import_zarr() -> None:
-    try:
-        import zarr
-    except ModuleNotFoundError as error:
-        if error.name != "zarr":
-            raise
-        raise ModuleNotFoundError(
-            f"zarr stores need zarr: {install_command('zarr')}", name="zarr"
-        ) from error
-    if [int(number) for number in zarr.__version__.split(".")[:2]] < [3, 1]:
-        raise ImportError(
-            f"zarr stores need zarr 3.1 or later, and {zarr.__version__} is installed:"
-            f" {install_command('zarr')}"
-        )

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError
+from ...optional import import_optional
+from ..arrow.soundness import check_sound
 from ..ranged.row_arrays import Rows
-from ..tables.row_groups import check_sound, import_pyarrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,7 +129,7 @@ def read_shape(file: str) -> tuple[int, list[str]]:
 
 
 def _import_parquet() -> Any:  # Any: a module without types
-    return import_pyarrow("parquet", "SCDL folders", "pyarrow.parquet")
+    return import_optional("pyarrow.parquet", extra="parquet", needed_by="SCDL folders")
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...checks import install_command
 from ...errors import FileFormatError, ScdatasetError
+from ...optional import import_optional
 from ..genes.joins import join_genes
 from ..obs.joined_columns import join_obs
 from ..options import OpenOptions
@@ -26,8 +26,6 @@ __all__ = [
     "open_query",
     "open_soma",
 ]
-
-_OLDEST = (1, 15)
 
 
 @dataclass(frozen=True)
@@ -176,18 +174,4 @@ def _store_of(experiment: Any) -> SomaStore:  # Any: a tiledbsoma.Experiment
 
 
 def _import_tiledbsoma() -> None:
-    try:
-        import tiledbsoma
-    except ModuleNotFoundError as error:
-        if error.name != "tiledbsoma":
-            raise
-        raise ModuleNotFoundError(
-            f"TileDB-SOMA experiments need tiledbsoma: {install_command('soma')}",
-            name="tiledbsoma",
-        ) from error
-    found = tiledbsoma.__version__
-    if tuple(int(n) for n in found.split(".")[:2]) < _OLDEST:
-        raise ImportError(
-            "TileDB-SOMA experiments need tiledbsoma 1.15 or later, and"
-            f" {found} is installed: {install_command('soma')}"
-        )
+    import_optional("tiledbsoma", extra="soma", needed_by="TileDB-SOMA experiments")

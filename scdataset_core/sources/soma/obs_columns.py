@@ -1,6 +1,6 @@
 """The table of cells of a TileDB-SOMA experiment: its columns, read by query."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError, MissingNameError, nearest
 from ...storage import ReadContext
-from ..obs.columns import MAX_LABELS, Column, LabelColumn, NumberColumn, Unreadable
+from ..arrow.columns import Convert, convert_text, label_column, plain_column
+from ..arrow.soundness import check_sound
+from ..obs.columns import Column, NumberColumn
 from ..ranged.row_arrays import Check, KeptArrays, RowArray, Rows, windows
-from ..tables.obs_columns import CodesOf, missing, numbers, texts
-from ..tables.row_groups import check_sound
 from .store import RowIds, SomaArray
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SomaColumn:
     ids: RowIds
     column: str
     dtype: np.dtype[Any]
-    convert: "Callable[[pa.Array], npt.NDArray[Any]]"
+    convert: Convert
     name: str
 
     @property
@@ -93,7 +93,7 @@ class SomaText:
     def of(cls, table: SomaArray, ids: RowIds, column: str) -> "SomaText":
         """Return a column's text."""
         dtype = np.dtype(object)
-        return cls(SomaColumn(table, ids, column, dtype, texts, column))
+        return cls(SomaColumn(table, ids, column, dtype, convert_text, column))
 
     @property
     def file(self) -> str:
@@ -177,69 +177,33 @@ def obs_columns(
 def _obs_column(table: SomaArray, ids: RowIds, name: str) -> Column:
     import pyarrow.types as pt
 
+    def make_array(dtype: np.dtype[Any], convert: Convert, called: str) -> SomaColumn:
+        return SomaColumn(table, ids, name, dtype, convert, called)
+
     field = table.handle.schema.field(name)
     kind = field.type
     if pt.is_dictionary(kind):
-        return _enumerated(table, ids, name, ordered=bool(kind.ordered))
-    if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
-        dtype = np.dtype(kind.to_pandas_dtype())
-        values = SomaColumn(table, ids, name, dtype, numbers, name)
-        flag = np.dtype(np.bool_)
-        mask = SomaColumn(table, ids, name, flag, missing, f"{name} (missing)")
-        column = NumberColumn(values, mask if field.nullable else None)
-        return column if column.any_missing() else NumberColumn(values)
-    if pt.is_string(kind) or pt.is_large_string(kind):
-        return _text(table, ids, name)
-    return Unreadable(f"it is {kind}")
-
-
-def _enumerated(table: SomaArray, ids: RowIds, name: str, *, ordered: bool) -> Column:
-    """Return a categorical column; one cell's entry comes with all the labels."""
-    labels = _column(table, name, ids.cut(0, 1)).dictionary
-    return _labels(table, ids, name, labels, ordered=ordered)
-
-
-def _text(table: SomaArray, ids: RowIds, name: str) -> Column:
-    import pyarrow as pa
-
-    found = pa.array([], table.handle.schema.field(name).type)
-    for start, stop in windows(ids.n):
-        piece = _column(table, name, ids.cut(start, stop))
-        found = pa.concat_arrays([found, piece.unique()]).unique().drop_null()
-        if len(found) > MAX_LABELS:
-            return Unreadable(
-                f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
-            )
-    return _labels(table, ids, name, found.sort())
-
-
-def _labels(
-    table: SomaArray,
-    ids: RowIds,
-    name: str,
-    labels: "pa.Array",
-    *,
-    ordered: bool = False,
-) -> LabelColumn:
-    dtype = np.min_scalar_type(-max(1, len(labels)))
-    codes = SomaColumn(table, ids, name, dtype, _Codes(labels), name)
-    return LabelColumn(codes, labels.to_pylist(), ordered)
-
-
-class _Codes:
-    """Turns entries into codes: those stored, where the labels are the stored ones."""
-
-    def __init__(self, labels: "pa.Array") -> None:
-        self._labels = labels
-        self._find = CodesOf(labels)
-
-    def __call__(self, piece: "pa.Array") -> npt.NDArray[Any]:
-        """Return the code of each entry, -1 where it is null."""
-        if hasattr(piece, "dictionary") and piece.dictionary.equals(self._labels):
-            stored = piece.indices.fill_null(-1)
-            codes: npt.NDArray[Any] = stored.to_numpy(zero_copy_only=False)
-            return codes
-        return self._find(piece)
+        # The entry of one cell comes with all the labels.
+        labels = _column(table, name, ids.cut(0, 1)).dictionary
+        return label_column(
+            labels.to_pylist(),
+            labels.type,
+            name,
+            make_array,
+            ordered=bool(kind.ordered),
+        )
+    column = plain_column(
+        kind,
+        name,
+        make_array,
+        lambda: (
+            _column(table, name, ids.cut(start, stop)) for start, stop in windows(ids.n)
+        ),
+        may_miss=lambda: bool(field.nullable),
+    )
+    if isinstance(column, NumberColumn) and not column.any_missing():
+        return NumberColumn(column.values)
+    return column
 
 
 def _column(table: SomaArray, name: str, ids: Rows) -> "pa.Array":

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError
 from ...storage.io.open_files import Identity, check_unchanged
-from .row_groups import Rows, check_sound, cut_by_group
+from ..arrow.soundness import check_sound
+from .row_groups import Rows, cut_by_group
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError
+from ...optional import import_optional
 from ...storage.io.open_files import Identity, check_unchanged
+from ..arrow.soundness import check_sound
 from ..options import OpenOptions
-from .row_groups import Rows, check_sound, cut_by_group, import_pyarrow
+from .row_groups import Rows, cut_by_group
 from .table_source import TableSource, open_table
 from .x_columns import find_columns, list_x
 
@@ -229,4 +231,6 @@ def _load(datasets: Any, path: str) -> Any:
 
 
 def _import_datasets() -> Any:
-    return import_pyarrow("hf", "Hugging Face data sets", "datasets", "pyarrow")
+    return import_optional(
+        "datasets", "pyarrow", extra="hf", needed_by="Hugging Face data sets"
+    )

@@ -1,13 +1,22 @@
 """The obs columns of tables: Arrow's numbers, text and dictionaries, read by ranges."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
-from ..obs.columns import MAX_LABELS, Column, LabelColumn, NumberColumn, Unreadable
+from ..arrow.columns import (
+    Convert,
+    MakeArray,
+    convert_codes,
+    convert_text,
+    distinct_text,
+    label_column,
+    plain_column,
+)
+from ..obs.columns import Column, LabelColumn, Unreadable
 from .row_groups import Groups
 
 if TYPE_CHECKING:
@@ -44,7 +53,7 @@ class GroupArray:
         number: int,
         *,
         dtype: Any,  # Any: as np.dtype takes it
-        convert: "Callable[[pa.Array], npt.NDArray[Any]]",
+        convert: Convert,
         name: str | None = None,
     ) -> None:
         self.file = groups.files[number]
@@ -102,7 +111,9 @@ class GroupText:
     """A column of text of one file of a table."""
 
     def __init__(self, groups: Groups, column: str, number: int) -> None:
-        self._array = GroupArray(groups, column, number, dtype=object, convert=texts)
+        self._array = GroupArray(
+            groups, column, number, dtype=object, convert=convert_text
+        )
         self.file, self.name = self._array.file, column
 
     def __len__(self) -> int:
@@ -136,110 +147,48 @@ def table_column(
     """
     import pyarrow.types as pt
 
+    def make_array(dtype: np.dtype[Any], convert: Convert, called: str) -> GroupArray:
+        return GroupArray(
+            groups, name, number, dtype=dtype, convert=convert, name=called
+        )
+
     kind = groups.schema.field(name).type
     if labels is not None:
-        codes = GroupArray(groups, name, number, dtype=np.int64, convert=given_codes)
+        codes = make_array(np.dtype(np.int64), convert_codes, name)
         return LabelColumn(codes, list(labels))
-    if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
-        dtype = kind.to_pandas_dtype()
-        values = GroupArray(groups, name, number, dtype=dtype, convert=numbers)
-        if groups.n_missing(name, *_groups_of(groups, number)) == 0:
-            return NumberColumn(values)
-        mask = GroupArray(
-            groups,
-            name,
-            number,
-            dtype=np.bool_,
-            convert=missing,
-            name=f"{name} (missing)",
-        )
-        return NumberColumn(values, mask)
-    if pt.is_dictionary(kind) or pt.is_string(kind) or pt.is_large_string(kind):
-        return _label_column(groups, name, number)
-    return Unreadable(f"it is {kind}")
-
-
-def _groups_of(groups: Groups, number: int) -> tuple[int, int]:
-    """Return the first group of a file, and the one behind its last."""
     first, last = np.searchsorted(groups.starts, groups.file_starts[number:][:2])
-    return int(first), int(last)
+    span = range(int(first), int(last))
+    if pt.is_dictionary(kind):
+        return _dictionary_column(groups, name, span, make_array)
+    return plain_column(
+        kind,
+        name,
+        make_array,
+        lambda: (groups.read(group, [name])[0] for group in span),
+        may_miss=lambda: groups.n_missing(name, span.start, span.stop) != 0,
+    )
 
 
-def _label_column(groups: Groups, name: str, number: int) -> Column:
-    import pyarrow as pa
-
-    kind = groups.schema.field(name).type
-    is_dictionary = isinstance(kind, pa.DictionaryType)
-    plain = kind.value_type if is_dictionary else kind
-    first, last = _groups_of(groups, number)
-    found = pa.array([], plain)
+def _dictionary_column(
+    groups: Groups, name: str, span: range, make_array: MakeArray
+) -> Column:
+    """Return a column of dictionaries; each group of rows may have its own."""
     lists: list[Any] = []
-    for group in range(first, last):
-        piece = groups.read(group, [name])[0]
-        if is_dictionary:
+
+    def decoded() -> "Iterator[pa.Array]":
+        for group in span:
+            piece = groups.read(group, [name])[0]
             if groups.keeps_labels and not any(map(piece.dictionary.equals, lists)):
                 lists.append(piece.dictionary)
-            piece = piece.dictionary_decode()
-        found = pa.concat_arrays([found, piece.unique()]).unique()
-        if len(found) > MAX_LABELS + 1:
-            return Unreadable(
-                f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
-            )
+            yield piece.dictionary_decode()
+
+    kind = groups.schema.field(name).type
+    found = distinct_text(decoded(), kind.value_type)
+    if isinstance(found, Unreadable):
+        return found
     if len(lists) == 1:  # the same categories everywhere: theirs is the order
         labels = [label for label in lists[0].to_pylist() if label is not None]
     else:
-        labels = sorted(label for label in found.to_pylist() if label is not None)
-    codes = GroupArray(
-        groups,
-        name,
-        number,
-        dtype=np.min_scalar_type(-max(1, len(labels))),
-        convert=CodesOf(pa.array(labels, plain)),
-    )
-    return LabelColumn(codes, labels, is_dictionary and kind.ordered and bool(lists))
-
-
-def numbers(piece: "pa.Array") -> npt.NDArray[Any]:
-    """Return numbers or booleans, 0 where they are null."""
-    filled = piece.fill_null(False if piece.type == "bool" else 0)
-    found: npt.NDArray[Any] = filled.to_numpy(zero_copy_only=False)
-    return found
-
-
-def missing(piece: "pa.Array") -> npt.NDArray[Any]:
-    """Return where values are null."""
-    found: npt.NDArray[Any] = piece.is_null().to_numpy(zero_copy_only=False)
-    return found
-
-
-def given_codes(piece: "pa.Array") -> npt.NDArray[Any]:
-    """Return integers that are codes already, -1 where they are null."""
-    found: npt.NDArray[Any] = piece.fill_null(-1).to_numpy(zero_copy_only=False)
-    return found
-
-
-def texts(piece: "pa.Array") -> npt.NDArray[Any]:
-    """Return text as Python strings, None where it is null."""
-    out = np.empty(len(piece), object)
-    out[:] = [None if value is None else str(value) for value in piece.to_pylist()]
-    return out
-
-
-class CodesOf:
-    """Turns text into the position of each string among labels."""
-
-    def __init__(self, labels: "pa.Array") -> None:
-        self._labels = labels
-
-    def __call__(self, piece: "pa.Array") -> npt.NDArray[Any]:
-        """Return the code of each entry, -1 where it is null."""
-        import pyarrow.compute as pc
-
-        if hasattr(piece, "dictionary_decode"):
-            piece = piece.dictionary_decode()
-        found = pc.index_in(piece, value_set=self._labels)
-        if found.null_count > piece.null_count:
-            new = piece.filter(pc.and_(found.is_null(), piece.is_valid()))
-            raise KeyError(new[0].as_py())
-        codes: npt.NDArray[Any] = found.fill_null(-1).to_numpy(zero_copy_only=False)
-        return codes
+        labels = sorted(found.to_pylist())
+    ordered = bool(kind.ordered) and bool(lists)
+    return label_column(labels, kind.value_type, name, make_array, ordered=ordered)

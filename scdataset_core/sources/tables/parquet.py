@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import FileFormatError
+from ...optional import import_optional
 from ..options import OpenOptions
 from .files import ArrowFiles, ParquetFiles
-from .row_groups import import_pyarrow
 from .table_source import TableSource, open_table
 from .triples import CELLS, EXPRESSION, open_triples
 from .x_columns import find_columns, list_x
@@ -16,7 +16,7 @@ __all__ = ["open_arrow", "open_parquet"]
 
 def open_parquet(paths: Sequence[str], options: OpenOptions) -> TableSource:
     """Return the source over Parquet files, or folders of such, in their order."""
-    import_pyarrow("parquet", "Parquet files", "pyarrow")
+    import_optional("pyarrow", extra="parquet", needed_by="Parquet files")
     if any(Path(path, EXPRESSION).is_file() for path in paths):
         if len(paths) > 1:
             raise FileFormatError(
@@ -41,7 +41,7 @@ def open_parquet(paths: Sequence[str], options: OpenOptions) -> TableSource:
 
 def open_arrow(paths: Sequence[str], options: OpenOptions) -> TableSource:
     """Return the source over Arrow IPC files, in their order."""
-    import_pyarrow("parquet", "Arrow files", "pyarrow")
+    import_optional("pyarrow", extra="parquet", needed_by="Arrow files")
     groups = ArrowFiles(paths)
     columns = find_columns(groups, options)
     if len(columns) == 3:

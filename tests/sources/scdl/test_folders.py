@@ -416,7 +416,7 @@ def test_extra_is_named_where_pyarrow_is_missing(folder, monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name="pyarrow")
 
-    monkeypatch.setattr("importlib.import_module", absent)
+    monkeypatch.setattr("scdataset_core.optional.import_module", absent)
     with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[parquet\]"):
         scd.open(folder)
 

@@ -1,0 +1,65 @@
+"""Imports of packages that an extra installs, with errors that name the extra."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from .checks import install_command
+
+__all__ = ["import_optional"]
+
+# The oldest versions that have what is used of them, as the extras state them.
+_LEAST = {
+    "datasets": (2, 19),
+    "pyarrow": (15, 0),
+    "tiledbsoma": (1, 15),
+    "zarr": (3, 1),
+}
+
+
+def import_optional(*modules: str, extra: str, needed_by: str) -> Any:  # Any: a module
+    """Import modules of optional packages, and return the first.
+
+    Parameters
+    ----------
+    modules
+        Their full names.
+    extra
+        The extra that installs them.
+    needed_by
+        What needs them, in the plural, for errors: ``"Parquet files"``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If a package is not installed. If one that it needs is not, that error is
+        raised as it is.
+    ImportError
+        If a package is older than what is used of it.
+    """
+    packages = list(dict.fromkeys(module.partition(".")[0] for module in modules))
+    try:
+        found = [import_module(module) for module in modules]
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing not in packages:
+            raise
+        raise ModuleNotFoundError(
+            f"{needed_by} need {missing}: {install_command(extra)}", name=missing
+        ) from error
+    _check_versions(packages, extra, needed_by)
+    return found[0]
+
+
+def _check_versions(packages: Sequence[str], extra: str, needed_by: str) -> None:
+    for package in packages:
+        least = _LEAST.get(package)
+        if least is None:
+            continue
+        version = import_module(package).__version__
+        numbers = [int(n) for n in version.split(".")[:2] if n.isdigit()]
+        if tuple(numbers) < least:
+            raise ImportError(
+                f"{needed_by} need {package} {'.'.join(map(str, least))} or later, and"
+                f" {version} is installed: {install_command(extra)}"
+            )

@@ -1,0 +1,1 @@
+"""Values that Arrow decodes, checked and turned into NumPy's."""
