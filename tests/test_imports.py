@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
@@ -20,21 +21,43 @@ ADAPTERS = {
 }
 FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
 
-# The families of formats, each a folder of `sources`.
+# The families of formats, each a folder of `sources`: a family imports itself and the
+# rooms that all share. An AnnData may be backed by a file, hence the one exception.
 FAMILIES = {"anndata_files", "anndata_objects", "tables", "soma", "scdl"}
-# What opening a format may import of its family; of other families, only what
-# recognises their formats.
+FAMILIES_MAY_IMPORT = {"anndata_objects": {"anndata_files"}}
+
+# What opening a file may import of its family.
+ANNDATA_LAYOUT = {
+    "anndata_files.cell_files",
+    "anndata_files.data_frames",
+    "anndata_files.file_tree",
+    "anndata_files.frames",
+    "anndata_files.matrices",
+    "anndata_files.record_arrays",
+    "anndata_files.reopened_file",
+}
 OF_FORMATS = {
-    "h5ad": {
-        "anndata_files.data_frames",
-        "anndata_files.file_tree",
-        "anndata_files.frames",
-        "anndata_files.h5ad",
-        "anndata_files.hdf5_tree",
-        "anndata_files.matrices",
-        "anndata_files.record_arrays",
+    "h5ad": ANNDATA_LAYOUT | {"anndata_files.h5ad", "anndata_files.hdf5_tree"},
+    "zarr": ANNDATA_LAYOUT
+    | {
+        "anndata_files.zarr_completeness",
+        "anndata_files.zarr_sources",
+        "anndata_files.zarr_tree",
+    },
+    "parquet": {
+        "tables.files",
+        "tables.list_columns",
+        "tables.mapped_lists",
+        "tables.obs_columns",
+        "tables.parquet",
+        "tables.row_groups",
+        "tables.row_reader",
+        "tables.table_source",
+        "tables.triples",
+        "tables.x_columns",
     },
 }
+# Of every family, what recognises its formats is imported.
 RECOGNISERS = {f"{family}.formats" for family in FAMILIES} | {"scdl.signatures"}
 
 # The rooms of the core: a subpackage stands for all of its modules.
@@ -146,6 +169,12 @@ def room(module: str) -> str:
     return ([*module.split(".")[1:], module])[0]
 
 
+def family(module: str) -> str | None:
+    """Return the family a module is of, or None."""
+    names = module.split(".")[1:3]
+    return names[1] if names[:1] == ["sources"] and len(names) > 1 else None
+
+
 def test_core_import_loads_numpy_and_standard_library_only() -> None:
     code = (
         "import sys; before = set(sys.modules); import numpy; "
@@ -173,13 +202,40 @@ def test_core_import_starts_no_threads_and_sets_no_warning_filters() -> None:
     assert out.stdout.split() == ["1", "True"]
 
 
+def write_cells(name: str, plates: Path, folder: Path) -> Path:
+    """Return a file or store of a format."""
+    if name == "h5ad":
+        return plates / "plate1.h5ad"
+    path = folder / f"cells.{name}"
+    if name == "zarr":
+        pytest.importorskip("zarr")
+        anndata = pytest.importorskip("anndata")
+        adata = anndata.read_h5ad(plates / "plate1.h5ad")
+        with warnings.catch_warnings(action="ignore"):  # of what AnnData will write
+            adata.write_zarr(path)
+        return path
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    columns = {
+        "genes": [[0, 2], [1]] * 50,
+        "expressions": [[1.0, 2.0], [3.0]] * 50,
+        "drug": ["DMSO", "Afatinib"] * 50,
+    }
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
 @pytest.mark.parametrize("name", OF_FORMATS)
-def test_opening_a_format_imports_no_other(name: str, plates: Path) -> None:
-    data = str(plates / "plate1.h5ad")
+def test_opening_a_format_imports_no_other(
+    name: str, plates: Path, tmp_path: Path
+) -> None:
+    data = str(write_cells(name, plates, tmp_path))
+    options = {"vocabulary": ["A", "B", "C"]} if name == "parquet" else {}
     code = (
         f"import sys; sys.path.insert(0, {str(CORE.parent)!r})\n"
         "import scdataset_core as scd\n"
-        f"source = scd.open({data!r}, obs=['drug'])\n"
+        f"source = scd.open({data!r}, obs=['drug'], **{options!r})\n"
         "batch = next(iter(scd.Loader(source, scd.BlockShuffling(16), batch_size=8)))\n"
         "print(*sys.modules)"
     )
@@ -213,6 +269,37 @@ def test_core_rooms_import_one_way() -> None:
             ):
                 wrong.append(f"{module} imports {there}")
     assert wrong == []
+
+
+def test_a_format_family_imports_itself_and_shared_rooms_only() -> None:
+    wrong = []
+    for module, targets in import_graph(CORE).items():
+        here = family(module)
+        allowed = FAMILIES_MAY_IMPORT.get(here or "", set()) | {here}
+        if (
+            module == "scdataset_core.sources.formats"
+        ):  # the list of what all families declare
+            targets = {target for target in targets if not target.endswith(".formats")}
+        wrong += [
+            f"{module} imports {target}"
+            for target in targets
+            if family(target) in FAMILIES - allowed
+        ]
+    assert wrong == []
+
+
+def test_no_module_of_the_core_is_imported_by_string() -> None:
+    by_string = {
+        module: {name for name in imported_names(module, path) if "importlib" in name}
+        for module, path in modules(CORE).items()
+    }
+    # Of the installed package, its version; of other packages, whole modules.
+    assert {module: names for module, names in by_string.items() if names} == {
+        "scdataset_core.optional": {"importlib.import_module"},
+        "scdataset_core.tools.commands": {"importlib.metadata.version"},
+    }
+    texts = {m: path.read_text("utf-8") for m, path in modules(CORE).items()}
+    assert [module for module, text in texts.items() if "__import__" in text] == []
 
 
 def test_core_modules_do_not_import_the_package_itself() -> None:

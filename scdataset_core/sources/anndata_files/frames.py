@@ -1,45 +1,16 @@
 """Tables of numbers as X: the data frames that obsm may hold, read column by column."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import FileFormatError
 from ...storage import StoredArray
 from ..obs.columns import LabelColumn, NumberColumn, Unreadable, check_length
 from ..ranged.cell_file import DenseX
+from ..ranged.column_rows import ColumnRows
 from .data_frames import Table
 from .file_tree import FileTree
 
-__all__ = ["FrameColumns", "frame_x"]
-
-
-@dataclass(frozen=True)
-class FrameColumns:
-    """Reads rows of a table of numbers, in place of a format's library.
-
-    Parameters
-    ----------
-    columns
-        Its columns.
-    dtype
-        Type of the rows.
-    """
-
-    columns: Sequence[NumberColumn]
-    dtype: np.dtype[Any]
-
-    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return rows ``start`` to ``stop``; what is missing is NaN."""
-        rows = np.empty((stop - start, len(self.columns)), self.dtype)
-        for at, column in enumerate(self.columns):
-            rows[:, at] = column.values.read(start, stop)
-            if column.mask is not None:
-                rows[column.mask.read(start, stop).astype(bool), at] = np.nan
-        return rows
+__all__ = ["frame_x"]
 
 
 def frame_x(tree: FileTree, path: str) -> DenseX:
@@ -79,7 +50,7 @@ def frame_x(tree: FileTree, path: str) -> DenseX:
         shape=(n_rows, len(columns)),
         dtype=dtype,
         grid=None,
-        library=FrameColumns(columns, dtype),
+        library=ColumnRows(columns, dtype),
     )
     return DenseX(rows)
 

@@ -17,9 +17,10 @@ from ..obs.joined_columns import join_obs
 from ..obs.text import TextArray, several_texts
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
+from ..ranged.joined_files import join_files
 from ..ranged.row_arrays import MemoryArray, RowArray, Rows
+from .cell_files import locate_cells
 from .data_frames import Table
-from .h5ad import join_files, read_layout
 from .hdf5_tree import Tree, opened
 from .modalities import (
     check_mudata,
@@ -51,7 +52,7 @@ class _File:
             group = tree.group(f"mod/{name}")
             assert group is not None  # _modalities lists groups
             part = Tree(group, file, allow_external=options.allow_external)
-            layout = read_layout(part, without_labels(options))
+            layout = locate_cells(part, without_labels(options))
             given = self._map(tree, part, name)
             self.at[name] = row_order(given, layout.x.n_obs, name, file)
             self.layouts[name] = layout

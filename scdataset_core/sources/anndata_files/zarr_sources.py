@@ -11,8 +11,9 @@ from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_stores import reopen_group, store_name
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
+from ..ranged.joined_files import join_files
 from ..ranged.stored_source import StoredSource
-from .h5ad import join_files, read_layout
+from .cell_files import locate_cells
 from .zarr_completeness import check_whole, notice_of
 from .zarr_tree import ZarrTree
 
@@ -47,11 +48,10 @@ def _join(
     for path, outer in groups:
         for name, group in _members(path, outer):
             tree = ZarrTree(group, name)
-            parts.append(read_layout(tree, options))
+            parts.append(locate_cells(tree, options))
             lacking += check_whole(parts[-1], tree)
-    source = join_files(parts, options)
-    source.notices += (*_slow_ways(parts), *notice_of(lacking))
-    return source
+    notices = (*_slow_ways(parts), *notice_of(lacking))
+    return join_files(parts, options, notices=notices)
 
 
 def _members(path: str, group: "zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import FileFormatError
-from ..anndata_files.h5ad import join_files
 from ..base import Source
 from ..combined.chosen_rows import PickedSource
 from ..combined.one_after_another import concat
 from ..options import OpenOptions
+from ..ranged.joined_files import join_files
 from .anndata_object import columns_of, file_part, is_in_file, open_with, text_of_names
 
 if TYPE_CHECKING:

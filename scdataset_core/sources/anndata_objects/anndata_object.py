@@ -8,14 +8,12 @@ import numpy as np
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage.formats.hdf5_files import check_path
-from ..anndata_files.h5ad import join_files
 from ..anndata_files.hdf5_tree import Tree, opened
 from ..anndata_files.matrices import locate_x
 from ..base import Source
 from ..combined.chosen_rows import PickedSource
 from ..contents import Contents
 from ..genes.joins import join_genes
-from ..genes.var_columns import HeldPlace
 from ..memory.array_source import rows_matrix, source_of
 from ..obs.cell_labels import TableTags, Tags
 from ..obs.columns import (
@@ -29,7 +27,9 @@ from ..obs.joined_columns import join_obs
 from ..obs.text import MemoryText
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, DenseX, SparseX
+from ..ranged.joined_files import join_files
 from ..ranged.row_arrays import MemoryArray
+from .held_contents import HeldContents
 from .lazy_arrays import is_lazy, lazy_part
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def file_part(
     return CellFile(file, x, genes, columns, given, _place(adata, options))
 
 
-def _place(adata: "AnnData", options: OpenOptions) -> HeldPlace:
+def _place(adata: "AnnData", options: OpenOptions) -> HeldContents:
     """Return the names of what an object holds, and the table of its genes."""
     import pandas as pd
 
@@ -140,7 +140,7 @@ def _place(adata: "AnnData", options: OpenOptions) -> HeldPlace:
         obsm=tuple(map(str, adata.obsm)),
         has_raw=adata.raw is not None,
     )
-    return HeldPlace(contents, var)
+    return HeldContents(contents, var)
 
 
 def _file_of(adata: "AnnData") -> str:

@@ -1,118 +1,17 @@
-"""What a file or object holds besides the matrix that is read: names, and its var."""
+"""The table of the genes of a source: what all of its files say of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..anndata_files.data_frames import Table
-from ..anndata_files.file_tree import FileTree
-from ..anndata_files.matrices import has_matrix, var_path
-from ..contents import Contents
-from ..obs.columns import LabelColumn, NumberColumn, check_codes
-from ..obs.text import TextCodes
 from .joins import GeneJoin
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["HeldPlace", "TreePlace", "join_var"]
-
-
-@dataclass(frozen=True)
-class TreePlace:
-    """A file of AnnData's layout, opened again when it is asked.
-
-    Parameters
-    ----------
-    tree
-        The file.
-    x
-        The matrix that is read from it.
-    """
-
-    tree: FileTree
-    x: str
-
-    def contents(self) -> Contents:
-        """Return the names of what is there, from descriptions alone."""
-        with self.tree.again() as tree:
-            obsm = tree.find("obsm")
-            fields = getattr(obsm, "dtype", None)  # of records, before AnnData 0.7
-            names = obsm if fields is None else fields.names
-            path = var_path(tree, self.x)
-            return Contents(
-                self.x,
-                obs=tuple(Table(tree, "obs").column_names),
-                var=() if path is None else tuple(Table(tree, path).column_names),
-                layers=tuple(tree.group("layers") or ()),
-                obsm=tuple(names or ()),
-                has_x=has_matrix(tree, "X"),
-                has_raw=has_matrix(tree, "raw/X"),
-            )
-
-    def var(self) -> "pd.DataFrame":
-        """Return the table of the genes, in the order of the file."""
-        import pandas as pd
-
-        with self.tree.again() as tree:
-            path = var_path(tree, self.x)
-            if path is None:
-                return pd.DataFrame()
-            table = Table(tree, path)
-            columns = {name: table.column(name) for name in table.column_names}
-            held = {name: _held(column) for name, column in columns.items()}
-            names = table.index()
-        known = {name: values for name, values in held.items() if values is not None}
-        return pd.DataFrame(known, index=names)
-
-
-@dataclass(frozen=True)
-class HeldPlace:
-    """An AnnData in memory: the names of what it held, and its var.
-
-    Parameters
-    ----------
-    held
-        The names.
-    table
-        Its var, or that of raw.
-    """
-
-    held: Contents
-    table: "pd.DataFrame" = field(repr=False)
-
-    def contents(self) -> Contents:
-        """Return the names of what was there."""
-        return self.held
-
-    def var(self) -> "pd.DataFrame":
-        """Return the table of the genes."""
-        return self.table
-
-
-def _held(column: Any) -> Any:  # Any: a Column, and an array of NumPy's or pandas'
-    """Return a column in memory; None if it cannot be had."""
-    import pandas as pd
-
-    if isinstance(column, LabelColumn):
-        codes = column.codes
-        if isinstance(codes, TextCodes):
-            return np.array([*codes.text.read(0, len(codes.text))], object)
-        read = check_codes(codes.read(0, codes.shape[0]), 0, column=column)
-        return pd.Categorical.from_codes(
-            read, categories=column.labels, ordered=column.ordered
-        )
-    if isinstance(column, NumberColumn):
-        values = column.values.read(0, column.values.shape[0])
-        if column.mask is None or not column.any_missing():
-            return values
-        out = values.astype(np.float64)
-        out[column.mask.read(0, len(out)).astype(bool)] = np.nan
-        return out
-    return None
+__all__ = ["join_var"]
 
 
 def join_var(

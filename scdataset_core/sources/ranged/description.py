@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...storage import StoredArray
-from ..anndata_files.frames import FrameColumns
 from ..base import Source
 from ..genes.joins import FileGenes
 from ..summaries import short, shown, where
+from .column_rows import ColumnRows
 
 __all__ = ["describe"]
 
@@ -66,7 +66,7 @@ def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
 
 
 def _encoding(array: StoredArray) -> str:
-    if isinstance(array.library, FrameColumns):
+    if isinstance(array.library, ColumnRows):
         return "a table, column by column"
     if array.grid is None:
         return "a way only the format's own library can read"

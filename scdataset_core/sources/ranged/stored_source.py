@@ -50,16 +50,24 @@ class StoredSource(Source):
         The columns carried.
     x
         Which matrix X is.
+    notices
+        What the user is warned of, besides what is noticed of the labels.
     """
 
     def __init__(
-        self, parts: Sequence[CellFile], genes: GeneJoin, obs: ObsTable, *, x: str
+        self,
+        parts: Sequence[CellFile],
+        genes: GeneJoin,
+        obs: ObsTable,
+        *,
+        x: str,
+        notices: Sequence[str] = (),
     ) -> None:
         self.files = tuple(part.file for part in parts)
         self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
         self.x = x
         self.info = CellInfo(genes.names, obs.categories, obs.ordered)
-        self.notices = obs.notices
+        self.notices = (*obs.notices, *notices)
         self.genes_report = genes.report
         self._genes = genes
         self._obs = obs

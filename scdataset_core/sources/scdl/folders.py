@@ -10,11 +10,11 @@ import numpy as np
 from ...errors import FileFormatError, MissingNameError
 from ...storage import StoredArray
 from ...storage.formats.plain_files import describe_file, describe_part
-from ..anndata_files.h5ad import join_files
 from ..obs.columns import Column
 from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
+from ..ranged.joined_files import join_files
 from ..ranged.stored_source import StoredSource
 from .features import FeatureIndex, gene_names, read_index
 from .header import ARRAYS, Header, read_header, read_row_count
@@ -71,9 +71,8 @@ def open_scdl(paths: Sequence[str], options: OpenOptions) -> StoredSource:
     folders = [
         _opened(folder) for path in map(Path, paths) for folder in data_sets_of(path)
     ]
-    source = join_files(_parts(folders, options), options)
-    source.notices += tuple(note for folder in folders for note in folder.notices)
-    return source
+    notices = [notice for folder in folders for notice in folder.notices]
+    return join_files(_parts(folders, options), options, notices=notices)
 
 
 def _opened(folder: Path) -> _Folder:

@@ -7,13 +7,12 @@ run meanwhile. Where a build of numcodecs hides its C functions, its Python ones
 import ctypes
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ...checks import install_command
+from ...optional import import_optional
 
 __all__ = ["BloscFunctions", "blosc_functions", "decompressor"]
 
@@ -97,7 +96,8 @@ class BloscFunctions(NamedTuple):
 def blosc_functions() -> BloscFunctions | None:
     """Return the functions of the C-Blosc in numcodecs, or None where it hides them."""
     try:
-        library = ctypes.CDLL(import_module("numcodecs.blosc").__file__)
+        blosc = import_optional("numcodecs.blosc", extra="codecs", needed_by="chunks")
+        library = ctypes.CDLL(blosc.__file__)
         whole, items = library.blosc_decompress_ctx, library.blosc_getitem
     except (ImportError, OSError, AttributeError):
         return None
@@ -134,16 +134,8 @@ def decompressor(name: str) -> Decompress:
     ModuleNotFoundError
         If numcodecs is not installed.
     """
-    try:
-        module = import_module(f"numcodecs.{name}")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("numcodecs"):
-            raise
-        raise ModuleNotFoundError(
-            f"chunks compressed with {name} need numcodecs:"
-            f" {install_command('codecs')}",
-            name="numcodecs",
-        ) from error
+    what = f"chunks compressed with {name}"
+    module = import_optional(f"numcodecs.{name}", extra="codecs", needed_by=what)
     try:
         return _IN_C[name](ctypes.CDLL(module.__file__))
     except (OSError, AttributeError):
