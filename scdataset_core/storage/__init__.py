@@ -2,7 +2,8 @@
 
 from .arrays import StoredArray
 from .context import ReadContext, default_context
-from .decoding.filters import Filter, register_decoder
+from .decoding.filters import CodecError, Filter
+from .decoding.registry import register_decoder
 from .first_use import first_use_lock
 from .layout import ArrayLayout, ChunkGrid
 from .reading.read_requests import read_requests
@@ -12,6 +13,7 @@ from .stats import ReadStats
 __all__ = [
     "ArrayLayout",
     "ChunkGrid",
+    "CodecError",
     "Filter",
     "ReadContext",
     "ReadStats",

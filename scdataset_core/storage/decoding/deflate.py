@@ -20,10 +20,10 @@ from ..io.scratch_memory import Scratch
 __all__ = [
     "InflateError",
     "Inflater",
+    "choose_inflater",
     "inflate_windows",
-    "inflater",
     "prepare",
-    "streaming",
+    "streaming_module",
 ]
 
 SUCCESS, BAD_DATA, SHORT_OUTPUT, INSUFFICIENT_SPACE = range(4)
@@ -146,7 +146,7 @@ class Streaming:
 
 
 @lru_cache
-def streaming() -> tuple[Any, Any]:  # Any: zlib or a module like it
+def streaming_module() -> tuple[Any, Any]:  # Any: zlib or a module like it
     """Return the fastest module with zlib's interface, and its error."""
     try:
         from isal import isal_zlib
@@ -175,7 +175,7 @@ def inflate_windows(
         If the stream is damaged, ends early, or holds more than `n_bytes`; the last
         only when the end is reached.
     """
-    module, error = streaming()
+    module, error = streaming_module()
     decoder = module.decompressobj()
     done = 0
     for part in parts:
@@ -202,7 +202,7 @@ def inflate_windows(
 
 
 @lru_cache
-def inflater(name: str | None = None) -> Inflater:
+def choose_inflater(name: str | None = None) -> Inflater:
     """Return a decoder: "libdeflate", "deflate" or "stream"; None: the fastest here."""
     if name in (None, "libdeflate"):
         try:
@@ -223,5 +223,5 @@ def inflater(name: str | None = None) -> Inflater:
 
 def prepare() -> None:
     """Import the decoders, before threads would: see `batching.Batching.prepare`."""
-    inflater()
-    streaming()
+    choose_inflater()
+    streaming_module()

@@ -1,8 +1,8 @@
-"""The decoders of single filters, by HDF5's registered numbers.
+"""The filters of HDF5, and what undoes each of them.
 
-A decoder takes bytes and the size they must decode to, and gives bytes of that size or
-raises; it never makes more, whatever the bytes say about themselves. deflate has a
-module of its own: :mod:`.inflate`.
+A decoder takes bytes and the size they must decode to. It returns bytes of that size or
+raises, and never makes more, whatever the bytes say about themselves. deflate has a
+module of its own: :mod:`.deflate`.
 """
 
 import ctypes
@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...checks import install_command
 from .checksums import matches
 from .compressors import decompressor
 
@@ -24,10 +23,13 @@ __all__ = [
     "Filter",
     "blosc_header",
     "decode_blosc",
-    "decoder_of",
-    "decompressed",
-    "missing_install",
-    "register_decoder",
+    "decode_fletcher32",
+    "decode_lz4",
+    "decode_lzf",
+    "decode_shuffle",
+    "decode_zstd",
+    "decompress",
+    "lzf_decompressor",
     "unshuffle",
 ]
 
@@ -40,7 +42,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class CodecError(Exception):
-    """Stored bytes that do not decode to what was declared."""
+    """Says that stored bytes do not decode to what was declared."""
 
 
 @dataclass(frozen=True)
@@ -73,32 +75,6 @@ class Decoder(Protocol):
         ...
 
 
-_decoders: dict[int, Decoder] = {}
-
-
-def register_decoder(code: int, decoder: Decoder) -> None:
-    """Use `decoder` for filters of number `code`."""
-    _decoders[code] = decoder
-
-
-def decoder_of(step: Filter) -> Decoder | None:
-    """Return what undoes a filter, or None where nothing here does."""
-    if step.code == LZF and _lzf_decompress() is None:
-        return None
-    return _decoders.get(step.code)
-
-
-def missing_install(step: Filter) -> str | None:
-    """Return the command that installs what a filter's decoder needs and lacks."""
-    name = _NEEDED.get(_decoders.get(step.code))
-    try:
-        if name is not None:
-            decompressor(name)
-    except ModuleNotFoundError:
-        return install_command("codecs")
-    return None
-
-
 def unshuffle(data: Buffer, n_bytes: int, itemsize: int) -> Buffer:
     """Undo the byte shuffle: first all first bytes, then all second bytes, ..."""
     if itemsize == 1:
@@ -114,13 +90,15 @@ def unshuffle(data: Buffer, n_bytes: int, itemsize: int) -> Buffer:
     return plain.data
 
 
-def _decode_shuffle(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+def decode_shuffle(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Undo HDF5's byte shuffle."""
     if len(data) != n_bytes or not step.values:
         raise CodecError(f"it has {len(data)} bytes where {n_bytes} were declared")
     return unshuffle(data, n_bytes, max(step.values[0], 1))
 
 
-def _decode_fletcher32(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+def decode_fletcher32(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Check a Fletcher-32 checksum, and cut it off."""
     view = memoryview(data)
     if len(view) < CHECKSUM_BYTES:
         raise CodecError("it is too short for its checksum")
@@ -130,7 +108,7 @@ def _decode_fletcher32(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
 
 
 @lru_cache
-def _lzf_decompress() -> Any:  # Any: a ctypes function pointer
+def lzf_decompressor() -> Any:  # Any: a ctypes function pointer
     """Return the LZF decoder that h5py carries, or None where it is not reachable."""
     try:
         from h5py import h5z
@@ -148,16 +126,17 @@ def _lzf_decompress() -> Any:  # Any: a ctypes function pointer
     return function
 
 
-def _decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+def decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decompress LZF."""
     source = np.frombuffer(data, np.uint8)
     plain = np.empty(n_bytes, np.uint8)
-    n = _lzf_decompress()(source.ctypes.data, len(source), plain.ctypes.data, n_bytes)
+    n = lzf_decompressor()(source.ctypes.data, len(source), plain.ctypes.data, n_bytes)
     if n != n_bytes:
         raise CodecError(f"its LZF bytes do not decode to the {n_bytes} bytes declared")
     return plain.data
 
 
-def decompressed(name: str, data: Buffer, n_bytes: int) -> Buffer:
+def decompress(name: str, data: Buffer, n_bytes: int) -> Buffer:
     """Decompress into memory of the declared size."""
     plain = np.empty(n_bytes, np.uint8)
     packed = np.frombuffer(data, np.uint8, len(data))
@@ -184,14 +163,15 @@ def blosc_header(data: Buffer, n_bytes: int) -> tuple[int, int]:
 def decode_blosc(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
     """Decode a blosc buffer."""
     blosc_header(data, n_bytes)
-    return decompressed("blosc", data, n_bytes)
+    return decompress("blosc", data, n_bytes)
 
 
-def _decode_zstd(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
-    return decompressed("zstd", data, n_bytes)
+def decode_zstd(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+    """Decompress a zstd frame."""
+    return decompress("zstd", data, n_bytes)
 
 
-def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
+def decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
     """Decode HDF5's framing of LZ4: a header, then blocks with their sizes."""
     wrong = CodecError(f"its lz4 bytes do not decode to the {n_bytes} bytes declared")
     view = memoryview(data)
@@ -214,20 +194,5 @@ def _decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
         if stored == size:
             plain += block
         else:
-            plain += decompressed("lz4", block, size)
+            plain += decompress("lz4", block, size)
     return plain
-
-
-# The compressor in numcodecs that a decoder calls.
-_NEEDED: dict[Decoder | None, str] = {
-    decode_blosc: "blosc",
-    _decode_lz4: "lz4",
-    _decode_zstd: "zstd",
-}
-
-register_decoder(SHUFFLE, _decode_shuffle)
-register_decoder(FLETCHER32, _decode_fletcher32)
-register_decoder(LZF, _decode_lzf)
-register_decoder(BLOSC, decode_blosc)
-register_decoder(LZ4, _decode_lz4)
-register_decoder(ZSTD, _decode_zstd)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..io.scratch_memory import Scratch
 from .blosc import decode_blosc_range
-from .deflate import InflateError, inflater
+from .deflate import InflateError, choose_inflater
 from .filters import (
     CHECKSUM_BYTES,
     DEFLATE,
@@ -13,9 +13,8 @@ from .filters import (
     CodecError,
     Filter,
     decode_blosc,
-    decoder_of,
-    missing_install,
 )
+from .registry import find_decoder, missing_install
 
 __all__ = ["Pipeline"]
 
@@ -44,7 +43,7 @@ class Pipeline:
         for step in self.filters:
             if step.code == DEFLATE:
                 continue
-            if decoder_of(step) is None or missing_install(step) is not None:
+            if find_decoder(step) is None or missing_install(step) is not None:
                 return step
         return None
 
@@ -56,7 +55,7 @@ class Pipeline:
     @property
     def _is_blosc(self) -> bool:
         """Whether the one filter is blosc, decoded as it is here."""
-        return len(self.filters) == 1 and decoder_of(self.filters[0]) is decode_blosc
+        return len(self.filters) == 1 and find_decoder(self.filters[0]) is decode_blosc
 
     @property
     def _blosc_item_bytes(self) -> int:
@@ -103,7 +102,7 @@ class Pipeline:
         """
         try:
             if skipped == 0 and self.is_deflate:
-                return inflater()(scratch, start, size, n_bytes)
+                return choose_inflater()(scratch, start, size, n_bytes)
             if skipped == 0 and self._is_blosc and want > unwanted:
                 part = decode_blosc_range(
                     scratch,
@@ -133,7 +132,7 @@ class Pipeline:
             if step.code == DEFLATE:
                 data = _inflate(scratch, data, expected)
             else:
-                decode = decoder_of(step)
+                decode = find_decoder(step)
                 if decode is None:
                     raise CodecError(f"nothing here decodes {step}")
                 data = decode(data, expected, step)
@@ -152,4 +151,4 @@ def _inflate(scratch: Scratch, data: Buffer, n_bytes: int) -> Buffer:
         scratch.reserve_packed(len(stream))
         scratch.packed[: len(stream)] = stream
         start = 0
-    return inflater()(scratch, start, len(stream), n_bytes)
+    return choose_inflater()(scratch, start, len(stream), n_bytes)

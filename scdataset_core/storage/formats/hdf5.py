@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError
 from ..chunks import ChunkTable
-from ..decoding.filters import Filter, missing_install
+from ..decoding.filters import Filter
 from ..decoding.pipeline import Pipeline
+from ..decoding.registry import missing_install
 from ..io.open_files import Identity, check_unchanged, most_open
 from ..layout import ChunkGrid, Library
 from .hdf5_chunks import check_complete, table_of

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError
 from ..chunks import ABSENT, ChunkTable
+from ..decoding.zarr_filters import crc32c_of
 from ..io.open_files import Identity, check_unchanged
-from .zarr_codecs import crc32c_of
 
 __all__ = ["ShardIndex", "ZarrTable", "grid_shape"]
 

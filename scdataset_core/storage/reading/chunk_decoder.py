@@ -5,7 +5,8 @@ it (see :class:`~..layout.ChunkCache`).
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import groupby
 from time import perf_counter
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ Integers = npt.NDArray[np.int64]
 # A chunk larger than this is decoded in windows where its encoding allows it.
 GIANT = 32 << 20
 WINDOW = 1 << 20
+# No chunk follows ALONE, and none was read before NOTHING.
+ALONE, NOTHING = -1, -2
 
 
 class WantedChunks(NamedTuple):
@@ -76,14 +79,17 @@ class ChunkDecoder:
         found = find(array, wanted.chunk, encoded=True)
         n = len(wanted.chunk)
         self._file = np.zeros(n, np.int64) if found.file is None else found.file
-        self._position, self._size = found.position, found.size
+        self._position = found.position
+        self._size = np.where(found.position < 0, 0, found.size).astype(np.int64)
+        self._written = np.flatnonzero(found.position >= 0)
+        self._follows = self._find_neighbours()
         self._chunk = wanted.chunk.tolist()
         self._want = wanted.want.tolist()
         self._unwanted = wanted.unwanted.tolist()
         self._skipped = [0] * n if found.skipped is None else found.skipped.tolist()
         self._positions = found.position.tolist()
-        absent = found.position < 0
-        self._sizes = np.where(absent, 0, found.size).tolist()
+        self._files = self._file.tolist()
+        self._sizes: list[int] = self._size.tolist()
 
     def __len__(self) -> int:
         return len(self._chunk)
@@ -95,17 +101,30 @@ class ChunkDecoder:
 
     def place_of(self, i: int) -> tuple[str, int]:
         """Return the file of a chunk and its first byte there, to sort by."""
-        return self._array.table.files[int(self._file[i])], self._positions[i]
+        return self._array.table.files[self._files[i]], self._positions[i]
 
     def stored_ranges(self, numbering: LocationNumbers) -> ByteRanges:
         """Return the stored bytes of all chunks that were written."""
-        written = self._position >= 0
+        written = self._written
         return ByteRanges(
             numbering.locations,
             numbering.numbers(self._array.table, self._file[written]),
             self._position[written],
-            self._size[written].astype(np.int64),
+            self._size[written],
         )
+
+    def _find_neighbours(self) -> list[int]:
+        """Return for each chunk the one whose bytes it follows, or `ALONE`."""
+        follows = np.full(len(self._position), ALONE)
+        written = self._written
+        if len(written):
+            starts = self._position[written]
+            stops = starts + self._size[written]
+            follows[written[1:]] = written[:-1]
+            first = find_runs(starts, stops, of=self._file[written])
+            follows[written[first]] = ALONE
+        neighbours: list[int] = follows.tolist()
+        return neighbours
 
     def decode(self, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
         """Yield some chunks decoded, in native byte order.
@@ -237,66 +256,56 @@ class ChunkDecoder:
 
     def _read(self, scratch: Scratch, chunks: list[int]) -> int:
         """Read chunks into scratch memory, one after another; return their bytes."""
-        chunks = [i for i in chunks if self._positions[i] >= 0]
-        if not chunks:
-            return 0
-        starts = np.array([self._positions[i] for i in chunks], np.int64)
-        sizes = np.array([self._sizes[i] for i in chunks], np.int64)
-        ends = np.cumsum(sizes)
-        total = int(ends[-1])
+        total = sum(self._sizes[i] for i in chunks)
         scratch.reserve_packed(total)
-        files = self._file[chunks]
-        first = find_runs(starts, starts + sizes, of=files)
-        begins = (ends - sizes)[first]
-        n_bytes = np.diff(begins, append=total)
-        edges = [0, *(np.flatnonzero(np.diff(files[first])) + 1).tolist(), len(first)]
-        for a, b in pairwise(edges):
-            source = self._open(chunks[int(first[a])])
-            self._fill(
-                source,
-                [chunks[at] for at in first[a:b].tolist()],
-                starts[first[a:b]],
-                scratch.packed_address + begins[a:b],
-                n_bytes[a:b],
-            )
+        # Lists, since a task has few chunks: arrays cost a tenth of all decoding.
+        runs: list[_Run] = []
+        address, last = scratch.packed_address, NOTHING
+        for i in chunks:
+            n_bytes = self._sizes[i]
+            if not n_bytes:
+                continue
+            if self._follows[i] == last:
+                runs[-1].n_bytes += n_bytes
+            else:
+                runs.append(_Run(i, self._positions[i], address, n_bytes))
+            address, last = address + n_bytes, i
+        for _, some in groupby(runs, key=lambda run: self._files[run.chunk]):
+            self._read_runs(list(some))
         return total
 
-    def _open(self, i: int) -> ByteSource:
-        """Return the source of a chunk, opened only now: there may be many."""
-        return self._context.open_source(self._array.table.location(int(self._file[i])))
+    def _read_runs(self, runs: "list[_Run]") -> None:
+        """Read runs of bytes of one source."""
+        i, n = runs[0].chunk, len(runs)
+        source = self._context.open_source(self._array.table.location(self._files[i]))
+        destinations = Destinations(
+            np.array([(run.address, run.n_bytes) for run in runs], np.uint64)
+        )
+        position = np.array([run.position for run in runs], np.int64)
+        row = np.arange(n)
+        done = try_reads(source, position, destinations, row, np.ones(n, np.int64))
+        for at, (run, n_done) in enumerate(zip(runs, done.tolist(), strict=True)):
+            if n_done != run.n_bytes:
+                self._finish(source, run, destinations, at, max(n_done, 0))
 
-    def _fill(
+    def _finish(
         self,
         source: ByteSource,
-        first_chunk: list[int],
-        position: Integers,
-        address: Integers,
-        n_bytes: Integers,
+        run: "_Run",
+        destinations: Destinations,
+        row: int,
+        done: int,
     ) -> None:
-        """Read runs of bytes to addresses, each from the beginning of a chunk on."""
-        table = np.stack([address, n_bytes], axis=1).astype(np.uint64)
-        destinations = Destinations(table)
-        row = np.arange(len(position))
-        one = np.ones(len(position), np.int64)
-        done = try_reads(source, position, destinations, row, one)
-        for at in np.flatnonzero(done != n_bytes).tolist():
-            try:
-                read_fully(
-                    source,
-                    int(position[at]),
-                    destinations,
-                    at,
-                    1,
-                    int(n_bytes[at]),
-                    max(int(done[at]), 0),
-                )
-            except ScdatasetError:  # it names what is wrong with the source
-                raise
-            except (OSError, ShortReadError) as error:
-                i = first_chunk[at]
-                if isinstance(error, ShortReadError):
-                    i = self._chunk_at(i, error.position)
-                raise error_of_read(self._array, self._chunk[i], error) from error
+        """Read what is missing of a run; raise what is wrong with it."""
+        try:
+            read_fully(source, run.position, destinations, row, 1, run.n_bytes, done)
+        except ScdatasetError:  # it names what is wrong with the source
+            raise
+        except (OSError, ShortReadError) as error:
+            i = run.chunk
+            if isinstance(error, ShortReadError):
+                i = self._chunk_at(i, error.position)
+            raise error_of_read(self._array, self._chunk[i], error) from error
 
     def _chunk_at(self, i: int, position: int) -> int:
         """Return which chunk, of those from `i` on that lie together, has a byte."""
@@ -308,15 +317,19 @@ class ChunkDecoder:
         """Yield the stored bytes of a chunk piece by piece."""
         scratch = self._context.scratch
         scratch.reserve_packed(WINDOW)
-        source = self._open(i)
         for start in range(0, self._sizes[i], WINDOW):
             n_bytes = min(WINDOW, self._sizes[i] - start)
-            self._fill(
-                source,
-                [i],
-                np.array([self._positions[i] + start]),
-                np.array([scratch.packed_address]),
-                np.array([n_bytes]),
-            )
+            position = self._positions[i] + start
+            self._read_runs([_Run(i, position, scratch.packed_address, n_bytes)])
             self._context.stats.add(bytes_read=n_bytes)
             yield scratch.packed[:n_bytes]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Bytes of a source that one read brings to memory, from a chunk's on."""
+
+    chunk: int
+    position: int
+    address: int
+    n_bytes: int

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scdataset_core.errors import CorruptFileError
-from scdataset_core.storage import ReadContext
+from scdataset_core.storage import ReadContext, register_decoder
 from scdataset_core.storage.decoding.checksums import fletcher32
 from scdataset_core.storage.decoding.deflate import (
     InflateError,
+    choose_inflater,
     inflate_windows,
-    inflater,
 )
-from scdataset_core.storage.decoding.filters import CodecError, Filter, register_decoder
+from scdataset_core.storage.decoding.filters import CodecError, Filter
 from scdataset_core.storage.decoding.pipeline import Pipeline
 from scdataset_core.storage.io.scratch_memory import Scratch
 from tests.storage.oracle import check, stored, values
@@ -35,7 +35,7 @@ def packed(data: bytes) -> Scratch:
 
 def decoder(name: str):
     try:
-        return inflater(name)
+        return choose_inflater(name)
     except (OSError, ImportError):
         pytest.skip(f"{name} is not available here")
 
@@ -116,7 +116,7 @@ def test_damaged_streams_never_give_wrong_bytes(noise) -> None:
 def test_the_fastest_decoder_there_is_gets_used(monkeypatch) -> None:
     from scdataset_core.storage.decoding import deflate as inflate
 
-    choose = inflate.inflater.__wrapped__
+    choose = inflate.choose_inflater.__wrapped__
     assert isinstance(choose("stream"), inflate.Streaming)
     monkeypatch.setattr(inflate, "_library", lambda: None)
     with pytest.raises(OSError, match="cannot be called directly"):
@@ -126,7 +126,7 @@ def test_the_fastest_decoder_there_is_gets_used(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "deflate", None)
     assert isinstance(choose(None), inflate.Streaming)
     monkeypatch.setitem(sys.modules, "isal", None)
-    assert inflate.streaming.__wrapped__() == (zlib, zlib.error)
+    assert inflate.streaming_module.__wrapped__() == (zlib, zlib.error)
 
 
 def plugins() -> list[object]:
@@ -218,9 +218,9 @@ def test_fletcher32_is_that_of_hdf5(tmp_path) -> None:
 
 
 def test_a_decoder_of_the_user(tmp_path, monkeypatch) -> None:
-    from scdataset_core.storage.decoding import filters
+    from scdataset_core.storage.decoding import registry
 
-    monkeypatch.setattr(filters, "_decoders", dict(filters._decoders))
+    monkeypatch.setattr(registry, "_decoders", dict(registry._decoders))
     register_decoder(12345, lambda data, n_bytes, step: bytes(data)[::-1])
     pipeline = Pipeline((Filter(12345, "backwards"),))
     assert pipeline.unknown is None

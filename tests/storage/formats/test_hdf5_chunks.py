@@ -166,7 +166,7 @@ def test_a_filter_whose_plug_in_is_not_there_is_seen_at_once(tmp_path, monkeypat
 
 def test_a_codec_whose_package_is_not_there_is_seen_at_once(tmp_path, monkeypatch):
     plugin = pytest.importorskip("hdf5plugin")
-    from scdataset_core.storage.decoding import filters
+    from scdataset_core.storage.decoding import registry
 
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", data=np.arange(99), chunks=(9,), **plugin.Zstd())
@@ -174,7 +174,7 @@ def test_a_codec_whose_package_is_not_there_is_seen_at_once(tmp_path, monkeypatc
     def missing(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(filters, "decompressor", missing)
+    monkeypatch.setattr(registry, "decompressor", missing)
     with h5py.File(tmp_path / "x.h5", "r") as file:
         with pytest.warns(UserWarning, match="it is read through h5py"):
             array = StoredArray.from_hdf5(file["x"])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scdataset_core.errors import CorruptFileError
-from scdataset_core.storage import ReadContext, StoredArray
+from scdataset_core.storage import ReadContext, StoredArray, register_decoder
 from scdataset_core.storage.decoding import blosc
 from scdataset_core.storage.decoding.compressors import blosc_functions
 from scdataset_core.storage.formats.zarr import ZarrLibrary
@@ -276,3 +276,37 @@ def test_damaged_blosc_parts_are_errors_not_crashes(tmp_path, cname):
             continue
         refused += 1
     assert refused > 20
+
+
+def test_a_codec_of_the_user(tmp_path, monkeypatch) -> None:
+    from numcodecs.abc import Codec
+    from numcodecs.registry import codec_registry
+
+    from scdataset_core.storage.decoding import registry
+
+    class Backwards(Codec):  # type: ignore[misc]  # numcodecs has no types
+        codec_id = "backwards"
+
+        def encode(self, buf):
+            return bytes(buf)[::-1]
+
+        def decode(self, buf, out=None):
+            raise AssertionError("zarr is not to decode it")
+
+    monkeypatch.setitem(codec_registry, "backwards", Backwards)
+    for table in ("_decoders", "_zarr_numbers"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    register_decoder(
+        1 << 17,
+        lambda data, n_bytes, step: bytes(data)[::-1],
+        zarr_name="backwards",
+    )
+    plain = np.arange(100, dtype="<i4")
+    group = zarr.open_group(tmp_path, mode="w", zarr_format=2)
+    made = group.create_array(
+        "x", shape=(100,), chunks=(30,), dtype="<i4", compressors=Backwards()
+    )
+    made[:] = plain
+    array = StoredArray.from_zarr(made)
+    assert array.grid is not None
+    np.testing.assert_array_equal(array.read(), plain)
