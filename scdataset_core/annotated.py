@@ -1,4 +1,4 @@
-"""Minibatches as AnnData objects; what they share is made once."""
+"""AnnData objects of minibatches; what the objects share is made once."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ __all__ = ["AnnDataMaker"]
 class AnnDataMaker:
     """Makes `AnnData` objects of cells of one source.
 
-    The index of genes and the labels of each column are made once: of 62,710 genes and
-    40,000 labels they cost many times what the values of a minibatch do. An index of
-    pandas cannot be changed in place, so all objects may share them; each has a data
-    frame of its own.
+    The index of genes and the labels of each column are made once: with 62,710 genes
+    and 40,000 labels they cost many times what the values of a minibatch cost. All
+    objects may share them, since an index of pandas cannot be changed in place; each
+    object has a data frame of its own.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class AnnDataMaker:
 
     def __init__(self, info: CellInfo) -> None:
         self.info = info
-        self._var: pd.DataFrame | None = None  # as AnnData has it, checked there
+        self._var: pd.DataFrame | None = None  # as AnnData has checked it
         self._no_var: pd.DataFrame | None = None
         self._dtypes: dict[str, pd.CategoricalDtype] = {}
 
@@ -43,22 +43,24 @@ class AnnDataMaker:
         Parameters
         ----------
         x
-            The values, or several arrays by name: of these the first is X,
+            The values, or several arrays by name. The first of several is X,
             ``layers/NAME`` of the same genes is a layer, and others are in `obsm`.
         obs
-            Columns of labels, codes where the source has a vocabulary of them.
+            Columns of obs: codes where the source has a vocabulary of the labels.
         names
             Names of the cells.
         """
         import pandas as pd
 
-        columns = {name: self._column(name, values) for name, values in obs.items()}
+        columns = {
+            name: self._make_column(name, values) for name, values in obs.items()
+        }
         index = pd.Index(names.astype(object), dtype=object)
         frame = pd.DataFrame(columns, index=index)
         if not self.info.parts:
-            return self._assembled(x, frame)
+            return self._assemble(x, frame)
         first, *others = self.info.parts
-        adata = self._assembled(x[first], frame)
+        adata = self._assemble(x[first], frame)
         for name in others:
             folder, _, key = name.partition("/")
             same = np.array_equal(self.info.parts[name], self.info.var_names)
@@ -67,8 +69,8 @@ class AnnDataMaker:
             held[label] = x[name]
         return adata
 
-    def _column(self, name: str, values: npt.NDArray[Any]) -> Any:
-        """Return a column of labels, decoded where it comes as codes."""
+    def _make_column(self, name: str, values: npt.NDArray[Any]) -> Any:
+        """Return a column of obs; codes become labels."""
         import pandas as pd
 
         if name not in self.info.categories:
@@ -80,12 +82,12 @@ class AnnDataMaker:
             self._dtypes[name] = dtype
         return pd.Categorical.from_codes(values, dtype=dtype)
 
-    def _assembled(self, x: Any, obs: "pd.DataFrame") -> "AnnData":
-        """Return an `AnnData`; the genes are checked for the first one alone.
+    def _assemble(self, x: Any, obs: "pd.DataFrame") -> "AnnData":
+        """Return an `AnnData`; only the first one checks the genes.
 
-        AnnData looks at every gene name when it is made, which takes most of the time
-        of a small object. So one is made without genes, and is given those that
-        another was made with.
+        AnnData looks at every gene name when an object is made, which takes most of the
+        time of a small one. So further objects are made without genes, and are then
+        given those of the first.
         """
         import pandas as pd
         from anndata import AnnData
@@ -96,16 +98,17 @@ class AnnDataMaker:
             self._no_var = pd.DataFrame(index=pd.Index([], dtype=object))
             self._var = _own(adata.var)
             return adata
-        adata = AnnData(obs=obs, var=self._no_var)  # one made here costs twice as much
+        # Without var= AnnData makes a frame of its own, which takes twice as long.
+        adata = AnnData(obs=obs, var=self._no_var)
         adata._var = _own(self._var)
-        if adata.shape != x.shape:  # a version that keeps genes elsewhere, or a hook
+        if adata.shape != x.shape:  # a hook changed X, or AnnData keeps genes elsewhere
             return AnnData(X=x, obs=obs, var=_own(self._var))
         adata.X = x
         return adata
 
 
 def _own(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a frame with the same index, whose names and columns are its own."""
+    """Return a frame with the same index, but names and columns of its own."""
     own = frame.copy(deep=False)
     own.index = frame.index.view()
     return own

@@ -1,4 +1,4 @@
-"""Minibatches by their number, from any thread; one fetch is kept."""
+"""Lookup of minibatches by their number, from any thread; one fetch is kept."""
 
 import os
 import threading
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .batching import Batching, Part
+from .batching import Batching, PendingBatch
 from .plan import Plan
-from .readahead import made
+from .readahead import make_item
 from .storage import ReadContext
 
 __all__ = ["BatchLookup"]
@@ -23,7 +23,7 @@ class BatchLookup:
     Parameters
     ----------
     batching
-        How to make minibatches.
+        Makes the minibatches.
     threads
         Threads that read and decode.
     """
@@ -35,11 +35,11 @@ class BatchLookup:
         self._pid = os.getpid()
         self._plan: tuple[int, Plan] | None = None
         self._fetch: tuple[int, int] | None = None
-        self._parts: dict[int, Part] = {}
+        self._pending: dict[int, PendingBatch] = {}
 
     @property
     def is_here(self) -> bool:
-        """Whether this process made it: a parent's lock may be held for ever."""
+        """Whether this process made it; in a fork the parent's lock may stay locked."""
         return self._pid == os.getpid()
 
     def batch(self, number: int, epoch: int, plan_of: Callable[[int], Plan]) -> Any:
@@ -48,7 +48,7 @@ class BatchLookup:
         Parameters
         ----------
         number, epoch
-            Which one.
+            Number of the minibatch, and the epoch.
         plan_of
             Gives the undivided plan of an epoch.
 
@@ -75,15 +75,15 @@ class BatchLookup:
             fetch = epoch, number // plan.dealing.sizes.fetch_factor
             if self._fetch != fetch:
                 self._read(*fetch, plan)
-            part = self._parts[number]
-        return made(self._batching.batch, part.lent())
+            part = self._pending[number]
+        return make_item(self._batching.make_batch, part.detach())
 
     def _read(self, epoch: int, number: int, plan: Plan) -> None:
-        self._fetch, self._parts = None, {}  # before the next is in memory, too
-        fetch = plan.fetch(number, whole=self._batching.whole_fetches)
+        self._fetch, self._pending = None, {}  # frees the fetch before reading another
+        fetch = plan.fetch(number, whole=self._batching.needs_whole_fetches)
         self._batching.prepare()
         with ReadContext(self._threads) as context:
             parts = self._batching.read(fetch, context)
         numbers = (batch.number for batch in fetch.batches)
-        self._parts = dict(zip(numbers, parts, strict=True))
+        self._pending = dict(zip(numbers, parts, strict=True))
         self._fetch = epoch, number

@@ -1,4 +1,4 @@
-"""From a fetch to its minibatches: reading, hooks, and the form batches come in."""
+"""Batching: a fetch is read and cut into minibatches, with hooks, in the form asked."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cells import Cells, take
-from .fetch_memory import fetch_factor_within
+from .fetch_memory import find_fetch_factor
 from .form import Form, OutputName, Overflow, find_output, pack
 from .outputs.base import Output
 from .plan import Fetch
@@ -23,22 +23,23 @@ __all__ = [
     "Batching",
     "Hooks",
     "ObjectBatching",
-    "Part",
+    "PendingBatch",
     "SourceBatching",
-    "batching_of",
+    "make_batching",
 ]
 
 Rows = npt.NDArray[np.int64]
 
-# Of a fetch that is read beside another: two threads that hand over less wait for each
-# other more than they gain (1 MB: a fifth slower; 2 MB: as fast; 4 MB: faster).
+# Least bytes of a fetch that is read beside another. Two threads that read smaller ones
+# wait for each other more than they gain (1 MB: a fifth slower; 2 MB: as fast; 4 MB:
+# faster).
 _LEAST_BYTES = 3 << 20
 _HDF5_ENDINGS = (".h5ad", ".h5mu", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """The four hooks of the paper. Any: they give whatever the user makes of it.
+    """The four hooks of the paper. Any: a hook may return what it likes.
 
     Parameters
     ----------
@@ -68,18 +69,18 @@ class Hooks:
             return self.batch_callback(fetched, positions)
         return take(fetched, positions)
 
-    def fetched(self, read: Any) -> Any:
-        """Return what a fetch read, transformed."""
+    def transform_fetch(self, read: Any) -> Any:
+        """Return what `fetch_transform` makes of what a fetch read."""
         return read if self.fetch_transform is None else self.fetch_transform(read)
 
-    def finished(self, batch: Any) -> Any:
-        """Return a minibatch, transformed."""
+    def transform_batch(self, batch: Any) -> Any:
+        """Return what `batch_transform` makes of a minibatch."""
         return batch if self.batch_transform is None else self.batch_transform(batch)
 
 
 @dataclass(frozen=True)
-class Part:
-    """A minibatch not taken yet: what the fetch read, and where in it.
+class PendingBatch:
+    """A minibatch that has been read and not made yet.
 
     Parameters
     ----------
@@ -95,15 +96,15 @@ class Part:
     positions: Rows | None
     n_cells: int
 
-    def lent(self) -> "Part":
-        """Return a part to make a minibatch of that shares no memory with this one."""
-        if self.positions is not None:  # a minibatch is taken out of it
+    def detach(self) -> "PendingBatch":
+        """Return a copy whose minibatch shares no memory with that of this one."""
+        if self.positions is not None:  # taking the minibatch copies it
             return self
-        return Part(self.data.copy(), None, self.n_cells)
+        return PendingBatch(self.data.copy(), None, self.n_cells)
 
 
 class Batching:
-    """How minibatches are made of the fetches of one collection.
+    """Makes minibatches of the fetches of one collection.
 
     Parameters
     ----------
@@ -118,34 +119,35 @@ class Batching:
         self.hooks = hooks
 
     @property
-    def whole_fetches(self) -> bool:
-        """Whether rows of a fetch that are yielded elsewhere must be read too."""
+    def needs_whole_fetches(self) -> bool:
+        """Whether all rows of a fetch are read, also those that others yield."""
         return self.hooks.on_fetches
 
-    def lanes(self, n_rows: int) -> int:
+    def count_lanes(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read at a time."""
         return 1
 
     def prepare(self) -> None:
-        """Import what reading needs; runs before a thread that reads ahead is started.
+        """Import what reading needs, before a thread that reads ahead is started.
 
-        A process forked while such a thread imports a module waits for ever when it
-        imports the same one: the lock is the thread's, and the thread is not there.
+        If a process is forked while such a thread imports a module, the child waits for
+        ever when it imports the same one: its lock is held by a thread that is not
+        there.
         """
 
-    def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
-        """Read a fetch; runs on a thread that reads ahead."""
+    def read(self, fetch: Fetch, context: "ReadContext") -> deque[PendingBatch]:
+        """Read a fetch; a thread that reads ahead calls this."""
         raise NotImplementedError
 
-    def batch(self, part: Part) -> Any:
-        """Return the minibatch of a part; runs where it is consumed."""
-        data = part.data
-        if part.positions is not None:
-            data = self.hooks.select(data, part.positions)
-        return self.hooks.finished(self.formed(data))
+    def make_batch(self, pending: PendingBatch) -> Any:
+        """Make a minibatch that was read; the consumer calls this."""
+        data = pending.data
+        if pending.positions is not None:
+            data = self.hooks.select(data, pending.positions)
+        return self.hooks.transform_batch(self.finish(data))
 
-    def formed(self, batch: Any) -> Any:
-        """Return a minibatch in the form that was asked for."""
+    def finish(self, batch: Any) -> Any:
+        """Return a minibatch as what was asked for: a dict, an `AnnData` object."""
         return batch
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
@@ -170,42 +172,46 @@ class Batching:
             " are of unknown size; give fetch_factor"
         )
 
-    def _parts(self, fetched: Any, fetch: Fetch, positions: Rows) -> deque[Part]:
-        """Return the parts of a fetch whose place `p` stands at ``positions[p]``."""
+    def _cut(self, fetched: Any, fetch: Fetch, positions: Rows) -> deque[PendingBatch]:
+        """Cut a fetch, whose place `p` stands at ``positions[p]``, into minibatches."""
         return deque(
-            Part(fetched, positions[batch.start : batch.stop], batch.stop - batch.start)
+            PendingBatch(
+                fetched, positions[batch.start : batch.stop], batch.stop - batch.start
+            )
             for batch in fetch.batches
         )
 
-    def _called_back(self, fetch: Fetch) -> deque[Part]:
-        """Read with the user's fetch_callback, which gets sorted rows."""
+    def _read_with_callback(self, fetch: Fetch) -> deque[PendingBatch]:
+        """Read a fetch with the user's `fetch_callback`, which gets sorted rows."""
         assert self.hooks.fetch_callback is not None  # the callers' condition
         read = self.hooks.fetch_callback(self.collection, fetch.rows)
-        fetched = self.hooks.fetched(self.as_asked(read))
-        return self._parts(fetched, fetch, inverse(fetch.places))
+        fetched = self.hooks.transform_fetch(self.lay_out(read))
+        return self._cut(fetched, fetch, invert(fetch.places))
 
-    def as_asked(self, read: Any) -> Any:
-        """Return what a user's fetch_callback read, in the layout asked for."""
+    def lay_out(self, read: Any) -> Any:
+        """Return what a user's `fetch_callback` read in the layout asked for."""
         return read
 
 
 class ObjectBatching(Batching):
-    """Of any object with ``obj[rows]``: batches are of the object's own type."""
+    """Makes minibatches of any object with ``obj[rows]``, in the object's own type."""
 
-    def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
+    def read(self, fetch: Fetch, context: "ReadContext") -> deque[PendingBatch]:
         """Read ``collection[rows]``, each row once even if it is drawn more often."""
         if self.hooks.fetch_callback is not None:
-            return self._called_back(fetch)
-        rows, positions = fetch.rows, inverse(fetch.places)
+            return self._read_with_callback(fetch)
+        rows, positions = fetch.rows, invert(fetch.places)
         repeats = rows[1:] == rows[:-1]
         if repeats.any():  # many readers (h5py's, for one) want increasing rows
             unique_at = np.concatenate([[0], np.cumsum(~repeats)])
             rows, positions = np.unique(rows), unique_at[positions]
-        return self._parts(self.hooks.fetched(self.collection[rows]), fetch, positions)
+        return self._cut(
+            self.hooks.transform_fetch(self.collection[rows]), fetch, positions
+        )
 
 
 class SourceBatching(Batching):
-    """Of a Source: batches are dicts of X, obs and index, or AnnData objects.
+    """Makes minibatches of a Source: dicts, or whatever its output makes of cells.
 
     Parameters
     ----------
@@ -234,13 +240,13 @@ class SourceBatching(Batching):
         self.form = form
         self.output = output
         self.batch_size = batch_size
-        self._finish = output.finisher(collection.info)
+        self._finish_cells = output.finisher(collection.info)
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
         """Return `sizes` with the largest fetch factor that `memory` allows."""
         source: Source = self.collection
         n_reading = 2 if source.concurrent and read_ahead else 1
-        fetch_factor = fetch_factor_within(
+        fetch_factor = find_fetch_factor(
             memory,
             row_bytes=source.row_bytes(self.form),
             batch_size=sizes.batch_size,
@@ -249,11 +255,11 @@ class SourceBatching(Batching):
         )
         return replace(sizes, fetch_factor=fetch_factor)
 
-    def lanes(self, n_rows: int) -> int:
+    def count_lanes(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read at a time.
 
-        Two, so that one is planned, or laid out, while the bytes of another come in;
-        but one where users' hooks would see it.
+        It is two, so that one is planned or laid out while the bytes of another come
+        in, but one where a user's hooks would notice it.
         """
         if self.hooks.on_fetches or not self.collection.concurrent:
             return 1
@@ -261,11 +267,11 @@ class SourceBatching(Batching):
         return 2 if n_bytes >= _LEAST_BYTES else 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_finish": None}
+        return {**vars(self), "_finish_cells": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._finish = self.output.finisher(self.collection.info)
+        self._finish_cells = self.output.finisher(self.collection.info)
 
     def prepare(self) -> None:
         """Import what reading needs, see :meth:`Batching.prepare`."""
@@ -277,12 +283,12 @@ class SourceBatching(Batching):
 
             deflate.prepare()
         if any(file.endswith(_HDF5_ENDINGS) for file in self.collection.files):
-            import h5py  # noqa: F401 - by now, unless the source came by pickle
+            import h5py  # noqa: F401 - imported already, unless the source was pickled
 
-    def read(self, fetch: Fetch, context: "ReadContext") -> deque[Part]:
-        """Read a fetch, each minibatch into its own buffers unless a hook wants all."""
+    def read(self, fetch: Fetch, context: "ReadContext") -> deque[PendingBatch]:
+        """Read each minibatch into its own buffers, unless a hook wants the fetch."""
         if self.hooks.fetch_callback is not None:
-            return self._called_back(fetch)
+            return self._read_with_callback(fetch)
         n_rows = len(fetch.rows)
         together = self.hooks.on_fetches or self.hooks.batch_callback is not None
         bounds = np.array(
@@ -294,35 +300,35 @@ class SourceBatching(Batching):
         )
         if together:
             everywhere = np.arange(n_rows, dtype=np.int64)
-            return self._parts(self.hooks.fetched(read[0]), fetch, everywhere)
-        return deque(Part(cells, None, cells.n_cells) for cells in read)
+            return self._cut(self.hooks.transform_fetch(read[0]), fetch, everywhere)
+        return deque(PendingBatch(cells, None, cells.n_cells) for cells in read)
 
-    def as_asked(self, read: Any) -> Any:
-        """Return cells with X in the layout asked for; anything else as it is."""
-        cells = self._cells_again(read)
+    def lay_out(self, read: Any) -> Any:
+        """Return cells with X in the layout asked for, and other objects unchanged."""
+        cells = self._rebuild_cells(read)
         if not isinstance(cells, Cells):
             return read
         return cells.replace(X=pack(cells["X"], form=self.form))
 
-    def formed(self, batch: Any) -> Any:
-        """Return a dict or an AnnData object; what a hook made of it stays as it is."""
+    def finish(self, batch: Any) -> Any:
+        """Return what the output makes of cells; other objects stay as they are."""
         if not isinstance(batch, Cells):
-            batch = self._cells_again(batch)
+            batch = self._rebuild_cells(batch)
         if not isinstance(batch, Cells):
             return batch
         layout = self.form.layout
         if layout.fills(batch["X"]):
             batch = batch.fill(self.batch_size, layout.fill)
-        return self._finish(batch)
+        return self._finish_cells(batch)
 
-    def _cells_again(self, batch: Any) -> Any:
-        """Return Cells for a plain dict of their parts, as a transform may give."""
+    def _rebuild_cells(self, batch: Any) -> Any:
+        """Return Cells for a plain dict of X, obs and index, which a hook may give."""
         if isinstance(batch, Mapping) and set(batch) == {"X", "obs", "index"}:
             return Cells(batch["X"], batch["obs"], batch["index"], self.collection.info)
         return batch
 
 
-def batching_of(
+def make_batching(
     collection: Any,  # Any: a Source, or any object with len() and obj[rows]
     hooks: Hooks,
     *,
@@ -332,12 +338,12 @@ def batching_of(
     overflow: Overflow,
     batch_size: int,
 ) -> Batching:
-    """Return how a Loader makes minibatches of what it was given, its options checked.
+    """Check the options of a Loader, and return what makes its minibatches.
 
     Raises
     ------
     ValueError
-        If an option goes with a source, and `collection` is none.
+        If an option goes with a source and `collection` is no source.
     """
     if not isinstance(collection, Source):
         for name, value in (("output", output), ("dtype", dtype), ("width", width)):
@@ -360,8 +366,8 @@ def batching_of(
     )
 
 
-def inverse(places: Rows) -> Rows:
-    """Return which sorted row stands at each place."""
+def invert(places: Rows) -> Rows:
+    """Return which of the sorted rows stands at each place."""
     positions = np.empty_like(places)
     positions[places] = np.arange(len(places), dtype=places.dtype)
     return positions

@@ -1,4 +1,4 @@
-"""Cells in memory: the rows of one read, with their labels and row numbers."""
+"""Cells in memory: rows of a source with their labels and row numbers."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ class Cells(Mapping[str, Any]):
     x
         The values.
     obs
-        Columns of labels: int32 codes (missing is -1) or numbers.
+        Columns of obs: int32 codes of labels (-1 is missing) or numbers.
     index
         Global row numbers.
     info
@@ -75,7 +75,7 @@ class Cells(Mapping[str, Any]):
         return f"Cells({self.n_cells} x {n_vars}, X: {form}, obs: {obs})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict of the same parts: what a batch is."""
+        """Return a plain dict of X, obs and index, which a batch is."""
         return dict(self._parts)
 
     def replace(self, **parts: Any) -> "Cells":
@@ -151,7 +151,8 @@ class Cells(Mapping[str, Any]):
         Parameters
         ----------
         maker
-            What keeps indices from one call to the next; made anew by default.
+            Keeps what the objects share from one call to the next; by default a new
+            maker is used.
         """
         if maker is None:
             maker = AnnDataMaker(self.info)

@@ -20,10 +20,10 @@ __all__ = [
 
 
 def install_command(extra: str) -> str:
-    """Return the command that adds what an extra brings.
+    """Return the command that installs the packages of an extra.
 
-    It is right wherever this package came from: pip takes the one that is installed,
-    and fetches what lacks of the extra alone.
+    It is right wherever this package came from: pip keeps the package that is
+    installed, and fetches only what the extra lacks.
     """
     return f"pip install 'scdataset-core[{extra}]'"
 
@@ -63,14 +63,14 @@ def first_outside(
 ) -> int | None:
     """Return where the first number outside ``[0, n)`` stands, or None.
 
-    What becomes an address or an index in code that trusts it passes through here.
+    Every number that later code uses as an address or an index is checked here.
 
     Parameters
     ----------
     numbers
         Integers of any type, shape ``(k,)``.
     n
-        How many there may be; or, shape ``(k,)``, for each of them.
+        The limit of all numbers, or that of each, shape ``(k,)``.
 
     Examples
     --------
@@ -79,8 +79,8 @@ def first_outside(
     """
     if not len(numbers):
         return None
-    # As unsigned numbers the negative ones are the largest, so one pass finds both
-    # kinds; but in a narrow type some of them are still smaller than a large `n`.
+    # Viewed as unsigned, negative numbers are the largest, so one pass finds both kinds
+    # of wrong ones; but in a narrow type some of them are still below a large `n`.
     unsigned = numbers.view(f"u{numbers.itemsize}")
     limit = np.asarray(n, np.int64)
     if numbers.dtype.kind == "i" and numbers.itemsize < 8:
@@ -94,8 +94,9 @@ def first_outside(
 def first_unfit(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> int | None:
     """Return where the first value stands that `dtype` cannot hold, or None.
 
-    Integers hold what lies in their range once its fraction is cut off; floats what
-    does not become infinite. What becomes of other values differs between processors.
+    An integer type holds a value that lies in its range once the fraction is cut off;
+    a float type holds one that does not become infinite. Processors differ in what they
+    make of any other value.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def _range_of(dtype: np.dtype[Any], given: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the least and the largest number of type `given` that `dtype` can hold."""
     if dtype.kind == "f":
         limits = np.finfo(dtype)
-        # From half a step above the largest number on, it is rounded to infinity.
+        # A value half a step above the largest number is rounded to infinity.
         beyond = float(limits.max) + 2.0 ** (limits.maxexp - limits.nmant - 2)
         if given.kind == "f":
             high = np.nextafter(given.type(beyond), given.type(0))

@@ -1,14 +1,14 @@
-"""Class labels: finding missing ones, and the weights that balance classes."""
+"""Class weights: they balance classes, and find cells that lack a label."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["balanced_weights"]
+__all__ = ["balance_weights"]
 
 
-def balanced_weights(
+def balance_weights(
     labels: npt.ArrayLike, indices: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.float64]:
     """Return one over the size of each label's class, shape ``(n,)``.
@@ -24,12 +24,12 @@ def balanced_weights(
     Raises
     ------
     ValueError
-        If there are no labels, or some are missing that are wanted.
+        If there are no labels, or a row to be drawn lacks one.
     """
     array = np.asarray(labels)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"labels must be 1-D and not empty, got shape {array.shape}")
-    missing = _missing(array)
+    missing = _find_missing(array)
     wanted = missing
     if indices is not None and len(indices) < len(array):
         if indices[-1] >= len(array):
@@ -54,7 +54,7 @@ def balanced_weights(
     return weights
 
 
-def _missing(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _find_missing(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if labels.dtype.kind == "f":
         return np.asarray(np.isnan(labels))
     if labels.dtype.kind == "i":

@@ -1,15 +1,20 @@
-"""What a Loader draws from: a source, or any object that is indexed by row."""
+"""The collection a Loader draws from: a source, or any object indexed by row."""
 
 from typing import Any
 
 from .checks import count_rows, why_not_indexed
 from .sources.base import Source
 
-__all__ = ["checked_collection", "described", "fingerprint_of", "shown"]
+__all__ = [
+    "check_collection",
+    "describe_collection",
+    "find_fingerprint",
+    "show_collection",
+]
 
 
-def checked_collection(collection: Any) -> Any:
-    """Return `collection` after checking that it can be indexed with rows."""
+def check_collection(collection: Any) -> Any:
+    """Return `collection` after checking that it has rows and is indexed by them."""
     if not isinstance(collection, Source):
         reason = why_not_indexed(collection)
         if reason is not None:
@@ -26,10 +31,10 @@ def checked_collection(collection: Any) -> Any:
 
 
 def _check_shared(collection: Any) -> None:
-    """Refuse HDF5 over a Python file object, whose position forked workers share.
+    """Raise for HDF5 over a Python file object, whose position forked workers share.
 
-    Each would read where another one has just moved it, and get other rows. A source
-    over it refuses to be read outside its process.
+    A worker would read where another has just moved the position, and get wrong rows.
+    (A source over such a file refuses to be read outside its process.)
     """
     if type(collection).__module__.partition(".")[0] != "h5py":
         return
@@ -41,8 +46,8 @@ def _check_shared(collection: Any) -> None:
         )
 
 
-def fingerprint_of(collection: Any) -> str:
-    """Return what tells a collection from others; of no path and no time."""
+def find_fingerprint(collection: Any) -> str:
+    """Return what tells a collection from others; it contains no path and no time."""
     if isinstance(collection, Source):
         return collection.fingerprint
     shape = getattr(collection, "shape", ())
@@ -50,18 +55,18 @@ def fingerprint_of(collection: Any) -> str:
     return f"{count_rows(collection)} rows, shape {tuple(shape)}, stored {stored}"
 
 
-def described(collection: Any) -> str:
-    """Return in a few words what a collection is, of no path and no time."""
+def describe_collection(collection: Any) -> str:
+    """Return in a few words what a collection is, without paths and times."""
     if not isinstance(collection, Source):
-        return shown(collection)
+        return show_collection(collection)
     n_cells, n_genes = collection.shape
     n_files = len(collection.files)
     where = "" if not n_files else f" in {n_files} file{'s' * (n_files > 1)}"
     return f"{n_cells:,} cells x {n_genes:,} genes{where}"
 
 
-def shown(collection: Any) -> str:
-    """Return how a collection is shown in a `repr`."""
+def show_collection(collection: Any) -> str:
+    """Return what the `repr` of a Loader shows of a collection."""
     if isinstance(collection, Source):
         return repr(collection)
     shape = getattr(collection, "shape", (count_rows(collection),))

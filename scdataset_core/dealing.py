@@ -5,10 +5,10 @@ Minibatches are numbered over the epoch; fetch `k` holds the numbers
 `world_size`, one to each rank; of the loose minibatches that no full round takes,
 numbered `j`, rank `r` takes those with ``j % world_size == r``. Where their number does
 not divide, the last are trimmed, or minibatches 0, 1, ... are repeated. A rank goes
-through what it holds in ascending order, repeats last; worker `w` of a rank takes every
-`num_workers`-th of its fetches, whole or partial, from the `w`-th.
+through its fetches in ascending order, repeated minibatches last; worker `w` of a rank
+takes every `num_workers`-th of its fetches, whole or partial, from the `w`-th.
 
-In the middle of an epoch the same is done with the minibatches that are left.
+In the middle of an epoch the minibatches that are left are dealt in the same way.
 """
 
 from collections.abc import Iterable, Iterator
@@ -100,13 +100,13 @@ class Dealing:
             return self.n_rows // self.sizes.batch_size
         return -(-self.n_rows // self.sizes.batch_size)
 
-    def rows_of(self, first: int, stop: int) -> int:
+    def count_rows(self, first: int, stop: int) -> int:
         """Return how many rows minibatches ``[first, stop)`` hold."""
         size = self.sizes.batch_size
         return min(stop * size, self.n_rows) - min(first * size, self.n_rows)
 
     def left(self) -> Ranges:
-        """Return the minibatches that are left."""
+        """Return the ranges of minibatches that are left."""
         return complement(self.done, self.n_batches)
 
     def share(self, shard: Shard) -> "Share":
@@ -116,33 +116,35 @@ class Dealing:
         mine = dealt[shard.rank :: shard.world_size]
         extra = np.arange(repeated) + len(dealt)
         extra = extra[extra % shard.world_size == shard.rank] - len(dealt)
+        factor = self.sizes.fetch_factor
+        in_order = _group_by_fetch(mine, factor)
         return Share(
-            fetch_factor=self.sizes.fetch_factor,
+            fetch_factor=factor,
             wholes=wholes,
             partial=[
-                *_by_fetch(mine, self.sizes.fetch_factor),
-                *_by_fetch(extra % max(self.n_batches, 1), self.sizes.fetch_factor),
+                *in_order,
+                *_group_by_fetch(extra % max(self.n_batches, 1), factor),
             ],
-            n_partial_in_order=len(_by_fetch(mine, self.sizes.fetch_factor)),
+            n_partial_in_order=len(in_order),
             shard=shard,
         )
 
     def dropped(self, world_size: int) -> int:
-        """Return the rows no rank yields: a short last minibatch, and trimmed ones."""
+        """Count the rows that no rank yields: of dropped and of trimmed minibatches."""
         _, loose = self._split(world_size)
         dealt, _ = self._deal_loose(loose, world_size)
-        trimmed = sum(self.rows_of(int(b), int(b) + 1) for b in loose[len(dealt) :])
-        return self.n_rows - self.rows_of(0, self.n_batches) + trimmed
+        trimmed = sum(self.count_rows(int(b), int(b) + 1) for b in loose[len(dealt) :])
+        return self.n_rows - self.count_rows(0, self.n_batches) + trimmed
 
     def repeated(self, world_size: int) -> int:
-        """Return the rows that are yielded once more so that ranks are equal."""
+        """Count the rows that are yielded once more so that ranks are equal."""
         _, loose = self._split(world_size)
         _, repeated = self._deal_loose(loose, world_size)
         numbers = np.arange(repeated) % max(self.n_batches, 1)
-        return sum(self.rows_of(int(b), int(b) + 1) for b in numbers)
+        return sum(self.count_rows(int(b), int(b) + 1) for b in numbers)
 
     def why_empty(self, world_size: int) -> str | None:
-        """Return why no rank yields anything in a fresh epoch; None if they do."""
+        """Return why no rank yields anything in a fresh epoch, or None if they do."""
         n_batches, batch_size = self.n_batches, self.sizes.batch_size
         if self.n_rows == 0:
             return "the strategy gives no rows"
@@ -192,7 +194,7 @@ class Dealing:
         return loose[: len(loose) - over], 0
 
 
-def _by_fetch(
+def _group_by_fetch(
     numbers: npt.NDArray[np.int64], fetch_factor: int
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Group minibatch numbers by the fetch that holds them, in the order given."""
@@ -217,7 +219,7 @@ class Share:
     n_partial_in_order
         How many of `partial` take their place by number; the others come last.
     shard
-        Whose share it is.
+        The rank and worker that the share is for.
     """
 
     fetch_factor: int
@@ -241,7 +243,7 @@ class Share:
         return int(self.wholes[run, 1] - (reached[run] - at))
 
     def _places(self) -> list[int]:
-        """Return the place of each partial fetch among all fetches of the rank."""
+        """Return where each partial fetch comes among all fetches of the rank."""
         places = []
         for i, (number, _) in enumerate(self.partial):
             if i < self.n_partial_in_order:
@@ -268,7 +270,7 @@ class Share:
 
     @property
     def n_repeated(self) -> int:
-        """Minibatches of this worker that another rank yields too: its last ones."""
+        """Minibatches of this worker that another rank yields too; they come last."""
         places = self._places()[self.n_partial_in_order :]
         repeated = self.partial[self.n_partial_in_order :]
         worker, workers = self.shard.worker, self.shard.num_workers

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from .collection import described, fingerprint_of
+from .collection import describe_collection, find_fingerprint
 from .dealing import NOTHING_DONE, Dealing, Shard, union
 from .errors import StateError
 from .orders import Order
@@ -114,8 +114,8 @@ class Epochs:
     def state(self, position: Position, shard: Shard) -> State:
         """Return the state of a rank and worker that stands at `position`."""
         return State(
-            data=fingerprint_of(self.orders.source),
-            about=described(self.orders.source),
+            data=find_fingerprint(self.orders.source),
+            about=describe_collection(self.orders.source),
             strategy=self.orders.describe_strategy(),
             seed=self.orders.seed,
             epoch=position.epoch,
@@ -145,7 +145,7 @@ class Epochs:
         return Start(position, is_loaded=True, is_merged=state.shard is None)
 
     def warn_if_empty(self, epoch: int, world_size: int, *, stacklevel: int) -> None:
-        """Warn, naming the cause, where no rank would yield anything.
+        """Warn where no rank would yield anything, and name the cause.
 
         A strategy with a true attribute ``may_be_empty`` is never warned of.
         """
@@ -161,7 +161,7 @@ class Epochs:
         if reason is not None:
             warnings.warn(
                 f"epoch {epoch} of this Loader has no minibatch: {reason}"
-                f" ({strategy!r} over {described(self.orders.source)})",
+                f" ({strategy!r} over {describe_collection(self.orders.source)})",
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )

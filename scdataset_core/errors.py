@@ -3,12 +3,12 @@
 ::
 
     ScdatasetError
-    ├── FileFormatError    what cannot be read as cells (ValueError, OSError)
-    ├── CorruptFileError   bytes that contradict the file's own description (OSError)
+    ├── FileFormatError    a file or object is not read as cells (ValueError, OSError)
+    ├── CorruptFileError   bytes contradict the file's own description (OSError)
     │   └── FileChangedError   the file changed since it was opened
-    ├── MissingNameError   a column, layer or gene not there (KeyError, ValueError)
-    ├── GeneMismatchError  files that disagree in genes (ValueError)
-    └── StateError         a state that does not fit this loader (ValueError)
+    ├── MissingNameError   there is no such column, layer or gene (KeyError, ValueError)
+    ├── GeneMismatchError  files disagree in their genes (ValueError)
+    └── StateError         a state does not fit this loader (ValueError)
 
 Plain wrong arguments raise `ValueError` or `TypeError`.
 """
@@ -37,7 +37,7 @@ class FileFormatError(ScdatasetError, OSError, ValueError):
 
 
 class CorruptFileError(ScdatasetError, OSError):
-    """What was read contradicts the file's own description of itself."""
+    """A file's bytes contradict its own description of itself."""
 
 
 class FileChangedError(CorruptFileError):
@@ -53,7 +53,7 @@ class MissingNameError(ScdatasetError, KeyError, ValueError):
 
 
 class GeneMismatchError(ScdatasetError, ValueError):
-    """Files to be read as one disagree in their genes."""
+    """Files that are to be read as one disagree in their genes."""
 
 
 class StateError(ScdatasetError, ValueError):
@@ -61,7 +61,7 @@ class StateError(ScdatasetError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 8) -> str:
-    """Return a hint naming what is nearest to `name` among `known`.
+    """Return a hint that names the one of `known` nearest to `name`.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Memory budgets: from "2GiB" to a fetch factor."""
+"""Memory budgets: they turn a text such as "2GiB" into a fetch factor."""
 
 import re
 
-__all__ = ["fetch_factor_within", "parse_bytes"]
+__all__ = ["find_fetch_factor", "parse_bytes"]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -40,7 +40,7 @@ def parse_bytes(amount: int | str) -> int:
     return int(number * (_BINARY if match[3] else _UNITS)[match[2]])
 
 
-def fetch_factor_within(
+def find_fetch_factor(
     memory: int | str,
     *,
     row_bytes: float,
@@ -55,19 +55,19 @@ def fetch_factor_within(
     memory
         The budget, see :func:`parse_bytes`.
     row_bytes
-        Mean bytes of a row as it is held.
+        Mean bytes of a row in memory.
     batch_size
         Rows of a minibatch.
     n_buffers
         Fetches that are in memory at once.
     reading_bytes
-        Mean bytes that reading takes besides, for a row of all fetches that are read at
+        Mean bytes that reading takes besides, for one row of each fetch that is read at
         a time.
 
     Raises
     ------
     ValueError
-        If not even one minibatch a fetch fits.
+        If not even a fetch of one minibatch fits.
     """
     budget = parse_bytes(memory)
     per_batch = (row_bytes * n_buffers + reading_bytes) * batch_size

@@ -1,4 +1,4 @@
-"""What to say of a keyword that Loader does not have, and other libraries do."""
+"""Hints for keywords that Loader does not have and other libraries do."""
 
 from collections.abc import Iterable, Mapping
 
@@ -51,12 +51,12 @@ _HINTS = {
 
 
 def check_keywords(unknown: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise if there is any unknown keyword.
+    """Raise if there is an unknown keyword.
 
     Raises
     ------
     TypeError
-        Naming it, and what to give in its place.
+        It names the keyword, and what to give in its place.
     """
     for name in unknown:
         hint = _HINTS.get(name) or nearest(name, sorted(known), most=30)

@@ -106,7 +106,7 @@ class Form:
 
     @property
     def layout(self) -> Layout:
-        """What lays X out."""
+        """The object that lays X out."""
         layout = OUTPUTS[self.output]
         assert isinstance(layout, Layout)  # see `__post_init__`
         return layout

@@ -1,4 +1,4 @@
-"""What all cells of one source share."""
+"""CellInfo: what all cells of one source share."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""One pass over a plan: reads ahead, hands out minibatches, counts."""
+"""The iterator of a Loader: it reads a plan ahead, hands out minibatches and counts."""
 
 import threading
 import time
@@ -8,10 +8,10 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, Self
 
-from .batching import Batching, Part
+from .batching import Batching, PendingBatch
 from .plan import Fetch, Plan
 from .position import Bookmark
-from .readahead import ReadAhead, made
+from .readahead import ReadAhead, make_item
 from .stats import LoaderStats
 from .storage import ReadContext
 from .thread_ending import Ending
@@ -22,8 +22,8 @@ __all__ = ["BatchIterator"]
 def _fetches(
     plan: Plan, batching: Batching, context: ReadContext, skip: int
 ) -> Generator[Fetch, None, None]:
-    """Yield the fetches, each in its turn to be read."""
-    for fetch in plan.fetches(skip=skip, whole=batching.whole_fetches):
+    """Yield the fetches; take this thread's turn to read before each."""
+    for fetch in plan.fetches(skip=skip, whole=batching.needs_whole_fetches):
         context.join_queue()
         yield fetch
 
@@ -31,18 +31,19 @@ def _fetches(
 class BatchIterator(Iterator[Any]):
     """The minibatches of one epoch for one rank and worker.
 
-    Several threads may take from it: each minibatch is given once. A forked child may
-    not: the threads that read are in its parent. They end with the epoch, on
-    :meth:`close`, when it is collected, and with any error, Ctrl-C included.
+    Several threads may take minibatches from it, each of which is given once. A forked
+    child may not, since the threads that read are in its parent. These threads end with
+    the epoch, on :meth:`close`, when the iterator is collected, and with any error,
+    Ctrl-C included.
 
     Parameters
     ----------
     plan
-        What to read.
+        The fetches to read.
     batching
-        How to make minibatches of it.
+        Makes minibatches of them.
     bookmark
-        Where the plan begins; it is moved on by each batch that is handed out.
+        Where the plan begins; each batch that is handed out moves it on.
     read_ahead
         Fetches to read ahead.
     threads
@@ -61,12 +62,12 @@ class BatchIterator(Iterator[Any]):
         self._batching = batching
         self._bookmark = bookmark
         n_rows = plan.dealing.sizes.fetch_rows
-        lanes = batching.lanes(n_rows) if read_ahead else 1
+        lanes = batching.count_lanes(n_rows) if read_ahead else 1
         batching.prepare()
-        self._lock = threading.RLock()  # not to stop a hook that takes a batch itself
+        self._lock = threading.RLock()  # a hook may take a batch itself
         self._context = ReadContext(threads, callers=lanes)
         lanes = self._context.callers
-        self._parts: deque[Part] = deque()
+        self._pending: deque[PendingBatch] = deque()
         n_yielded = bookmark.position.yielded
         self._left = len(plan) - n_yielded
         self.stats = LoaderStats(self._context.stats)
@@ -105,9 +106,9 @@ class BatchIterator(Iterator[Any]):
 
     def _next(self) -> Any:
         try:
-            part = (self._parts or self._fetched()).popleft()
+            part = (self._pending or self._wait_for_fetch()).popleft()
             started = time.perf_counter()
-            batch = made(self._batching.batch, part)
+            batch = make_item(self._batching.make_batch, part)
         except BaseException:
             self.close()
             raise
@@ -116,23 +117,23 @@ class BatchIterator(Iterator[Any]):
         self._left -= 1
         return batch
 
-    def _fetched(self) -> deque[Part]:
-        """Return the parts of the next fetch that has any."""
+    def _wait_for_fetch(self) -> deque[PendingBatch]:
+        """Wait for the next fetch that has minibatches, and return them."""
         started = time.perf_counter()
-        parts: deque[Part] = deque()
+        parts: deque[PendingBatch] = deque()
         while not parts:
             parts = next(self._fetches)
-        self._parts = parts
+        self._pending = parts
         self.stats.wait_s += time.perf_counter() - started
         return parts
 
     def close(self) -> None:
-        """Stop reading; the epoch is abandoned where it stands."""
-        self._parts = deque()
+        """Stop reading, and abandon the epoch where it stands."""
+        self._pending = deque()
         self._end()
 
 
-def _end(fetches: ReadAhead[deque[Part]], context: ReadContext) -> None:
+def _end(fetches: ReadAhead[deque[PendingBatch]], context: ReadContext) -> None:
     try:
         fetches.close()
     finally:  # after an interrupt too

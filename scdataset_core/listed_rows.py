@@ -1,4 +1,4 @@
-"""What the strategies share: an optional list of rows, and how they show."""
+"""The base of the strategies: an optional list of rows, its state and its repr."""
 
 import warnings
 from typing import Any
@@ -9,22 +9,22 @@ import numpy.typing as npt
 from .checks import count_rows, digest
 from .orders import Rows, Subset
 
-__all__ = ["Listed", "kept"]
+__all__ = ["ListedRows", "copy_frozen"]
 
 
-def kept(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def copy_frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a copy that cannot be written to.
 
-    What the user does to an array after giving it must not change what some processes
-    draw, and others do not.
+    A user who changes an array after giving it must not change the rows that some of
+    the processes draw.
     """
     copied = array.copy()
     copied.flags.writeable = False
     return copied
 
 
-class Listed:
-    """A strategy with an optional list of the rows to use.
+class ListedRows:
+    """Base of the strategies, which take an optional list of the rows to use.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class Listed:
 
     def __init__(self, indices: npt.ArrayLike | None) -> None:
         self._sorting: Rows | None = None
-        self.indices = None if indices is None else self._checked(indices)
+        self.indices = None if indices is None else self._check_indices(indices)
 
-    def _checked(self, indices: npt.ArrayLike) -> Rows:
+    def _check_indices(self, indices: npt.ArrayLike) -> Rows:
         array = np.asarray(indices)
         if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
             hint = "; give np.flatnonzero(mask)" if array.dtype == bool else ""
@@ -62,7 +62,7 @@ class Listed:
                 f"indices must not repeat a row, got {repeated[0]} more than once; to"
                 " draw cells more often use BlockWeightedSampling"
             )
-        return kept(rows)
+        return copy_frozen(rows)
 
     def _subset(self, source: Any) -> Subset:
         n = count_rows(source)
@@ -87,9 +87,9 @@ class Listed:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Arrays that come by pickle may be written to again.
+        # Pickle loses that an array must not be written to.
         frozen = {
-            name: kept(part) if isinstance(part, np.ndarray) else part
+            name: copy_frozen(part) if isinstance(part, np.ndarray) else part
             for name, part in state.items()
         }
         vars(self).update(frozen)

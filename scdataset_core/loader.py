@@ -9,9 +9,9 @@ from typing import Any, Never, NoReturn, Self
 import numpy.typing as npt
 
 from .batch_lookup import BatchLookup
-from .batching import Hooks, batching_of
+from .batching import Hooks, make_batching
 from .checks import check_count, check_hooks, check_seed
-from .collection import checked_collection, shown
+from .collection import check_collection, show_collection
 from .dealing import Shard
 from .epochs import EpochOrders, Epochs
 from .errors import StateError
@@ -63,8 +63,8 @@ class Loader:
         What happens to a row with more stored values than `width`: ``"error"``, or
         ``"largest"`` to keep its largest values.
     memory
-        Bytes for fetches, such as ``"2GiB"``, in place of `fetch_factor`: it is
-        resolved once, from the mean number of stored values a row.
+        Bytes for fetches, such as ``"2GiB"``, in place of `fetch_factor`. It becomes a
+        fetch factor once, from the mean number of stored values of a row.
     uneven
         How ranks get equal numbers of batches: ``"trim"`` leaves out fewer than
         `world_size` minibatches, ``"pad"`` repeats some.
@@ -73,11 +73,11 @@ class Loader:
     fetch_callback, fetch_transform, batch_callback, batch_transform
         Hooks: ``fetch_callback(collection, rows)`` reads sorted rows,
         ``fetch_transform(fetched)`` changes what was read, ``batch_callback(fetched,
-        positions)`` takes a minibatch from it, ``batch_transform(batch)`` changes a
-        minibatch. The first two run on the thread that reads ahead.
+        positions)`` takes a minibatch out of it, and ``batch_transform(batch)`` changes
+        a minibatch. The thread that reads ahead runs the first two.
     read_ahead
-        Fetches read on threads before they are wanted, and one more where two are read
-        at a time: from files that are not compressed. 0 reads in the consumer.
+        Fetches that threads read before they are wanted; one more where two are read at
+        a time, as from files that are not compressed. With 0 the consumer reads.
     threads
         Threads that read and decode; chosen for the machine by default.
 
@@ -133,7 +133,7 @@ class Loader:
             raise TypeError(
                 "a Loader is no source of rows; give its own, loader.source"
             )
-        self.source = checked_collection(source)
+        self.source = check_collection(source)
         self.strategy = BlockShuffling() if strategy is None else strategy
         self.seed = int(seed)
         self.read_ahead = int(read_ahead)
@@ -141,7 +141,7 @@ class Loader:
         self._shard = Shard(rank, world_size, worker, num_workers)
         hooks = Hooks(fetch_callback, fetch_transform, batch_callback, batch_transform)
         check_hooks(hooks)
-        self._batching = batching_of(
+        self._batching = make_batching(
             self.source,
             hooks,
             output=output,
@@ -229,7 +229,8 @@ class Loader:
         return (
             f"Loader({len(self):,} batches of {self.batch_size}, fetches of"
             f" {self.fetch_factor} batches, seed={self.seed}, epoch={self.epoch}{where}"
-            f"\n  strategy: {self.strategy!r}\n  source: {shown(self.source)})"
+            f"\n  strategy: {self.strategy!r}"
+            f"\n  source: {show_collection(self.source)})"
         )
 
     def __getitem__(self, key: object) -> NoReturn:
@@ -265,9 +266,9 @@ class Loader:
     def batch(self, number: int, epoch: int | None = None) -> Any:
         """Return one minibatch of an epoch, by its number.
 
-        It is the same that an iteration gives, bit for bit, with all hooks applied;
-        iterators and the state are not touched. The latest fetch is kept, so that its
-        minibatches, asked for in turn, are read once. Several threads may call it.
+        It is the minibatch that an iteration gives, bit for bit, with all hooks
+        applied. Iterators and the state stay as they are. The latest fetch is kept, so
+        that minibatches asked for in turn are read once. Several threads may call this.
 
         Parameters
         ----------
@@ -331,19 +332,19 @@ class Loader:
         return self._copy(self._shard, Start(Position(int(epoch))))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the latest iterator stands: the batches yielded, no more.
+        """Return where the latest iterator stands: after the batches it has yielded.
 
         Returns
         -------
         state
-            Small and JSON-serialisable. It is of this rank and worker; the states of
-            all of them make one for any other number with
+            A small JSON-serialisable dict for this rank and worker. To go on with
+            another number of them, merge the states of all with
             :func:`scdataset_core.merge_states`.
         """
         return self._epochs.state(self._latest.position, self._shard).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, at the next iteration, with the very next batch after a state.
+        """Make the next iteration go on with the very next batch after a state.
 
         Parameters
         ----------
@@ -354,7 +355,7 @@ class Loader:
         Raises
         ------
         StateError
-            If it is of another data set, strategy, seed, size or shard, naming which.
+            If the state is of another data set, strategy, seed, size or shard.
         """
         given = State.from_dict(state)
         self._begin_at(self._epochs.start_from(given, self._shard))
@@ -368,7 +369,7 @@ class Loader:
     ) -> Self:
         """Return an unstarted copy that yields one rank's and worker's share.
 
-        It is at the same epoch, and goes on from a merged state if one is loaded.
+        The copy is at the same epoch, and goes on from a merged state if one is loaded.
 
         Raises
         ------

@@ -1,9 +1,9 @@
-"""How random minibatches are: entropy of a label in them, measured and expected.
+"""Metrics: how random minibatches are, by the entropy of a label in them.
 
-A minibatch of cells drawn at random holds a label's values in about the shares of the
-whole data set, one read from neighbouring rows holds few of them. Entropy says which,
-in bits: 0 if all cells of a minibatch share the label, `log2(k)` if `k` values are
-equally common.
+A minibatch of cells drawn at random holds the values of a label in about the shares of
+the whole data set; one that is read from neighbouring rows holds few of them. Entropy
+tells the two apart, in bits: it is 0 if all cells of a minibatch share the label, and
+`log2(k)` if `k` values are equally common.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 __all__ = ["batch_entropies", "expected_entropy", "plan_labels"]
 
-# Minibatches counted at a time: enough to hide Python's share, little memory.
+# Minibatches counted at a time: Python's share of the time is small, and so is memory.
 _GROUP = 4096
 
 
@@ -42,7 +42,7 @@ def batch_entropies(
     batches
         The labels of each minibatch, arrays of shape ``(m,)`` of codes, numbers or
         strings; `m` may differ, and must be at least 1. A missing label, such as the
-        code -1, is a label like any other.
+        code -1, counts as a label of its own.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def batch_entropies(
     remaining = iter(batches)
     groups: list[npt.NDArray[np.float64]] = []
     while group := list(islice(remaining, _GROUP)):
-        groups.append(_entropies_of(group, first=len(groups) * _GROUP))
+        groups.append(_measure_entropies(group, first=len(groups) * _GROUP))
     return np.concatenate(groups) if groups else np.empty(0)
 
 
@@ -77,8 +77,8 @@ def plan_labels(
     plan
         A :class:`scdataset_core.Plan`, or anything with its ``fetches()``.
     labels
-        The label of every row of the source, shape ``(n,)``; or a function that
-        gives those of an array of row numbers.
+        The label of every row of the source, shape ``(n,)``; or a function that takes
+        an array of row numbers and gives their labels.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def expected_entropy(
     return float(total)
 
 
-def _entropies_of(
+def _measure_entropies(
     group: list[npt.NDArray[Any]], *, first: int
 ) -> npt.NDArray[np.float64]:
     lengths = np.array([len(batch) for batch in group])
@@ -193,15 +193,15 @@ def _entropies_of(
 def _mean_terms(
     marked: npt.NDArray[np.int64], n_cells: int, n_drawn: int
 ) -> npt.NDArray[np.float64]:
-    """Mean of ``-p log2(p)``, for the share p of marked ones among drawn cells.
+    """Return the mean of ``-p log2(p)``, p the share of marked cells among those drawn.
 
-    One value for each number of `marked` cells among `n_cells`, of which `n_drawn`
-    are drawn without replacement: a sum over the hypergeometric distribution.
+    There is one value for each number of `marked` cells among `n_cells`, of which
+    `n_drawn` are drawn without replacement: a sum over the hypergeometric distribution.
     """
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n_cells + 1)))])
 
     def choose(n: npt.NDArray[np.int64] | int, k: npt.NDArray[np.int64] | int) -> Any:
-        """Logarithm of n over k, -inf where there is no way."""
+        """Return the logarithm of n over k, -inf where that is 0."""
         ways = logs[n] - logs[np.clip(k, 0, n)] - logs[np.clip(n - k, 0, n)]
         return np.where((k >= 0) & (k <= n), ways, -np.inf)
 
@@ -215,7 +215,7 @@ def _mean_terms(
 
 
 def _binomial(n: int, share: float) -> npt.NDArray[np.float64]:
-    """Chance of each number from 0 to `n` of successes."""
+    """Return the chance of each number of successes from 0 to `n`."""
     if share in (0, 1):
         return np.asarray(np.arange(n + 1) == n * share, np.float64)
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])

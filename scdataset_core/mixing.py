@@ -35,15 +35,15 @@ def mix(
     """Draw from several sources in given proportions.
 
     The proportions are exact: of the first `p` cells of a run, over all its epochs,
-    a source gives its share to within half the number of sources. Its own strategy
-    says which of its cells come, in what order; when that is used up, its next epoch
-    follows, and what an epoch of the mixture leaves of it, the next one goes on with.
-    So each cell of a source comes as often as any other.
+    a source gives its share to within half the number of sources. The strategy of a
+    source says which of its cells come, and in what order. When an epoch of the source
+    is used up, its next one follows; what an epoch of the mixture leaves of it comes in
+    the next epoch of the mixture. So each cell of a source comes as often as any other.
 
     Parameters
     ----------
     sources
-        At least two.
+        The sources, at least two.
     proportions
         The share of each, positive numbers in any unit: ``[0.7, 0.3]``, ``[7, 3]``.
     strategies
@@ -66,7 +66,7 @@ def mix(
     ------
     ValueError
         If there are not as many proportions or strategies as sources, a proportion is
-        not positive, or a strategy draws nothing; and as ``concat``.
+        not positive, or a strategy draws nothing; and whatever ``concat`` raises.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def mix(
             )
     if total_size is not None:
         check_count("total_size", total_size)
-    weights = _integers(proportions)
+    weights = _find_integers(proportions)
     return joined, Mixture(sources, weights, strategies, total_size)
 
 
@@ -101,11 +101,11 @@ class Mixture:
     Parameters
     ----------
     sources
-        What is mixed.
+        The sources that are mixed.
     weights
         The share of each, as integers.
     strategies
-        How each is drawn from.
+        The strategy of each source.
     total_size
         Cells of an epoch; None: one epoch of each source.
     """
@@ -131,9 +131,9 @@ class Mixture:
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the order of epoch `epoch`.
 
-        Source `i` is drawn from with the seed
-        ``derive_key(seed, 0, Purpose.MIX, i)``, so that sources of one size are not
-        shuffled alike.
+        The strategy of source `i` gets the seed
+        ``derive_key(seed, 0, Purpose.MIX, i)``, so that sources of one size are
+        shuffled differently.
         """
         n = sum(len(part) for part in self.sources)
         if len(source) != n:
@@ -176,9 +176,9 @@ class _Passes:
     source
         The source.
     strategy
-        How it is drawn from.
+        Draws its cells.
     seed
-        The seed it is drawn with.
+        The seed that the strategy gets.
     """
 
     def __init__(self, source: Source, strategy: Any, seed: int) -> None:
@@ -194,7 +194,7 @@ class _Passes:
             )
 
     def _pass(self, number: int) -> Order:
-        held = self._held  # loaders of other ranks may share it, on threads of theirs
+        held = self._held  # a thread of another rank's loader may replace it
         if held is None or held[0] != number:
             order = order_of(
                 self._strategy, self._source, seed=self._seed, epoch=number
@@ -222,9 +222,9 @@ class _Passes:
 class MixedOrder:
     """Several orders interleaved in exact proportions.
 
-    Which source the cell at a position is of follows from the position alone: the
-    first source has had ``round(p * w[0] / sum(w))`` of `p` positions, and the rest is
-    divided among the others in the same way. Positions count through all epochs.
+    The position alone says which source a cell comes from: the first source has
+    ``round(p * w[0] / sum(w))`` of the first `p` positions, and the rest is divided
+    among the others in the same way. Positions are counted through all epochs.
 
     Parameters
     ----------
@@ -233,9 +233,9 @@ class MixedOrder:
     weights
         The share of each.
     first
-        Positions of the epochs before.
+        Number of positions of the epochs before.
     n
-        Positions of this epoch.
+        Number of positions of this epoch.
     key
         Key of the shuffle inside fetches.
     """
@@ -277,7 +277,7 @@ class MixedOrder:
         counts = []
         rest = positions
         for weight, left in zip(self._weights[:-1], self._left[:-1], strict=True):
-            # In two steps, so that no product exceeds 2**60.
+            # Two steps keep every product below 2**60.
             rounds, at = rest // left, rest % left
             taken = rounds * weight + (at * weight + left // 2) // left
             counts.append(taken)
@@ -285,8 +285,8 @@ class MixedOrder:
         return [*counts, rest]
 
 
-def _integers(proportions: Sequence[float]) -> list[int]:
-    """Return integers in the given proportions: exact for short decimals and ratios."""
+def _find_integers(proportions: Sequence[float]) -> list[int]:
+    """Return integers in the given proportions; short decimals and ratios are exact."""
     given = [float(part) for part in proportions]
     for part in given:
         if not (math.isfinite(part) and part > 0):

@@ -13,8 +13,8 @@ __all__ = ["MultiIndexable"]
 class MultiIndexable:
     """Several collections of the same rows, indexed together.
 
-    ``multi[rows]`` is a MultiIndexable of ``collection[rows]`` for each of them;
-    ``multi[0]`` and ``multi["name"]`` are the collections themselves.
+    ``multi[rows]`` is a MultiIndexable of each ``collection[rows]``; ``multi[0]`` and
+    ``multi["name"]`` are the collections themselves.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class MultiIndexable:
     def __getitem__(self, key: Any) -> Any:
         """Return a collection by position or name, or all at some rows."""
         if isinstance(key, str):
-            return self._by_name(key)
+            return self._find(key)
         if isinstance(key, int | np.integer):
             if not -self.count <= key < self.count:
                 raise IndexError(
@@ -120,16 +120,16 @@ class MultiIndexable:
                 )
             return self._indexables[key]
         try:
-            picked = [indexable[key] for indexable in self._indexables]
+            chosen = [indexable[key] for indexable in self._indexables]
         except (IndexError, TypeError) as error:
             raise IndexError(
                 f"Invalid indices for sample selection: {error}"
             ) from error
         return MultiIndexable(
-            *picked, names=self._names, unstructured=self._unstructured or None
+            *chosen, names=self._names, unstructured=self._unstructured or None
         )
 
-    def _by_name(self, name: str) -> Any:
+    def _find(self, name: str) -> Any:
         if self._names is None:
             raise KeyError(
                 f"No named indexables available. Available indices: 0-{self.count - 1}"

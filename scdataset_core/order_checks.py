@@ -1,26 +1,26 @@
-"""Orders whose rows are checked where they are taken: a user's may be wrong."""
+"""Checks of the orders that strategies give: a user's own strategy may be wrong."""
 
 import numpy as np
 import numpy.typing as npt
 
 from .orders import Order, Rows
 
-__all__ = ["CheckedOrder", "checked", "row_numbers"]
+__all__ = ["CheckedOrder", "check_order", "check_rows"]
 
 _MASK = 2**64 - 1
 
 
 class CheckedOrder:
-    """An order that gives as many rows as were asked for, all of them there.
+    """An order that checks the rows it gives: their type, number and range.
 
     Parameters
     ----------
     order
         The order.
     name
-        What errors call it: the strategy that made it.
+        Name of the strategy that made the order, for errors.
     n_source
-        Rows of what is drawn from; None where that is not known.
+        Rows of the source; None where their number is not known.
     """
 
     def __init__(self, order: Order, *, name: str, n_source: int | None) -> None:
@@ -54,40 +54,41 @@ class CheckedOrder:
             asked for, or a row that is not there.
         """
         given = self._order.rows(start, stop)
-        said = f"rows({start}, {stop}) of the order of {self._name}"
-        array = row_numbers(given, said=said, first=start, n_source=self._n_source)
+        origin = f"rows({start}, {stop}) of the order of {self._name}"
+        array = check_rows(given, origin=origin, first=start, n_source=self._n_source)
         if len(array) != stop - start:
             raise ValueError(
-                f"{said} gave {len(array)} rows, and {stop - start} were asked for: an"
-                f" order of length {len(self)} gives as many for every range within"
+                f"{origin} gave {len(array)} rows, and {stop - start} were asked for:"
+                f" an order of length {len(self)} gives as many for every range within"
             )
         return array
 
 
-def row_numbers(
-    given: npt.ArrayLike, *, said: str, first: int, n_source: int | None
+def check_rows(
+    given: npt.ArrayLike, *, origin: str, first: int, n_source: int | None
 ) -> Rows:
-    """Return the rows that a strategy gave as int64, a copy, after a look at each.
+    """Return a copy of the rows that a strategy gave, as int64, after checking each.
 
     Parameters
     ----------
     given
         The rows.
-    said
-        What gave them, for errors.
+    origin
+        Says what gave the rows, for errors.
     first
         Position in the epoch of the first of them.
     n_source
-        Rows of what is drawn from; None where that is not known.
+        Rows of the source; None where their number is not known.
     """
     array = np.asarray(given)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(
-            f"{said} must give a 1-D array of integers (int64),"
+            f"{origin} must give a 1-D array of integers (int64),"
             f" got {array.dtype} of shape {array.shape}"
         )
     if array.size:
-        # In their own type: in int64, large unsigned numbers would be negative.
+        # They are compared in their own type: as int64, large unsigned numbers would
+        # be negative.
         bad = array < 0
         if n_source is not None:
             bad |= array >= n_source
@@ -95,19 +96,21 @@ def row_numbers(
             at = int(np.argmax(bad))
             there = "" if n_source is None else f"; there are {n_source} rows, from 0"
             raise ValueError(
-                f"{said} gave row {array[at]} at position {first + at} of the epoch"
+                f"{origin} gave row {array[at]} at position {first + at} of the epoch"
                 + (there or "; rows are counted from 0")
             )
     return array.astype(np.int64)
 
 
-def checked(order: object, *, name: str, n_source: int | None = None) -> CheckedOrder:
-    """Return the order a strategy gave, checked.
+def check_order(
+    order: object, *, name: str, n_source: int | None = None
+) -> CheckedOrder:
+    """Return the order that a strategy gave, as one that checks its rows.
 
     Raises
     ------
     TypeError
-        If it is no order.
+        If what the strategy gave is no order.
     """
     if isinstance(order, CheckedOrder):
         return order

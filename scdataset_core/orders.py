@@ -1,4 +1,4 @@
-"""Orders: which row stands at every position of an epoch, computed when asked."""
+"""Orders: they compute which row stands at a position of an epoch, when asked."""
 
 import itertools
 from typing import Protocol, runtime_checkable
@@ -20,8 +20,8 @@ class Order(Protocol):
     ``len(order)`` is their number, ``order.rows(start, stop)`` the rows at positions
     ``[start, stop)`` (int64, shape ``(stop - start,)``), and ``order.shuffle`` says
     whether the rows of a fetch are shuffled before they are cut into minibatches. An
-    order may have an attribute ``key``, an integer the shuffle of its fetches is keyed
-    by; without it the key comes from the seed and epoch given to the Loader.
+    order may have an attribute ``key``, an integer that keys the shuffle of fetches;
+    without it the key comes from the seed of the Loader and the epoch.
     """
 
     shuffle: bool
@@ -34,7 +34,7 @@ class Order(Protocol):
 
 
 class Subset:
-    """Positions ``[0, n)`` of all rows, or of the sorted rows that are listed."""
+    """The rows of a source, all of them or those of a sorted list, by position."""
 
     def __init__(self, n: int, indices: Rows | None) -> None:
         self.n = n if indices is None else len(indices)
@@ -52,7 +52,7 @@ class Subset:
 
 
 class ArrayOrder:
-    """An order that is held: the rows themselves, in file order or as given.
+    """The rows in the order of the subset.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class ArrayOrder:
     shuffle
         Whether fetches are shuffled.
     key
-        Key of those shuffles.
+        Key of the shuffle of fetches.
     """
 
     def __init__(self, subset: Subset, *, shuffle: bool, key: int) -> None:
@@ -80,8 +80,8 @@ class ArrayOrder:
 class BlockOrder:
     """Blocks of neighbours in a keyed permutation, on a grid that turns.
 
-    A block is `block_size` consecutive positions modulo `n`, counted from an offset;
-    the one short block comes last, or is left out. Nothing of length `n` is held.
+    A block is `block_size` consecutive positions modulo `n`, counted from an offset.
+    The one short block comes last, or is left out. No array of length `n` is held.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class BlockOrder:
     fixed_grid
         Count blocks from 0 rather than from an offset keyed by the epoch.
     seed, epoch
-        What the order is keyed by.
+        They key the order.
     """
 
     shuffle = True
@@ -138,18 +138,18 @@ class BlockOrder:
 class StorageOrder:
     """Blocks of the rows that start inside whole storage chunks, permuted.
 
-    Holds 8 bytes a block for where blocks start, and where every 1,024th block of the
-    permuted order lies.
+    The order holds 8 bytes a block for where it starts, and where every 1,024th block
+    of the permuted order lies.
 
     Parameters
     ----------
     subset
         The rows.
     bounds
-        Where each block starts among the positions of the subset, and its length at
-        the end; increasing, shape ``(n_blocks + 1,)``.
+        Where each block starts among the positions of the subset, and the length of the
+        subset at the end; increasing, shape ``(n_blocks + 1,)``.
     seed, epoch
-        What the order is keyed by.
+        They key the order.
     """
 
     shuffle = True
@@ -203,7 +203,7 @@ def grid_offset(n: int, seed: int, epoch: int) -> int:
 def storage_bounds(
     starts: Rows, file_starts: Rows, *, chunks: int, subset: Subset
 ) -> Rows:
-    """Return where blocks of whole storage chunks start among a subset's positions.
+    """Return where each block of whole storage chunks starts in a subset.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def storage_bounds(
     chunks
         Chunks of a block.
     subset
-        The rows kept; a block without any is left out.
+        The rows that are kept; a block without any of them is left out.
     """
     firsts = [
         np.unique(

@@ -1,9 +1,9 @@
 """All randomness of the library: one keyed hash of integers, and permutations from it.
 
-A random value is never drawn from a generator; it is the hash of what it is for: the
-seed, the epoch, the purpose, and a number. So each value can be computed on its own,
-in any order and process, and is the same on every platform and NumPy version: only
-64-bit integer addition, multiplication, shifts and exclusive or are used.
+A random value is never drawn from a generator; it is the hash of its use: the seed,
+the epoch, the purpose, and a number. So each value can be computed on its own, in any
+order and process. It is the same on every platform and NumPy version, since only 64-bit
+integer addition, multiplication, shifts and exclusive or are used.
 
 The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast
 splittable pseudorandom number generators", OOPSLA 2014; constants of Stafford's
@@ -25,14 +25,14 @@ _STEP = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
 _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
 
-# Below this a table of sorted hashes is smaller than a fetch, and exactly uniform over
-# all permutations, which a Feistel network of a few bits is not.
+# For `n` up to this a table of sorted hashes is smaller than a fetch, and makes all
+# permutations equally likely, which a Feistel network of a few bits does not.
 _TABLE_LIMIT = 1024
 _ROUNDS = 6
 
 
 class Purpose(IntEnum):
-    """What a random value is for; part of its key, so uses never share values."""
+    """The use of a random value; it is part of the key, so uses never share values."""
 
     GRID = 1
     BLOCKS = 2
@@ -62,7 +62,7 @@ def derive_key(seed: int, epoch: int, purpose: Purpose, number: int = 0) -> int:
     Parameters
     ----------
     seed, epoch, number
-        Integers from -2**63 to 2**64 - 1; the number of a fetch or round, say.
+        Integers from -2**63 to 2**64 - 1; `number` may be that of a fetch or a round.
     purpose
         What the key is for.
 
@@ -91,7 +91,7 @@ def hash_numbers(numbers: npt.ArrayLike, *, key: int) -> npt.NDArray[np.uint64]:
     dtype('uint64')
     """
     array = np.asarray(numbers)
-    # One axis at least: NumPy warns of the intended overflow of scalars, not of arrays.
+    # The overflow is intended; NumPy warns of that of scalars, but not of arrays.
     counters = array.reshape(-1).astype(np.uint64) + np.uint64(1)
     mixed = _mix(_mix(counters * np.uint64(_STEP)) ^ np.uint64(key))
     return mixed.reshape(array.shape)
@@ -106,8 +106,8 @@ def uniform(numbers: npt.ArrayLike, *, key: int) -> npt.NDArray[np.float64]:
 def shuffled(n: int, *, key: int) -> npt.NDArray[np.int64]:
     """Return a permutation of ``range(n)``, shape ``(n,)``: the order of its hashes.
 
-    Any of the n! permutations is as likely as another. Takes memory for `n` values;
-    for a large `n` of which few are wanted there is :func:`permute`.
+    Any of the n! permutations is as likely as another. The function takes memory for
+    `n` values; where few of a large `n` are wanted, :func:`permute` takes less.
     """
     hashes = hash_numbers(np.arange(n, dtype=np.uint64), key=key)
     return np.argsort(hashes, kind="stable").astype(np.int64, copy=False)
@@ -123,7 +123,7 @@ def permute(
 ) -> npt.NDArray[np.int64]:
     """Return where a keyed permutation of ``range(n)`` sends `positions`.
 
-    Computed for each position on its own, so no array of length `n` is ever made.
+    Each position is computed on its own, so no array of length `n` is ever made.
 
     Parameters
     ----------
@@ -163,10 +163,11 @@ def permute(
 
 
 def _walk(values: npt.NDArray[np.uint64], n: int, key: int) -> npt.NDArray[np.uint64]:
-    """Apply the network to each value until it lies below `n`: twice at most on mean.
+    """Apply the network to each value until the result lies below `n`.
 
-    The domain is less than twice `n`. A network is a bijection, so following the cycle
-    from a value below `n` always comes back to one.
+    The domain of the network is less than twice `n`, so a value takes two applications
+    at most on average. The network is a bijection, so the cycle from a value below `n`
+    always comes back to one.
     """
     bits = (n - 1).bit_length()
     out = _feistel(values, bits, key)
@@ -181,7 +182,7 @@ def _walk(values: npt.NDArray[np.uint64], n: int, key: int) -> npt.NDArray[np.ui
 def _feistel(
     values: npt.NDArray[np.uint64], bits: int, key: int
 ) -> npt.NDArray[np.uint64]:
-    """Return a keyed bijection of ``range(2**bits)``; halves take turns."""
+    """Return where a keyed bijection of ``range(2**bits)`` sends each value."""
     low_bits = bits // 2
     high_bits = bits - low_bits
     low = values & np.uint64((1 << low_bits) - 1)
@@ -198,7 +199,7 @@ def _feistel(
 def _turn(
     half: npt.NDArray[np.uint64], key: np.uint64, bits: int
 ) -> npt.NDArray[np.uint64]:
-    """Return `bits` bits mixed from `half`: the top ones, which all others reach."""
+    """Return the top `bits` bits of a mix of `half`, which all of its bits reach."""
     mixed = (half + key) * np.uint64(_FIRST)
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(_SECOND)

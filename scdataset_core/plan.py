@@ -1,4 +1,4 @@
-"""Plan: which rows make each fetch of this rank and worker. No I/O, only integers."""
+"""Plan: it says which rows make each fetch of a rank and worker, without any I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dealing import Dealing, Ranges, Shard, union
-from .order_checks import checked
+from .order_checks import check_order
 from .orders import Order
 from .permutation import Purpose, derive_key, hash_numbers, shuffled
 from .sizes import Sizes, Uneven
@@ -32,14 +32,14 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Fetch:
-    """One read.
+    """The rows of one read, and the minibatches that they make.
 
     Parameters
     ----------
     number
         Which fetch of the epoch it is.
     rows
-        The rows to read, sorted, shape ``(k,)``; a row drawn twice stands twice.
+        The rows to read, sorted, shape ``(k,)``; a row that is drawn twice comes twice.
     places
         The place of each row once the rows are in the order of the minibatches.
     batches
@@ -55,9 +55,9 @@ class Fetch:
 class Plan:
     """The fetches of one epoch for one rank and worker.
 
-    A plan holds no rows: over 10^9 rows it is made at once. Minibatch `k` is the same
-    rows in the same order whatever the number of ranks and workers, see
-    :mod:`scdataset_core.dealing` for who yields it.
+    A plan holds no rows, so that of 10^9 rows is made at once. Minibatch `k` holds the
+    same rows in the same order for any number of ranks and workers;
+    :mod:`scdataset_core.dealing` says who yields it.
 
     Parameters
     ----------
@@ -73,11 +73,11 @@ class Plan:
         How ranks get equal numbers of batches: ``"trim"`` leaves minibatches out,
         ``"pad"`` repeats some.
     rank, world_size, worker, num_workers
-        Whose plan it is.
+        The rank and worker that the plan is for.
     done
         Ranges of minibatches that were yielded before.
     key
-        Key of the shuffle inside fetches; that of `order` by default.
+        Key of the shuffle inside fetches; by default that of `order`.
 
     Raises
     ------
@@ -100,7 +100,7 @@ class Plan:
         done: Ranges | tuple[()] = (),
         key: int | None = None,
     ) -> None:
-        self.order = checked(order, name=type(order).__name__)
+        self.order = check_order(order, name=type(order).__name__)
         sizes = Sizes(batch_size, fetch_factor, drop_last, uneven)
         self.dealing = Dealing(len(order), sizes, union(done))
         self.shard = Shard(rank, world_size, worker, num_workers)
@@ -127,12 +127,12 @@ class Plan:
 
     @property
     def dropped(self) -> int:
-        """Rows of the order that no rank yields: `drop_last`, and ``"trim"``."""
+        """Rows of the order that no rank yields, for `drop_last` and ``"trim"``."""
         return self.dealing.dropped(self.shard.world_size)
 
     @property
     def repeated(self) -> int:
-        """Rows that ranks yield once more: ``"pad"``."""
+        """Rows that ranks yield once more, for ``"pad"``."""
         return self.dealing.repeated(self.shard.world_size)
 
     def fetches(self, *, skip: int = 0, whole: bool = False) -> Iterator[Fetch]:
@@ -143,15 +143,15 @@ class Plan:
         skip
             Minibatches to pass over.
         whole
-            Give all rows of every fetch, also those of minibatches that are yielded
-            elsewhere or were before, as hooks on fetches need; only the rows to be
-            yielded by default.
+            Give all rows of every fetch, which hooks on fetches need: also those of
+            minibatches that others yield or that were yielded before. By default only
+            the rows to be yielded are given.
         """
         for number, held in self._share.fetches(skip):
             yield self._fetch(number, held, whole=whole)
 
     def fetch(self, number: int, *, whole: bool = False) -> Fetch:
-        """Return one fetch of the epoch with all of its minibatches, whoever's.
+        """Return one fetch of the epoch with all of its minibatches, of any rank.
 
         Parameters
         ----------
@@ -184,7 +184,7 @@ class Plan:
         return Fetch(number, rows[places], places, batches)
 
     def _rows(self, number: int) -> Rows:
-        """Return the rows of fetch `number`, looked up with those of its neighbours."""
+        """Return the rows of a fetch; those of its neighbours are looked up with it."""
         fetch_rows = self.dealing.sizes.fetch_rows
         window = number // self._window_fetches
         first = window * self._window_fetches * fetch_rows

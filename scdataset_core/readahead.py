@@ -1,4 +1,4 @@
-"""Reading ahead: a few fetches made on threads before they are wanted."""
+"""Reading ahead: threads make a few items, such as fetches, before they are wanted."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from .thread_ending import Ending, join_all, start_all
 
-__all__ = ["ReadAhead", "made"]
+__all__ = ["ReadAhead", "make_item"]
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
@@ -16,13 +16,13 @@ Item = TypeVar("Item")
 _JOIN_S = 60.0  # longest wait for a read that is under way when an iterator is dropped
 
 
-def made(make: Callable[[Task], Item], task: Task) -> Item:
-    """Return ``make(task)``; of an iterator that makes items, users' code among it.
+def make_item(make: Callable[[Task], Item], task: Task) -> Item:
+    """Return ``make(task)``, which may run a user's hooks.
 
     Raises
     ------
     RuntimeError
-        In place of StopIteration, which would pass for the end of the items.
+        In place of StopIteration, which an iterator would take for its end.
     """
     try:
         return make(task)
@@ -33,36 +33,37 @@ def made(make: Callable[[Task], Item], task: Task) -> Item:
         ) from error
 
 
-def _in_turn(
+def _make_in_turn(
     tasks: Generator[Task, None, None], make: Callable[[Task], Item]
 ) -> Generator[Item, None, None]:
-    """Yield the item of each task, made when it is asked for."""
+    """Yield the item of each task; make it when it is asked for."""
     with contextlib.closing(tasks):
         for task in tasks:
-            yield made(make, task)
+            yield make_item(make, task)
 
 
 class _Channel(Generic[Task, Item]):
-    """What the reading threads and the consumer share; it knows neither of them.
+    """What the reading threads and the consumer share.
 
-    Items are numbered in the order of their tasks, and handed out in that order,
-    whichever is made first.
+    It holds a reference to neither, so that a dropped iterator is collected. Items are
+    numbered in the order of their tasks and handed out in that order, whichever thread
+    finishes first.
     """
 
     def __init__(self, tasks: Generator[Task, None, None], depth: int) -> None:
         self._tasks = tasks
         self._depth = depth
-        self._drawing = threading.Lock()  # of the next task
+        self._drawing = threading.Lock()  # held while the next task is drawn
         self._changed = threading.Condition()
         self._made: dict[int, Item] = {}
         self._n_begun = 0
         self._n_taken = 0
-        self._end: int | None = None  # number of the first item there will not be
+        self._end: int | None = None  # number of the first item that is not made
         self._error: BaseException | None = None
         self._stopped = False
 
     def draw(self) -> tuple[int, Task] | None:
-        """Return the next task, once its item may be made; None when there is none."""
+        """Wait for room; return the next task and its number, or None at the end."""
         with self._drawing:
             with self._changed:
                 self._changed.wait_for(self._may_begin)
@@ -89,7 +90,7 @@ class _Channel(Generic[Task, Item]):
                 self._changed.notify_all()
 
     def end(self, number: int, error: BaseException | None) -> None:
-        """Let `number` be the first item there will not be."""
+        """End the items before `number`, with the error that ended them if any."""
         with self._changed:
             if self._end is None or number < self._end:
                 self._end, self._error = number, error
@@ -102,13 +103,13 @@ class _Channel(Generic[Task, Item]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Close the tasks, unless a thread that could not be waited for draws one."""
+        """Close the tasks, unless a thread that has not ended is drawing one."""
         if self._drawing.acquire(blocking=False):
             self._tasks.close()
             self._drawing.release()
 
     def take(self) -> Item:
-        """Return the next item; raise what ended the items, or StopIteration."""
+        """Wait for the next item and return it; at the end raise the error, if any."""
         with self._changed:
             self._changed.wait_for(self._may_take)
             if self._n_taken in self._made:
@@ -128,18 +129,18 @@ class _Channel(Generic[Task, Item]):
 
 
 def _fill(channel: _Channel[Task, Item], make: Callable[[Task], Item]) -> None:
-    """Run on a thread: make items while there is room for them."""
+    """Make items while there is room for them; each reading thread runs this."""
     while (drawn := channel.draw()) is not None:
         number, task = drawn
         try:
-            channel.put(number, made(make, task))
+            channel.put(number, make_item(make, task))
         except BaseException as error:  # handed to the consumer, see take()
             channel.end(number, error)
-        del drawn, task  # nothing of it while there is no room
+        del drawn, task  # frees the memory while this thread waits for room
 
 
 def _end(channel: _Channel[Task, Item], threads: list[threading.Thread]) -> None:
-    """Stop the threads, after the reads that are under way."""
+    """Stop the threads once the reads that are under way have ended."""
     channel.stop()
     try:
         join_all(threads, limit_s=_JOIN_S)
@@ -148,20 +149,20 @@ def _end(channel: _Channel[Task, Item], threads: list[threading.Thread]) -> None
 
 
 class ReadAhead(Iterator[Item]):
-    """Iterate over ``make(task)`` of each task, made before they are wanted.
+    """Iterate over ``make(task)`` of each task; threads make items ahead of time.
 
     At most `depth` items are ready or being made, and they come in the order of their
-    tasks. An error is raised where the item was wanted, with its own traceback. The
+    tasks. An error is raised where its item was wanted, with its own traceback. The
     threads end when the tasks do, on :meth:`close`, and when this object is collected.
 
     Parameters
     ----------
     tasks
-        What items are made of; drawn by one thread at a time.
+        What items are made of. One thread at a time draws a task.
     make
-        Makes an item; called on `n_threads` threads at a time.
+        Makes an item. Up to `n_threads` threads call it at a time.
     depth
-        How many items to make ahead; 0 makes each when it is asked for, on no thread.
+        How many items to make ahead; with 0 the consumer makes each item itself.
     n_threads
         Threads that make items.
     """
@@ -176,7 +177,7 @@ class ReadAhead(Iterator[Item]):
     ) -> None:
         self._take: Callable[[], Item]
         if depth == 0:
-            items = _in_turn(tasks, make)
+            items = _make_in_turn(tasks, make)
             self._take = items.__next__
             self._end = Ending(self, items.close)
             return
@@ -211,7 +212,7 @@ class ReadAhead(Iterator[Item]):
         Raises
         ------
         RuntimeError
-            If this began in another process: its threads are there.
+            If the iterator began in another process, which has its threads.
         """
         if not self._end.is_here:
             raise RuntimeError(
@@ -221,7 +222,7 @@ class ReadAhead(Iterator[Item]):
             )
 
     def close(self) -> None:
-        """Stop the threads, after the reads under way, and drop what is ready."""
+        """Stop the threads once their reads have ended, and drop what is ready."""
         self._end()
 
     def __enter__(self) -> Self:

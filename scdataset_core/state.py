@@ -1,4 +1,4 @@
-"""States: where an epoch stands, as a small JSON-serialisable dict."""
+"""States: small JSON-serialisable dicts that say where an epoch stands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,7 +26,7 @@ _SAME = {
 
 @dataclass(frozen=True)
 class State:
-    """What a state says, checked.
+    """The contents of a state, checked.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class State:
     strategy
         Name and parameters of the strategy.
     seed, epoch
-        What the order is keyed by.
+        They key the order.
     length
         Rows of the epoch.
     sizes
@@ -43,11 +43,11 @@ class State:
     done
         Ranges of minibatches done when the work was last dealt.
     shard
-        Whose state it is; None for a merged one.
+        The rank and worker whose state it is; None for a merged state.
     yielded
         Minibatches that shard has yielded since.
     about
-        The data set in a few words, for errors alone.
+        The data set in a few words; only errors use it.
     """
 
     data: str
@@ -68,12 +68,12 @@ class State:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "State":
-        """Return the state of a dict, checked.
+        """Check a dict and return its state.
 
         Raises
         ------
         StateError
-            If it is no state, or one of another version.
+            If the dict is no state, or one of another version.
         """
         if not hasattr(state, "keys") or "version" not in state:
             raise StateError(
@@ -97,12 +97,12 @@ class State:
         return read
 
     def _check(self) -> None:
-        """Raise unless the numbers can stand together."""
+        """Raise if the numbers contradict each other."""
         for name in ("epoch", "length", "yielded"):
             check_count(name, getattr(self, name), least=0)
         dealing = self.dealing()
         for first, stop in self.done:
-            if first < 0 or stop > dealing.n_batches:  # empty ones do no harm
+            if first < 0 or stop > dealing.n_batches:  # empty ranges do no harm
                 raise ValueError(
                     f"done holds minibatches {first} to {stop} of an epoch of"
                     f" {dealing.n_batches}"
@@ -122,10 +122,10 @@ class State:
             mine, its = own[name], others[name]
             if mine != its:
                 if name == "data":
-                    mine, its = self._data_words(), other._data_words()
+                    mine, its = self._describe_data(), other._describe_data()
                 raise StateError(f"{of} has another {words}: {its}, not {mine}")
 
-    def _data_words(self) -> str:
+    def _describe_data(self) -> str:
         return f"{self.about or 'one'} (fingerprint {self.data})"
 
 
@@ -136,13 +136,13 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ----------
     states
         What ``loader.state_dict()`` returned on every rank and worker of a run, in any
-        order; a merged state alone is returned as it is.
+        order. A single merged state is returned as it is.
 
     Returns
     -------
     state
-        A state for ``load_state_dict`` of any rank and worker of any number of them:
-        what is left of the epoch is dealt anew. Once run on, it can be merged again.
+        A state for ``load_state_dict`` of any rank and worker of any number of them,
+        among whom the rest of the epoch is dealt. Their states can be merged again.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = read[0]
     if len(read) == 1 and first.shard is None:
         return first.to_dict()
-    shards = _complete(read)
+    shards = _check_complete(read)
     for position, state in enumerate(read[1:], start=1):
         first.check_same(state, of=f"state {position}")
         if (state.epoch, state.done) != (first.epoch, first.done):
@@ -172,15 +172,15 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         share = dealing.share(shard)
         finished &= state.yielded >= share.n_batches
         done.append(share.done_after(state.yielded))
-    if finished:  # also what "trim" left out
+    if finished:  # minibatches that "trim" left out are done too
         done = [union([(0, dealing.n_batches)])]
     merged = union(range_ for ranges in done for range_ in ranges.tolist()).tolist()
     parts = {**first.to_dict(), "done": merged, "shard": None, "yielded": 0}
     return State.from_dict(parts).to_dict()
 
 
-def _complete(states: Sequence[State]) -> list[Shard]:
-    """Return the shards of `states` after checking that all are there, each once."""
+def _check_complete(states: Sequence[State]) -> list[Shard]:
+    """Return the shards of `states`; raise unless each of a run comes once."""
     shards = [state.shard for state in states if state.shard is not None]
     if len(shards) < len(states):
         raise StateError(

@@ -18,7 +18,7 @@ class LoaderStats:
     Attributes
     ----------
     n_cells, n_batches : int
-        What was handed out.
+        Cells and minibatches that were handed out.
     wait_s : float
         Seconds the consumer waited for reads.
     batch_s : float

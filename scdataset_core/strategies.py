@@ -1,11 +1,11 @@
 """Strategies: which rows an epoch has, and in what order.
 
 The classes take the parameters of `scdataset` 0.3 in its order and with its defaults.
-A strategy of your own needs one method::
+A strategy of a user's own needs one method::
 
     def order(self, source, *, seed, epoch) -> Order
 
-where an order is described by :class:`scdataset_core.orders.Order`.
+that returns what :class:`scdataset_core.orders.Order` describes.
 """
 
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count, count_rows, digest
-from .listed_rows import Listed
+from .listed_rows import ListedRows
 from .orders import (
     ArrayOrder,
     BlockOrder,
@@ -38,14 +38,14 @@ __all__ = [
 
 @runtime_checkable
 class Strategy(Protocol):
-    """What draws the rows of an epoch."""
+    """Chooses the rows of an epoch and their order."""
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the order of epoch `epoch` over the rows of `source`."""
         ...
 
 
-class Streaming(Listed):
+class Streaming(ListedRows):
     """Rows in the order of the file.
 
     Parameters
@@ -80,7 +80,7 @@ class Streaming(Listed):
         return ArrayOrder(self._subset(source), shuffle=self.shuffle, key=key)
 
 
-class BlockShuffling(Listed):
+class BlockShuffling(ListedRows):
     """Blocks of neighbouring rows in random order (Algorithm 1 of the paper).
 
     The grid of blocks turns: each epoch counts them from another offset, modulo the
@@ -95,7 +95,7 @@ class BlockShuffling(Listed):
     indices
         Rows to use, all by default. Sorted, with a warning, if they are not.
     drop_last
-        Leave the short block out: other rows each epoch.
+        Leave the short block out; it holds other rows each epoch.
     fixed_grid
         Count blocks from row 0 in every epoch.
     chunks
@@ -162,11 +162,11 @@ class BlockShuffling(Listed):
         )
 
     def describe(self, source: Any) -> dict[str, Any]:
-        """Return what a state keeps, the layout of the storage where it counts."""
-        said = super().describe(source)
+        """Return what a state keeps; with storage blocks also the chunks' layout."""
+        description = super().describe(source)
         if self.block_size == "storage":
-            said["layout"] = digest(source.block_starts)
-        return said
+            description["layout"] = digest(source.block_starts)
+        return description
 
     def _storage_bounds(self, source: Any, subset: Subset) -> Rows:
         starts = getattr(source, "block_starts", None)

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from .checks import count_rows
-from .order_checks import row_numbers
+from .order_checks import check_rows
 from .orders import Rows
 
 __all__ = ["LegacyOrder", "LegacyStrategy"]
@@ -20,14 +20,14 @@ class LegacyStrategy(Protocol):
     def get_indices(
         self, data_collection: Any, seed: int | None = None, rng: Any = None
     ) -> npt.ArrayLike:
-        """Return all rows of an epoch; Any: whatever the user iterates over."""
+        """Return all rows of an epoch. Any: whatever the user iterates over."""
         ...
 
 
 class LegacyOrder:
-    """The rows that a strategy of `scdataset` 0.3 lists, at O(n) memory.
+    """The rows that a strategy of `scdataset` 0.3 lists; they take O(n) memory.
 
-    `get_indices` is called once, when rows are first wanted; its result must depend on
+    `get_indices` is called once, when rows are first wanted. Its result must depend on
     the seed alone, since every process calls it.
     """
 
@@ -52,9 +52,9 @@ class LegacyOrder:
         if self._listed is None:
             name = type(self._strategy).__name__
             given = self._strategy.get_indices(self._collection, seed=self._seed)
-            self._listed = row_numbers(
+            self._listed = check_rows(
                 given,
-                said=f"{name}.get_indices",
+                origin=f"{name}.get_indices",
                 first=0,
                 n_source=count_rows(self._collection),
             )

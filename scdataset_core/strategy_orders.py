@@ -3,7 +3,7 @@
 from typing import Any
 
 from .checks import count_rows
-from .order_checks import checked
+from .order_checks import check_order
 from .orders import Order
 from .strategies import Strategy
 from .strategies_03 import LegacyOrder, LegacyStrategy
@@ -35,4 +35,4 @@ def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Ord
             "strategy must have a method order(source, *, seed, epoch), or get_indices"
             f" as in scdataset 0.3, got {name}"
         )
-    return checked(order, name=name, n_source=n_source)
+    return check_order(order, name=name, n_source=n_source)

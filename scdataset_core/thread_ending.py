@@ -1,4 +1,4 @@
-"""Ending threads: once, never in a forked child, and without losing an interrupt."""
+"""Starting and ending threads, safely under forks, interrupts and lack of memory."""
 
 import contextlib
 import mmap
@@ -21,28 +21,29 @@ _BEGIN_S = 1.0  # longest wait for a thread whose start was interrupted
 class Ending:
     """Runs ``end(*args)`` once: when called, when `owner` is collected, or at exit.
 
-    A forked child has none of the threads, and perhaps a lock that one of them held:
-    there it does nothing. An interrupt (Ctrl-C) while `owner` is being collected, where
-    the interpreter would print and forget it, is raised in the main thread afterwards.
+    In a forked child it does nothing: the threads are not there, and a lock that one
+    of them held stays locked. The interpreter would print and forget an interrupt
+    (Ctrl-C) that comes while `owner` is being collected; here it is raised in the main
+    thread afterwards.
 
     Parameters
     ----------
     owner
-        Whose end it is; not kept alive.
+        The object whose threads are ended; it is not kept alive.
     end
-        What to do; knows nothing of `owner`.
+        Ends the threads; it must hold no reference to `owner`.
     args
-        Given to `end`.
+        Arguments of `end`.
     """
 
     def __init__(self, owner: object, end: Callable[..., object], *args: Any) -> None:
         self._pid = os.getpid()
-        # Not __del__: at the end of the interpreter this runs while threads still do.
-        self._finalizer = weakref.finalize(owner, _collected, self._pid, end, args)
+        # Unlike __del__, a finalizer runs at exit while threads still do.
+        self._finalizer = weakref.finalize(owner, _end_collected, self._pid, end, args)
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the process that made it."""
+        """Whether this is the process that made the object."""
         return self._pid == os.getpid()
 
     def __call__(self) -> None:
@@ -51,32 +52,32 @@ class Ending:
         if known is not None and self.is_here:
             _, _, (_, end, args), _ = known
             end(*args)
-            self._finalizer.detach()  # after an interrupt it is still to be done
+            self._finalizer.detach()  # not reached after an interrupt: `end` runs again
 
 
-def _collected(pid: int, end: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _end_collected(pid: int, end: Callable[..., object], args: tuple[Any, ...]) -> None:
     if pid != os.getpid():
         return
     try:
         end(*args)
     except KeyboardInterrupt:
-        if not _hands_on():
+        if not _pass_interrupt_on():
             raise
 
 
-def _hands_on() -> bool:
-    """Let a thread interrupt the main thread once that has left `_collected`."""
+def _pass_interrupt_on() -> bool:
+    """Start a thread that interrupts the main thread after `_end_collected`."""
     helper = threading.Thread(target=_interrupt, daemon=True)
-    with contextlib.suppress(KeyboardInterrupt):  # one of them is handed on
+    with contextlib.suppress(KeyboardInterrupt):  # one interrupt is passed on already
         try:
             helper.start()
-        except RuntimeError:  # no thread can be started: it is printed, then
+        except RuntimeError:  # no thread can be started; the interrupt is printed
             return False
     return True
 
 
 def _interrupt() -> None:
-    """Interrupt the main thread, once it is where an exception is not swallowed."""
+    """Interrupt the main thread once no finalizer runs, which would swallow it."""
     main = threading.main_thread().ident
     while main is not None and _is_ending(sys._current_frames().get(main)):
         time.sleep(0.001)
@@ -84,7 +85,7 @@ def _interrupt() -> None:
 
 
 def _is_ending(frame: FrameType | None) -> bool:
-    codes = (_collected.__code__, weakref.finalize.__call__.__code__)
+    codes = (_end_collected.__code__, weakref.finalize.__call__.__code__)
     while frame is not None and frame.f_code not in codes:
         frame = frame.f_back
     return frame is not None
@@ -96,7 +97,7 @@ def start_all(threads: Sequence[threading.Thread]) -> None:
     Raises
     ------
     RuntimeError
-        If the system lets no further thread be started. Those before it run.
+        If the system refuses to start a thread. Those before it run on.
     """
     for thread in threads:
         try:
@@ -112,9 +113,9 @@ def start_all(threads: Sequence[threading.Thread]) -> None:
 
 
 def _check_memory() -> None:
-    """Raise where a thread would start without memory for its first step.
+    """Raise if a thread would have no memory for its first step.
 
-    It would end there, and `Thread.start` wait for it for ever.
+    Such a thread ends at once, and `Thread.start` waits for it for ever.
     """
     try:
         mmap.mmap(-1, _FIRST_STEP_BYTES).close()
@@ -123,9 +124,9 @@ def _check_memory() -> None:
 
 
 def join_all(threads: Sequence[threading.Thread], *, limit_s: float) -> None:
-    """Wait for those of the threads that were started; they must have been dismissed.
+    """Wait until the threads that were started have ended; they must be ending.
 
-    Interrupts are raised when all have ended; a second one ends the waiting.
+    An interrupt is raised when all have ended; a second one ends the waiting.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def _join(thread: threading.Thread, limit_s: float) -> None:
     while time.monotonic() < until:
         try:
             thread.join(limit_s)
-        except RuntimeError:  # not started; or an interrupt came while it was
+        except RuntimeError:  # not started, or an interrupt came during its start
             if thread not in threading.enumerate():
                 return
             time.sleep(0.001)

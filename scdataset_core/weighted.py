@@ -1,4 +1,4 @@
-"""Orders drawn by weight, in blocks so that reads stay contiguous."""
+"""Orders of cells drawn by weight, in blocks so that reads stay contiguous."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +13,22 @@ from .permutation import (
     uniform,
 )
 
-__all__ = ["SystematicOrder", "WithoutReplacementOrder", "inclusion", "running_sum"]
+__all__ = ["SystematicOrder", "WithoutReplacementOrder", "find_inclusion", "sum_up"]
 
 Floats = npt.NDArray[np.float64]
 
-_PASSES = 8  # through the weights for one round; nearly every round takes one or two
+_PASSES = 8  # most passes for one round; nearly every round takes one or two
 
 
-class _Turned:
-    """A running sum over positions ``[0, n)`` that is counted from an offset.
+class _TurnedSum:
+    """A running sum over positions ``[0, n)`` that begins at an offset.
 
     Parameters
     ----------
     reached
         The running sum from 0, shape ``(n + 1,)``.
     offset
-        The position it is counted from; those before come last.
+        The position where the sum begins; those before it come last.
     """
 
     def __init__(self, reached: Floats, offset: int) -> None:
@@ -65,9 +65,10 @@ class SystematicOrder:
     permuted order: a block is drawn the floor or the ceiling of its expected number
     of times. A draw of a block gives `block_size` cells (the last draw the rest), found
     the same way within it. So the expected count of every cell is exactly
-    ``total_size * w[i] / w.sum()`` (systematic sampling: Madow 1949), and a draw holds
-    the floor or the ceiling of its share of copies. The start and the order of the
-    draws are keyed apart: were they not, the short draw would prefer some blocks.
+    ``total_size * w[i] / w.sum()`` (systematic sampling: Madow 1949), and a cell comes
+    the floor or the ceiling of its share of times in a draw. The start and the order of
+    the draws have keys of their own; with one key the short draw would prefer some
+    blocks.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class SystematicOrder:
         self._length = total_size
         self._n_draws = -(-total_size // block_size)
         self._offset = grid_offset(subset.n, seed, epoch)
-        self._turned = _Turned(reached, self._offset)
+        self._turned = _TurnedSum(reached, self._offset)
         self._draws_key = derive_key(seed, epoch, Purpose.DRAWS)
         self._cells_key = derive_key(seed, epoch, Purpose.CELLS)
         starts_key = derive_key(seed, epoch, Purpose.STARTS)
@@ -137,14 +138,14 @@ class SystematicOrder:
 
 
 class WithoutReplacementOrder:
-    """Rounds of cells without repeats in a round, drawn by weight, block by block.
+    """Rounds of cells drawn by weight, block by block; no cell repeats in a round.
 
-    A pass selects blocks systematically by the largest chance in each, and then, with
-    the selected ones in random order, cells systematically by what is left of each
-    cell's own chance. What a pass gives too much is cut off; what is missing comes from
-    further passes, so the chance of a cell is near, not exactly, ``min(1, c * w[i])``.
-    A round takes time in proportion to its cells, after one look at all chances an
-    epoch.
+    A pass selects blocks systematically by the largest chance in each. It puts them in
+    random order, and selects cells in them systematically by what is left of each
+    cell's own chance. Cells that a pass gives too many are cut off, and missing ones
+    come from further passes, so the chance of a cell is near ``min(1, c * w[i])``, not
+    exactly that. An epoch looks once at all chances; a round then takes time in
+    proportion to its cells.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ class WithoutReplacementOrder:
         The rows that may be drawn.
     reached
         Running sum, from 0, of the chance of each row to be in a round, see
-        :func:`inclusion`; shape ``(n + 1,)``.
+        :func:`find_inclusion`; shape ``(n + 1,)``.
     block_size
         Cells of a block.
     total_size
@@ -183,7 +184,7 @@ class WithoutReplacementOrder:
         self._round_size = sampling_size
         self._seed, self._epoch = seed, epoch
         self._offset = grid_offset(subset.n, seed, epoch)
-        self._turned = _Turned(reached, self._offset)
+        self._turned = _TurnedSum(reached, self._offset)
         self._blocks: tuple[Floats, Floats] | None = None
         self._held: tuple[int, Rows] | None = None
         self.key = derive_key(seed, epoch, Purpose.SHUFFLE)
@@ -264,12 +265,12 @@ def _distinct(cells: Rows) -> Rows:
     return cells[np.sort(first)]
 
 
-def running_sum(parts: Floats) -> Floats:
+def sum_up(parts: Floats) -> Floats:
     """Return the sums of the first 0, 1, ... parts, shape ``(n + 1,)``."""
     return np.concatenate([[0.0], np.cumsum(parts)])
 
 
-def inclusion(weights: Floats, size: int) -> Floats:
+def find_inclusion(weights: Floats, size: int) -> Floats:
     """Return the chance of each cell to be among `size` drawn without repeats.
 
     ``min(1, c * weights)`` with `c` such that the chances add up to `size`.

@@ -7,34 +7,41 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count, count_rows
-from .class_weights import balanced_weights
-from .listed_rows import Listed, kept
+from .class_weights import balance_weights
+from .listed_rows import ListedRows, copy_frozen
 from .orders import Order, Subset
 from .weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
-    inclusion,
-    running_sum,
+    find_inclusion,
+    sum_up,
 )
 
 __all__ = ["BlockWeightedSampling", "ClassBalancedSampling"]
 
 
 class _Prepared(NamedTuple):
-    """What an order needs of all weights, and what it was made of."""
+    """A running sum that orders need, and the values that it was made of."""
 
-    of: tuple[Any, ...]
+    n: int
+    values: tuple[Any, ...]
     reached: npt.NDArray[np.float64]
 
+    def is_of(self, n: int, values: tuple[Any, ...]) -> bool:
+        """Whether it was made of these very values, for `n` rows."""
+        pairs = zip(self.values, values, strict=True)
+        return self.n == n and all(old is new for old, new in pairs)
 
-class BlockWeightedSampling(Listed):
+
+class BlockWeightedSampling(ListedRows):
     """Cells drawn by weight, in blocks so that reads stay contiguous.
 
     With replacement the expected count of every cell in an epoch is exactly
-    ``total_size * w[i] / w.sum()``, and its copies are bounded: see
-    :class:`scdataset_core.weighted.SystematicOrder`. Without, an epoch is made of
-    rounds of `sampling_size` cells, none twice in a round, and expectations are
-    approximate: see :class:`scdataset_core.weighted.WithoutReplacementOrder`.
+    ``total_size * w[i] / w.sum()``, and the number of its copies is bounded: see
+    :class:`scdataset_core.weighted.SystematicOrder`. Without replacement an epoch is
+    made of rounds of `sampling_size` cells, no cell comes twice in a round, and the
+    expected counts are approximate: see
+    :class:`scdataset_core.weighted.WithoutReplacementOrder`.
 
     Parameters
     ----------
@@ -46,7 +53,7 @@ class BlockWeightedSampling(Listed):
         A weight for each row of the source, or for each of `indices`; equal by default.
         Kept as a copy.
     total_size
-        Cells of an epoch; as many as may be drawn by default.
+        Cells of an epoch; by default as many as there are to draw from.
     replace
         Whether a cell may be drawn again before all others have been.
     sampling_size
@@ -82,13 +89,13 @@ class BlockWeightedSampling(Listed):
                 "sampling_size is ignored when replace=True", UserWarning, stacklevel=2
             )
         self.block_size = block_size
-        self.weights = None if weights is None else self._checked_weights(weights)
+        self.weights = None if weights is None else self._check_weights(weights)
         self.total_size = total_size
         self.replace = replace
         self.sampling_size = sampling_size
         self._prepared: _Prepared | None = None
 
-    def _checked_weights(self, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def _check_weights(self, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
         array = np.asarray(weights, dtype=np.float64)
         if array.ndim != 1:
             raise ValueError(f"weights must be 1-D, got shape {array.shape}")
@@ -107,7 +114,7 @@ class BlockWeightedSampling(Listed):
             )
         if self._sorting is not None and len(array) == len(self._sorting):
             array = array[self._sorting]
-        return kept(array)
+        return copy_frozen(array)
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the draws of this epoch."""
@@ -137,22 +144,16 @@ class BlockWeightedSampling(Listed):
     def _reached(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
         """Return the running sum of the weights, or of the chances in a round.
 
-        Made anew only where what it is made of has changed.
+        It is kept until a value that it was made of has changed.
         """
-        of = (n, self.weights, self.indices, self.replace, self.sampling_size)
+        values = (self.weights, self.indices, self.replace, self.sampling_size)
         prepared = self._prepared  # another thread may replace it
-        if (
-            prepared is None
-            or any(
-                old is not new for old, new in zip(prepared.of[1:], of[1:], strict=True)
-            )
-            or prepared.of[0] != n
-        ):
+        if prepared is None or not prepared.is_of(n, values):
             parts = self._weights_of(subset, n)
             if not self.replace:
                 assert self.sampling_size is not None  # checked at construction
-                parts = inclusion(parts, self.sampling_size)
-            self._prepared = prepared = _Prepared(of, running_sum(parts))
+                parts = find_inclusion(parts, self.sampling_size)
+            self._prepared = prepared = _Prepared(n, values, sum_up(parts))
         return prepared.reached
 
     def _weights_of(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
@@ -173,7 +174,7 @@ class BlockWeightedSampling(Listed):
             )
         if not chosen.any():
             raise ValueError("weights must not all be zero for the rows in indices")
-        # Scaled, so that no sum of theirs overflows.
+        # The weights are scaled so that their sum does not overflow.
         return np.asarray(chosen / chosen.max())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,16 +184,16 @@ class BlockWeightedSampling(Listed):
 class ClassBalancedSampling(BlockWeightedSampling):
     """Cells drawn so that every class is as likely as another.
 
-    The weight of a cell is one over the number of cells of its class: counted over all
-    rows if `labels` are given for all rows, within `indices` if for each of those. Rows
-    that `indices` leave out may have no label.
+    The weight of a cell is one over the number of cells of its class. They are counted
+    over all rows if `labels` has one for each row, and within `indices` if it has one
+    for each of these. Rows that `indices` leave out may lack a label.
 
     Parameters
     ----------
     labels
         The class of each row of the source, or of each of `indices`: codes, numbers or
-        strings. None of those that may be drawn may be missing (NaN, None, or -1 in
-        codes).
+        strings. Every row that may be drawn needs one: NaN, None, and -1 in codes,
+        are missing labels.
     block_size, indices, total_size, replace, sampling_size
         As for :class:`BlockWeightedSampling`.
 
@@ -218,4 +219,4 @@ class ClassBalancedSampling(BlockWeightedSampling):
             replace=replace,
             sampling_size=sampling_size,
         )
-        self.weights = self._checked_weights(balanced_weights(labels, self.indices))
+        self.weights = self._check_weights(balance_weights(labels, self.indices))

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
-from scdataset_core.fetch_memory import fetch_factor_within, parse_bytes
+from scdataset_core.fetch_memory import find_fetch_factor, parse_bytes
 from scdataset_core.storage import ReadContext
 
 
@@ -37,13 +37,13 @@ def test_refuses_what_is_no_amount(text):
 
 def test_takes_the_largest_factor_that_fits():
     sizes = {"row_bytes": 1000.0, "batch_size": 64, "n_buffers": 3}
-    assert fetch_factor_within(1_920_000, **sizes) == 10
-    assert fetch_factor_within(1_919_999, **sizes) == 9
-    assert fetch_factor_within(1_920_000, **sizes, reading_bytes=2000.0) == 6
+    assert find_fetch_factor(1_920_000, **sizes) == 10
+    assert find_fetch_factor(1_919_999, **sizes) == 9
+    assert find_fetch_factor(1_920_000, **sizes, reading_bytes=2000.0) == 6
     with pytest.raises(ValueError, match=r"too little: 3 fetches"):
-        fetch_factor_within("100kB", **sizes)
+        find_fetch_factor("100kB", **sizes)
     with pytest.raises(ValueError, match="bytes, 8,000 besides to read one, take 704,"):
-        fetch_factor_within("600kB", **sizes, reading_bytes=8000.0)
+        find_fetch_factor("600kB", **sizes, reading_bytes=8000.0)
 
 
 N_CELLS, N_GENES = 200, 40

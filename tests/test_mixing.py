@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.mixing import _integers
+from scdataset_core.mixing import _find_integers
 
 
 def array_source(n, first):
@@ -182,7 +182,7 @@ def test_a_source_without_end_needs_no_memory():
     ],
 )
 def test_proportions_become_small_integers(proportions, weights):
-    assert _integers(proportions) == weights
+    assert _find_integers(proportions) == weights
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scdataset_core import BlockWeightedSampling
-from scdataset_core.weighted import inclusion
+from scdataset_core.weighted import find_inclusion
 
 
 def drawn(strategy, n, *, seed=0, epoch=0):
@@ -137,7 +137,7 @@ def test_chances_without_replacement_are_near_their_weights():
         np.bincount(drawn(strategy, n, epoch=epoch), minlength=n)
         for epoch in range(300)
     )
-    assert np.corrcoef(counts / 300, inclusion(weights, size))[0, 1] > 0.99
+    assert np.corrcoef(counts / 300, find_inclusion(weights, size))[0, 1] > 0.99
 
 
 def test_uniform_rounds_read_whole_blocks():
@@ -157,7 +157,7 @@ def test_uniform_rounds_read_whole_blocks():
 def test_inclusion_adds_up(weights, data):
     array = np.array(weights)
     size = data.draw(st.integers(1, int(np.count_nonzero(array))))
-    chances = inclusion(array, size)
+    chances = find_inclusion(array, size)
     assert chances.sum() == pytest.approx(size)
     assert np.all((chances >= 0) & (chances <= 1 + 1e-12))
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from scdataset_core import Loader, Source
 from scdataset_core.checks import digest
 from scdataset_core.dealing import Dealing, Shard
-from scdataset_core.order_checks import checked
+from scdataset_core.order_checks import check_order
 from scdataset_core.orders import Order
 from scdataset_core.sizes import Sizes
 from scdataset_core.strategies import Strategy
@@ -257,7 +257,7 @@ class Epochs:
             order = ListedOrder(strategy, self._collection, key, self._fetch_size)
         # A collection that is read by fetch_callback need not know its rows.
         n_source = len(source) if hasattr(self._collection, "__len__") else None
-        return checked(order, name=type(strategy).__name__, n_source=n_source)
+        return check_order(order, name=type(strategy).__name__, n_source=n_source)
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the strategy: numbers, arrays as digests."""

@@ -17,8 +17,8 @@ from scdataset_core.permutation import Purpose, derive_key
 from scdataset_core.weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
-    inclusion,
-    running_sum,
+    find_inclusion,
+    sum_up,
 )
 
 __all__ = [
@@ -280,7 +280,7 @@ class BlockWeightedSampling(OrderedStrategy):
         if self.replace:
             return SystematicOrder(
                 subset,
-                running_sum(weights),
+                sum_up(weights),
                 block_size=self.block_size,
                 total_size=total_size,
                 seed=seed,
@@ -289,7 +289,7 @@ class BlockWeightedSampling(OrderedStrategy):
         size = min(self.sampling_size or total_size, total_size)
         return WithoutReplacementOrder(
             subset,
-            running_sum(inclusion(weights, size)),
+            sum_up(find_inclusion(weights, size)),
             block_size=self.block_size,
             total_size=total_size,
             sampling_size=size,
