@@ -1,4 +1,4 @@
-"""Grain and JAX adapter: the engine's minibatches as a ``grain.IterDataset``."""
+"""Grain and JAX adapter: it hands a Loader's minibatches to Grain pipelines."""
 
 try:
     import grain  # noqa: F401  imported for its absence

@@ -1,4 +1,4 @@
-"""BatchIterDataset: the Loader's minibatches as a `grain.IterDataset`."""
+"""BatchIterDataset yields a Loader's minibatches as a `grain.IterDataset`."""
 
 import os
 import threading
@@ -21,30 +21,30 @@ __all__ = ["BatchIterDataset"]
 
 
 class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is untyped
-    """Ready minibatches, the same as the Loader's, bit for bit.
+    """A dataset of ready minibatches, the same as the Loader's, bit for bit.
 
-    Every iterator starts at ``loader.epoch``, or where a loaded state stands, and
-    leaves the loader as it was. Epochs are counted in the iterator, and so in its
-    state: one JSON string.
+    Every iterator starts at ``loader.epoch``, or where a state that is loaded in the
+    loader stands, and leaves the loader as it was. The iterator counts its epochs, and
+    its state, one JSON string, holds that count.
 
     ``mp_prefetch`` divides the work by ``loader.shard(worker=, num_workers=)``, and
-    takes the workers' minibatches in turn. Grain's ``repeat`` repeats one epoch, the
-    same minibatches in the same order: `num_epochs` is what gives new ones.
+    takes the workers' minibatches in turn. Grain's ``repeat`` repeats the same
+    minibatches in the same order; use `num_epochs` to get new ones.
 
     Parameters
     ----------
     loader
-        Whose minibatches; of one rank if `processes` is None, of all ranks otherwise.
+        The Loader: of one rank if `processes` is None, of all ranks otherwise.
     num_epochs
-        Epochs that an iterator goes through; None: it does not end.
+        Number of epochs that an iterator goes through. With None, it does not end.
     processes
-        ``"jax"``: the rank is ``jax.process_index()`` of ``jax.process_count()``, taken
-        when this is made. None: the rank of `loader`.
+        With ``"jax"``, the rank is ``jax.process_index()`` of ``jax.process_count()``
+        at the time when the dataset is made. With None, it is the rank of `loader`.
 
     Raises
     ------
     TypeError
-        If `loader` is not a Loader, or `num_epochs` no integer.
+        If `loader` is not a Loader, or `num_epochs` is not an integer.
     ValueError
         If `loader` is already divided, or another argument is out of range.
 
@@ -84,22 +84,21 @@ class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is unt
         self._worker, self._num_workers = 0, 1
 
     def __iter__(self) -> "BatchDatasetIterator":
-        """Return an iterator of its own over the epochs, from the first on."""
+        """Return a new iterator, which starts at the first epoch."""
         loader = self._loader.shard(
             self._rank, self._world_size, self._worker, self._num_workers
         )
         return BatchDatasetIterator(loader, self._num_epochs)
 
     def set_slice(self, sl: slice, sequential_slice: bool = False) -> None:
-        """Yield one worker's share from now on; Grain calls this in its workers.
+        """Make new iterators yield one worker's share; Grain calls this in its workers.
 
         Parameters
         ----------
         sl
-            ``slice(worker, None, num_workers)``, of the whole and not of an earlier
-            slice.
+            ``slice(worker, None, num_workers)``. It replaces an earlier slice.
         sequential_slice
-            Makes no difference: a worker's share is whole fetches.
+            Has no effect, since a worker's share consists of whole fetches.
         """
         del sequential_slice
         worker, num_workers = sl.start or 0, sl.step or 1
@@ -110,7 +109,7 @@ class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is unt
         self._worker, self._num_workers = worker, num_workers
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy that reads the same data: it is read, never changed."""
+        """Return a copy that shares the loader, which the dataset never changes."""
         other = type(self)(self._loader, self._num_epochs)
         other.__dict__.update(vars(self))
         return other
@@ -127,11 +126,11 @@ class BatchIterDataset(grain.IterDataset):  # type: ignore[misc]  # Grain is unt
 
 
 class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # untyped
-    """The minibatches of `num_epochs` epochs of a loader that nobody else uses."""
+    """An iterator over `num_epochs` epochs of a loader that nothing else uses."""
 
     def __init__(self, loader: Loader, num_epochs: int | None) -> None:
         super().__init__()
-        # A loaded state of a finished epoch: the first epoch here is the next one.
+        # If the state of a finished epoch is loaded, begin with the epoch after it.
         if loader.next_epoch != loader.epoch:
             loader.set_epoch(loader.next_epoch)
         self._loader = loader
@@ -139,11 +138,11 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
         self._ended = 0
         self._batches: Any = None
         self._process = os.getpid()
-        self._turn = threading.RLock()  # an epoch that ends is counted once
+        self._lock = threading.RLock()  # threads that share this count an epoch once
 
     def __next__(self) -> Any:
         self._check_process()
-        with self._turn:
+        with self._lock:
             return self._next_batch()
 
     def _next_batch(self) -> Any:
@@ -155,10 +154,10 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
             except StopIteration:
                 self._batches = None
                 if self._num_epochs is None and len(self._loader) == 0:
-                    break  # nothing for this worker, in this epoch or any other
+                    break  # this worker has no share, in this epoch or any other
                 self._ended += 1
             except BaseException:
-                self.set_state(self.get_state())  # asked again, it tries again
+                self.set_state(self.get_state())  # so that the next call tries again
                 raise
         raise StopIteration
 
@@ -168,33 +167,38 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
             self._batches, self._process = iter(self._loader), os.getpid()
 
     def get_state(self) -> str:
-        """Return where the iterator stands: the minibatches yielded, no more."""
-        with self._turn:
+        """Return where the iterator stands, after the minibatch yielded last."""
+        with self._lock:
             return IteratorState(self._loader.state_dict(), self._ended).to_text()
 
     def set_state(self, state: str) -> None:
         """Go on from a state.
 
+        Parameters
+        ----------
+        state
+            The result of :meth:`get_state` of an iterator over the same dataset.
+
         Raises
         ------
         StateError
-            If it is of another data set, strategy, size, shard or version.
+            If the state belongs to another data set, strategy, size, shard or version.
         """
         given = IteratorState.from_text(state)
-        given = given.of_worker(self._loader.worker, self._loader.num_workers)
-        with self._turn:
+        given = given.for_worker(self._loader.worker, self._loader.num_workers)
+        with self._lock:
             load_rest_of_epoch(self._loader, given.loader)
             self._ended = given.ended
             self._stop()
 
     def close(self) -> None:
-        """End the reading threads."""
+        """Stop the reading threads."""
         if not getattr(self, "_closed", True):
             super().close()
             self._stop()
 
     def _check_process(self) -> None:
-        """Raise in a forked child, whose copy of the reading threads does not run."""
+        """Raise in a forked child, where the reading threads do not run."""
         if self._batches is not None and self._process != os.getpid():
             raise RuntimeError(
                 "this iterator had begun before the process forked; make another with"

@@ -1,4 +1,4 @@
-"""CellSource: single cells by number, for Grain's own sampling. The slow path."""
+"""CellSource gives single cells by number, for Grain's own sampling; this is slow."""
 
 import operator
 from typing import Any, SupportsIndex
@@ -11,22 +11,22 @@ __all__ = ["CellSource"]
 
 
 class CellSource:
-    """Single cells by number: a random access data source for Grain.
+    """A random access data source for Grain, of single cells by number.
 
-    For ``grain.MapDataset.source(...)`` and for ``grain.DataLoader`` with an
-    ``IndexSampler``. Each cell is a read of its own, so this is far slower than
-    `BatchIterDataset`, which reads blocks; it serves small data, evaluation, and
-    pipelines whose order nothing but Grain can make.
+    Give it to ``grain.MapDataset.source(...)``, or to ``grain.DataLoader`` with an
+    ``IndexSampler``. Each cell is read by itself, so this is far slower than
+    `BatchIterDataset`, which reads blocks. It suits small data, evaluation, and
+    pipelines whose order only Grain can make.
 
     Parameters
     ----------
     source
-        What ``scdataset_core.open`` returned.
+        The result of ``scdataset_core.open``.
 
     Raises
     ------
     TypeError
-        If `source` is not one.
+        If `source` is not such a source.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class CellSource:
         Parameters
         ----------
         index
-            Its row number, in ``[0, len(self))``.
+            Row number of the cell, in ``[0, len(self))``.
 
         Returns
         -------
@@ -66,7 +66,7 @@ class CellSource:
         IndexError
             If there is no such row.
         TypeError
-            If `index` is no integer.
+            If `index` is not an integer.
         """
         cells = self._source.read(np.array([operator.index(index)], np.int64))
         X = cells["X"]

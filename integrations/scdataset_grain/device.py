@@ -1,4 +1,4 @@
-"""device_prefetch: minibatches on the accelerator before they are wanted."""
+"""device_prefetch puts minibatches onto the accelerator before they are asked for."""
 
 import os
 import threading
@@ -25,41 +25,44 @@ _NO_STATE = (
 def device_prefetch(
     iterator: Iterable[Any], sharding: jax.sharding.Sharding | None = None
 ) -> "DeviceIterator":
-    """Put minibatches onto the device while the ones before are computed with.
+    """Put minibatches onto the device while earlier ones are in use.
 
-    A thread takes batches from `iterator` and starts their transfer, at most two ahead.
-    Every batch must have the shapes of the first, so that ``jit`` compiles once; arrays
-    that are already on a device pass unchecked and unchanged where `sharding` is None.
+    A thread takes batches from `iterator` and starts their transfer, at most two
+    batches ahead. Every batch must have the shapes of the first, so that ``jit``
+    compiles once. If `sharding` is None, arrays that are already on a device are
+    neither checked nor changed.
 
     Parameters
     ----------
     iterator
-        Minibatches that are trees of arrays: a Grain dataset or its iterator, a Loader,
-        a generator.
+        An iterable of minibatches that are trees of arrays: a Grain dataset or its
+        iterator, a Loader, a generator.
     sharding
-        Where the arrays go; axis 0 of each is the batch. With several processes, each
-        gives its own rows and gets the global array
-        (``jax.make_array_from_process_local_data``). None: the default device.
+        How the arrays are placed on devices; axis 0 of each array is the batch. If
+        there are several processes, each gives its own rows and gets the global array
+        (``jax.make_array_from_process_local_data``). By default arrays go onto the
+        default device.
 
     Returns
     -------
     batches
-        A `grain.DatasetIterator`. ``get_state()`` is the state of a Grain iterator, or
-        of a Loader, after the batch that was yielded last, whatever the thread has
-        taken since; ``set_state()`` goes on from it, and ``grain.checkpoint`` saves and
-        restores it. ``close()`` ends the thread, as does dropping it.
+        A `grain.DatasetIterator`. ``get_state()`` returns the state of the Grain
+        iterator or Loader after the batch that was yielded last, whatever the thread
+        has taken since. ``set_state()`` goes on from such a state, and
+        ``grain.checkpoint`` saves and restores it. ``close()`` ends the thread, and so
+        does dropping the iterator.
 
     Raises
     ------
     ValueError
-        From ``next``: if a batch's shapes differ from the first's, or its rows cannot
-        be divided among the devices.
+        ``next`` raises this if a batch's shapes differ from the first's, or its rows
+        cannot be divided among the devices.
     TypeError
-        If `sharding` is not one. From ``next``: if part of a batch is no array, such as
-        a SciPy matrix.
+        If `sharding` is not a sharding. ``next`` raises this if a part of a batch is
+        not an array but, for example, a SciPy matrix.
     OverflowError
-        From ``next``: if a 64-bit integer does not fit into the 32 bits that JAX uses
-        by default.
+        ``next`` raises this if a 64-bit integer does not fit into the 32 bits that JAX
+        uses by default.
 
     Examples
     --------
@@ -78,10 +81,10 @@ def device_prefetch(
 
 
 class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is untyped
-    """What `device_prefetch` returns.
+    """The iterator that `device_prefetch` returns.
 
-    Of Grain's class, so that ``grain.checkpoint`` and Orbax save and restore it. Its
-    thread starts with the first ``next`` or :meth:`start_prefetch`.
+    It derives from Grain's class, so that ``grain.checkpoint`` and Orbax can save and
+    restore it. Its thread starts with the first ``next`` or :meth:`start_prefetch`.
     """
 
     def __init__(
@@ -90,14 +93,14 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
         super().__init__()
         self._input = ResumableInput(iterable)
         self._state = self._input.get_state()
-        self._place = _Placement(sharding)
+        self._transfer = _Transfer(sharding)
         self._ahead: ReadAhead[tuple[Any, Any]] | None = None
         self._process = os.getpid()
-        self._turn = threading.Lock()  # a batch and the state after it go together
+        self._lock = threading.Lock()  # a batch and the state after it belong together
 
     def __next__(self) -> Any:
         self._check_process()
-        with self._turn:
+        with self._lock:
             self._assert_not_closed()
             self.start_prefetch()
             assert self._ahead is not None
@@ -107,17 +110,18 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
                 raise
             except BaseException:
                 if self._state is not None:
-                    self._go_on_from(self._state)  # asked again, it tries again
+                    self._go_on_from(self._state)  # the next call tries again
                 raise
             return batch
 
     def start_prefetch(self) -> None:
         """Start putting minibatches onto the device, if that has not begun."""
         if self._ahead is None and not self._closed:
-            place = self._place  # a thread that knew self would keep it from collection
+            # A thread that referred to self would keep it from being collected.
+            transfer = self._transfer
             self._ahead = ReadAhead(
-                _with_states(self._input),
-                lambda drawn: (place(drawn[0]), drawn[1]),
+                _pair_with_states(self._input),
+                lambda pair: (transfer(pair[0]), pair[1]),
                 depth=_DEPTH,
             )
 
@@ -127,35 +131,35 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
         Raises
         ------
         TypeError
-            If what was given has no state.
+            If the iterable that was given has no state.
         """
         if self._state is None:
             raise TypeError(_NO_STATE)
         return self._state
 
     def set_state(self, state: Any) -> None:
-        """Go on from a state of the same pipeline; what was prefetched is dropped.
+        """Go on from a state of the same pipeline, and drop the prefetched batches.
 
         Raises
         ------
         TypeError
-            If what was given has no state.
+            If the iterable that was given has no state.
         scdataset_core.StateError
-            If the state is of another data set, strategy, size, shard or version.
+            If the state belongs to another data set, strategy, size, shard or version.
         """
         self._check_process()
-        with self._turn:
+        with self._lock:
             if self._state is None:
                 raise TypeError(_NO_STATE)
             self._go_on_from(state)
 
     def _go_on_from(self, state: Any) -> None:
-        self._stop()  # the thread takes from what the state is set on
+        self._stop()  # the thread takes batches from the input that changes here
         self._input.set_state(state)
         self._state = self._input.get_state()
 
     def close(self) -> None:
-        """End the thread and drop what it has put onto the device."""
+        """Stop the thread and drop the batches that it has put onto the device."""
         if not getattr(self, "_closed", True):
             super().close()
             self._stop()
@@ -166,7 +170,7 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
             ahead.close()
 
     def _check_process(self) -> None:
-        """Raise in a forked child: neither the thread nor JAX goes on there."""
+        """Raise in a forked child, where neither the thread nor JAX works."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "device_prefetch was called before the process forked; call it in the"
@@ -177,15 +181,16 @@ class DeviceIterator(grain.DatasetIterator):  # type: ignore[misc]  # Grain is u
         return "DeviceIterator()"
 
 
-def _with_states(
-    source_of_batches: ResumableInput,
+def _pair_with_states(
+    batches: ResumableInput,
 ) -> Generator[tuple[Any, Any], None, None]:
-    for batch in source_of_batches.iterator:
-        yield batch, source_of_batches.get_state()
+    """Yield each batch with the state after it."""
+    for batch in batches.iterator:
+        yield batch, batches.get_state()
 
 
-class _Placement:
-    """Puts batches of one shape where `sharding` says."""
+class _Transfer:
+    """Puts batches, all of the same shapes, onto devices as `sharding` says."""
 
     def __init__(self, sharding: jax.sharding.Sharding | None) -> None:
         self._sharding = sharding
@@ -250,13 +255,13 @@ def _check_array(name: str, leaf: Any) -> None:
 
 
 def _check_fits(name: str, leaf: np.ndarray[Any, np.dtype[Any]]) -> None:
-    """Raise where JAX would cut 64-bit integers to 32 bits and change their values."""
-    made = jax.dtypes.canonicalize_dtype(leaf.dtype)
-    if leaf.dtype.kind not in "iu" or made == leaf.dtype or not leaf.size:
+    """Raise if JAX would cut 64-bit integers to 32 bits and change their values."""
+    on_device = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if leaf.dtype.kind not in "iu" or on_device == leaf.dtype or not leaf.size:
         return
-    limits = np.iinfo(made)
+    limits = np.iinfo(on_device)
     if leaf.min() < limits.min or leaf.max() > limits.max:
         raise OverflowError(
-            f"batch{name} holds {leaf.max()}, and JAX makes it {made}; call"
+            f"batch{name} holds {leaf.max()}, and JAX makes it {on_device}; call"
             " jax.config.update('jax_enable_x64', True), or drop it in batch_transform"
         )

@@ -1,4 +1,4 @@
-"""FetchDataset: a Loader's fetches as a `grain.MapDataset`, for Grain's own order."""
+"""FetchDataset gives a Loader's fetches by number, for Grain to put in order."""
 
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
@@ -12,24 +12,24 @@ __all__ = ["FetchDataset", "SplitFetches"]
 
 
 class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
-    """The fetches of a Loader by number, each a list of its minibatches.
+    """A dataset of the Loader's fetches, each of which is a list of its minibatches.
 
-    For pipelines in which Grain shuffles and divides the work: the minibatches of fetch
-    `k` are those of the Loader, and Grain decides when and by whom fetch `k` is read.
-    Numbers beyond one epoch are those of the epochs after it, so that ``repeat`` gives
-    new minibatches each time.
+    Use it if Grain is to shuffle and divide the work. The minibatches of fetch `k` are
+    the Loader's; Grain decides when fetch `k` is read, and which process reads it. A
+    number beyond one epoch is a fetch of a later epoch, so that ``repeat`` gives new
+    minibatches each time.
 
     Parameters
     ----------
     loader
-        Whose fetches, from ``loader.epoch`` on; of all ranks and workers.
+        The Loader of all ranks and workers. Fetch 0 is the first of its next epoch.
 
     Raises
     ------
     TypeError
         If `loader` is not a Loader.
     ValueError
-        If `loader` is of one rank or worker: here Grain divides.
+        If `loader` yields the share of one rank or worker only.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
         return -(-len(self._loader) // self._loader.fetch_factor)
 
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
-        """Return the minibatches of a fetch, or the dataset of a slice of them."""
+        """Return the minibatches of a fetch, or the dataset of a slice of fetches."""
         if isinstance(index, slice):
             return self.slice(index)
         if not len(self):
@@ -70,9 +70,10 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
         return self._stats.record_output_spec(self._read(epochs, number))
 
     def _read(self, epochs: int, number: int) -> list[Any]:
-        """Go on from a state in which all minibatches but those of the fetch are done.
+        """Return the minibatches of a fetch.
 
-        Several of Grain's threads read at once, each with a loader of its own.
+        A loader goes on from a state in which all other minibatches are done. It is a
+        loader of its own for each call, since several threads of Grain read at once.
         """
         loader = self._loader.fresh(self._loader.epoch + epochs)
         first = number * loader.fetch_factor
@@ -86,12 +87,14 @@ class FetchDataset(grain.MapDataset):  # type: ignore[misc]  # Grain is untyped
 
 
 class SplitFetches(grain.experimental.FlatMapTransform):  # type: ignore[misc]  # untyped
-    """Grain transformation from the fetches of a `FetchDataset` to minibatches.
+    """A Grain transformation that splits the fetches of a `FetchDataset`.
 
-    ``dataset.apply(SplitFetches())``, after the fetches have become an `IterDataset`.
+    Call ``dataset.apply(SplitFetches())`` after the fetches have become an
+    `IterDataset`; the result yields minibatches.
     """
 
-    max_fan_out = 100  # what Grain advises at most; it is read for a MapDataset alone
+    # The most that Grain advises. Grain only reads it for a MapDataset.
+    max_fan_out = 100
 
     def flat_map(self, element: Sequence[Any]) -> Sequence[Any]:
         """Return the minibatches of a fetch."""

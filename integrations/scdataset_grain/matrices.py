@@ -1,4 +1,4 @@
-"""From a minibatch's X to the arrays of JAX: dense inside jit, BCOO, BCSR."""
+"""Convert a minibatch's X to dense, BCOO or BCSR matrices of JAX."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -14,7 +14,7 @@ _PADDED = {"indices", "values", "length"}
 
 
 def densify(x: Mapping[str, Any], n_vars: int) -> jax.Array:
-    """Return padded rows as a dense matrix; for use inside ``jit``.
+    """Return padded rows as a dense matrix; it can be called inside ``jit``.
 
     Parameters
     ----------
@@ -22,19 +22,20 @@ def densify(x: Mapping[str, Any], n_vars: int) -> jax.Array:
         ``batch["X"]`` of a Loader with ``output="padded"``: `indices` and `values`
         ``(n_cells, width)``, `length` ``(n_cells,)``.
     n_vars
-        Number of columns, ``source.shape[1]``; a Python integer, not a traced one.
+        Number of columns, ``source.shape[1]``. It must be a Python integer, not a
+        traced one.
 
     Returns
     -------
     dense
-        Shape ``(n_cells, n_vars)``, of the dtype of the values. What stands beyond a
-        row's length has no effect, whatever a transform made of it; filled rows are
-        zero.
+        Matrix of shape ``(n_cells, n_vars)`` and the dtype of the values. Values beyond
+        a row's length have no effect, even if a transform has changed them. Filled rows
+        are zero.
 
     Raises
     ------
     TypeError
-        If `x` is not in the padded form.
+        If `x` is not padded rows.
 
     Examples
     --------
@@ -47,11 +48,15 @@ def densify(x: Mapping[str, Any], n_vars: int) -> jax.Array:
     >>> densify(x, 3).tolist()
     [[5.0, 0.0, 6.0], [0.0, 7.0, 0.0]]
     """
-    values, indices = _checked_padded(x, "densify")
-    row_zeros = jnp.zeros(n_vars, values.dtype)
-    # Row by row: a row stays on the device that holds it.
-    made: jax.Array = jax.vmap(lambda at, of: row_zeros.at[at].add(of))(indices, values)
-    return made
+    values, indices = _unpack_padded(x, "densify")
+    empty_row = jnp.zeros(n_vars, values.dtype)
+
+    def fill_row(columns: jax.Array, entries: jax.Array) -> jax.Array:
+        return empty_row.at[columns].add(entries)
+
+    # Rows are filled one by one so that each stays on the device that holds it.
+    dense: jax.Array = jax.vmap(fill_row)(indices, values)
+    return dense
 
 
 def to_sparse(
@@ -66,21 +71,22 @@ def to_sparse(
     Parameters
     ----------
     x
-        ``batch["X"]``: CSR, or padded rows; the latter also inside ``jit``.
+        ``batch["X"]``, CSR or padded rows. Padded rows can be converted inside ``jit``.
     n_vars
         Number of columns, ``source.shape[1]``.
     layout
         ``"bcoo"`` or ``"bcsr"``.
     nse
-        Numbers of stored elements, for CSR: the smallest that holds the batch is filled
-        up with elements that have no effect, so that ``jit`` compiles once for each and
-        not for each batch. None: as many as the batch has. Padded rows always have
-        ``n_cells * width``.
+        One or several numbers of stored elements, for CSR. The matrix gets the smallest
+        number that holds the batch, and is filled up with elements that have no effect,
+        so that ``jit`` compiles once for each number and not for each batch. By default
+        the matrix has as many elements as the batch. Padded rows always have
+        ``n_cells * width`` elements.
 
     Returns
     -------
     matrix
-        ``jax.experimental.sparse.BCOO`` or ``BCSR`` of shape ``(n_cells, n_vars)``.
+        A ``jax.experimental.sparse.BCOO`` or ``BCSR`` of shape ``(n_cells, n_vars)``.
 
     Raises
     ------
@@ -95,7 +101,7 @@ def to_sparse(
     if isinstance(x, Mapping):
         if nse is not None:
             raise ValueError("nse goes with CSR; padded rows have a fixed number")
-        return _of_padded(x, n_vars, layout)
+        return _convert_padded(x, n_vars, layout)
     if getattr(x, "format", None) != "csr":
         raise TypeError(
             f"to_sparse takes CSR or padded rows, got {type(x).__name__};"
@@ -104,9 +110,9 @@ def to_sparse(
     if x.shape[1] != n_vars:
         raise ValueError(f"n_vars is {n_vars}, and the batch has {x.shape[1]} columns")
     n_cells, stored = x.shape[0], int(x.indptr[-1])
-    fill = _room(stored, nse) - stored
+    fill = _choose_nse(stored, nse) - stored
     values = np.concatenate([x.data[:stored], np.zeros(fill, x.data.dtype)])
-    # Both layouts take a column beyond the last one for "no element".
+    # In both layouts an element in a column beyond the last one counts as no element.
     columns = np.concatenate([x.indices[:stored], np.full(fill, n_vars)])
     shape = (n_cells, n_vars)
     if layout == "bcsr":
@@ -119,8 +125,8 @@ def to_sparse(
     return sparse.BCOO((jnp.asarray(values), jnp.asarray(indices)), shape=shape)
 
 
-def _of_padded(x: Mapping[str, Any], n_vars: int, layout: str) -> Any:
-    values, columns = _checked_padded(x, "to_sparse")
+def _convert_padded(x: Mapping[str, Any], n_vars: int, layout: str) -> Any:
+    values, columns = _unpack_padded(x, "to_sparse")
     n_cells, width = values.shape
     shape = (n_cells, n_vars)
     if layout == "bcsr":
@@ -131,8 +137,8 @@ def _of_padded(x: Mapping[str, Any], n_vars: int, layout: str) -> Any:
     return sparse.BCOO((values.ravel(), indices), shape=shape)
 
 
-def _checked_padded(x: Any, caller: str) -> tuple[jax.Array, jax.Array]:
-    """Return the values, 0 beyond each row's length, and their columns."""
+def _unpack_padded(x: Any, caller: str) -> tuple[jax.Array, jax.Array]:
+    """Return the values, which are 0 beyond each row's length, and their columns."""
     if not isinstance(x, Mapping) or not set(x) >= _PADDED:
         raise TypeError(
             f"{caller} takes padded rows (indices, values, length), got"
@@ -143,8 +149,8 @@ def _checked_padded(x: Any, caller: str) -> tuple[jax.Array, jax.Array]:
     return jnp.where(inside, values, 0), jnp.asarray(x["indices"])
 
 
-def _room(stored: int, nse: int | Sequence[int] | None) -> int:
-    """Return the smallest number of elements on offer that holds `stored`."""
+def _choose_nse(stored: int, nse: int | Sequence[int] | None) -> int:
+    """Return the smallest number of elements in `nse` that is at least `stored`."""
     if nse is None:
         return stored
     offered = [nse] if isinstance(nse, int) else list(nse)

@@ -1,4 +1,4 @@
-"""Where the minibatches of `device_prefetch` come from, and how to go back there."""
+"""Take minibatches for `device_prefetch` from any iterable, and resume it."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,11 +10,11 @@ __all__ = ["ResumableInput"]
 
 
 class ResumableInput:
-    """An iterator, and whichever object knows its state.
+    """An iterator over minibatches, with the state of the object that knows it.
 
-    States are of Grain's iterators (``get_state``), or of what is iterated over
-    (``state_dict``, as the Loader has); ``grain.DataLoader`` gives bytes, which pass as
-    text here, since checkpoints are JSON.
+    That object is a Grain iterator (``get_state``), or the iterable itself
+    (``state_dict``, as a Loader has). The state of a ``grain.DataLoader`` is bytes;
+    it becomes text here, since checkpoints are JSON.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class ResumableInput:
         self.iterator: Iterator[Any] = iter(iterable)
 
     def get_state(self) -> Any:
-        """Return where the iterator stands; None where nothing says so."""
+        """Return where the iterator stands, or None if no object knows that."""
         for owner, name in (
             (self.iterator, "get_state"),
             (self._iterable, "state_dict"),
@@ -38,7 +38,7 @@ class ResumableInput:
         return None
 
     def set_state(self, state: Any) -> None:
-        """Go on from a state that `get_state` gave, perhaps in another process."""
+        """Go on from a result of `get_state`, which may come from another process."""
         iterator: Any = self.iterator
         if hasattr(iterator, "set_state"):
             in_bytes = isinstance(iterator.get_state(), bytes)

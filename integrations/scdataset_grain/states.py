@@ -1,4 +1,4 @@
-"""States: where a Grain iterator stands, as one JSON string."""
+"""Convert the state of a Grain iterator to one JSON string and back."""
 
 import json
 from collections.abc import Mapping
@@ -20,29 +20,29 @@ class IteratorState:
     Parameters
     ----------
     loader
-        What the Loader's ``state_dict`` says.
+        The result of the Loader's ``state_dict()``.
     ended
-        Epochs that have ended since the iterator was made.
+        Number of epochs that have ended since the iterator was made.
     """
 
     loader: dict[str, Any]
     ended: int
 
     def to_text(self) -> str:
-        """Return the state as JSON, the same text for the same state."""
+        """Return the state as JSON; equal states give equal texts."""
         parts = {_KIND: _VERSION, "ended": self.ended, "loader": self.loader}
         return json.dumps(parts, sort_keys=True)
 
     @classmethod
     def from_text(cls, text: object) -> "IteratorState":
-        """Return the state of a text.
+        """Return the state that a text of :meth:`to_text` holds.
 
         Raises
         ------
         StateError
-            If it is no such text, or one of another version.
+            If the text holds no such state, or one of another version.
         """
-        state = cls.found_in(text)
+        state = cls.find_in(text)
         if state is None:
             raise StateError(
                 "this is no state of a BatchIterDataset's iterator:"
@@ -52,8 +52,8 @@ class IteratorState:
         return state
 
     @classmethod
-    def found_in(cls, leaf: object) -> "IteratorState | None":
-        """Return the state that a leaf of a state tree is, or None if it is not one."""
+    def find_in(cls, leaf: object) -> "IteratorState | None":
+        """Return the state that a leaf of a state tree holds, or None."""
         if not isinstance(leaf, str):
             return None
         try:
@@ -75,11 +75,11 @@ class IteratorState:
             )
         return cls(loader, ended)
 
-    def of_worker(self, worker: int, num_workers: int) -> "IteratorState":
-        """Return the state for one of several workers, if this is the rank's start.
+    def for_worker(self, worker: int, num_workers: int) -> "IteratorState":
+        """Return the state for one of several workers.
 
-        Grain takes the state of a pipeline that has not begun in the main process,
-        where the work is not divided yet.
+        It is another state only if the pipeline has not begun: Grain then takes the
+        state in the main process, where the work is not divided yet.
         """
         shard = self.loader.get("shard")
         if shard is None or shard["num_workers"] != 1 or self.loader["yielded"]:
@@ -91,25 +91,26 @@ class IteratorState:
 def loader_states(state: Any) -> list[dict[str, Any]]:
     """Return the Loader's states inside a Grain state, one for each worker.
 
-    With those of all processes, :func:`scdataset_core.merge_states` makes a state for
-    any number of them: Grain's own states go on only where the number is the same.
+    Grain's own states fit only the same number of processes and workers. To go on with
+    any other number, give the Loader's states of all processes to
+    :func:`scdataset_core.merge_states`.
 
     Parameters
     ----------
     state
-        What ``get_state()`` of an iterator over a `BatchIterDataset` returned, whatever
-        Grain transformations follow it. Where the pipeline mixes several, give the part
-        of the state that is of one.
+        The result of ``get_state()`` of an iterator over a `BatchIterDataset`, whatever
+        Grain transformations follow the dataset. If the pipeline mixes several such
+        datasets, give the part of the state that belongs to one of them.
 
     Returns
     -------
     states
-        For ``merge_states``, in the order of the workers.
+        The states that ``merge_states`` takes, in the order of the workers.
 
     Raises
     ------
     StateError
-        If there is none in it.
+        If `state` holds no state of a Loader.
 
     Examples
     --------
@@ -124,8 +125,8 @@ def loader_states(state: Any) -> list[dict[str, Any]]:
     """
     found = [
         part
-        for leaf in _leaves(state)
-        if (part := IteratorState.found_in(leaf)) is not None
+        for leaf in _list_leaves(state)
+        if (part := IteratorState.find_in(leaf)) is not None
     ]
     if not found:
         raise StateError(
@@ -133,13 +134,13 @@ def loader_states(state: Any) -> list[dict[str, Any]]:
             " an iterator over a BatchIterDataset returned"
         )
     return [
-        part.of_worker(worker, len(found)).loader for worker, part in enumerate(found)
+        part.for_worker(worker, len(found)).loader for worker, part in enumerate(found)
     ]
 
 
-def _leaves(tree: Any) -> list[Any]:
+def _list_leaves(tree: Any) -> list[Any]:
     if isinstance(tree, Mapping):
-        return [leaf for part in tree.values() for leaf in _leaves(part)]
+        return [leaf for part in tree.values() for leaf in _list_leaves(part)]
     if isinstance(tree, list | tuple):
-        return [leaf for part in tree for leaf in _leaves(part)]
+        return [leaf for part in tree for leaf in _list_leaves(part)]
     return [tree]

@@ -1,8 +1,8 @@
-"""All of `scdataset` 0.3 by its own names: change the import and nothing else.
+"""Every name of `scdataset` 0.3, so that its users change the import and nothing else.
 
-Arguments, defaults, hooks and what batches are made of are those of 0.3; the engine
-below is this library's. The order of rows is another one, and all ranks yield the same
-number of batches. The modules have 0.3's names too.
+Arguments, defaults, hooks and types of batches are those of 0.3, and so are the names
+of the modules. This library's Loader reads the data: rows come in another order, and
+all ranks yield the same number of batches.
 """
 
 from .experimental import estimate_sample_size, suggest_parameters

@@ -1,4 +1,4 @@
-"""MultiIndexable, the core's own."""
+"""Gives MultiIndexable, which is the core's own, the module name of 0.3."""
 
 from scdataset_core import MultiIndexable
 

@@ -1,4 +1,4 @@
-"""scDataset: the dataset of `scdataset` 0.3, run by the engine."""
+"""scDataset is the dataset of `scdataset` 0.3, whose data a Loader reads."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ from .strategy import OrderedStrategy, SamplingStrategy
 
 __all__ = ["scDataset"]
 
-_SEEDS_BETWEEN_EPOCHS = 1000  # as 0.3 spaces them
+_SEEDS_BETWEEN_EPOCHS = 1000  # 0.3 spaces the seeds of epochs so
 
 Rows = npt.NDArray[np.int64]
 
@@ -30,44 +30,47 @@ Rows = npt.NDArray[np.int64]
 class scDataset(ShardedDataset):  # noqa: N801  the name users import
     """An iterable dataset of shuffled minibatches, as in `scdataset` 0.3.
 
-    Other than in 0.3, every iteration is another epoch in every worker, persistent or
-    not; all ranks yield the same number of batches; a minibatch has the same rows for
-    any number of ranks and workers; and a ``StatefulDataLoader`` resumes it exactly.
+    It differs from 0.3 in four ways: every iteration is another epoch in every worker,
+    persistent or not; all ranks yield the same number of batches; a minibatch has the
+    same rows for any number of ranks and workers; and a ``StatefulDataLoader`` resumes
+    it exactly.
 
     Parameters
     ----------
     data_collection
         Any object with ``len()`` and ``obj[rows]``, whose batches are of its own type;
-        or a source of :func:`scdataset_core.open`, with dict batches.
+        or a source of :func:`scdataset_core.open`, whose batches are dicts.
     strategy
         A :class:`~scdataset_torch.compat.SamplingStrategy`, or a strategy of
         `scdataset_core`.
     batch_size
-        Rows of a minibatch.
+        Number of rows of a minibatch.
     fetch_factor
-        Minibatches fetched at once and shuffled together.
+        Number of minibatches that are fetched at once and shuffled together.
     drop_last
         Leave out the last minibatch if it is short.
     fetch_callback
-        ``fetch_callback(collection, sorted rows)`` in place of ``collection[rows]``.
+        ``fetch_callback(collection, sorted rows)``, called instead of
+        ``collection[rows]``.
     fetch_transform
-        ``fetch_transform(fetched)``.
+        ``fetch_transform(fetched)``, called for each fetch.
     batch_callback
-        ``batch_callback(fetched, positions)`` in place of ``fetched[positions]``.
+        ``batch_callback(fetched, positions)``, called instead of
+        ``fetched[positions]``.
     batch_transform
-        ``batch_transform(batch)``.
+        ``batch_transform(batch)``, called for each minibatch.
     rank, world_size
-        The share of this process; from ``torch.distributed`` where it is initialised,
-        else the only one.
+        The rank of this process, and the number of ranks. By default they come from
+        ``torch.distributed`` if it is initialised; else there is one rank.
     seed
-        What the order depends on; by default a random one that all ranks share.
+        Seed of the order. By default it is a random one that all ranks share.
 
     Raises
     ------
     ValueError
         If `batch_size` or `fetch_factor` is not positive.
     TypeError
-        If `strategy` is no strategy, or `seed` no integer.
+        If `strategy` is not a strategy, or `seed` is not an integer.
     RuntimeError
         If there are several ranks and neither a seed nor a process group.
 
@@ -125,7 +128,7 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
         self._made: tuple[tuple[Any, ...], Loader] | None = None
 
     def __len__(self) -> int:
-        """Return the batches of this rank."""
+        """Return the number of batches of this rank."""
         if isinstance(self.strategy, Strategy):
             return len(self._rank_loader())
         get_len = getattr(self.strategy, "get_len", None)
@@ -138,7 +141,7 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
         return dealing.share(Shard(self.rank, self.world_size)).n_batches
 
     def _rank_loader(self) -> Loader:
-        """Return the engine for the attributes as they are now: users change them."""
+        """Return a Loader with the current attributes, which users may have changed."""
         parts = (
             self.collection,
             self.strategy,
@@ -159,11 +162,11 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
     def _make_loader(self) -> Loader:
         collection, fetch = self.collection, self.fetch_callback
         if not isinstance(collection, Source):
-            collection = AnyCollection(collection, self.strategy)
-            fetch = fetch and partial(_fetched, fetch)
+            collection = CountedCollection(collection, self.strategy)
+            fetch = fetch and partial(_call_fetch_callback, fetch)
         strategy = self.strategy
         if not isinstance(strategy, Strategy):
-            strategy = Epochs(strategy, self.collection, self.fetch_size)
+            strategy = EpochStrategy(strategy, self.collection, self.fetch_size)
         return Loader(
             collection,
             strategy,
@@ -176,7 +179,8 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
             fetch_transform=self.fetch_transform,
             batch_callback=self.batch_callback,
             batch_transform=self.batch_transform,
-            # Hooks and collections of 0.3 expect the thread that iterates.
+            # Hooks and collections written for 0.3 expect to be called in the thread
+            # that iterates.
             read_ahead=1 if isinstance(collection, Source) else 0,
         )
 
@@ -184,16 +188,17 @@ class scDataset(ShardedDataset):  # noqa: N801  the name users import
         return {**super().__getstate__(), "_made": None}
 
 
-class AnyCollection:
-    """A collection that 0.3 takes, with the number of rows the engine asks for.
+class CountedCollection:
+    """A collection that 0.3 takes, with the number of rows that a Loader asks for.
 
     Parameters
     ----------
     collection
-        What the user gave: it may be empty, and with indices and a fetch_callback it
-        needs neither ``len()`` nor ``[rows]``.
+        The collection that the user gave. It may be empty, and if there are indices and
+        a fetch_callback it needs neither ``len()`` nor ``[rows]``.
     strategy
-        Knows the number of rows of an epoch where the collection has no ``len()``.
+        The strategy, which knows the number of rows of an epoch even if the collection
+        has no ``len()``.
     """
 
     def __init__(self, collection: Any, strategy: Any) -> None:
@@ -218,24 +223,26 @@ class AnyCollection:
         return self.collection[rows]
 
 
-def _fetched(fetch_callback: Any, collection: AnyCollection, rows: Rows) -> Any:
+def _call_fetch_callback(
+    fetch_callback: Any, collection: CountedCollection, rows: Rows
+) -> Any:
     return fetch_callback(collection.collection, rows)
 
 
-class Epochs:
-    """A strategy of 0.3 as the engine asks for it: an order for each epoch.
+class EpochStrategy:
+    """A strategy of the Loader that asks a strategy of 0.3 for the order of each epoch.
 
     Parameters
     ----------
     strategy
-        The strategy.
+        The strategy of 0.3.
     collection
-        What it is asked about.
+        The collection whose rows the strategy puts in order.
     fetch_size
-        Rows of a fetch.
+        Number of rows of a fetch.
     """
 
-    may_be_empty = True  # 0.3 does not mind
+    may_be_empty = True  # 0.3 allows an epoch without rows
 
     def __init__(
         self, strategy: SamplingStrategy, collection: Any, fetch_size: int
@@ -255,32 +262,33 @@ class Epochs:
             order: Order = strategy.order_of(self._collection, key)
         else:
             order = ListedOrder(strategy, self._collection, key, self._fetch_size)
-        # A collection that is read by fetch_callback need not know its rows.
+        # A collection that fetch_callback reads may not know its number of rows.
         n_source = len(source) if hasattr(self._collection, "__len__") else None
         return check_order(order, name=type(strategy).__name__, n_source=n_source)
 
     def describe(self, source: Any) -> dict[str, Any]:
-        """Return what a state keeps of the strategy: numbers, arrays as digests."""
-        said: dict[str, Any] = {"name": type(self._strategy).__name__}
+        """Return the attributes that a state keeps: numbers, and digests of arrays."""
+        facts: dict[str, Any] = {"name": type(self._strategy).__name__}
         for name, value in vars(self._strategy).items():
             if isinstance(value, int | float | str | None):
-                said[name] = value
+                facts[name] = value
             elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-                said[name] = digest(value)
-        return said
+                facts[name] = digest(value)
+        return facts
 
 
 class ListedOrder:
-    """The rows that a user's own strategy lists, at O(n) memory.
+    """The order of rows that a user's own strategy lists, at O(n) memory.
 
     Parameters
     ----------
     strategy, collection
-        What is asked for the rows, about what.
+        The strategy, and the collection whose rows it lists.
     seed
-        What the rows depend on.
+        Seed that the strategy is given.
     fetch_size
-        Rows of a fetch: unless they are shuffled, 0.3 yields them sorted.
+        Number of rows of a fetch. 0.3 sorts the rows of each fetch unless it shuffles
+        them.
     """
 
     def __init__(
@@ -294,13 +302,13 @@ class ListedOrder:
         self.shuffle = bool(strategy._shuffle_before_yield)
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._list_all())
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return the rows at positions ``[start, stop)``."""
-        return self._all()[start:stop]
+        return self._list_all()[start:stop]
 
-    def _all(self) -> Rows:
+    def _list_all(self) -> Rows:
         if self._listed is None:
             given = self._strategy.get_indices(self._collection, seed=self._seed)
             rows = np.asarray(given).astype(np.int64)

@@ -1,9 +1,10 @@
-"""The strategies of `scdataset` 0.3: its parameters, the engine's orders.
+"""The strategies of `scdataset` 0.3, with its parameters and this library's orders.
 
-``get_indices(collection, seed=s)`` lists the rows of an epoch; :class:`scDataset`
-yields those of epoch `e` with ``s = seed + 1000 * e``, looked up fetch by fetch rather
-than listed. Blocks are counted from the first row in every epoch, as in 0.3; with
-``drop_last`` from a random one, so that it leaves out other rows each time.
+``get_indices(collection, seed=s)`` lists the rows of an epoch. For epoch `e`,
+:class:`scDataset` yields the rows of ``s = seed + 1000 * e``; it looks them up fetch by
+fetch and does not list them. Blocks are counted from the first row in every epoch, as
+in 0.3, but with ``drop_last`` from a random row, so that each epoch leaves out other
+rows.
 """
 
 import warnings
@@ -33,24 +34,24 @@ Indices = npt.NDArray[np.intp]
 
 
 class SamplingStrategy:
-    """What a strategy of your own derives from; it defines ``get_indices``.
+    """The base class of your own strategies, which define ``get_indices``.
 
     Parameters
     ----------
     indices
-        Rows to use. Sorted, with a warning, if they are not; repeats are kept.
+        Rows to use. They are sorted, with a warning, if they are not; repeats are kept.
 
     Raises
     ------
     IndexError
-        If `indices` are no integers.
+        If `indices` are not integers.
     """
 
     def __init__(self, indices: npt.ArrayLike | None = None) -> None:
         self._shuffle_before_yield: bool | None = None
-        self._indices = None if indices is None else self._sorted(indices)
+        self._indices = None if indices is None else self._sort(indices)
 
-    def _sorted(self, indices: npt.ArrayLike) -> Indices:
+    def _sort(self, indices: npt.ArrayLike) -> Indices:
         given = np.asarray(indices)
         if given.size and given.dtype.kind not in "biu":
             raise IndexError(
@@ -73,16 +74,16 @@ class SamplingStrategy:
         seed: int | None = None,
         rng: np.random.Generator | None = None,
     ) -> Indices:
-        """Return the rows of an epoch, in the order they are fetched in.
+        """Return the rows of an epoch, in the order in which they are fetched.
 
         Parameters
         ----------
         data_collection
-            What `scDataset` was given.
+            The collection that `scDataset` was given.
         seed
-            What the order depends on; a random one by default.
+            Seed of the order. By default it is a random one.
         rng
-            A generator to draw the seed from, in place of `seed`.
+            A generator from which the seed is drawn if `seed` is not given.
         """
         raise NotImplementedError("Subclasses must implement get_indices method")
 
@@ -93,10 +94,10 @@ class SamplingStrategy:
 
 
 class OrderedStrategy(SamplingStrategy):
-    """A strategy whose epochs are orders of the engine."""
+    """A strategy whose epochs are orders of `scdataset_core`."""
 
     def order_of(self, data_collection: Any, seed: int) -> Order:
-        """Return the order that belongs to a seed."""
+        """Return the order for a seed."""
         raise NotImplementedError
 
     def get_len(self, data_collection: Any) -> int:
@@ -109,7 +110,7 @@ class OrderedStrategy(SamplingStrategy):
         seed: int | None = None,
         rng: np.random.Generator | None = None,
     ) -> Indices:
-        """Return the rows of an epoch, in the order they are fetched in."""
+        """Return the rows of an epoch, in the order in which they are fetched."""
         if rng is not None or seed is None:
             seed = int(self._get_rng(None, rng).integers(2**63))
         order = self.order_of(data_collection, seed)
@@ -130,7 +131,7 @@ class Streaming(OrderedStrategy):
     Parameters
     ----------
     indices
-        Rows to use, all by default. Sorted, with a warning, if they are not.
+        Rows to use, all by default. They are sorted, with a warning, if they are not.
     shuffle
         Shuffle the rows of each fetch before they are cut into minibatches.
 
@@ -162,11 +163,11 @@ class BlockShuffling(OrderedStrategy):
     Parameters
     ----------
     block_size
-        Rows of a block.
+        Number of rows of a block.
     indices
-        Rows to use, all by default. Sorted, with a warning, if they are not.
+        Rows to use, all by default. They are sorted, with a warning, if they are not.
     drop_last
-        Leave out as many rows as the last block is short of.
+        Leave out as many rows as a last, short block would have.
 
     Raises
     ------
@@ -193,7 +194,7 @@ class BlockShuffling(OrderedStrategy):
         return n_rows - n_rows % self.block_size if self.drop_last else n_rows
 
     def order_of(self, data_collection: Any, seed: int) -> Order:
-        """Return the blocks in the order of a seed."""
+        """Return the order of the blocks for a seed."""
         return BlockOrder(
             self._subset(data_collection),
             block_size=self.block_size,
@@ -205,29 +206,31 @@ class BlockShuffling(OrderedStrategy):
 
 
 class BlockWeightedSampling(OrderedStrategy):
-    """Cells drawn by weight, in blocks.
+    """Blocks of cells that are drawn by weight.
 
     Parameters
     ----------
     block_size
-        Cells of a block.
+        Number of cells of a block.
     indices
-        Rows that may be drawn, all by default. Sorted, with a warning, if they are not.
+        Rows that may be drawn, all by default. They are sorted, with a warning, if they
+        are not.
     weights
         A weight for each row of the collection, or for each of `indices`.
     total_size
-        Cells of an epoch; as many as may be drawn by default.
+        Number of cells of an epoch. By default it is the number of rows that may be
+        drawn.
     replace
-        Whether a cell may be drawn again before all others have been.
+        Whether a cell may be drawn again before all others have been drawn.
     sampling_size
-        Cells of a round; needed with ``replace=False``.
+        Number of cells of a round; it is required if `replace` is False.
 
     Raises
     ------
     ValueError
-        If a size is not positive, weights are negative, NaN or add up to zero, or
-        `sampling_size` is missing; when used, if the number of weights fits neither
-        the collection nor `indices`.
+        If a size is not positive, if weights are negative, NaN or add up to zero, or if
+        `sampling_size` is missing. An epoch raises it if the number of weights is
+        neither that of the collection nor that of `indices`.
     """
 
     def __init__(
@@ -250,7 +253,7 @@ class BlockWeightedSampling(OrderedStrategy):
             )
         self._shuffle_before_yield = True
         self.block_size = block_size
-        self.weights = None if weights is None else _shares(weights)
+        self.weights = None if weights is None else _normalize(weights)
         if self.weights is not None and indices is not None:
             listed = np.asarray(indices)
             if listed.shape == self.weights.shape:
@@ -266,7 +269,7 @@ class BlockWeightedSampling(OrderedStrategy):
         return self._n_rows(data_collection)
 
     def order_of(self, data_collection: Any, seed: int) -> Order:
-        """Return the draws of a seed."""
+        """Return the order of the draws for a seed."""
         subset = self._subset(data_collection)
         total_size = self.get_len(data_collection)
         weights = self._weights_of(subset, data_collection)
@@ -321,7 +324,7 @@ class BlockWeightedSampling(OrderedStrategy):
 
 
 class ClassBalancedSampling(BlockWeightedSampling):
-    """Cells drawn so that every class is as likely as another.
+    """Blocks of cells that are drawn so that every class is equally likely.
 
     Parameters
     ----------
@@ -333,7 +336,7 @@ class ClassBalancedSampling(BlockWeightedSampling):
     Raises
     ------
     ValueError
-        If there are no labels or fewer than `indices`.
+        If there are no labels, or fewer than `indices`.
     """
 
     def __init__(
@@ -367,8 +370,8 @@ class ClassBalancedSampling(BlockWeightedSampling):
         )
 
 
-def _shares(weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return weights that add up to one."""
+def _normalize(weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the weights divided by their sum."""
     array = np.asarray(weights, dtype=np.float64)
     if np.any(array < 0):
         raise ValueError(f"weights must be non-negative, got {array.min()}")

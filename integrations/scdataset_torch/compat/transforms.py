@@ -24,7 +24,7 @@ def adata_to_mindex(batch: Any, columns: Sequence[str] | None = None) -> MultiIn
     Returns
     -------
     batch
-        With ``"X"`` and the columns as keys.
+        A MultiIndexable with ``"X"`` and the columns as keys.
     """
     for load in ("to_adata", "to_memory"):
         if hasattr(batch, load):
@@ -46,17 +46,17 @@ def hf_tahoe_to_tensor(batch: Any, num_genes: int = 62713) -> torch.Tensor:
         A dict with the lists ``"genes"`` and ``"expressions"``, or a list of dicts with
         one cell each.
     num_genes
-        Columns of the result.
+        Number of columns of the result.
 
     Returns
     -------
     x
-        Shape ``(cells, num_genes)``.
+        Tensor of shape ``(cells, num_genes)``.
 
     Raises
     ------
     ValueError
-        If `batch` is neither.
+        If `batch` is neither a dict nor a list.
     """
     if isinstance(batch, Mapping):
         genes, values = batch["genes"], batch["expressions"]
@@ -77,12 +77,12 @@ def hf_tahoe_to_tensor(batch: Any, num_genes: int = 62713) -> torch.Tensor:
 def bionemo_to_tensor(data_collection: Any, idx: Any) -> torch.Tensor:
     """Return cells of a BioNeMo SingleCellMemMapDataset as dense rows.
 
-    A ``fetch_callback``.
+    Give this function to `scDataset` as `fetch_callback`.
 
     Parameters
     ----------
     data_collection
-        The data set.
+        The SingleCellMemMapDataset.
     idx
         A row, a slice, or a list, array or tensor of rows.
 
@@ -91,7 +91,7 @@ def bionemo_to_tensor(data_collection: Any, idx: Any) -> torch.Tensor:
     ImportError
         If `bionemo-scdl` is not installed.
     TypeError
-        If `idx` is none of these.
+        If `idx` is of another type.
     """
     try:
         from bionemo.scdl.util.torch_dataloader_utils import (

@@ -1,4 +1,4 @@
-"""Suggestions for settings, under the name that the package has in 0.3."""
+"""Suggest settings; this package has the name that it has in `scdataset` 0.3."""
 
 from .auto_config import estimate_sample_size, suggest_parameters
 

@@ -1,6 +1,6 @@
-"""Suggestions for settings, as in `scdataset` 0.3: a rule of thumb from memory.
+"""Suggest settings by the rule of thumb of `scdataset` 0.3, from the free memory.
 
-``scdataset tune`` measures instead.
+The command ``scdataset tune`` measures instead.
 """
 
 import os
@@ -25,16 +25,16 @@ def estimate_sample_size(
     batch_callback: Callable[..., Any] | None = None,
     batch_transform: Callable[[Any], Any] | None = None,
 ) -> int:
-    """Return the mean bytes of a row in memory, over the first rows.
+    """Return how many bytes a row takes in memory, on average over the first rows.
 
     Parameters
     ----------
     data_collection
         The collection.
     n_samples
-        Rows to look at.
+        Number of rows to measure.
     fetch_callback, fetch_transform, batch_callback, batch_transform
-        The hooks that `scDataset` will be given, applied to one row at a time.
+        The hooks that `scDataset` will be given. They are applied to one row at a time.
 
     Examples
     --------
@@ -60,13 +60,13 @@ def estimate_sample_size(
 
 
 def _deep_sizeof(thing: Any, seen: set[int] | None = None) -> int:
-    """Return the bytes of anything, counting what is shared once."""
+    """Return the bytes of any object; a part that is shared counts once."""
     seen = set() if seen is None else seen
     if id(thing) in seen:
         return 0
     seen.add(id(thing))
     framed = hasattr(thing, "columns") or hasattr(thing, "index")
-    if hasattr(thing, "memory_usage") and framed:  # of pandas, but no Index
+    if hasattr(thing, "memory_usage") and framed:  # a DataFrame or Series of pandas
         return int(np.sum(thing.memory_usage(deep=True)))
     if hasattr(thing, "element_size") and hasattr(thing, "numel"):
         return int(thing.element_size() * thing.numel())
@@ -79,39 +79,41 @@ def _deep_sizeof(thing: Any, seen: set[int] | None = None) -> int:
         return len(thing.encode("utf-8"))
     if isinstance(thing, bytes):
         return len(thing)
-    held = _held(thing)
-    if held is None:
+    contents = _list_parts(thing)
+    if contents is None:
         return sys.getsizeof(thing)
-    # Of a container itself only those are counted that Python counts well.
+    # Python knows the size of these containers themselves, without their parts.
     own = sys.getsizeof(thing) if isinstance(thing, dict | list | tuple) else 0
-    return own + sum(_deep_sizeof(part, seen) for part in held)
+    return own + sum(_deep_sizeof(part, seen) for part in contents)
 
 
-def _held(thing: Any) -> list[Any] | None:
-    """Return what a container is made of; None of what is none."""
+def _list_parts(thing: Any) -> list[Any] | None:
+    """Return the parts of a container, or None if `thing` is not a container."""
     if hasattr(thing, "adatas"):  # an AnnCollection
         names = ("obs", "var", "obs_names", "var_names")
-        return _given(thing, names) + list(thing.adatas)
+        return _get_filled(thing, names) + list(thing.adatas)
     if hasattr(thing, "X") and hasattr(thing, "obs") and hasattr(thing, "var_names"):
-        # What only looks like an AnnData may lack either, or have None.
+        # An object that only looks like an AnnData may lack these, or have None.
         matrices = [
-            m for held in _given(thing, ("obsm", "layers")) for m in _values(held)
+            m
+            for held in _get_filled(thing, ("obsm", "layers"))
+            for m in _list_values(held)
         ]
-        return [*_given(thing, ("X", "obs", "var")), *matrices]
+        return [*_get_filled(thing, ("X", "obs", "var")), *matrices]
     if hasattr(thing, "_indexables"):
-        return [*thing._indexables, *_given(thing, ("unstructured",))]
+        return [*thing._indexables, *_get_filled(thing, ("unstructured",))]
     if isinstance(thing, Mapping):
         return [*thing.keys(), *thing.values()]
     return list(thing) if isinstance(thing, list | tuple) else None
 
 
-def _given(thing: Any, names: Sequence[str]) -> list[Any]:
-    """Return the attributes that are there and hold something."""
+def _get_filled(thing: Any, names: Sequence[str]) -> list[Any]:
+    """Return the values of the attributes that exist and are not empty."""
     found = [getattr(thing, name, None) for name in names]
     return [part for part in found if part is not None and not _is_empty_dict(part)]
 
 
-def _values(matrices: Any) -> list[Any]:
+def _list_values(matrices: Any) -> list[Any]:
     return [matrices[name] for name in matrices.keys()]  # noqa: SIM118  as 0.3 asks
 
 
@@ -131,18 +133,18 @@ def suggest_parameters(
     batch_callback: Callable[..., Any] | None = None,
     batch_transform: Callable[[Any], Any] | None = None,
 ) -> dict[str, Any]:
-    """Suggest workers, fetch factor and block sizes that fit into memory.
+    """Suggest a number of workers, a fetch factor and block sizes that fit into memory.
 
     Parameters
     ----------
     data_collection
         The collection.
     batch_size
-        Rows of a minibatch.
+        Number of rows of a minibatch.
     target_ram_fraction
-        Share of the free memory that fetches of all workers may take.
+        Share of the free memory that the fetches of all workers may take.
     max_workers, min_workers
-        Limits of the number of workers.
+        Largest and smallest number of workers to suggest.
     verbose
         Print the suggestions.
     fetch_callback, fetch_transform, batch_callback, batch_transform
@@ -151,9 +153,9 @@ def suggest_parameters(
     Returns
     -------
     parameters
-        ``num_workers``, ``fetch_factor``, ``prefetch_factor``, three block sizes
-        (``block_size_conservative``, ``_balanced``, ``_aggressive``), the memory they
-        take in MB, and the ``system_info`` they follow from.
+        A dict of ``num_workers``, ``fetch_factor``, ``prefetch_factor``, three block
+        sizes (``block_size_conservative``, ``_balanced``, ``_aggressive``), the memory
+        that they take in MB, and the ``system_info`` on which they are based.
     """
     info = _system_info()
     free_gib = info["available_ram_gb"] if info["measured"] else 8.0
@@ -166,7 +168,7 @@ def suggest_parameters(
         batch_transform=batch_transform,
     )
     info["estimated_sample_size_bytes"] = sample_bytes
-    # Twice: a fetch is in use while the next one is read.
+    # The factor is 2 because a fetch is in use while the next one is read.
     fetched_bytes = 2 * batch_size * num_workers * sample_bytes
     fetch_factor = 8
     if fetched_bytes > 0:
