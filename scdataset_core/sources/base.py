@@ -15,7 +15,8 @@ from ..form import Form, OutputName, Overflow, StoredRows, find_output
 from .contents import Contents
 from .genes.joins import FileGenes
 from .obs.carried import ObsColumns, not_carried
-from .read_request import ReadRequest, Rows, check_rows, scatter_values
+from .read_request import ReadRequest
+from .rows import Rows, check_rows, scatter_values
 
 if TYPE_CHECKING:
     import pandas as pd

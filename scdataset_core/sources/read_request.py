@@ -3,23 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..checks import first_outside
 from ..form import Form
+from .rows import Rows, scatter_values
 
 if TYPE_CHECKING:
     from ..storage import ReadContext
 
-__all__ = ["ReadRequest", "Rows", "check_rows", "scatter_values"]
-
-Rows = npt.NDArray[np.int64]
+__all__ = ["ReadRequest"]
 
 T = TypeVar("T")
-V = TypeVar("V", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,36 +113,6 @@ class ReadRequest:
 
         self.context.run([partial(run, batch) for batch in range(self.n_batches)])
         return out  # type: ignore[return-value] # every entry was set
-
-
-def check_rows(rows: npt.ArrayLike, n: int) -> Rows:
-    """Return `rows` as int64 after checking their order and that `n` rows hold them."""
-    array = np.asarray(rows)
-    if array.size == 0:
-        array = array.astype(np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(
-            "rows must be a 1-D array of integers,"
-            f" got {array.dtype} of shape {array.shape}"
-        )
-    outside = first_outside(array, n)
-    if outside is not None:
-        raise IndexError(f"row {array[outside]} is outside the source's {n} rows")
-    checked = array.astype(np.int64, copy=False)
-    if np.any(checked[1:] < checked[:-1]):
-        at = int(np.argmax(checked[1:] < checked[:-1]))
-        raise ValueError(
-            f"rows must not decrease, got {checked[at]} before {checked[at + 1]};"
-            " sort them, and give their order as `places`"
-        )
-    return checked
-
-
-def scatter_values(values: npt.NDArray[V], places: npt.NDArray[Any]) -> npt.NDArray[V]:
-    """Return an array with ``values[i]`` at ``places[i]``, a permutation."""
-    out = np.empty_like(values)
-    out[places] = values
-    return out
 
 
 def _check_places(places: npt.NDArray[np.int64], n: int) -> Rows:

@@ -9,16 +9,17 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError
 from ..base import Source
-from ..combined.chosen_rows import PickedSource
+from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.side_by_side import AlignedSource
-from ..obs.cell_labels import TableTags
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..obs.joined_columns import join_obs
+from ..obs.obs_readers import FileObs
 from ..obs.text import TextArray, several_texts
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
 from ..ranged.joined_files import join_files
-from ..ranged.row_arrays import MemoryArray, RowArray, Rows
+from ..ranged.row_arrays import MemoryArray, RowArray
+from ..rows import Rows
 from .cell_files import locate_cells
 from .data_frames import Table
 from .hdf5_tree import Tree, opened
@@ -92,11 +93,11 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
     for name in read[0].layouts:
         source = join_files([part.layouts[name] for part in read], own)
         at = _joined_order([part.at[name] for part in read], starts)
-        parts[name] = source if at is None else PickedSource(source, at)
+        parts[name] = source if at is None else ChosenRowsSource(source, at)
     columns: list[Mapping[str, Column]] = [part.columns for part in read]
     table = join_obs(files, columns, options.obs, options.categories)
     names = [part.names for part in read] if options.obs_names else None
-    return AlignedSource(parts, TableTags(table, names, starts))
+    return AlignedSource(parts, FileObs(table, names, starts))
 
 
 def _ordered(column: Column, at: Rows | None) -> Column:

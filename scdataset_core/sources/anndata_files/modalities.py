@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError
 from ..options import OpenOptions
-from ..ranged.row_arrays import Rows
+from ..rows import Rows
 
 __all__ = ["check_mudata", "columns_of_modality", "row_order", "without_labels"]
 

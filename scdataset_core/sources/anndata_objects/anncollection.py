@@ -7,7 +7,7 @@ import numpy as np
 
 from ...errors import FileFormatError
 from ..base import Source
-from ..combined.chosen_rows import PickedSource
+from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.one_after_another import concat
 from ..options import OpenOptions
 from ..ranged.joined_files import join_files
@@ -36,7 +36,7 @@ def open_collection(obj: Any, options: OpenOptions) -> Source:
     source = _open_whole(whole, _with_genes(obj, whole, options))
     if whole is obj:
         return source
-    return PickedSource(source, np.arange(len(whole), dtype=np.int64)[obj.oidx])
+    return ChosenRowsSource(source, np.arange(len(whole), dtype=np.int64)[obj.oidx])
 
 
 def _with_genes(obj: Any, whole: "AnnCollection", options: OpenOptions) -> OpenOptions:

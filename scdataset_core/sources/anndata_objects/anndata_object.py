@@ -11,11 +11,10 @@ from ...storage.formats.hdf5_files import check_path
 from ..anndata_files.hdf5_tree import Tree, opened
 from ..anndata_files.matrices import locate_x
 from ..base import Source
-from ..combined.chosen_rows import PickedSource
+from ..combined.chosen_rows import ChosenRowsSource
 from ..contents import Contents
 from ..genes.joins import join_genes
 from ..memory.array_source import rows_matrix, source_of
-from ..obs.cell_labels import TableTags, Tags
 from ..obs.columns import (
     Column,
     LabelColumn,
@@ -24,6 +23,7 @@ from ..obs.columns import (
     text_column,
 )
 from ..obs.joined_columns import join_obs
+from ..obs.obs_readers import FileObs, ObsReader
 from ..obs.text import MemoryText
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, DenseX, SparseX
@@ -83,8 +83,8 @@ def open_with(
         return join_files([file_part(adata, columns, text, options)], options)
     table = join_obs(["memory"], [columns], options.obs, options.categories)
     starts = np.array([0, adata.n_obs], np.int64)
-    tags = TableTags(table, [text] if options.obs_names else None, starts)
-    return _open_view(adata, tags, options)
+    reader = FileObs(table, [text] if options.obs_names else None, starts)
+    return _open_view(adata, reader, options)
 
 
 def is_in_file(adata: "AnnData", options: OpenOptions) -> bool:
@@ -173,7 +173,7 @@ def _located(
     return locate_x(tree, options.x)
 
 
-def _open_view(view: "AnnData", tags: Tags, options: OpenOptions) -> Source:
+def _open_view(view: "AnnData", obs: ObsReader, options: OpenOptions) -> Source:
     """Return the rows and genes of a view of a backed or lazy `AnnData`."""
     whole = view._adata_ref
     rows = np.arange(whole.n_obs, dtype=np.int64)[view._oidx]
@@ -195,7 +195,7 @@ def _open_view(view: "AnnData", tags: Tags, options: OpenOptions) -> Source:
     own = replace(options, genes=genes, obs=(), categories=None, obs_names=False)
     nameless = MemoryText([], "obs_names")
     source = join_files([file_part(whole, {}, nameless, own)], own)
-    return PickedSource(source, rows, tags)
+    return ChosenRowsSource(source, rows, obs)
 
 
 def text_of_names(names: "pd.Index[Any]") -> MemoryText:

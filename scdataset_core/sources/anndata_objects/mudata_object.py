@@ -11,10 +11,10 @@ from ..anndata_files.modalities import (
     without_labels,
 )
 from ..base import Source
-from ..combined.chosen_rows import PickedSource
+from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.side_by_side import AlignedSource
-from ..obs.cell_labels import TableTags
 from ..obs.joined_columns import join_obs
+from ..obs.obs_readers import FileObs
 from ..options import OpenOptions
 from .anndata_object import columns_of, open_anndata, text_of_names
 
@@ -34,7 +34,7 @@ def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
             given = adata.obs_names.get_indexer(mdata.obs_names) + 1
         at = row_order(np.asarray(given), adata.n_obs, name, "the MuData")
         source = open_anndata(adata, own)
-        parts[name] = source if at is None else PickedSource(source, at)
+        parts[name] = source if at is None else ChosenRowsSource(source, at)
         rows = np.arange(adata.n_obs) if at is None else at
         for column in columns_of_modality(options, name):
             if f"{name}:{column}" not in frame and column in adata.obs:
@@ -45,5 +45,5 @@ def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
     table = join_obs(["the MuData"], columns, options.obs, options.categories)
     starts = np.array([0, mdata.n_obs], np.int64)
     return AlignedSource(
-        parts, TableTags(table, None if names is None else [names], starts)
+        parts, FileObs(table, None if names is None else [names], starts)
     )

@@ -1,6 +1,6 @@
-"""Some rows of a source, in any order: what a view of one is."""
+"""A source of some rows of another source, in any order."""
 
-import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,52 +8,53 @@ import numpy as np
 from ...checks import digest
 from ..base import Source
 from ..contents import Contents
-from ..obs.cell_labels import SourceTags, TaggedSource, Tags
-from ..ranged.row_arrays import Rows
+from ..fingerprints import fingerprint
+from ..obs.obs_readers import ChosenObs, ObsReader, SourceObs, SourceWithObs
 from ..read_request import ReadRequest
+from ..rows import RowMap
 from ..summaries import shown, where
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PickedSource"]
+__all__ = ["ChosenRowsSource"]
 
 
-class PickedSource(TaggedSource):
+class ChosenRowsSource(SourceWithObs):
     """Rows of another source.
-
-    Holds 8 bytes a row.
 
     Parameters
     ----------
     source
         The source.
-    at
+    rows
         Which of its rows, in the order wanted; repeats are allowed.
-    tags
-        Labels of these rows; those of `source` by default.
+    obs
+        Reads the obs of these rows; that of `source` by default.
     """
 
-    def __init__(self, source: Source, at: Rows, tags: Tags | None = None) -> None:
+    def __init__(
+        self, source: Source, rows: RowMap, obs: ObsReader | None = None
+    ) -> None:
         self._source = source
-        self._at = at
+        self._rows = rows
         self.files = source.files
-        self.file_starts = np.array([0, len(at)], np.int64)
+        self.file_starts = np.array([0, len(rows)], np.int64)
         self.sparse = source.sparse
         self.dtype = source.dtype
         self.concurrent = source.concurrent
         self.natural_block = source.natural_block
         self.genes_report = source.genes_report
-        tags = SourceTags(source, at) if tags is None else tags
-        self.notices = tuple(dict.fromkeys([*source.notices, *tags.notices]))
-        self._carry(tags, source.var_names)
+        if obs is None:
+            obs = ChosenObs(SourceObs(source), rows)
+        self._set_obs(obs, source.var_names, source.notices)
 
     def __repr__(self) -> str:
         n_obs = len(self._source)
         form = "sparse" if self.sparse else "dense"
         files = f" {where(self.files)}" if self.files else " in memory"
-        picked = f"picked from {n_obs:,}{files}"
-        return shown(self, picked, [f"X: {form} {self.dtype}"])
+        chosen = f"picked from {n_obs:,}{files}"
+        return shown(self, chosen, [f"X: {form} {self.dtype}"])
 
     @property
     def var(self) -> "pd.DataFrame":
@@ -65,11 +66,11 @@ class PickedSource(TaggedSource):
         """Names of what the source holds."""
         return self._source.contents
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of the source and of the rows of it."""
-        text = f"{self._source.fingerprint} {digest(self._at)}".encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+        rows = self._rows[np.arange(len(self), dtype=np.int64)]
+        return fingerprint([self._source.fingerprint, digest(rows)])
 
     @property
     def mean_stored(self) -> float:
@@ -82,4 +83,4 @@ class PickedSource(TaggedSource):
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
-        return self._source.read_x(request.for_rows(self._at[request.rows]))
+        return self._source.read_x(request.for_rows(self._rows[request.rows]))

@@ -1,7 +1,5 @@
 """Sources of any kind, one after the other, as one."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import FileFormatError
-from ...form import Form, pack, pack_rows
+from ...form import Form, pack
 from ...storage import ReadContext
 from ..base import Source
 from ..contents import Contents
-from ..genes.joins import GeneJoin, join_genes, select_columns
+from ..fingerprints import fingerprint
+from ..genes.joins import join_genes
 from ..genes.var_columns import join_var
-from ..obs.cell_labels import JoinedTags, TaggedSource, Tags
-from ..obs.joined_columns import cut_by_file
+from ..matrix_rows import pack_matrix
+from ..obs.obs_readers import JoinedObs, SourceWithObs
 from ..options import Join
-from ..ranged.row_arrays import Rows
 from ..read_request import ReadRequest
+from ..rows import Rows, cut_by_file
 from .side_by_side import AlignedSource
 
 if TYPE_CHECKING:
@@ -90,10 +89,10 @@ def concat(sources: Sequence[Source], *, join: Join = "exact") -> Source:
         for name in names
     }
     starts = np.cumsum([0, *(len(source) for source in given)])
-    return AlignedSource(parts, JoinedTags(given, starts))
+    return AlignedSource(parts, JoinedObs(given, starts))
 
 
-class ConcatSource(TaggedSource):
+class ConcatSource(SourceWithObs):
     """Several sources, one after the other.
 
     Made by :func:`scdataset_core.concat`.
@@ -104,13 +103,9 @@ class ConcatSource(TaggedSource):
         The sources.
     join
         How their genes are joined.
-    tags
-        The labels of all rows; those of the sources by default.
     """
 
-    def __init__(
-        self, sources: Sequence[Source], *, join: Join, tags: Tags | None = None
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], *, join: Join) -> None:
         self._sources = tuple(sources)
         self._starts = np.cumsum([0, *(len(source) for source in sources)])
         names = [f"source {i}" for i in range(len(sources))]
@@ -127,10 +122,11 @@ class ConcatSource(TaggedSource):
         blocks = [source.natural_block for source in sources]
         self.natural_block = max(1, round(float(np.median(blocks))))
         self.genes_report = self._genes.report
-        tags = JoinedTags(sources, self._starts) if tags is None else tags
-        notices = [notice for source in sources for notice in source.notices]
-        self.notices = tuple(dict.fromkeys([*notices, *tags.notices]))
-        self._carry(tags, self._genes.names)
+        self._set_obs(
+            JoinedObs(sources, self._starts),
+            self._genes.names,
+            [notice for source in sources for notice in source.notices],
+        )
 
     def __repr__(self) -> str:
         n_obs, n_vars = self.shape
@@ -153,12 +149,8 @@ class ConcatSource(TaggedSource):
     @property
     def fingerprint(self) -> str:
         """A digest of those of the sources, and of the genes."""
-        facts = {
-            "sources": [source.fingerprint for source in self._sources],
-            "genes": [str(name) for name in self.var_names],
-        }
-        text = json.dumps(facts, sort_keys=True).encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+        sources = [source.fingerprint for source in self._sources]
+        return fingerprint({"sources": sources, "genes": self.var_names})
 
     @property
     def mean_stored(self) -> float:
@@ -209,31 +201,13 @@ class ConcatSource(TaggedSource):
         ]
 
     def _read_one(self, i: int, request: ReadRequest) -> list[Any]:
-        """Read from one source, its genes those of all."""
+        """Read from one source, with the genes of all in place of its own."""
         source = self._sources[i]
         if self._genes.tables[i] is None:
             return source.read_x(request)
         read = source.read_x(replace(request, form=source.stored_form))
-        return [_mapped(x, self._genes, i, request.form, request.context) for x in read]
-
-
-def _mapped(
-    x: Any, genes: GeneJoin, i: int, form: Form, context: ReadContext
-) -> Any:  # Any: which of three types depends on the form
-    """Return the rows of one source with the joined genes, in the form wanted."""
-    if isinstance(x, np.ndarray):
-        columns = genes.stored_columns(i)
-        assert columns is not None  # the caller's condition
-        there = np.flatnonzero(columns >= 0)
-        wide = np.zeros((len(x), len(genes.names)), x.dtype)
-        wide[:, there] = x[:, columns[there]]
-        return pack(wide, form=form)
-    table = genes.tables[i]
-    assert table is not None  # the caller's condition
-    starts = x.indptr.astype(np.int64, copy=False)
-    kept = select_columns(x.data, table.take(x.indices), starts)
-    n_vars = len(genes.names)
-    return pack_rows(*kept, n_vars=n_vars, form=form, empty=context.empty)
+        form, empty = request.form, request.context.empty
+        return [pack_matrix(x, self._genes, i, form=form, empty=empty) for x in read]
 
 
 def _merge(

@@ -1,7 +1,5 @@
 """Several arrays of the same cells side by side: one batch carries them all."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,10 +12,11 @@ from ...form import Form, OutputName, Overflow
 from ...multiindexable import MultiIndexable
 from ..base import Source
 from ..contents import Contents
-from ..obs.cell_labels import SourceTags, TaggedSource, Tags
+from ..fingerprints import fingerprint
+from ..obs.obs_readers import ObsReader, SourceObs, SourceWithObs
 from ..options import OpenOptions
-from ..ranged.row_arrays import Rows
 from ..read_request import ReadRequest
+from ..rows import Rows
 from ..summaries import shown, where
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _OF_GENES = ("X", "raw/X", "layers/")
 _MOST_NAMES = 1 << 16  # compared; more would make a large source slow to open
 
 
-class AlignedSource(TaggedSource):
+class AlignedSource(SourceWithObs):
     """Several sources of the same cells, row by row.
 
     ``batch["X"]`` is a dict with an entry for each. Shape, gene names, storage chunks
@@ -42,8 +41,8 @@ class AlignedSource(TaggedSource):
     ----------
     parts
         The sources by name, at least one, of the same length.
-    tags
-        Labels of the cells; those of the first part by default.
+    obs
+        Reads the obs of the cells; that of the first source by default.
 
     Attributes
     ----------
@@ -51,7 +50,9 @@ class AlignedSource(TaggedSource):
         The sources by name: ``source.parts["protein"].var_names``.
     """
 
-    def __init__(self, parts: Mapping[str, Source], tags: Tags | None = None) -> None:
+    def __init__(
+        self, parts: Mapping[str, Source], obs: ObsReader | None = None
+    ) -> None:
         self.parts = dict(parts)
         first_name, first = next(iter(self.parts.items()))
         for name, part in self.parts.items():
@@ -73,11 +74,12 @@ class AlignedSource(TaggedSource):
         self.concurrent = all(part.concurrent for part in self.parts.values())
         self.natural_block = first.natural_block
         self.genes_report = first.genes_report
-        tags = SourceTags(first) if tags is None else tags
-        notices = [n for part in self.parts.values() for n in part.notices]
-        self.notices = tuple(dict.fromkeys([*notices, *tags.notices]))
-        names = {name: part.var_names for name, part in self.parts.items()}
-        self._carry(tags, first.var_names, parts=names)
+        self._set_obs(
+            SourceObs(first) if obs is None else obs,
+            first.var_names,
+            [notice for part in self.parts.values() for notice in part.notices],
+            parts={name: part.var_names for name, part in self.parts.items()},
+        )
 
     def __repr__(self) -> str:
         arrays = [
@@ -102,8 +104,7 @@ class AlignedSource(TaggedSource):
     @property
     def fingerprint(self) -> str:
         """A digest of those of the parts, by name."""
-        facts = {name: part.fingerprint for name, part in self.parts.items()}
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        return fingerprint([[n, part.fingerprint] for n, part in self.parts.items()])
 
     @property
     def mean_stored(self) -> float:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...errors import GeneMismatchError, MissingNameError, nearest
 from ..options import Genes, Join
 
-__all__ = ["FileGenes", "GeneJoin", "join_genes", "select_columns"]
+__all__ = ["FileGenes", "GeneJoin", "join_genes", "map_columns", "select_columns"]
 
 Names = npt.NDArray[np.object_]
 
@@ -152,6 +152,28 @@ def join_genes(
             for file, own in zip(files, lists, strict=True)
         ),
     )
+
+
+def map_columns(
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[Any],
+    starts: npt.NDArray[np.int64],
+    table: npt.NDArray[np.int32] | None,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return sparse rows with the columns of a source in place of their own.
+
+    Parameters
+    ----------
+    values, columns
+        Value and column of each stored element, row after row.
+    starts
+        Where each row starts among them, and their number.
+    table
+        The new column of each one, -1 where it is left out; None: all stay.
+    """
+    if table is None:
+        return values, columns, starts
+    return select_columns(values, table.take(columns), starts)
 
 
 def select_columns(

@@ -1,7 +1,5 @@
 """Cells in any object that gives rows for an array of row numbers."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +10,12 @@ from ...cells import CellInfo
 from ...checks import count_rows
 from ...storage import ReadContext
 from ..base import Source
+from ..fingerprints import fingerprint
+from ..matrix_rows import read_matrix
 from ..options import OpenOptions
-from ..ranged.row_arrays import Rows, windows
+from ..ranged.row_arrays import windows
 from ..read_request import ReadRequest
+from ..rows import Rows
 from ..summaries import shown
 from .array_source import BLOCK_BYTES, open_array, rows_matrix
 
@@ -58,7 +59,7 @@ class IndexedSource(Source):
         self.dtype = like.dtype
         self.info = CellInfo(like.var_names)
         self.genes_report = like.genes_report
-        self._like = like.over(sample[:0], np.empty(0, np.int64))
+        self._genes = like.genes
         self._mean_stored = like.mean_stored
         row_bytes = max(self._mean_stored, 1.0) * self.dtype.itemsize
         self.natural_block = max(1, int(BLOCK_BYTES // row_bytes))
@@ -71,8 +72,7 @@ class IndexedSource(Source):
     @property
     def fingerprint(self) -> str:
         """A digest of row count and genes; what is stored is not known."""
-        facts = [len(self), [str(name) for name in self.var_names]]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        return fingerprint([len(self), self.var_names])
 
     @property
     def mean_stored(self) -> float:
@@ -110,8 +110,13 @@ class IndexedSource(Source):
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         unique, at = np.unique(request.rows, return_inverse=True)
-        rows_read = self._like.over(self._matrix(unique), unique)
-        return rows_read.read_x(request.for_rows(at.astype(np.int64)))
+        return read_matrix(
+            self._matrix(unique),
+            request.for_rows(at.astype(np.int64)),
+            self._genes,
+            dtype=self.dtype,
+            name_row=lambda row: f"row {unique[row]} of X",
+        )
 
     def read_obs(
         self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None

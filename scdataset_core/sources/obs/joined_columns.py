@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -11,24 +10,13 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage import ReadContext
-from ..ranged.row_arrays import KeptArrays, RowArray, Rows
+from ..ranged.row_arrays import KeptArrays, RowArray
+from ..rows import Rows, cut_by_file
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, check_codes
 from .text import TextArray
 from .vocabulary import Vocabulary, join_labels, saved_labels
 
-__all__ = ["Cuts", "ObsTable", "cut_by_file", "join_obs", "text_at"]
-
-Cuts = list[tuple[int, int, int]]
-
-
-def cut_by_file(rows: Rows, file_starts: Rows) -> Cuts:
-    """Return ``(file, start, stop)`` for each file with rows ``rows[start:stop]``."""
-    if len(file_starts) == 2:
-        return [(0, 0, len(rows))] if len(rows) else []
-    cuts = pairwise(np.searchsorted(rows, file_starts).tolist())
-    return [
-        (file, start, stop) for file, (start, stop) in enumerate(cuts) if stop > start
-    ]
+__all__ = ["ObsTable", "join_obs", "text_at"]
 
 
 def text_at(

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError
-from ..ranged.row_arrays import RowArray, Rows, windows
+from ..ranged.row_arrays import RowArray, windows
+from ..rows import Rows, cut_runs
 
 __all__ = [
     "LabelText",
@@ -159,11 +161,10 @@ class LabelText:
 def _runs(text: "StoredText | LabelText", rows: Rows) -> list[str | None]:
     """Return text at non-decreasing rows, neighbours read at once."""
     out: list[str | None] = []
-    for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1):
-        if len(run):
-            first = int(run[0])
-            read = text.read(first, int(run[-1]) + 1)
-            out.extend(read[row - first] for row in run.tolist())
+    for start, stop in pairwise(cut_runs(rows, _GAP_ROWS).tolist()):
+        run = rows[start:stop].tolist()
+        read = text.read(run[0], run[-1] + 1)
+        out.extend(read[row - run[0]] for row in run)
     return out
 
 

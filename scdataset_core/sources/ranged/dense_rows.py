@@ -11,10 +11,9 @@ import numpy.typing as npt
 from ...form import pack_dense
 from ...storage import ReadContext, Request, read_requests
 from ..genes.joins import GeneJoin
-from ..obs.joined_columns import cut_by_file
 from ..read_request import ReadRequest
+from ..rows import Moves, Rows, cut_by_file, files_of_rows
 from .cell_file import DenseX
-from .row_arrays import Rows
 
 __all__ = ["DenseReader"]
 
@@ -82,7 +81,7 @@ class DenseReader:
 
     def _name_of(self, row: Any) -> str:
         """Return what a row of the source is called in errors."""
-        file = int(np.searchsorted(self.file_starts, row, side="right")) - 1
+        file = int(files_of_rows(row, self.file_starts))
         return f"row {row - self.file_starts[file]} of {self.files[file].values.file}"
 
     def _is_direct(self, file: int, columns: Rows | None) -> bool:
@@ -109,20 +108,14 @@ def _request(
     columns: Rows | None,
 ) -> Request:
     """Return the request for single rows; neighbours that stay so are one range."""
-    joined = (
-        (rows[1:] == rows[:-1] + 1)
-        & (which[1:] == which[:-1])
-        & (offsets[1:] == offsets[:-1] + 1)
-    )
-    first = np.flatnonzero(np.concatenate([[True], ~joined]))
-    last = np.append(first[1:], len(rows)) - 1
+    moves = Moves(rows, np.ones_like(rows), which, offsets).join()
     return Request(
         array,
-        rows[first],
-        rows[last] + 1,
+        moves.starts,
+        moves.stops,
         targets,
-        which[first],
-        offsets[first],
+        moves.batches,
+        moves.offsets,
         columns,
     )
 

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...storage import ReadContext, Request, StoredArray, first_use_lock, read_requests
+from ..rows import Rows, cut_runs
 
 __all__ = ["KEPT_BYTES", "KeptArrays", "MemoryArray", "RowArray", "windows"]
-
-Rows = npt.NDArray[np.int64]
 
 # Of all pointers and labels of a source; 4 million cells with int64 pointers fit. What
 # does not is read by range in every fetch, so memory does not grow with the cells.
@@ -165,10 +164,8 @@ def _read_runs(
     array: RowArray, rows: Rows, context: ReadContext, check: Check, span: int
 ) -> tuple[npt.NDArray[Any], Rows]:
     """Read the runs of neighbours among `rows`, one after the other."""
-    breaks = np.flatnonzero(rows[1:] - rows[:-1] > _GAP_ROWS) + 1
-    first = np.concatenate([[0], breaks])
-    starts = rows[first]
-    stops = rows[np.concatenate([breaks, [len(rows)]]) - 1] + span
+    runs = cut_runs(rows, _GAP_ROWS)
+    starts, stops = rows[runs[:-1]], rows[runs[1:] - 1] + span
     offsets = np.cumsum(stops - starts) - (stops - starts)
     if isinstance(array, StoredArray):
         values = np.empty((int((stops - starts).sum()), *array.shape[1:]), array.dtype)
@@ -186,5 +183,5 @@ def _read_runs(
             offsets.tolist(), ends.tolist(), starts.tolist(), strict=True
         )
     ]
-    shift = np.repeat(starts - offsets, np.diff(np.append(first, len(rows))))
+    shift = np.repeat(starts - offsets, np.diff(runs))
     return (checked[0] if len(checked) == 1 else np.concatenate(checked)), rows - shift

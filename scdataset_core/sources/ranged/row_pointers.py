@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError
 from ...storage import ReadContext
+from ..rows import Rows
 from .cell_file import SparseX
-from .row_arrays import KeptArrays, Rows, windows
+from .row_arrays import KeptArrays, windows
 
 __all__ = ["chunk_firsts", "longest", "row_ranges"]
 

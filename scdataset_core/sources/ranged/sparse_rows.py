@@ -13,10 +13,10 @@ from ...errors import CorruptFileError
 from ...form import DirectRows, Form, pack_rows
 from ...storage import ReadContext, Request, StoredArray, read_requests
 from ..genes.joins import GeneJoin, select_columns
-from ..obs.joined_columns import Cuts, cut_by_file
 from ..read_request import ReadRequest
+from ..rows import Cuts, Moves, Rows, cut_by_file, files_of_rows, scatter_values
 from .cell_file import SparseX
-from .row_arrays import KeptArrays, Rows
+from .row_arrays import KeptArrays
 from .row_pointers import row_ranges
 
 __all__ = ["SparseReader"]
@@ -34,23 +34,20 @@ class _Fetch:
         Non-decreasing rows of the source.
     cuts
         Which of them lie in which file.
-    starts, lengths
-        Where the elements of each row lie in its file, and how many they are.
-    which
-        The part each row goes to.
-    offsets
-        Where its elements start in that part.
+    moves
+        Where the elements of each row lie in its file, and where they go.
     row_starts
-        For each part, where its rows start, and the number of its elements.
+        For each minibatch, where its rows start, and the number of its elements.
     """
 
     rows: Rows
     cuts: Cuts
-    starts: Rows
-    lengths: Rows
-    which: Rows
-    offsets: Rows
+    moves: Moves
     row_starts: list[Rows]
+
+    def moves_of(self, start: int, stop: int) -> Moves:
+        """Return the moves of some of the rows."""
+        return Moves(*(column[start:stop] for column in self.moves))
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class SparseReader:
         direct = self._find_direct_rows(request.form)
         fetch = self._locate(request, None if direct is None else direct.width)
         if direct is not None and not direct.fit(
-            fetch.lengths, lambda row: self._name_of(fetch.rows[row])
+            fetch.moves.lengths, lambda row: self._name_of(fetch.rows[row])
         ):
             direct, fetch = None, self._locate(request, None)
         width = None if direct is None else direct.width
@@ -121,9 +118,7 @@ class SparseReader:
             )
         lengths = stops - starts
         ends = np.zeros(len(rows) + 1, np.int64)
-        by_place = np.empty_like(rows)
-        by_place[places] = lengths
-        np.cumsum(by_place, out=ends[1:])
+        np.cumsum(scatter_values(lengths, places), out=ends[1:])
         row_starts = [
             ends[a : b + 1] - ends[a]
             for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
@@ -133,7 +128,7 @@ class SparseReader:
             offsets = ends[places] - ends[bounds[which]]
         else:
             offsets = request.position_of_row * width
-        return _Fetch(rows, cuts, starts, lengths, which, offsets, row_starts)
+        return _Fetch(rows, cuts, Moves(starts, lengths, which, offsets), row_starts)
 
     def _find_direct_rows(self, form: Form) -> DirectRows | None:
         """Return how elements are read straight into X, if they can be."""
@@ -156,13 +151,10 @@ class SparseReader:
         columns = [context.empty(size, self.column_dtype) for size in sizes]
         requests, casts = [], []
         for file, a, b in fetch.cuts:
-            x, ranges = self.files[file], _ranges(fetch, a, b)
+            x, moves = self.files[file], fetch.moves_of(a, b).join()
             for array, targets in ((x.data, values), (x.indices, columns)):
                 if array.dtype == targets[0].dtype:
-                    starts, stops, which, offsets = ranges
-                    requests.append(
-                        Request(array, starts, stops, targets, which, offsets)
-                    )
+                    requests.append(_request(array, moves, targets))
                 else:
                     cast = _Cast(array, fetch, a, b, targets, context)
                     requests.append(cast.request)
@@ -205,7 +197,7 @@ class SparseReader:
         counts = self.genes.n_stored
         if first_outside(columns, min(counts)) is None:
             return
-        limits = np.array(counts, np.int64)[self._files_of(rows)]
+        limits = np.array(counts, np.int64)[files_of_rows(rows, self.file_starts)]
         wrong = first_outside(columns, np.repeat(limits, np.diff(starts)))
         if wrong is not None:
             place = int(np.searchsorted(starts, wrong, side="right")) - 1
@@ -239,7 +231,9 @@ class SparseReader:
             mapped = table.take(columns)
         else:
             table, bases = self._stacked_tables
-            base = np.repeat(bases[self._files_of(rows)], np.diff(starts))
+            base = np.repeat(
+                bases[files_of_rows(rows, self.file_starts)], np.diff(starts)
+            )
             mapped = table.take(base + columns.astype(np.int64, copy=False))
         return select_columns(values, mapped, starts)
 
@@ -259,9 +253,6 @@ class SparseReader:
             bases.append(distinct[id(table)])
         return np.concatenate(pieces), np.array(bases, np.int64)
 
-    def _files_of(self, rows: Rows) -> npt.NDArray[np.intp]:
-        return np.searchsorted(self.file_starts, rows, side="right") - 1
-
     def _name_of(self, row: Any) -> str:
         """Return what a row of the source is called in errors."""
         file, local = self._file_of(int(row))
@@ -269,29 +260,14 @@ class SparseReader:
 
     def _file_of(self, row: int) -> tuple[int, int]:
         """Return the file of a row, and the row's number in it."""
-        file = int(np.searchsorted(self.file_starts, row, side="right")) - 1
+        file = int(files_of_rows(row, self.file_starts))
         return file, row - int(self.file_starts[file])
 
 
-def _ranges(fetch: _Fetch, a: int, b: int) -> tuple[Rows, Rows, Rows, Rows]:
-    """Return the ranges of rows a to b of a fetch, and where each goes.
-
-    Neighbours that stay neighbours are one range: nearly all of an unshuffled read.
-    """
-    starts, lengths = fetch.starts[a:b], fetch.lengths[a:b]
-    which, offsets = fetch.which[a:b], fetch.offsets[a:b]
-    stops = starts + lengths
-    joined = (
-        (starts[1:] == stops[:-1])
-        & (which[1:] == which[:-1])
-        & (offsets[1:] == offsets[:-1] + lengths[:-1])
+def _request(array: StoredArray, moves: Moves, targets: Targets) -> Request:
+    return Request(
+        array, moves.starts, moves.stops, targets, moves.batches, moves.offsets
     )
-    if joined.any():
-        first = np.flatnonzero(np.concatenate([[True], ~joined]))
-        last = np.append(first[1:], len(starts)) - 1
-        starts, stops = starts[first], stops[last]
-        which, offsets = which[first], offsets[first]
-    return starts, stops, which, offsets
 
 
 class _Cast:
@@ -306,26 +282,14 @@ class _Cast:
         targets: Targets,
         context: ReadContext,
     ) -> None:
-        starts, lengths = fetch.starts[a:b], fetch.lengths[a:b]
+        moves = fetch.moves_of(a, b)
+        starts = np.cumsum(moves.lengths) - moves.lengths
         self._targets = targets
-        self._sources = np.cumsum(lengths) - lengths
-        self._which, self._offsets = fetch.which[a:b], fetch.offsets[a:b]
-        self._lengths = lengths
-        self._buffer = context.empty(int(lengths.sum()), array.dtype)
-        self.request = Request(
-            array,
-            starts,
-            starts + lengths,
-            [self._buffer],
-            np.zeros(len(starts), np.int64),
-            self._sources,
-        )
+        self._buffer = context.empty(int(moves.lengths.sum()), array.dtype)
+        self._moves = moves._replace(starts=starts)
+        into_buffer = moves._replace(batches=np.zeros_like(starts), offsets=starts)
+        self.request = _request(array, into_buffer, [self._buffer])
 
     def place(self) -> None:
-        """Convert what was read, row by row, into its place."""
-        moves = (self._sources, self._which, self._offsets, self._lengths)
-        for source, which, offset, length in zip(
-            *(numbers.tolist() for numbers in moves), strict=True
-        ):
-            target = self._targets[which]
-            target[offset : offset + length] = self._buffer[source : source + length]
+        """Convert what was read into its places."""
+        self._moves.copy(self._buffer, self._targets)

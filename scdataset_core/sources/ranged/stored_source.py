@@ -1,28 +1,25 @@
 """Cells in files of AnnData's layout: one file, or several as one."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ...cells import CellInfo
 from ...errors import FileFormatError
 from ...form import Form
-from ...storage import ReadContext
-from ..base import Source
 from ..contents import Contents
+from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin
 from ..genes.var_columns import join_var
-from ..obs.joined_columns import ObsTable, text_at
+from ..obs.joined_columns import ObsTable
+from ..obs.obs_readers import FileObs, SourceWithObs
 from ..read_request import ReadRequest
+from ..rows import Rows
 from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
-from .row_arrays import KeptArrays, Rows
+from .row_arrays import KeptArrays
 from .row_pointers import chunk_firsts, longest
 from .sparse_rows import SparseReader
 
@@ -35,7 +32,7 @@ __all__ = ["StoredSource"]
 _PIECE_ELEMENTS = 1 << 15
 
 
-class StoredSource(Source):
+class StoredSource(SourceWithObs):
     """Cells in one or more files, read by ranges.
 
     Made by :func:`scdataset_core.open`.
@@ -66,14 +63,10 @@ class StoredSource(Source):
         self.files = tuple(part.file for part in parts)
         self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
         self.x = x
-        self.info = CellInfo(genes.names, obs.categories, obs.ordered)
-        self.notices = (*obs.notices, *notices)
         self.genes_report = genes.report
         self._genes = genes
-        self._obs = obs
         self._xs = tuple(part.x for part in parts)
         self._places = tuple(part.place for part in parts)
-        self._texts = tuple(part.names for part in parts)
         self._longest: int | None = None
         self._block_starts: Rows | None = None
         sparse = [part.x for part in parts if isinstance(part.x, SparseX)]
@@ -89,9 +82,12 @@ class StoredSource(Source):
         filled = [part.x for part in parts if part.x.n_obs] or [parts[0].x]
         self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
         self.dtype = np.result_type(*(part.x.dtype for part in parts))
-        self._kept = KeptArrays([*(part.indptr for part in sparse), *obs.arrays])
+        kept = KeptArrays([*(x.indptr for x in sparse), *obs.arrays])
+        names = [part.names for part in parts]
+        reader = FileObs(obs, names, self.file_starts, kept)
+        self._set_obs(reader, genes.names, notices)
         self._reader: SparseReader | DenseReader = (
-            SparseReader(sparse, self.file_starts, genes, self._kept, self.dtype)
+            SparseReader(sparse, self.file_starts, genes, kept, self.dtype)
             if sparse
             else DenseReader(dense, self.file_starts, genes, self.dtype)
         )
@@ -117,11 +113,6 @@ class StoredSource(Source):
         place = self._places[0]
         return None if place is None else place.contents()
 
-    @property
-    def obs_columns(self) -> tuple[str, ...]:
-        """Names of the obs columns that batches carry."""
-        return tuple(self._obs.columns)
-
     @cached_property
     def fingerprint(self) -> str:
         """A digest of row counts, stored counts, genes and what X is."""
@@ -129,10 +120,9 @@ class StoredSource(Source):
             "x": self.x,
             "rows": [x.n_obs for x in self._xs],
             "stored": [x.n_stored for x in self._xs],
-            "genes": [str(name) for name in self.var_names],
+            "genes": self.var_names,
         }
-        text = json.dumps(facts, sort_keys=True).encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+        return fingerprint(facts)
 
     @property
     def mean_stored(self) -> float:
@@ -192,22 +182,6 @@ class StoredSource(Source):
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         return self._reader.read(request)
-
-    def read_obs(
-        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
-        return self._obs.read(rows, self.file_starts, self._kept, context, names)
-
-    def count_missing(self, name: str) -> int | None:
-        """Return how many cells lack a value of a column, None if that is not known."""
-        return self._obs.columns[name].count_missing(self._kept)
-
-    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
-        """Return the names of the cells at `rows`, or None where not asked for."""
-        if self._texts[0] is None:
-            return None
-        return text_at(self._texts, rows, self.file_starts)
 
 
 def _chunk_rows(x: SparseX | DenseX) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...errors import FileFormatError
 from ...optional import import_optional
 from ..arrow.soundness import check_sound
-from ..ranged.row_arrays import Rows
+from ..rows import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError
 from ..genes.numbered_genes import LEFT_OUT, UNKNOWN
-from ..ranged.row_arrays import Rows
+from ..rows import Rows, cut_runs
 from .store import RowIds, SomaArray
 
 __all__ = ["SomaX"]
@@ -143,9 +144,8 @@ class SomaX:
     ) -> npt.NDArray[Any]:
         out = np.zeros((len(ids), n_vars), self.dtype)
         kept = np.flatnonzero(columns >= 0)
-        runs = np.split(ids, np.flatnonzero(np.diff(ids) > _GAP_ROWS) + 1)
-        start = 0
-        for run in runs if len(ids) else ():
+        for start, stop in pairwise(cut_runs(ids, _GAP_ROWS).tolist()):
+            run = ids[start:stop]
             first, last = int(run[0]), int(run[-1])
             coords = (slice(first, last), slice(0, len(columns) - 1))
             with self.array.reading(f"read for the cells {first} to {last}"):
@@ -155,9 +155,7 @@ class SomaX:
                     f"{self.array.where} gives values of shape {values.shape} for the"
                     f" cells {first} to {last} and {len(columns)} genes"
                 )
-            stop = start + len(run)
             out[start:stop, columns[kept]] = values[run - first][:, kept]
-            start = stop
         return out
 
     def _columns_of(

@@ -12,7 +12,7 @@ from ...optional import import_optional
 from ..genes.joins import join_genes
 from ..obs.joined_columns import join_obs
 from ..options import OpenOptions
-from ..ranged.row_arrays import Rows
+from ..rows import Rows
 from .locations import find_x, name_column, read_genes
 from .obs_columns import JOINID, SomaText, obs_columns, read_joinids
 from .soma_source import SomaPart, SomaSource

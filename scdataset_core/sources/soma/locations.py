@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ..genes.numbered_genes import LEFT_OUT, UNKNOWN
-from ..ranged.row_arrays import Rows
+from ..rows import Rows
 from .coordinates import SomaX
 from .obs_columns import JOINID, SomaText, read_joinids
 from .store import RowIds, SomaArray, SomaStore

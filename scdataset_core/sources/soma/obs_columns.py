@@ -12,7 +12,8 @@ from ...storage import ReadContext
 from ..arrow.columns import Convert, convert_text, label_column, plain_column
 from ..arrow.soundness import check_sound
 from ..obs.columns import Column, NumberColumn
-from ..ranged.row_arrays import Check, KeptArrays, RowArray, Rows, windows
+from ..ranged.row_arrays import Check, KeptArrays, RowArray, windows
+from ..rows import Rows
 from .store import RowIds, SomaArray
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Cells in TileDB-SOMA experiments: one, or several as one."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,18 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...cells import CellInfo
 from ...checks import digest
 from ...errors import FileFormatError
-from ...storage import ReadContext
-from ..base import Source
+from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin
-from ..memory.array_source import source_of
+from ..matrix_rows import read_matrix
 from ..obs.columns import Column
-from ..obs.joined_columns import ObsTable, cut_by_file, text_at
-from ..options import OpenOptions
-from ..ranged.row_arrays import Rows
+from ..obs.joined_columns import ObsTable
+from ..obs.obs_readers import FileObs, SourceWithObs
 from ..read_request import ReadRequest
+from ..rows import Rows, cut_by_file
 from ..summaries import shown, where
 from .coordinates import SomaX
 from .obs_columns import SomaKept, SomaText
@@ -57,7 +53,7 @@ class SomaPart:
     notices: tuple[str, ...] = ()
 
 
-class SomaSource(Source):
+class SomaSource(SourceWithObs):
     """Cells in one or more experiments, in the order of their ``soma_joinid``.
 
     Made by :func:`scdataset_core.open`.
@@ -77,9 +73,7 @@ class SomaSource(Source):
     ) -> None:
         self.files = tuple(part.file for part in parts)
         self._xs = tuple(part.x for part in parts)
-        self._texts = tuple(part.names for part in parts)
         self._genes = genes
-        self._obs = obs
         self.file_starts = np.cumsum([0, *(x.ids.n for x in self._xs)])
         self.sparse = self._xs[0].sparse
         for file, x in zip(self.files, self._xs, strict=True):
@@ -89,16 +83,14 @@ class SomaSource(Source):
                     f" {_form(x.sparse)} in {file}; write it the same way in all"
                 )
         self.dtype = np.result_type(*(x.dtype for x in self._xs))
-        self.info = CellInfo(genes.names, obs.categories, obs.ordered)
+        names = [part.names for part in parts]
         own = [notice for part in parts for notice in part.notices]
-        self.notices = (*obs.notices, *own)
+        reader = FileObs(obs, names, self.file_starts, SomaKept(obs.arrays))
+        self._set_obs(reader, genes.names, own)
         self.genes_report = genes.report
         self._blocks = tuple(x.block_rows() for x in self._xs)
         pairs = zip(self._xs, self._blocks, strict=True)
         self.natural_block = round(np.median([min(b, x.ids.n) for x, b in pairs]))
-        self._kept = SomaKept(obs.arrays)
-        none = np.empty((0, len(genes.names)), self.dtype)
-        self._like = source_of(self._matrix_of(none), genes.names, {}, None, _PLAIN)
 
     def __repr__(self) -> str:
         counts = f"{self.mean_stored:,.0f} stored values a cell"
@@ -108,11 +100,6 @@ class SomaSource(Source):
         ]
         return shown(self, where(self.files), lines)
 
-    @property
-    def obs_columns(self) -> tuple[str, ...]:
-        """Names of the obs columns that batches carry."""
-        return tuple(self._obs.columns)
-
     @cached_property
     def fingerprint(self) -> str:
         """A digest of row counts, stored counts, genes, and the cells of queries."""
@@ -120,14 +107,13 @@ class SomaSource(Source):
             "x": [x.array.path for x in self._xs],
             "rows": [x.ids.n for x in self._xs],
             "stored": [x.n_stored for x in self._xs],
-            "genes": [str(name) for name in self.var_names],
+            "genes": self.var_names,
             "cells": [
                 x.ids.first if x.ids.ids is None else digest(x.ids.ids)
                 for x in self._xs
             ],
         }
-        text = json.dumps(facts, sort_keys=True).encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+        return fingerprint(facts)
 
     @property
     def mean_stored(self) -> float:
@@ -161,8 +147,12 @@ class SomaSource(Source):
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         unique, at = np.unique(request.rows, return_inverse=True)
-        like = self._like.over(self._matrix(unique), unique)
-        return like.read_x(request.for_rows(at.astype(np.int64)))
+        return read_matrix(
+            self._matrix(unique),
+            request.for_rows(at.astype(np.int64)),
+            dtype=self.dtype,
+            name_row=lambda row: f"row {unique[row]} of X",
+        )
 
     def _matrix(self, rows: Rows) -> Any:  # Any: ndarray or CSR
         """Return X at increasing rows, none twice."""
@@ -188,21 +178,6 @@ class SomaSource(Source):
         from scipy.sparse import csr_array
 
         return csr_array(dense) if self.sparse else dense
-
-    def read_obs(
-        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
-        return self._obs.read(rows, self.file_starts, self._kept, context, names)
-
-    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
-        """Return the names of the cells at `rows`, or None where not asked for."""
-        if self._texts[0] is None:
-            return None
-        return text_at(self._texts, rows, self.file_starts)
-
-
-_PLAIN = OpenOptions()
 
 
 def _form(sparse: bool) -> str:

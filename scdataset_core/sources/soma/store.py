@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import CorruptFileError, FileChangedError
-from ..ranged.row_arrays import Rows
+from ..rows import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

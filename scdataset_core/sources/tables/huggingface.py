@@ -86,8 +86,8 @@ class DatasetRows:
     def __getstate__(self) -> dict[str, Any]:
         return {"_dataset": self._dataset}
 
-    def at(self, rows: Rows) -> Rows:
-        """Return the row of the table of each of `rows`, non-decreasing."""
+    def __getitem__(self, rows: Rows) -> Rows:
+        """Return the row of the table of each of `rows`, which do not decrease."""
         starts, chunks = self._chunks
         n_rows = self._dataset.data.num_rows
         out = np.empty_like(rows)

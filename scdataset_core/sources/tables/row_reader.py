@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from ...form import pack_dense, pack_rows
 from ..genes.joins import GeneJoin, select_columns
 from ..genes.numbered_genes import LEFT_OUT, UNKNOWN
 from ..read_request import ReadRequest
+from ..rows import Moves
 from .list_columns import Segments, TableX
 from .row_groups import Rows
 
@@ -23,15 +24,6 @@ Targets = Sequence[npt.NDArray[Any]]
 
 # Elements between two rows that are looked up with them: a marker, or a short row.
 _GAP = 256
-
-
-class _Moves(NamedTuple):
-    """Runs of elements: where each starts, how long it is, and where it goes."""
-
-    starts: Rows
-    lengths: Rows
-    which: Rows
-    offsets: Rows
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ class TableReader:
         for segment in segments:
             at = offsets[segment.of]
             offsets[segment.of] += segment.lengths
-            moves = _Moves(segment.starts, segment.lengths, which[segment.of], at)
+            moves = Moves(segment.starts, segment.lengths, which[segment.of], at)
             tasks.append(partial(self._place, segment, moves, values, columns))
         context.run(tasks)
 
@@ -101,25 +93,25 @@ class TableReader:
         return request.make_batches(pack)
 
     def _place(
-        self, segment: Segments, moves: "_Moves", values: Targets, columns: Targets
+        self, segment: Segments, moves: Moves, values: Targets, columns: Targets
     ) -> None:
         """Bring the elements of a segment to their places, gene ids as columns."""
         ids = segment.ids
         assert ids is not None
-        _copy_runs(segment.values, moves, values)
+        moves.copy(segment.values, values)
         # Neighbours are looked up together, while they are in the processor's cache.
         if segment.id_starts is not None:
             moves = moves._replace(starts=segment.id_starts)
-        stops = moves.starts + moves.lengths
+        stops = moves.stops
         apart = (moves.starts[1:] < moves.starts[:-1]) | (
             moves.starts[1:] > stops[:-1] + _GAP
         )
         bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(stops)]
         for first, last in pairwise(bounds):
             low, high = int(moves.starts[first]), int(stops[first:last].max())
-            some = _Moves(*(column[first:last] for column in moves))
+            some = Moves(*(column[first:last] for column in moves))
             looked_up = self._columns_of(ids[low:high])
-            _copy_runs(looked_up, some._replace(starts=some.starts - low), columns)
+            some._replace(starts=some.starts - low).copy(looked_up, columns)
 
     def _columns_of(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         """Return the column of each gene id."""
@@ -160,9 +152,8 @@ class TableReader:
         context.run(
             [
                 partial(
-                    _copy_runs,
+                    Moves(s.starts, s.lengths, which[s.of], offsets[s.of]).copy,
                     s.values,
-                    _Moves(s.starts, s.lengths, which[s.of], offsets[s.of]),
                     parts,
                 )
                 for s in segments
@@ -182,22 +173,3 @@ class TableReader:
             )
 
         return request.make_batches(pack)
-
-
-def _copy_runs(source: npt.NDArray[Any], moves: _Moves, targets: Targets) -> None:
-    """Copy runs of elements; those that stay neighbours as one."""
-    starts, lengths, which, offsets = moves
-    if not len(starts):
-        return
-    joined = (
-        (starts[1:] == starts[:-1] + lengths[:-1])
-        & (which[1:] == which[:-1])
-        & (offsets[1:] == offsets[:-1] + lengths[:-1])
-    )
-    first = np.flatnonzero(np.append(True, ~joined))
-    lengths = np.add.reduceat(lengths, first)
-    runs = (starts[first], lengths, which[first], offsets[first])
-    for start, length, part, offset in zip(
-        *(column.tolist() for column in runs), strict=True
-    ):
-        targets[part][offset : offset + length] = source[start : start + length]

@@ -1,24 +1,19 @@
 """Cells in tables: Hugging Face data sets, Parquet and Arrow files."""
 
-import hashlib
-import json
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ...cells import CellInfo
 from ...errors import FileFormatError, MissingNameError, nearest
-from ...storage import ReadContext
-from ..base import Source
+from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
 from ..obs.columns import Column
-from ..obs.joined_columns import ObsTable, join_obs, text_at
+from ..obs.joined_columns import ObsTable, join_obs
+from ..obs.obs_readers import ChosenObs, FileObs, ObsReader, SourceWithObs
 from ..options import OpenOptions
-from ..ranged.row_arrays import KeptArrays, Rows
-from ..read_request import ReadRequest, scatter_values
+from ..read_request import ReadRequest
+from ..rows import RowMap, Rows
 from ..summaries import shown, where
 from .list_columns import TableX
 from .obs_columns import GroupText, table_column
@@ -34,16 +29,7 @@ _NAMES = ("obs_names", "__index_level_0__", "cell_id", "BARCODE_SUB_LIB_ID", "ba
 _PIECE_ELEMENTS = 1 << 15
 
 
-class Mapping(Protocol):
-    """Which rows of the table the cells are, where these are not all, or in order."""
-
-    def __len__(self) -> int: ...
-
-    def at(self, rows: Rows) -> Rows:
-        """Return the row of the table of each of `rows`."""
-
-
-class TableSource(Source):
+class TableSource(SourceWithObs):
     """Cells in a table.
 
     Made by :func:`scdataset_core.open`.
@@ -68,26 +54,22 @@ class TableSource(Source):
         genes: GeneJoin,
         obs: ObsTable,
         names: tuple[GroupText, ...],
-        mapping: Mapping | None,
+        mapping: RowMap | None,
     ) -> None:
         self._x = x
         self._genes = genes
-        self._obs = obs
-        self._names = names
         self._mapping = mapping
-        self._table_starts = x.file_starts
         self._reader = TableReader(x, genes)
-        self._kept = KeptArrays(obs.arrays)
         self.files = x.files if mapping is None else ()
         self.file_starts = (
-            self._table_starts
-            if mapping is None
-            else np.array([0, len(mapping)], np.int64)
+            x.file_starts if mapping is None else np.array([0, len(mapping)], np.int64)
         )
         self.sparse = x.sparse
         self.dtype = x.dtype
-        self.info = CellInfo(genes.names, obs.categories)
-        self.notices = obs.notices
+        reader: ObsReader = FileObs(obs, names, x.file_starts)
+        if mapping is not None:
+            reader = ChosenObs(reader, mapping)
+        self._set_obs(reader, genes.names)
         self.genes_report = genes.report
         per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
         n_groups = max(len(x.groups.starts) - 1, 1)
@@ -100,24 +82,18 @@ class TableSource(Source):
         lines = [f"X: {form} {self.dtype}, {counts}"]
         return shown(self, where(self._x.files), lines)
 
-    @property
-    def obs_columns(self) -> tuple[str, ...]:
-        """Names of the obs columns that batches carry."""
-        return tuple(self._obs.columns)
-
     @cached_property
     def fingerprint(self) -> str:
         """A digest of row counts, stored count and genes."""
         facts: dict[str, Any] = {
             "rows": np.diff(self.file_starts).tolist(),
             "stored": self._x.n_stored,
-            "genes": [str(name) for name in self.var_names],
+            "genes": self.var_names,
         }
         if self._mapping is not None and len(self):
             some = np.linspace(0, len(self) - 1, num=min(len(self), 256))
-            facts["order"] = self._mapping.at(some.astype(np.int64)).tolist()
-        text = json.dumps(facts, sort_keys=True).encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+            facts["order"] = self._mapping[some.astype(np.int64)]
+        return fingerprint(facts)
 
     @property
     def mean_stored(self) -> float:
@@ -160,35 +136,8 @@ class TableSource(Source):
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         if self._mapping is not None:
-            request = request.for_rows(self._mapping.at(request.rows))
+            request = request.for_rows(self._mapping[request.rows])
         return self._reader.read(request)
-
-    def read_obs(
-        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return the carried columns at `rows`, see :meth:`Source.read_obs`."""
-        if self._mapping is None:
-            return self._obs.read(rows, self._table_starts, self._kept, context, names)
-        rows, order = self._in_table(rows)
-        read = self._obs.read(rows, self._table_starts, self._kept, context, names)
-        return {name: scatter_values(values, order) for name, values in read.items()}
-
-    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
-        """Return the names of the cells at `rows`, or None where not asked for."""
-        if not self._names:
-            return None
-        order = None
-        if self._mapping is not None:
-            rows, order = self._in_table(rows)
-        out = text_at(self._names, rows, self._table_starts)
-        return out if order is None else scatter_values(out, order)
-
-    def _in_table(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Return the rows of the table in their order, and which each is."""
-        assert self._mapping is not None
-        found = self._mapping.at(rows)
-        order = np.argsort(found, kind="stable")
-        return found[order], order
 
 
 def open_table(
@@ -197,7 +146,7 @@ def open_table(
     options: OpenOptions,
     *,
     labels: dict[str, list[str]] | None = None,
-    mapping: Mapping | None = None,
+    mapping: RowMap | None = None,
     reserved: tuple[str, ...] = (),
 ) -> TableSource:
     """Return the source over a table.
