@@ -14,21 +14,21 @@ _stopped_by: list[int] = []
 def main() -> None:
     """Run the command line, or say which extra it needs.
 
-    Ctrl-C and SIGTERM end it as :class:`SystemExit` does, with what is half-written
-    taken away, and the exit code that shells give them: 130 and 143.
+    Ctrl-C and SIGTERM end it as :class:`SystemExit` does: half-written files are
+    removed, and the exit code is the one that shells give, 130 or 143.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         _run()
     except BaseException:
-        # Packages make errors of their own of what arrives while they are imported.
+        # A package that is being imported may turn the signal into an error of its own.
         if not _stopped_by:
             raise
         sys.stderr.write("scdataset: interrupted\n")
         sys.exit(128 + _stopped_by[0])
     finally:
-        # While the interpreter ends, there is nothing left to take away.
+        # While the interpreter ends, there is nothing left to remove.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,1 +1,1 @@
-"""What is built on the loader: synthetic plates, the demo, and its classifier."""
+"""Tools built on the loader: synthetic plates, the demo, and its classifier."""

@@ -1,4 +1,4 @@
-"""The commands of `scdataset`: they read options, show progress and print results."""
+"""The commands of `scdataset`; each reads options, shows progress, prints results."""
 
 import shlex
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ..sources import open as open_source
 from ..sources.paths import paths_of
 from .demo import Comparison, compare
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
-from .terminal import console, note, on_a_terminal, plain_errors, progress
+from .terminal import console, is_on_terminal, note, progress, show_plain_errors
 from .verdict import conclusions, table
 
 __all__ = ["app"]
@@ -36,12 +36,12 @@ class Filter(StrEnum):
 
     @property
     def compression(self) -> Compression | None:
-        """What h5py knows it as."""
+        """The name that h5py has for it."""
         return "gzip" if self is Filter.gzip else None
 
 
 class Joined(StrEnum):
-    """What `open` takes for `join`."""
+    """The values of `join` that `open` takes."""
 
     exact = "exact"
     inner = "inner"
@@ -114,7 +114,7 @@ def make_data(
             f"must be at most a quarter of the {genes} genes, got {stored}",
             param_hint="--stored",
         )
-    with plain_errors():
+    with show_plain_errors():
         _ask_to_overwrite(plate_paths(out, plates), overwrite)
         with progress() as report:
             done = 0
@@ -151,7 +151,7 @@ def _ask_to_overwrite(paths: list[Path], overwrite: bool) -> None:
         return
     more = f" and {len(there) - 1} more" if len(there) > 1 else ""
     are = "are" if more else "is"
-    if not on_a_terminal():
+    if not is_on_terminal():
         raise FileExistsError(
             f"{there[0]}{more} {are} there already; choose another folder, or replace"
             " what is there with --overwrite"
@@ -218,12 +218,12 @@ def demo(
         int, typer.Option(min=1, metavar="N", help="Minibatches in a fetch.")
     ] = 16,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Of the split and the orders.")
+        int, typer.Option(min=0, metavar="N", help="Seed of the split and the orders.")
     ] = 0,
 ) -> None:
     """Train a small model in three orders, and compare them."""
-    with plain_errors():
-        save = _figure_writer(figure)
+    with show_plain_errors():
+        save = _make_figure_writer(figure)
         with progress() as report:
             paths = [*(data or []), *(files or [])] or [
                 str(path)
@@ -253,14 +253,14 @@ def demo(
 
 
 def _expand(paths: list[str]) -> str | list[str]:
-    """Return what `open` takes: one path or glob, or a list of the files of many."""
+    """Return one path or glob, or a list of the files of several, for `open`."""
     if len(paths) == 1:
         return paths[0]
     return [path for given in paths for path in paths_of(given) or [given]]
 
 
-def _figure_writer(path: Path | None) -> Callable[[Comparison], None]:
-    """Return what writes the figure; what stands in its way shows before the work."""
+def _make_figure_writer(path: Path | None) -> Callable[[Comparison], None]:
+    """Return a function that writes the figure; raise before the work if it cannot."""
     path, asked = path or Path("scdataset-demo.png"), path is not None
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--figure must end in .png, .pdf or .svg, got {path}")

@@ -1,4 +1,4 @@
-"""The demo: what the order in which cells are read does to a model.
+"""The demo: it shows what the order in which cells are read does to a model.
 
 One epoch of a linear classifier is trained from the files three ways: in file order,
 by block sampling with batched fetching, and in truly random order. Each way is
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Outcome", "compare"]
 
-WATCHED_CELLS = 500  # of the held-out ones, for the accuracy along the epoch
+WATCHED_CELLS = 500  # held-out cells that give the accuracy along the epoch
 WATCHED_TIMES = 20
-LOADING_S = 10.0  # at most, for the pass that only loads
-TARGET_SHARE = 0.9  # of the best accuracy: what a way should reach soon
-FETCHES_LEAST = 20  # of an epoch; with 10 of them block sampling learned visibly less
+LOADING_S = 10.0  # longest time of the pass that only loads
+TARGET_SHARE = 0.9  # share of the best accuracy that a way should reach soon
+FETCHES_LEAST = 20  # fetches of an epoch; with 10 block sampling learned visibly less
 
 Report = Callable[[str, int, int], object]
-"""Called with what is being done, how many cells of it are done, and of how many."""
+"""A function of the stage, the number of cells that are done, and their total."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one way of reading gave.
+    """The results of one way of reading.
 
     Attributes
     ----------
     name
-        The way.
+        Name of the way.
     block_size, fetch_factor
         Its sizes; `block_size` is 0 for file order.
     loading
-        Cells a second, of a pass that only loads.
+        Cells a second in a pass that only loads.
     entropy, entropy_std
-        Of the label in a minibatch, in bits: mean and standard deviation.
+        Mean and standard deviation of the label's entropy in a minibatch, in bits.
     accuracy
         Share of held-out cells whose label the trained model predicts.
     curve
-        Accuracy on some of them along the epoch: (cells seen, accuracy).
+        Accuracy on some held-out cells along the epoch: (cells seen, accuracy).
     """
 
     name: str
@@ -67,9 +67,9 @@ class Outcome:
     curve: tuple[tuple[int, float], ...]
 
     def seconds_to(self, accuracy: float) -> float | None:
-        """Return the seconds of loading it took to reach an accuracy, None if never.
+        """Return the seconds of loading before an accuracy is reached, None if never.
 
-        Between two points of the curve a line is drawn.
+        Between two points of the curve the accuracy is interpolated.
         """
         cells_before, before = 0, 0.0
         for cells, reached in self.curve:
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The ways of reading side by side, and what they had in common.
+    """The ways of reading side by side, and what they have in common.
 
     Attributes
     ----------
@@ -91,18 +91,18 @@ class Comparison:
     n_classes, n_train, n_held_out, batch_size
         The sizes of the experiment.
     plate
-        The file that was held out, or None where cells of all files were.
+        The file that was held out, or None if cells of all files were.
     random_entropy
-        Entropy to expect of cells drawn at random one by one, in bits.
+        Expected entropy of cells drawn at random one by one, in bits.
     majority
         Share of the held-out cells that have the most common label: the accuracy of
         a model that has learned nothing else.
     outcomes
-        One for each way.
+        The results of each way.
     too_few
-        Why the ways cannot be compared: an epoch of too few fetches. Else None.
+        Why the ways cannot be compared (an epoch has too few fetches), or None.
     notes
-        What the reader of the results should know.
+        Remarks for the reader of the results.
     """
 
     label: str
@@ -119,22 +119,22 @@ class Comparison:
 
     @property
     def target(self) -> float:
-        """The accuracy whose time is taken: nine tenths of the best."""
+        """The accuracy that ways are timed to: nine tenths of the best."""
         return TARGET_SHARE * max(outcome.accuracy for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What is learned from which cells, the same for every way."""
+    """What is learned, and from which cells; it is the same for every way."""
 
     source: Source
     split: Split
-    part: str | None  # of X, where it is several arrays
+    part: str | None  # name of an array of X, where X is several
     batch_size: int
     seed: int
 
     def rows(self, batch: Any) -> tuple[Any, npt.NDArray[np.int64]]:
-        """Return X and the labels of a batch, or of what was read."""
+        """Return X and the labels of a batch, or of cells that were read."""
         X = batch["X"] if self.part is None else batch["X"][self.part]
         return X, self.split.codes[batch["index"]]
 
@@ -146,7 +146,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Watched:
-    """Some of the held-out cells, kept in memory and tested along the epoch."""
+    """Some held-out cells that are kept in memory and tested along the epoch."""
 
     X: Any  # Any: CSR or dense, as stored
     labels: npt.NDArray[Any]
@@ -198,20 +198,20 @@ def compare(
     Parameters
     ----------
     source
-        Opened with `label` among its ``obs``. Whole numbers are taken for raw counts
-        and log-normalised; other values are taken as they are. Of several arrays the
-        first is taken.
+        A source opened with `label` among its ``obs``. Whole numbers are taken for raw
+        counts and log-normalised; other values are used as they are. Where X is several
+        arrays, the first is used.
     label
         An obs column. Numbers are labels where there are at most 50 different ones;
-        else their quarters are.
+        otherwise the labels are their quarters.
     batch_size
         Cells of a minibatch.
     block_size, fetch_factor
-        Of block sampling; random order is 1 and 1.
+        Sizes of block sampling; those of random order are 1 and 1.
     seed
-        Of the split and of the orders.
+        Seed of the split and of the orders.
     report
-        Told of progress.
+        Called with the progress.
 
     Raises
     ------
@@ -242,12 +242,12 @@ def compare(
         random_entropy=expected_entropy(shares, batch_size=batch_size),
         majority=float(of_held_out.max() / of_held_out.sum()),
         outcomes=tuple(_try(way, task, watched, report) for way in ways),
-        too_few=_too_few(len(split.train), batch_size, ways[1]),
+        too_few=_explain_too_few(len(split.train), batch_size, ways[1]),
         notes=tuple(notes),
     )
 
 
-def _too_few(n_train: int, batch_size: int, way: _Way) -> str | None:
+def _explain_too_few(n_train: int, batch_size: int, way: _Way) -> str | None:
     cells = batch_size * way.fetch_factor
     if n_train >= FETCHES_LEAST * cells:
         return None
@@ -270,7 +270,7 @@ def _watch(task: _Task) -> _Watched:
 
 
 def _try(way: _Way, task: _Task, watched: _Watched, report: Report | None) -> Outcome:
-    """Train an epoch, then load another, and measure both."""
+    """Train one epoch, load another, and measure both."""
     model = SoftmaxRegression(task.n_genes, task.split.n_classes)
     labels: list[npt.NDArray[Any]] = []
     curve: list[tuple[int, float]] = []
@@ -289,18 +289,20 @@ def _try(way: _Way, task: _Task, watched: _Watched, report: Report | None) -> Ou
         name=way.name,
         block_size=way.block_size,
         fetch_factor=way.fetch_factor,
-        loading=_loading_rate(way.loader(task), report, f"load, {way.name}", n_train),
+        loading=_measure_loading(
+            way.loader(task), report, f"load, {way.name}", n_train
+        ),
         entropy=float(entropies.mean()),
         entropy_std=float(entropies.std()),
-        accuracy=_accuracy(model, task, counts=watched.counts),
+        accuracy=_measure_accuracy(model, task, counts=watched.counts),
         curve=tuple(curve),
     )
 
 
-def _loading_rate(
+def _measure_loading(
     loader: Loader, report: Report | None, stage: str, n_cells: int
 ) -> float:
-    """Return cells a second of a pass that does nothing with them."""
+    """Return the cells a second of a pass that only loads them."""
     seen, began, seconds = 0, time.perf_counter(), 0.0
     for batch in loader:
         seen += len(batch["index"])
@@ -314,7 +316,7 @@ def _loading_rate(
     return seen / seconds
 
 
-def _accuracy(model: SoftmaxRegression, task: _Task, *, counts: bool) -> float:
+def _measure_accuracy(model: SoftmaxRegression, task: _Task, *, counts: bool) -> float:
     right = 0
     for batch in Loader(task.source, Streaming(indices=task.split.held_out)):
         X, labels = task.rows(batch)

@@ -1,4 +1,4 @@
-"""The demo's figure: how fast, how well learned, and how well in what time."""
+"""The figure of the demo: speed, accuracy by cells, and accuracy by time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_figure(comparison: Comparison, path: str | Path) -> None:
     comparison
         What :func:`scdataset_core.tools.demo.compare` returns.
     path
-        The file to write, once the drawing is complete: .png, .pdf or .svg.
+        The .png, .pdf or .svg file, which is written once the drawing is complete.
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     rate, by_cells, by_seconds = figure.subplots(1, 3)

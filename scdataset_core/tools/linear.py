@@ -1,7 +1,7 @@
 """A linear classifier of cells, trained minibatch by minibatch in NumPy and SciPy.
 
-Softmax regression on log-normalised rows with Adam: the smallest model that tells
-whether the order of the cells it is shown lets it learn.
+It is softmax regression on log-normalised rows with Adam: the smallest model that
+shows whether the order of the cells lets a model learn.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SoftmaxRegression:
         ]
 
     def fit_batch(self, X: Any, labels: npt.NDArray[np.integer[Any]]) -> float:
-        """Take one step on a minibatch and return its mean loss, in nats, before it.
+        """Take one step on a minibatch; return its mean loss before that, in nats.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class SoftmaxRegression:
         return np.asarray(X @ self.weights + self.bias)
 
     def _step(self, gradients: list[npt.NDArray[np.float32]]) -> None:
-        """Adam with its usual constants, in place: the arrays are as large as X."""
+        """Take a step of Adam with its usual constants, in place to save memory."""
         self._steps += 1
         rate = self.learning_rate * (1 - 0.999**self._steps) ** 0.5
         rate /= 1 - 0.9**self._steps
@@ -103,10 +103,10 @@ def normalise(X: Any, *, counts: bool) -> Any:
     Parameters
     ----------
     X
-        Rows of cells, shape ``(m, n_genes)``, CSR or dense; left as it is.
+        Rows of cells, shape ``(m, n_genes)``, CSR or dense; it is not changed.
     counts
-        Whether `X` holds raw counts: they are scaled to 10,000 a cell, and their
-        ``log1p`` is taken. Other values are only scaled to unit length.
+        Whether `X` holds raw counts. These are scaled to 10,000 a cell, and their
+        ``log1p`` is taken; other values are only scaled to unit length.
 
     Examples
     --------
@@ -117,21 +117,21 @@ def normalise(X: Any, *, counts: bool) -> Any:
     X = X.astype(np.float32)  # a copy, also where X is float32
     values = X.data if sparse else X
     if counts:
-        values *= _spread(X, np.float32(TARGET_SUM) / _nonzero(X.sum(axis=1)))
+        values *= _spread(X, np.float32(TARGET_SUM) / _replace_zeros(X.sum(axis=1)))
         np.log1p(values, out=values)
     squares = type(X)((values * values, X.indices, X.indptr)) if sparse else X * X
-    values *= _spread(X, _nonzero(squares.sum(axis=1)) ** np.float32(-0.5))
+    values *= _spread(X, _replace_zeros(squares.sum(axis=1)) ** np.float32(-0.5))
     return X
 
 
-def _nonzero(sums: Any) -> npt.NDArray[np.float32]:
-    """Return sums of rows as one can divide by them: 1 for an empty row."""
+def _replace_zeros(sums: Any) -> npt.NDArray[np.float32]:
+    """Return the sums of rows with 1 in place of 0, so that they can be divided by."""
     flat = np.asarray(sums, np.float32).ravel()
     return np.where(flat == 0, np.float32(1), flat)
 
 
 def _spread(X: Any, of_row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Give every value of `X` the factor of its row."""
+    """Return the factor of its row for every value of `X`."""
     if isinstance(X, np.ndarray):
         return of_row[:, None]
     return np.repeat(of_row, np.diff(X.indptr))

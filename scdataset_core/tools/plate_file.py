@@ -1,4 +1,4 @@
-"""How a synthetic plate becomes an `.h5ad` file, by AnnData's own writer."""
+"""Plate files: AnnData's own writer makes an `.h5ad` file of a synthetic plate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = "ABCDEFGHIJKLMNOP"
 
 
 def import_writers() -> None:
-    """Import what `write_plate` needs, while Ctrl-C is still answered at once."""
+    """Import what `write_plate` needs, while Ctrl-C still ends the program at once."""
     import anndata.io  # noqa: F401
     import h5py  # noqa: F401
     import scipy.sparse  # noqa: F401
@@ -37,10 +37,10 @@ def write_plate(
     compression: str | None,
     progress: Callable[[int], object] | None,
 ) -> None:
-    """Write one plate, X a piece at a time, until `disk` has failed.
+    """Write one plate, X a piece at a time; stop if `disk` fails.
 
-    ``layers/counts`` and ``raw/X`` are X under other names (hard links), so they take
-    no room in the file.
+    ``layers/counts`` and ``raw/X`` are other names (hard links) of X, so they take no
+    room in the file.
     """
     import h5py
     from anndata import AnnData
@@ -49,12 +49,12 @@ def write_plate(
     n_stored = len(plate.well) * screen.stored_per_cell
     how = {
         "compression": compression,
-        "chunks": _chunks(n_stored),
+        "chunks": _choose_chunks(n_stored),
         "indptr_dtype": np.dtype(np.int32 if n_stored < 2**30 else np.int64),
     }
     totals = []
     with h5py.File(disk, "w") as file, closing(plate.counts()) as pieces:
-        write_elem(file, "/", AnnData(var=_var(screen)))
+        write_elem(file, "/", AnnData(var=_make_var(screen)))
         for piece in pieces:
             if "X" in file:
                 sparse_dataset(file["X"]).append(piece)
@@ -65,16 +65,16 @@ def write_plate(
             totals.append(np.asarray(piece.sum(axis=1), np.float32).ravel())
             if progress is not None:
                 progress(piece.shape[0])
-        write_elem(file, "obs", _obs(name, plate, np.concatenate(totals)))
+        write_elem(file, "obs", _make_obs(name, plate, np.concatenate(totals)))
         write_elem(file, "obsm/X_pca", plate.components)
         _link_counts(file)
 
 
 def _link_counts(file: h5py.File) -> None:
-    """Give X the names ``layers/counts`` and ``raw/X`` too."""
+    """Link ``layers/counts`` and ``raw/X`` to X."""
     from anndata.io import write_elem
 
-    file.pop("raw", None)  # AnnData may have written that there is none
+    file.pop("raw", None)  # AnnData may have written that there is no raw
     raw = file.create_group("raw")
     raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
     write_elem(raw, "varm", {})
@@ -82,7 +82,7 @@ def _link_counts(file: h5py.File) -> None:
     raw["X"] = file["layers/counts"] = file["X"]
 
 
-def _chunks(n_stored: int) -> tuple[int, ...]:
+def _choose_chunks(n_stored: int) -> tuple[int, ...]:
     """Return the chunk shape h5py would choose for an array written at once."""
     import h5py
 
@@ -91,7 +91,7 @@ def _chunks(n_stored: int) -> tuple[int, ...]:
         return tuple(array.chunks or (n_stored,))
 
 
-def _var(screen: Screen) -> pd.DataFrame:
+def _make_var(screen: Screen) -> pd.DataFrame:
     import pandas as pd
 
     numbers = range(screen.n_genes)
@@ -102,7 +102,7 @@ def _var(screen: Screen) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index([f"gene{i}" for i in numbers]))
 
 
-def _obs(name: str, plate: Plate, totals: npt.NDArray[np.float32]) -> pd.DataFrame:
+def _make_obs(name: str, plate: Plate, totals: npt.NDArray[np.float32]) -> pd.DataFrame:
     import pandas as pd
 
     def labels(codes: npt.NDArray[Any], names: list[str]) -> pd.Categorical:

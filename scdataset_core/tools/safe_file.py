@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written."""
+"""Safe files: a file appears when it is complete, whatever happens before."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Buffer = Any  # Any: the buffer protocol has no type before Python 3.12
 
 
 class DiskFile:
-    """A file for HDF5 to write to, which never fails in HDF5's sight.
+    """A file that HDF5 writes to, and that hides failures from HDF5.
 
-    HDF5 cannot close a file that it cannot write: it reports that, keeps the file open,
-    and crashes when the interpreter ends. So the first failure is kept in `error`, and
-    what is written after it is dropped.
+    HDF5 cannot close a file that it cannot write: it reports the failure, keeps the
+    file open, and crashes when the interpreter ends. So the first failure is kept in
+    `error`, and later writes are dropped.
 
     Parameters
     ----------
     path
-        Made, or emptied.
+        The file, which is made or emptied.
     stopped
-        Whether nobody wants the file any more: what is written then is dropped too.
+        Says whether the file is no longer wanted; writes are dropped then, too.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class DiskFile:
 
     @property
     def failed(self) -> bool:
-        """Whether writing on is of no use."""
+        """Whether there is no use in writing more."""
         return self.error is not None or self._stopped()
 
     def write(self, data: Buffer) -> int:
@@ -56,7 +56,7 @@ class DiskFile:
         return size
 
     def _write_all(self, left: memoryview) -> None:
-        while left:  # the last bytes that fit are a short write, the next one fails
+        while left:  # a full disk takes a part of the bytes, and fails the next time
             left = left[self._file.write(left) :]
 
     def read(self, size: int) -> bytes:
@@ -94,7 +94,7 @@ class DiskFile:
         """Do nothing: no bytes wait in Python."""
 
     def close(self) -> None:
-        """Close the file; some file systems tell only now that it did not fit."""
+        """Close the file; some file systems report only now that it did not fit."""
         self._attempt(self._file.close, whatever=True)
 
     def _attempt(self, act: Callable[[], object], *, whatever: bool = False) -> None:
@@ -114,24 +114,24 @@ def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
     path
         The file; replaced if it is there.
     write
-        Called with the file to write to; returns early once that has failed. Ctrl-C
-        makes it so, and is answered when all is taken away: inside HDF5 it would do
-        harm.
+        Called with the file to write to; it returns early once that has failed. Ctrl-C
+        makes the file fail, and is raised when the file has been removed, since an
+        interrupt inside HDF5 would do harm.
 
     Raises
     ------
     OSError
-        If it cannot be written; the message names the file and what is in the way.
+        If the file cannot be written; the message names it and the reason.
     """
-    # Its own name in each process: two that make the same plates do not meet.
+    # The name is that of this process, so that two may make the same plates.
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with _signals_held() as signals:
+    with _hold_signals() as signals:
         try:
             disk = DiskFile(unfinished, stopped=lambda: bool(signals))
             try:
                 write(disk)
             except Exception:
-                # After a failure of the disk HDF5 may stumble over what is not there.
+                # After a failure of the disk, HDF5 raises for bytes that are missing.
                 if not disk.failed:
                     raise
             finally:
@@ -141,17 +141,17 @@ def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
             if not disk.failed:
                 unfinished.replace(path)
         except OSError as error:
-            raise OSError(error.errno, _reason(error, path)) from error
+            raise OSError(error.errno, _explain(error, path)) from error
         finally:
             unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def _signals_held() -> Iterator[list[tuple[int, FrameType | None]]]:
-    """Collect what would interrupt this thread, and hand it on at the end."""
+def _hold_signals() -> Iterator[list[tuple[int, FrameType | None]]]:
+    """Collect the signals that would interrupt this thread; deliver one at the end."""
     held: list[tuple[int, FrameType | None]] = []
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
-    if threading.current_thread() is threading.main_thread():  # no other gets any
+    if threading.current_thread() is threading.main_thread():  # others get none
         for number in map(int, (signal.SIGINT, signal.SIGTERM)):
             handler = signal.getsignal(number)
             if callable(handler):
@@ -167,7 +167,7 @@ def _signals_held() -> Iterator[list[tuple[int, FrameType | None]]]:
             handlers[held[0][0]](*held[0])
 
 
-def _reason(error: OSError, path: Path) -> str:
+def _explain(error: OSError, path: Path) -> str:
     where = path.absolute()
     if error.errno == errno.EFBIG:
         return f"{where} is larger than a file may be here (see `ulimit -f`)"

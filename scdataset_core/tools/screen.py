@@ -29,13 +29,13 @@ __all__ = ["N_DRUGS", "N_LINES", "WELL_COLUMNS", "WELL_ROWS", "Plate", "Screen"]
 
 WELL_ROWS = N_DRUGS = 16
 WELL_COLUMNS = N_LINES = 24
-STRAY_SHARE = 0.2  # of cells: another line than the one the well was seeded with
-LINE_SHARE = 0.01  # of a cell's molecules: from the genes its line raises
+STRAY_SHARE = 0.2  # share of cells of another line than the well was seeded with
+LINE_SHARE = 0.01  # share of a cell's molecules from the genes that its line raises
 DRUG_SHARE = 0.02
-RAISED_GENES = 60  # by one line, or one drug
-DEPTH_SIGMA = 0.35  # of the logarithm of a cell's number of molecules
-PROFILE_SIGMA = 2.0  # of the logarithm of a gene's weight
-PLATE_SIGMA = 0.3  # of the logarithm of what a plate makes of that weight
+RAISED_GENES = 60  # genes that a line, or a drug, raises
+DEPTH_SIGMA = 0.35  # deviation of the logarithm of a cell's number of molecules
+PROFILE_SIGMA = 2.0  # deviation of the logarithm of a gene's weight
+PLATE_SIGMA = 0.3  # deviation of the logarithm of a plate's effect on that weight
 PROFILE_SLOTS = 1 << 20
 N_COMPONENTS = 10
 PIECE_COUNTS = 1 << 19  # stored counts drawn and written at a time; Ctrl-C waits for it
@@ -44,7 +44,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Screen:
-    """What all plates of a seed have in common.
+    """The genes and effects that all plates of a seed have in common.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class Screen:
         rng = np.random.default_rng([seed, 0])
         self.weights = rng.lognormal(sigma=PROFILE_SIGMA, size=n_genes)
         self.weights /= self.weights.sum()
-        # Raised genes are not the strongest ones, so that a label is a matter of many
-        # small counts; nor are they the silent ones.
+        # Raised genes are not the strongest ones, so that a label shows in many small
+        # counts; nor are they the silent ones.
         by_weight = np.argsort(self.weights)
         pool = by_weight[n_genes // 4 : max(n_genes - n_genes // 50, 3)]
         size = min(RAISED_GENES, len(pool))
@@ -83,7 +83,7 @@ class Screen:
         share = self.weights * (1 - LINE_SHARE - DRUG_SHARE)
         share[self.by_line[0]] += LINE_SHARE / size
         share[self.by_drug[0]] += DRUG_SHARE / size
-        self.depth = _depth_for(stored_per_cell, share)
+        self.depth = _find_depth(stored_per_cell, share)
         self.line_centres = 3 * rng.normal(size=(N_LINES, N_COMPONENTS))
         self.drug_centres = rng.normal(size=(N_DRUGS, N_COMPONENTS))
 
@@ -100,8 +100,8 @@ class Plate:
     line, drug, well
         Codes, shape ``(n_cells,)``.
     components
-        What stands for the leading principal components, float32, shape
-        ``(n_cells, 10)``: a centre for each line and drug, and noise.
+        Made-up leading principal components, float32, shape ``(n_cells, 10)``: a
+        centre for each line and drug, and noise.
     """
 
     def __init__(self, screen: Screen, number: int, n_cells: int) -> None:
@@ -122,11 +122,11 @@ class Plate:
         weights = screen.weights * rng.lognormal(sigma=PLATE_SIGMA, size=screen.n_genes)
         slots = (np.arange(PROFILE_SLOTS) + 0.5) / PROFILE_SLOTS
         profile = np.searchsorted(np.cumsum(weights / weights.sum()), slots)
-        # A gene as often as its weight says.
+        # A gene has a share of the slots that is its weight.
         self._profile = profile.clip(max=screen.n_genes - 1).astype(np.int32)
 
     def counts(self) -> Generator[csr_matrix, None, None]:
-        """Draw pieces of X, one ahead of whoever takes them, each from its own seed."""
+        """Yield pieces of X, each of a seed of its own; draw the next one meanwhile."""
         piece_rows = max(1, PIECE_COUNTS // self._screen.stored_per_cell)
         with ThreadPoolExecutor(1) as pool:
             ahead = None
@@ -149,16 +149,16 @@ class Plate:
         of_line = rng.poisson(depth * LINE_SHARE)
         of_drug = rng.poisson(depth * DRUG_SHARE)
         of_none = rng.poisson(depth * (1 - LINE_SHARE - DRUG_SHARE))
-        # One number for (cell, gene): sorting brings equal ones together. Half the
-        # bytes sort twice as fast.
+        # Each (cell, gene) is one number, so that sorting brings equal ones together.
+        # Numbers of half the bytes are sorted twice as fast.
         key = np.int32 if n * screen.n_genes < 2**31 else np.int64
         base = (np.arange(n + 1) * screen.n_genes).astype(key)
         slot = rng.integers(PROFILE_SLOTS, size=int(of_none.sum()), dtype=np.uint32)
         keys = np.concatenate(
             [
                 np.repeat(base[:-1], of_none) + self._profile[slot],
-                _raised(rng, screen.by_line, line, of_line, base),
-                _raised(rng, screen.by_drug, drug, of_drug, base),
+                _draw_raised(rng, screen.by_line, line, of_line, base),
+                _draw_raised(rng, screen.by_drug, drug, of_drug, base),
             ]
         )
         keys.sort()
@@ -170,8 +170,8 @@ class Plate:
         return csr_matrix((counts, indices, indptr), shape=(n, screen.n_genes))
 
 
-def _depth_for(stored: int, share: npt.NDArray[np.float64]) -> float:
-    """Median number of molecules that gives a mean of `stored` genes drawn."""
+def _find_depth(stored: int, share: npt.NDArray[np.float64]) -> float:
+    """Return the median number of molecules for a mean of `stored` genes drawn."""
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(5)
     spread = np.exp(DEPTH_SIGMA * nodes)[:, None]
     node_weights = node_weights / node_weights.sum()
@@ -185,14 +185,14 @@ def _depth_for(stored: int, share: npt.NDArray[np.float64]) -> float:
     return low
 
 
-def _raised(
+def _draw_raised(
     rng: np.random.Generator,
     raised: npt.NDArray[np.int32],
     label: Counts,
     molecules: Counts,
     base: npt.NDArray[Any],  # int32 or int64
 ) -> npt.NDArray[Any]:
-    """Draw each cell's molecules from the genes its label raises, evenly."""
+    """Draw each cell's molecules evenly from the genes that its label raises."""
     pick = rng.integers(raised.shape[1], size=int(molecules.sum()))
     keys: npt.NDArray[Any] = np.repeat(base[:-1], molecules)
     keys += raised[np.repeat(label, molecules), pick]

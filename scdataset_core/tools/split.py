@@ -1,4 +1,4 @@
-"""What the demo learns from which cells: labels as codes, and cells held out."""
+"""The split of the demo: labels as codes, cells to learn from and cells held out."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Split", "make_split"]
 
-HELD_OUT_SHARE = 0.1  # where no plate can be held out
+HELD_OUT_SHARE = 0.1  # share of cells that are held out where no plate can be
 HELD_OUT_MOST = 5_000
-KNOWN_LEAST = 0.5  # of a plate's cells, to hold it out: their label is on other plates
+KNOWN_LEAST = 0.5  # share of a held-out plate's cells whose label other plates have
 NUMBERS_MOST = 50  # different numbers that are taken for labels
-WEIGHTS_MOST = 50_000_000  # of the classifier: 0.8 GB with what Adam keeps
+WEIGHTS_MOST = 50_000_000  # weights of the classifier: 0.8 GB with Adam's averages
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Split:
-    """What is learned, from which cells, and on which it is tested.
+    """The labels, the cells to learn from and the cells to test on.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class Split:
     train, held_out
         Rows, each of a cell with a label.
     plate
-        The file whose cells are held out, or None where they were drawn from all.
+        The file whose cells are held out, or None if they were drawn from all files.
     notes
-        What the reader of the results should know.
+        Remarks for the reader of the results.
     """
 
     codes: npt.NDArray[np.int64]
@@ -53,12 +53,12 @@ class Split:
 
 
 def make_split(source: Source, label: str, *, seed: int) -> Split:
-    """Return which cells of `source` to train on and which to hold out.
+    """Choose the cells of `source` to train on and those to hold out.
 
-    The held-out cells are those of one plate (the last, if its labels are on other
-    plates too), so that a model is tested on a plate it has not seen. Where that cannot
-    be, a tenth of all cells is drawn at random. Either way at most 5,000 are held out,
-    of labels that are trained on.
+    The held-out cells are those of one plate, the last whose labels are on other plates
+    too, so that a model is tested on a plate it has not seen. If there is no such
+    plate, a tenth of all cells is drawn at random. Either way at most 5,000 cells are
+    held out, and only of labels that are trained on.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def make_split(source: Source, label: str, *, seed: int) -> Split:
         If there is nothing to learn: too few cells with a label, one label only, or
         more than a linear model can hold.
     """
-    codes, n_classes, notes = _codes(source, label)
+    codes, n_classes, notes = _encode_labels(source, label)
     labelled = np.flatnonzero(codes >= 0)
     if len(labelled) < 10:
         raise ValueError(
@@ -82,7 +82,7 @@ def make_split(source: Source, label: str, *, seed: int) -> Split:
         )
     key = derive_key(seed, 0, Purpose.DRAWS)
     shuffled = labelled[permute(np.arange(len(labelled)), n=len(labelled), key=key)]
-    plate = _plate_to_hold_out(source, codes, n_classes)
+    plate = _choose_plate(source, codes, n_classes)
     if plate is None:
         n_held_out = min(int(len(labelled) * HELD_OUT_SHARE), HELD_OUT_MOST)
         held_out, train = shuffled[:n_held_out], shuffled[n_held_out:]
@@ -101,8 +101,10 @@ def make_split(source: Source, label: str, *, seed: int) -> Split:
     return Split(codes, n_classes, np.sort(train), held_out, name, tuple(notes))
 
 
-def _codes(source: Source, label: str) -> tuple[npt.NDArray[np.int64], int, list[str]]:
-    """Return a code for each cell, from 0 on without gaps, and what to say of it."""
+def _encode_labels(
+    source: Source, label: str
+) -> tuple[npt.NDArray[np.int64], int, list[str]]:
+    """Return a code for each cell, from 0 on without gaps, their number and remarks."""
     values = source.obs[label]
     notes = []
     if label in source.categories:
@@ -120,10 +122,10 @@ def _codes(source: Source, label: str) -> tuple[npt.NDArray[np.int64], int, list
     return codes, len(found), notes
 
 
-def _plate_to_hold_out(
+def _choose_plate(
     source: Source, codes: npt.NDArray[Any], n_classes: int
 ) -> int | None:
-    """Return the last file with mostly labels that other files have too, or None."""
+    """Return the last file most of whose labels other files have too, or None."""
     starts = source.file_starts
     if len(starts) < 3 or len(source.files) != len(starts) - 1:
         return None

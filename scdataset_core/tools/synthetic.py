@@ -19,7 +19,7 @@ Existing = Literal["error", "keep", "replace"]
 
 
 def plate_paths(folder: str | Path, n_plates: int) -> list[Path]:
-    """Return where plates lie in `folder`: ``plate1.h5ad``, ..., in order.
+    """Return the paths of plates in `folder`: ``plate1.h5ad``, ..., in order.
 
     From ten plates on their numbers have leading zeros, so that a glob, which is
     sorted as strings, keeps them in order.
@@ -53,9 +53,9 @@ def make_plates(
     Parameters
     ----------
     folder
-        Where ``plate1.h5ad``, ``plate2.h5ad``, ... are written (see `plate_paths`);
-        made if missing. A file has its name once it is complete; where writing
-        fails or is interrupted, the plates before it stay.
+        Folder for ``plate1.h5ad``, ``plate2.h5ad``, ... (see `plate_paths`); it is made
+        if missing. A file gets its name once it is complete; if writing fails or is
+        interrupted, the plates before it stay.
     n_plates
         Number of files, from 1 to 99.
     n_cells
@@ -70,11 +70,11 @@ def make_plates(
     seed
         Another seed gives other genes, labels and counts.
     existing
-        What becomes of files that have these names already: an ``"error"`` before
-        anything is written, ``"keep"`` them, or ``"replace"`` them.
+        What happens to files that have these names already: ``"error"`` raises before
+        anything is written, ``"keep"`` keeps them and ``"replace"`` replaces them.
     progress
-        Called with the number of cells just written, several times a plate; of a
-        plate that is kept, once.
+        Called with the number of cells just written: several times for each plate, and
+        once for a plate that is kept.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def make_plates(
     FileExistsError
         If a file has the name of a plate, unless `existing` says what to do.
     OSError
-        If a file cannot be written; the message says what is in the way.
+        If a file cannot be written; the message says why.
     """
     _check(n_plates, n_cells, n_genes, stored_per_cell)
     paths = plate_paths(folder, n_plates)
@@ -150,18 +150,18 @@ def demo_plates(
     compression: Compression | None = "gzip",
     report: Callable[[str, int, int], object] | None = None,
 ) -> list[Path]:
-    """Return synthetic plates, made once and kept for the next time.
+    """Return synthetic plates; they are made once and kept for the next time.
 
     Parameters
     ----------
     folder
-        Where plates of all sizes are kept; the user's cache folder by default.
+        Folder for plates of all sizes; the user's cache folder by default.
     n_plates, n_cells, n_genes, compression
         As for `make_plates`.
     report
-        Told of progress: what is done, how many cells of it, and of how many.
+        Called with the progress: the stage, the cells that are done, and their total.
     """
-    root = _cache_folder() if folder is None else Path(folder)
+    root = _find_cache_folder() if folder is None else Path(folder)
     home = root / f"plates-{n_plates}x{n_cells}x{n_genes}-{compression or 'none'}"
     paths = plate_paths(home, n_plates)
     if all(path.exists() for path in paths):
@@ -181,12 +181,12 @@ def demo_plates(
         n_genes=n_genes,
         stored_per_cell=min(2_000, n_genes // 4),
         compression=compression,
-        existing="keep",  # what an interrupted run has made is of use
+        existing="keep",  # an interrupted run may have made some of them
         progress=count,
     )
 
 
-def _cache_folder() -> Path:
+def _find_cache_folder() -> Path:
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         if os.environ.get(name):
             return Path(os.environ[name]) / "scdataset"

@@ -1,4 +1,4 @@
-"""What commands show: progress, notes and errors, as a terminal or a pipe wants it."""
+"""The terminal: commands show progress, notes and errors on it, or write to a pipe."""
 
 import sys
 import time
@@ -19,26 +19,26 @@ from rich.progress import (
 
 from ..errors import ScdatasetError
 
-__all__ = ["console", "note", "on_a_terminal", "plain_errors", "progress"]
+__all__ = ["console", "is_on_terminal", "note", "progress", "show_plain_errors"]
 
 console = Console(highlight=False, markup=False)
 _errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 _BAR_STEP_S = 0.1
 
 
-def on_a_terminal() -> bool:
-    """Whether somebody is there who can be asked."""
+def is_on_terminal() -> bool:
+    """Whether there is a user who can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def note(text: str) -> None:
-    """Say something beside the results."""
+    """Print a note to standard error, apart from the results."""
     _errors.print(f"scdataset: {text}")
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each stage that is reported, on a terminal, while it lasts."""
+    """Show a bar on a terminal for each stage that is reported, while it lasts."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -55,7 +55,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         def report(stage: str, done: int, total: int) -> None:
             nonlocal shown
             now = time.monotonic()
-            # Told of every minibatch: moving the bar each time would slow reading.
+            # Every minibatch is reported; moving the bar each time would slow reading.
             if stage in tasks and done < total and now < shown + _BAR_STEP_S:
                 return
             shown = now
@@ -67,23 +67,24 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Show what a user can put right as one message, without a traceback."""
+def show_plain_errors() -> Iterator[None]:
+    """Show an error that a user can put right as a message without a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name no terminal can show is no reason
-            stream.reconfigure(errors="replace")  # to fail
+        if hasattr(stream, "reconfigure"):
+            # A name that the terminal cannot show must not end the command.
+            stream.reconfigure(errors="replace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
             yield
     except BrokenPipeError:
-        raise  # whoever reads has what he wanted; the command line ends quietly
+        raise  # the reader of the pipe has enough; the command line ends quietly
     except (ScdatasetError, ValueError, OSError, ModuleNotFoundError) as error:
-        _errors.print(f"scdataset: {_message(error)}", style="red")
+        _errors.print(f"scdataset: {_format_error(error)}", style="red")
         raise typer.Exit(1) from error
 
 
-def _message(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         of = "" if error.filename is None else f": {error.filename}"
         return f"{error.strerror}{of}"

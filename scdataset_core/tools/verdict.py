@@ -1,4 +1,4 @@
-"""What the demo prints: its table, and what the numbers say."""
+"""The verdict of the demo: a table of the results, and sentences about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .demo import Comparison
 
 __all__ = ["conclusions", "table"]
 
-LEARNED_LEAST = 0.05  # accuracy above that of always giving the most common label
+LEARNED_LEAST = 0.05  # accuracy beyond that of always giving the most common label
 
 
 def table(comparison: Comparison, *, lines: bool) -> Table:
@@ -42,13 +42,13 @@ def table(comparison: Comparison, *, lines: bool) -> Table:
         ]
         if comparison.too_few is None:
             reached = outcome.seconds_to(comparison.target)
-            row.append("never" if reached is None else _seconds(reached))
+            row.append("never" if reached is None else _format_seconds(reached))
         shown.add_row(*row)
     return shown
 
 
 def conclusions(comparison: Comparison) -> Iterator[str]:
-    """Yield what the numbers mean and what they say, a sentence or two each."""
+    """Yield short texts: what the numbers are, remarks, and what the numbers show."""
     if comparison.too_few is not None:
         yield f"Nothing can be said of the orders: {comparison.too_few}."
     text = (
@@ -66,10 +66,10 @@ def conclusions(comparison: Comparison) -> Iterator[str]:
     for note in comparison.notes:
         yield f"Note: {note}."
     if comparison.too_few is None:
-        yield _verdict(comparison)
+        yield _conclude(comparison)
 
 
-def _verdict(comparison: Comparison) -> str:
+def _conclude(comparison: Comparison) -> str:
     in_order, in_blocks, at_random = comparison.outcomes
     best = max(outcome.accuracy for outcome in comparison.outcomes)
     if best < comparison.majority + LEARNED_LEAST:
@@ -83,8 +83,8 @@ def _verdict(comparison: Comparison) -> str:
     soon, late = (way.seconds_to(comparison.target) for way in (in_blocks, at_random))
     if soon is not None and late is not None:
         text += (
-            f" It comes to {comparison.target:.0%} after {_seconds(soon)} of loading,"
-            f" random order after {_seconds(late)}."
+            f" It comes to {comparison.target:.0%} after {_format_seconds(soon)} of"
+            f" loading, random order after {_format_seconds(late)}."
         )
     if in_order.seconds_to(comparison.target) is None:
         text += (
@@ -94,5 +94,5 @@ def _verdict(comparison: Comparison) -> str:
     return text
 
 
-def _seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"

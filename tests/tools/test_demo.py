@@ -289,7 +289,7 @@ class TestCommands:
 
         small = ("make-data", tmp_path / "p", "--plates", 1, "--genes", 100, "--cells")
         run(*small, 20)
-        monkeypatch.setattr(commands, "on_a_terminal", lambda: True)
+        monkeypatch.setattr(commands, "is_on_terminal", lambda: True)
         done = run(*small, 30, input=answer)
         assert "plate1.h5ad is there already. Overwrite?" in done.output
         assert done.exit_code == (answer != "y")
