@@ -362,7 +362,9 @@ class SourceContract:
         assert copy.fingerprint == source.fingerprint
         self.check(copy, whole, copy.read([0, 50, 99]))
 
-    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    @pytest.mark.parametrize(
+        "method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)]
+    )
     # Python's own advice, which the fork below goes against on purpose.
     @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
     def test_reads_in_other_processes(self, source, whole, method):
