@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from scdataset_core.readahead import ReadAhead
-from scdataset_core.storage.io.threads import Crew
+from scdataset_core.storage.io.threads import WorkerThreads
 from scdataset_core.thread_ending import Ending, join_all, start_all
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="forks, signals and limits")
@@ -100,18 +100,18 @@ def test_a_reading_thread_that_cannot_start_is_an_error_that_says_so(
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_crew_whose_thread_cannot_start_closes_and_starts_again(monkeypatch, number):
-    crew = Crew(3)
+def test_workers_of_which_one_cannot_start_close_and_start_again(monkeypatch, number):
+    workers = WorkerThreads(3)
     with monkeypatch.context() as patch:
         fail_at(patch, number, RuntimeError("can't start new thread"))
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            crew.run([lambda: None] * 4, turn=0)
-    crew.close()
+            workers.run([lambda: None] * 4, turn=0)
+    workers.close()
     assert reading_threads() == []
     done = []
-    crew.run([lambda: done.append(1)] * 4, turn=0)
+    workers.run([lambda: done.append(1)] * 4, turn=0)
     assert len(done) == 4
-    crew.close()
+    workers.close()
     assert reading_threads() == []
 
 

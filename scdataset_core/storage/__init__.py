@@ -1,4 +1,4 @@
-"""Arrays in files: chunk tables, decoders, and scattered reads on several threads."""
+"""Reads ranges of arrays in files into given memory, on several threads."""
 
 from .arrays import StoredArray
 from .context import ReadContext, default_context

@@ -1,4 +1,4 @@
-"""One array of a file, read by ranges."""
+"""Arrays of files that are read by ranges of rows."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .context import ReadContext, default_context
-from .formats.hdf5 import Description, describe
+from .formats.description import Description
+from .formats.hdf5 import describe
 from .formats.zarr import describe_zarr
 from .layout import ArrayLayout
 from .reading.read_requests import read_requests
@@ -22,42 +23,41 @@ __all__ = ["StoredArray"]
 class StoredArray(ArrayLayout):
     """One array of a file, read by ranges of rows without the format's library.
 
-    Small, and pickles: files are opened, and the chunk table is made, in the process
-    that reads, when it first does. Made by :meth:`from_hdf5` and
-    :meth:`from_zarr`.
+    :meth:`from_hdf5` and :meth:`from_zarr` make one. It is small, and pickles: the
+    process that reads opens the files and makes the chunk table, when it first reads.
 
     Attributes
     ----------
     file, name : str
-        Where the array lies.
+        The file that holds the array, and the array's name there.
     shape : tuple of int
         Its shape.
     dtype : numpy.dtype
-        Type of what is read, in native byte order.
+        Type of the elements that a read gives, in native byte order.
     chunk_rows : int or None
-        Rows in a chunk; None where it is not stored in chunks.
+        Rows in a chunk; None where the array is not stored in chunks.
     nbytes_stored : int
-        Bytes it takes in its file.
+        Bytes that the array takes in its file.
     """
 
     @classmethod
     def from_hdf5(
         cls, dataset: "h5py.Dataset", *, whole: bool = False
     ) -> "StoredArray":
-        """Return the array that an open HDF5 dataset is.
+        """Return an open HDF5 dataset as an array.
 
         The dataset's file may be closed afterwards, unless it is in memory or open for
-        writing. What this library cannot decode is read through h5py: variable-length
-        strings, virtual and external data without a word, unknown filters with a
-        warning.
+        writing. Data that this library cannot decode are read through h5py:
+        variable-length strings, virtual and external data silently, data with unknown
+        filters with a warning.
 
         Parameters
         ----------
         dataset
             The dataset.
         whole
-            Whether all of it must have been written; else what never was is its fill
-            value.
+            Whether all of it must have been written; else chunks that never were
+            are read as the fill value.
 
         Raises
         ------
@@ -65,14 +65,15 @@ class StoredArray(ArrayLayout):
             If it is a scalar, has no value, or has a filter that neither this library
             nor HDF5 can undo.
         """
-        return cls._described(describe(dataset, whole=whole))
+        return cls._from_description(describe(dataset, whole=whole))
 
     @classmethod
     def from_zarr(cls, array: "zarr.Array") -> "StoredArray":
-        """Return the array that an open zarr array is.
+        """Return an open zarr array as an array.
 
-        In a local folder its chunks and shards are read and decoded here; arrays of
-        other stores, text, and those with codecs unknown here through zarr-python.
+        This library reads and decodes the chunks and shards of a local folder.
+        zarr-python reads arrays of other stores, text, and arrays with codecs that are
+        unknown here.
 
         Parameters
         ----------
@@ -82,21 +83,13 @@ class StoredArray(ArrayLayout):
         Raises
         ------
         FileFormatError
-            If it is a scalar, or holds pickled objects.
+            If the array is a scalar, or holds pickled objects.
         """
-        return cls._described(describe_zarr(array))
+        return cls._from_description(describe_zarr(array))
 
     @classmethod
-    def _described(cls, found: Description) -> "StoredArray":
-        return cls(
-            found.file,
-            found.name,
-            shape=found.shape,
-            dtype=found.dtype,
-            grid=found.grid,
-            library=found.library,
-            contiguous=found.contiguous,
-        )
+    def _from_description(cls, found: Description) -> "StoredArray":
+        return cls(**found._asdict())
 
     def read(
         self,

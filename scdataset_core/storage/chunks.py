@@ -1,43 +1,24 @@
-"""Where the chunks of an array lie, in memory of a few bytes a chunk."""
+"""Tables that say where the chunks of an array lie, in a few bytes a chunk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .io.byte_sources import ByteStore, Location, SourceIdentity
 
-__all__ = ["ABSENT", "ChunkTable", "Located"]
+__all__ = ["ABSENT", "ChunkTable"]
 
 # Offset of a chunk that was never written.
 ABSENT = -1
 
 
-class Located(NamedTuple):
-    """Where some chunks lie.
-
-    Parameters
-    ----------
-    offsets
-        First byte of each in its file, int64; `ABSENT` where it was never written.
-    sizes
-        Bytes stored of each.
-    skipped
-        For each chunk the filters that were skipped when it was written, as bits;
-        None: none, for all chunks.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    sizes: npt.NDArray[Any]
-    skipped: npt.NDArray[np.uint8] | None
-
-
 @dataclass(frozen=True, eq=False)
 class ChunkTable:
-    """Where each chunk of one array lies, whatever the format around it.
+    """Says where each chunk of one array lies, whatever the format around it.
 
     Parameters
     ----------
@@ -76,7 +57,7 @@ class ChunkTable:
 
     @property
     def n_bytes_held(self) -> int:
-        """Memory the table takes."""
+        """Bytes of memory that the table takes."""
         held = (self.offsets, self.sizes, self.skipped, self.file_of)
         return sum(column.nbytes for column in held if column is not None)
 
@@ -102,11 +83,3 @@ class ChunkTable:
     def location(self, file: int) -> Location:
         """Return which byte source a file is."""
         return Location(self.files[file], self.identities[file], self.store)
-
-    def locate(self, chunks: npt.NDArray[np.int64]) -> Located:
-        """Return where `chunks` lie, numbers in ``[0, n_chunks)``."""
-        return Located(
-            self.offsets[chunks],
-            self.sizes[chunks],
-            None if self.skipped is None else self.skipped[chunks],
-        )

@@ -1,4 +1,4 @@
-"""Threads, buffers, open files and counters of one reader."""
+"""The threads, buffers, open files and counters that one reader uses."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from .io.io_uring import Ring, is_available, new_ring
 from .io.open_files import OpenSources
 from .io.positional_reads import choose_reader
 from .io.scratch_memory import Scratch
-from .io.threads import Crew, Task
+from .io.threads import Task, WorkerThreads
 from .stats import ReadStats
 
 __all__ = ["ReadContext", "default_context"]
@@ -25,15 +25,16 @@ MOST_THREADS = 8
 
 
 class ReadContext:
-    """What one reader uses to read: threads, recycled buffers, files, counters.
+    """Holds what one reader uses: threads, recycled buffers, files and counters.
 
     Parameters
     ----------
     threads
-        Threads that read and decode, the callers' among them; None: one a core, at
-        most 8.
+        How many threads read and decode, those that call :meth:`run` among them; None:
+        one a core, at most 8.
     callers
-        How many of them call :meth:`run` at most; the others are this context's own.
+        How many threads call :meth:`run` at a time, at most; the context starts the
+        others itself.
     reader
         How bytes are read: "libc", "preadv", "pread" or "seek"; None: the fastest here,
         by io_uring where the system lets us.
@@ -41,10 +42,10 @@ class ReadContext:
     Attributes
     ----------
     callers : int
-        How many threads should call :meth:`run` at a time. Only one where each read
-        waits for the interpreter's lock: two then stand in each other's way.
+        How many threads should call :meth:`run` at a time. It is 1 where each read
+        waits for the interpreter's lock: two threads would hinder each other.
     stats : ReadStats
-        What was read so far, and what it cost.
+        Counts what was read so far, and what it cost.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class ReadContext:
         self._local = threading.local()
         self._turns = itertools.count(1)
         self.callers = min(callers, threads) if self._rings else 1
-        self._crew = Crew(threads - self.callers)
+        self._workers = WorkerThreads(threads - self.callers)
 
     def __enter__(self) -> "ReadContext":
         return self
@@ -96,7 +97,7 @@ class ReadContext:
 
     @property
     def ring(self) -> Ring | None:
-        """The calling thread's own ring of reads, where there may be one.
+        """The calling thread's own ring for io_uring, or None.
 
         The main thread has none: Ctrl-C could interrupt it with reads under way.
         """
@@ -118,7 +119,7 @@ class ReadContext:
         self._local.turn = next(self._turns)
 
     def run(self, tasks: Sequence[Task]) -> None:
-        """Do all tasks, on this context's threads and those of all callers.
+        """Do all tasks, on this context's threads and on those that call this method.
 
         Parameters
         ----------
@@ -135,7 +136,7 @@ class ReadContext:
             for task in tasks:
                 task()
         else:
-            self._crew.run(tasks, turn=getattr(self._local, "turn", 0))
+            self._workers.run(tasks, turn=getattr(self._local, "turn", 0))
 
     def close(self) -> None:
         """End the threads, close the files and drop idle buffers.
@@ -143,7 +144,7 @@ class ReadContext:
         Arrays that were handed out stay valid. A later read starts everything again.
         """
         try:
-            self._crew.close()
+            self._workers.close()
         finally:  # after an interrupt too
             self.sources.close()
             self._buffers.close()

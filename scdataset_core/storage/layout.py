@@ -1,4 +1,4 @@
-"""What storage knows of one array: its chunks, how they are encoded, and where."""
+"""Describes one array: how it is cut into chunks, and how these are encoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = ["ArrayLayout", "ChunkCache", "ChunkGrid", "Library", "TableMaker"]
 
 
 class TableMaker(Protocol):
-    """Makes an array's chunk table; pickles, and works in any process."""
+    """Makes the chunk table of an array; pickles, and works in any process."""
 
     def __call__(self) -> ChunkTable:
         """Return the table."""
@@ -25,7 +25,7 @@ class TableMaker(Protocol):
 
 
 class Library(Protocol):
-    """Reads rows through a format's own library, where its bytes cannot be had."""
+    """Reads rows through a format's own library, where we cannot read the bytes."""
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
@@ -89,7 +89,7 @@ class ChunkGrid:
     make_table
         Says where the chunks lie.
     whole
-        Whether a chunk that was never written is an error, and not `fill`.
+        Whether a chunk that was never written is an error; else it is all `fill`.
     """
 
     chunk_shape: tuple[int, ...]
@@ -106,9 +106,9 @@ class ChunkGrid:
 
 
 class ArrayLayout:
-    """One array of a file: its shape and type, and how its bytes are had.
+    """One array of a file: its shape and type, and where its bytes come from.
 
-    Pickles; the chunk table is made where and when it is first needed.
+    It pickles. Each process makes the chunk table when it first needs it.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class ArrayLayout:
     shape
         Its shape.
     dtype
-        Type of what reading gives, in native byte order.
+        Type of the elements that a read gives, in native byte order.
     grid
         Its chunks; None where only `library` can read it.
     library
@@ -173,12 +173,12 @@ class ArrayLayout:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its bytes lie in the file as they are, and no library reads them."""
+        """Whether its bytes are stored as they are, and no library reads them."""
         return self.grid is not None and not self.grid.pipeline
 
     @property
     def needed_grid(self) -> ChunkGrid:
-        """The array's chunks, where there must be some."""
+        """The array's chunks, for callers who know that there are some."""
         assert self.grid is not None
         return self.grid
 
@@ -205,21 +205,25 @@ class ArrayLayout:
 
     @property
     def nbytes_stored(self) -> int:
-        """Bytes the array takes in its file, as far as is known."""
+        """Bytes that the array takes in its file, as far as is known."""
         if self.grid is None:
             return prod(self.shape) * self.dtype.itemsize
         return self.table.n_bytes
 
     def corrupt(self, chunk: int, wrong: str) -> CorruptFileError:
         """Return the error for a chunk that cannot be right."""
-        where = "its data" if self.contiguous else f"chunk {chunk}{self._cell(chunk)}"
+        where = (
+            "its data"
+            if self.contiguous
+            else f"chunk {chunk}{self._describe_rows(chunk)}"
+        )
         return CorruptFileError(
             f"{self.file}: data set {self.name}, {where}: {wrong};"
             " the file is damaged or was cut short, restore it from its origin"
         )
 
-    def _cell(self, chunk: int) -> str:
-        """Return which rows a chunk has, for messages."""
+    def _describe_rows(self, chunk: int) -> str:
+        """Return the text that says which rows a chunk has."""
         grid = self.needed_grid
         per_row = [
             -(-size // step)

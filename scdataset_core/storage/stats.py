@@ -1,4 +1,4 @@
-"""Counters of what reading costs."""
+"""Counts what reading costs."""
 
 import threading
 from dataclasses import dataclass, field
@@ -8,21 +8,21 @@ __all__ = ["ReadStats"]
 
 @dataclass
 class ReadStats:
-    """What was read and decoded so far, and the thread-seconds it took.
+    """Counts what was read and decoded so far, and the thread-seconds it took.
 
     Parameters
     ----------
     bytes_read
         Bytes that came from files.
     bytes_decoded
-        Bytes that decoding gave.
+        Bytes that chunks were decoded to.
     bytes_used
         Bytes that were placed in targets.
     chunks_decoded
         Chunks that were decoded, whole or in part.
     read_s, decode_s, place_s
-        Seconds spent reading, decoding and copying rows to their places, summed over
-        threads; uncompressed rows are read straight into their places.
+        Seconds spent reading, decoding and copying rows to their targets, summed over
+        threads; uncompressed rows are read straight into their targets.
     """
 
     bytes_read: int = 0
@@ -47,7 +47,7 @@ class ReadStats:
         decode_s: float = 0.0,
         place_s: float = 0.0,
     ) -> None:
-        """Count what one task did; safe from any thread."""
+        """Add what one task did; any thread may call it."""
         with self._lock:
             self.bytes_read += bytes_read
             self.bytes_decoded += bytes_decoded

@@ -5,7 +5,7 @@ import warnings
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +17,19 @@ from ..decoding.pipeline import Pipeline
 from ..decoding.registry import missing_install
 from ..io.open_files import Identity, check_unchanged, most_open
 from ..layout import ChunkGrid, Library
-from .hdf5_chunks import check_complete, table_of
+from .description import Description
+from .hdf5_chunks import check_complete, make_chunk_table
 from .hdf5_files import (
     PLAIN_DRIVERS,
     check_path,
+    find_outside_files,
     open_hdf5,
-    outside_files,
 )
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Description", "Hdf5Library", "Hdf5Table", "OpenLibrary", "describe"]
+__all__ = ["Hdf5Library", "Hdf5TableMaker", "OpenLibrary", "describe"]
 
 # Types whose stored bytes are their bytes in memory, but for their order.
 PLAIN_KINDS = "biufcS"
@@ -36,7 +37,7 @@ MOST_FILTERS = 8
 
 
 @dataclass(frozen=True)
-class Hdf5Table:
+class Hdf5TableMaker:
     """Makes the chunk table of a dataset.
 
     Parameters
@@ -56,7 +57,7 @@ class Hdf5Table:
         check_unchanged(self.file, self.identity)
         try:
             with open_hdf5(self.file) as file:
-                return table_of(file[self.name], self.file, self.identity)
+                return make_chunk_table(file[self.name], self.file, self.identity)
         except CorruptFileError:
             raise
         except (OSError, RuntimeError, KeyError) as error:
@@ -101,7 +102,7 @@ class Hdf5Library:
         for file, identity in self._identities:
             check_unchanged(file, identity)
         try:
-            rows: npt.NDArray[Any] = self._dataset()[start:stop]
+            rows: npt.NDArray[Any] = self._get_dataset()[start:stop]
         except (OSError, RuntimeError, KeyError) as error:
             raise CorruptFileError(
                 f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
@@ -109,15 +110,15 @@ class Hdf5Library:
             ) from error
         return rows
 
-    def _dataset(self) -> "h5py.Dataset":
+    def _get_dataset(self) -> "h5py.Dataset":
         held = self._open
         if held is None or held[0] != os.getpid():
-            held = (os.getpid(), self._opened())
+            held = (os.getpid(), self._open_dataset())
         self._open = held
         _keep_few_open(self)
         return held[1]
 
-    def _opened(self) -> "h5py.Dataset":
+    def _open_dataset(self) -> "h5py.Dataset":
         import h5py
         from h5py import h5d, h5p
 
@@ -190,24 +191,6 @@ class OpenLibrary:
         )
 
 
-class Description(NamedTuple):
-    """What an array needs to be read.
-
-    Parameters
-    ----------
-    file, name, shape, dtype, grid, library, contiguous
-        As for :class:`ArrayLayout`.
-    """
-
-    file: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    grid: ChunkGrid | None
-    library: Library | None
-    contiguous: bool
-
-
 def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
     """Return how a dataset is laid out in its file.
 
@@ -233,7 +216,7 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
             f" {dataset.shape}"
         )
     shape = tuple(int(size) for size in dataset.shape)
-    dtype = native(dataset.dtype)
+    dtype = to_native(dataset.dtype)
     if (
         dataset.name is None
         or dataset.file.mode != "r"
@@ -246,13 +229,13 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
     check_path(dataset.file, file)
     _check_name(dataset, file)
     identity = Identity.of(file)
-    grid = _grid_of(dataset, Hdf5Table(file, name, identity), whole=whole)
+    grid = _describe_grid(dataset, Hdf5TableMaker(file, name, identity), whole=whole)
     contiguous = grid is not None and dataset.chunks is None
     if grid is not None:
         return Description(file, name, shape, dtype, grid, None, contiguous)
     if whole:
         check_complete(dataset, file)
-    library = Hdf5Library(file, name, identity, outside_files(dataset))
+    library = Hdf5Library(file, name, identity, find_outside_files(dataset))
     return Description(file, name, shape, dtype, None, library, False)
 
 
@@ -269,15 +252,15 @@ def _check_name(dataset: "h5py.Dataset", file: str) -> None:
         )
 
 
-def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def to_native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return a type in native byte order, without h5py's notes on it."""
     if dtype.kind in PLAIN_KINDS:
         return np.dtype(dtype.str).newbyteorder("=")
     return dtype
 
 
-def _grid_of(
-    dataset: "h5py.Dataset", make_table: Hdf5Table, *, whole: bool
+def _describe_grid(
+    dataset: "h5py.Dataset", make_table: Hdf5TableMaker, *, whole: bool
 ) -> ChunkGrid | None:
     """Return the chunks of a dataset, or None where only the library can read it."""
     from h5py import h5d, h5t

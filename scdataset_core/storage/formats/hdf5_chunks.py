@@ -17,7 +17,7 @@ from .hdf5_files import counts_user_block
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["check_complete", "table_of"]
+__all__ = ["check_complete", "make_chunk_table"]
 
 
 class _Listed(NamedTuple):
@@ -39,7 +39,9 @@ class _Listed(NamedTuple):
     skipped: npt.NDArray[np.uint8]
 
 
-def table_of(dataset: "h5py.Dataset", file: str, identity: Identity) -> ChunkTable:
+def make_chunk_table(
+    dataset: "h5py.Dataset", file: str, identity: Identity
+) -> ChunkTable:
     """Return where the chunks of a dataset lie.
 
     Raises
@@ -58,7 +60,7 @@ def table_of(dataset: "h5py.Dataset", file: str, identity: Identity) -> ChunkTab
         return ChunkTable(
             (file,), (identity,), np.array([start], np.int64), np.array([n_bytes])
         )
-    index, offsets, sizes, skipped = _chunks_of(dataset, file)
+    index, offsets, sizes, skipped = _list_chunks(dataset, file)
     if user_block and not counts_user_block()[0]:
         offsets = offsets + np.uint64(user_block)
     n_chunks = prod(_grid_shape(dataset))
@@ -99,7 +101,7 @@ def _grid_shape(dataset: "h5py.Dataset") -> tuple[int, ...]:
     )
 
 
-def _chunks_of(dataset: "h5py.Dataset", file: str) -> _Listed:
+def _list_chunks(dataset: "h5py.Dataset", file: str) -> _Listed:
     """Return the chunks that there are, checked."""
     # Millions of chunks: 17 bytes each while they are collected, no objects.
     corners, offsets, sizes = compact("Q"), compact("Q"), compact("Q")
@@ -133,7 +135,7 @@ def _chunks_of(dataset: "h5py.Dataset", file: str) -> _Listed:
         np.frombuffer(masks, np.uint64).astype(np.uint8),
     )
     _check_listed(dataset, file, listed)
-    unfiltered = _unfiltered(dataset, at, listed)
+    unfiltered = _find_unfiltered(dataset, at, listed)
     if len(unfiltered):
         n_filters = dataset.id.get_create_plist().get_nfilters()
         listed.skipped[unfiltered] = (1 << n_filters) - 1
@@ -159,7 +161,7 @@ def _check_listed(dataset: "h5py.Dataset", file: str, listed: _Listed) -> None:
         )
 
 
-def _unfiltered(
+def _find_unfiltered(
     dataset: "h5py.Dataset", corners: npt.NDArray[np.uint64], listed: _Listed
 ) -> npt.NDArray[np.int64]:
     """Return which chunks were stored without their filters, and are not marked so.
@@ -178,7 +180,7 @@ def _unfiltered(
     cut &= (listed.sizes == n_bytes) & (listed.skipped == 0)
     found: list[int] = []
     for at in np.flatnonzero(cut).tolist():
-        raw = _stored_rows(dataset, corners[at])
+        raw = _read_stored_rows(dataset, corners[at])
         if raw is None:  # filtered, and of that size by chance
             return np.empty(0, np.int64)
         found.append(at)
@@ -188,7 +190,7 @@ def _unfiltered(
     return np.array(found, np.int64)
 
 
-def _stored_rows(
+def _read_stored_rows(
     dataset: "h5py.Dataset", corner: npt.NDArray[np.uint64]
 ) -> bytes | None:
     """Return the stored bytes of a chunk if they are what HDF5 reads there."""

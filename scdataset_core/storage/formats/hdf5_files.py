@@ -18,9 +18,9 @@ __all__ = [
     "PLAIN_DRIVERS",
     "check_path",
     "counts_user_block",
+    "find_outside_files",
     "is_about_locks",
     "open_hdf5",
-    "outside_files",
 ]
 
 # Drivers whose files are what lies at their path, byte for byte.
@@ -85,7 +85,7 @@ def check_path(
         )
 
 
-def outside_files(dataset: "h5py.Dataset") -> tuple[tuple[str, Identity], ...]:
+def find_outside_files(dataset: "h5py.Dataset") -> tuple[tuple[str, Identity], ...]:
     """Return the files besides its own that hold the bytes of a dataset.
 
     Raises
@@ -94,13 +94,13 @@ def outside_files(dataset: "h5py.Dataset") -> tuple[tuple[str, Identity], ...]:
         If one is not there or is too short: HDF5 would give fill values for it.
     """
     if dataset.is_virtual:
-        paths = _virtual_sources(dataset)
+        paths = _find_virtual_sources(dataset)
     else:
-        paths = [_raw_part(dataset, *part) for part in dataset.external or ()]
+        paths = [_find_raw_part(dataset, *part) for part in dataset.external or ()]
     return tuple((path, Identity.of(path)) for path in dict.fromkeys(paths))
 
 
-def _virtual_sources(dataset: "h5py.Dataset") -> list[str]:
+def _find_virtual_sources(dataset: "h5py.Dataset") -> list[str]:
     own = Path(dataset.file.filename).absolute()
     paths = []
     for source in dataset.virtual_sources():
@@ -110,7 +110,7 @@ def _virtual_sources(dataset: "h5py.Dataset") -> list[str]:
             there = source.dset_name in dataset.file
             path: Path | None = own
         else:
-            path = _beside(own, source.file_name, "HDF5_VDS_PREFIX")
+            path = _find_beside(own, source.file_name, "HDF5_VDS_PREFIX")
             there = path is not None and _holds(path, source.dset_name)
         if not there or path is None:
             raise FileFormatError(
@@ -123,7 +123,7 @@ def _virtual_sources(dataset: "h5py.Dataset") -> list[str]:
     return paths
 
 
-def _beside(own: Path, name: str, prefix: str) -> Path | None:
+def _find_beside(own: Path, name: str, prefix: str) -> Path | None:
     """Return where a file lies whose name is relative to the folder of another."""
     given = Path(name)
     folders = [*filter(None, [os.environ.get(prefix)]), str(own.parent)]
@@ -141,7 +141,7 @@ def _holds(path: Path, name: str) -> bool:
         return False
 
 
-def _raw_part(dataset: "h5py.Dataset", name: str, offset: int, size: int) -> str:
+def _find_raw_part(dataset: "h5py.Dataset", name: str, offset: int, size: int) -> str:
     """Return the path of a file that holds a part of a dataset as it is."""
     # HDF5 takes such names from the current directory, not from the file's.
     path = Path(os.environ.get("HDF5_EXTFILE_PREFIX", ""), name).absolute()

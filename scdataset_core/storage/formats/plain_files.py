@@ -12,11 +12,11 @@ from ..decoding.pipeline import Pipeline
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
 
-__all__ = ["RawTable", "describe_file", "describe_part"]
+__all__ = ["PartTableMaker", "describe_file", "describe_part"]
 
 
 @dataclass(frozen=True)
-class RawTable:
+class PartTableMaker:
     """Says where a part of a file lies, as the table of its single chunk.
 
     Parameters
@@ -60,7 +60,7 @@ def describe_part(whole: StoredArray, start: int, stop: int) -> StoredArray:
     """Return elements ``[start, stop)`` of an array made by :func:`describe_file`."""
     grid = whole.needed_grid
     table = grid.make_table
-    assert isinstance(table, RawTable)
+    assert isinstance(table, PartTableMaker)
     size = grid.stored_dtype.itemsize
     offset, n_bytes = table.offset + start * size, (stop - start) * size
     name = f"{whole.name}[{start}:{stop}]"
@@ -76,7 +76,7 @@ def _array(
     n_bytes: int,
 ) -> StoredArray:
     n = n_bytes // dtype.itemsize
-    table = RawTable(file, identity, offset, n * dtype.itemsize)
+    table = PartTableMaker(file, identity, offset, n * dtype.itemsize)
     native = dtype.newbyteorder("=")
     grid = ChunkGrid((max(n, 1),), dtype, Pipeline(), native.type(0), table)
     return StoredArray(file, name, shape=(n,), dtype=native, grid=grid, contiguous=True)

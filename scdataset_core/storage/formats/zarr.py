@@ -14,15 +14,15 @@ from ..decoding.pipeline import Pipeline
 from ..first_use import first_use_lock
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
-from .hdf5 import Description
-from .zarr_chunks import ShardIndex, ZarrTable, grid_shape
+from .description import Description
+from .zarr_chunks import ShardIndex, ZarrTableMaker, grid_shape
 from .zarr_codecs import check_codecs, pipeline_of
 from .zarr_stores import archive_of, folder_of, reopen_array, store_name
 
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["FileGrid", "ZarrLibrary", "chunk_table", "describe_zarr", "file_grid"]
+__all__ = ["FileGrid", "ZarrLibrary", "describe_zarr", "list_chunks", "read_file_grid"]
 
 Shape = tuple[int, ...]
 Metadata = Mapping[str, Any]  # Any: what JSON holds
@@ -104,7 +104,7 @@ class ZarrLibrary:
             check_unchanged(*self._metadata)
         array = self._array
         try:
-            array = self._opened()
+            array = self._open_in_this_process()
             rows = np.asarray(array[start:stop])
         except (ScdatasetError, MemoryError, ImportError):
             raise
@@ -115,7 +115,7 @@ class ZarrLibrary:
             ) from error
         return rows.astype(object) if rows.dtype.kind in _TEXT_KINDS else rows
 
-    def _opened(self) -> "zarr.Array":
+    def _open_in_this_process(self) -> "zarr.Array":
         """Return the array, open in this process."""
         if self._pid != os.getpid():
             with first_use_lock():
@@ -145,18 +145,18 @@ def describe_zarr(array: "zarr.Array") -> Description:
     dtype = np.dtype(object) if text else dtype.newbyteorder("=")
     folder = folder_of(array)
     archive = archive_of(array)
-    described_by = None if folder is None else _metadata_file(folder)
+    described_by = None if folder is None else _find_metadata_file(folder)
     if archive is not None:
         described_by = archive, Identity.of(archive)
     grid, why = None, "" if text else f"its store is a {type(array.store).__name__}"
     if folder is not None and not text:
         try:
-            found = _encoding(metadata)
+            found = _read_encoding(metadata)
             _check_grid(found.grid, shape)
         except _NotNativeError as reason:
             why = str(reason)
         else:
-            make_table = _table(array, found.grid, folder, described_by)
+            make_table = _make_table_maker(array, found.grid, folder, described_by)
             fill = 0 if array.fill_value is None else array.fill_value
             grid = ChunkGrid(
                 found.grid.chunk_shape,
@@ -169,13 +169,13 @@ def describe_zarr(array: "zarr.Array") -> Description:
     return Description(store, array.path, shape, dtype, grid, library, False)
 
 
-def _table(
+def _make_table_maker(
     array: "zarr.Array",
     grid: FileGrid,
     folder: str,
     described_by: tuple[str, Identity] | None,
-) -> ZarrTable:
-    return ZarrTable(
+) -> ZarrTableMaker:
+    return ZarrTableMaker(
         store_name(array),
         array.path,
         folder,
@@ -188,21 +188,21 @@ def _table(
     )
 
 
-def file_grid(array: "zarr.Array") -> FileGrid | None:
+def read_file_grid(array: "zarr.Array") -> FileGrid | None:
     """Return how an array of any type is cut into files; None: not in a known way."""
     try:
-        return _grid(array.metadata.to_dict())
+        return _read_grid(array.metadata.to_dict())
     except _NotNativeError:
         return None
 
 
-def chunk_table(array: "zarr.Array", grid: FileGrid) -> ChunkTable | None:
+def list_chunks(array: "zarr.Array", grid: FileGrid) -> ChunkTable | None:
     """Return where the chunks of an array lie; None if not in a local folder."""
     folder = folder_of(array)
-    return None if folder is None else _table(array, grid, folder, None)()
+    return None if folder is None else _make_table_maker(array, grid, folder, None)()
 
 
-def _metadata_file(folder: str) -> tuple[str, Identity] | None:
+def _find_metadata_file(folder: str) -> tuple[str, Identity] | None:
     for name in ("zarr.json", ".zarray"):
         path = os.path.join(folder, name)  # noqa: PTH118  # a string is kept
         if os.path.exists(path):  # noqa: PTH110
@@ -233,14 +233,14 @@ def _check_sizes(where: str, metadata: Metadata) -> None:
         )
 
 
-def _encoding(metadata: Metadata) -> _Encoding:
+def _read_encoding(metadata: Metadata) -> _Encoding:
     """Return the encoding that metadata describe."""
     if metadata["zarr_format"] == 2:
-        return _version_2(metadata)
-    return _version_3(metadata)
+        return _read_version_2(metadata)
+    return _read_version_3(metadata)
 
 
-def _grid(metadata: Metadata) -> FileGrid:
+def _read_grid(metadata: Metadata) -> FileGrid:
     """Return how metadata cut an array into files and chunks."""
     if metadata["zarr_format"] == 2:
         chunks = tuple(metadata["chunks"])
@@ -250,16 +250,16 @@ def _grid(metadata: Metadata) -> FileGrid:
     if grid["name"] != "regular" or metadata.get("storage_transformers"):
         raise _NotNativeError("its chunks are not on a regular grid")
     file_shape = tuple(grid["configuration"]["chunk_shape"])
-    prefix, separator = _keys(metadata["chunk_key_encoding"])
+    prefix, separator = _read_key_encoding(metadata["chunk_key_encoding"])
     if codecs[0]["name"] != "sharding_indexed":
         return FileGrid(file_shape, file_shape, prefix, separator, None, codecs)
     if len(codecs) > 1:
         raise _NotNativeError("its shards are encoded as a whole")
-    shards, codecs = _shards(codecs[0]["configuration"])
+    shards, codecs = _read_shards(codecs[0]["configuration"])
     return FileGrid(file_shape, shards.chunk_shape, prefix, separator, shards, codecs)
 
 
-def _version_2(metadata: Metadata) -> _Encoding:
+def _read_version_2(metadata: Metadata) -> _Encoding:
     dtype = metadata["dtype"]
     if not isinstance(dtype, str) or np.dtype(dtype).kind not in _PLAIN_KINDS:
         raise _NotNativeError(f"its type is {dtype}")
@@ -277,19 +277,19 @@ def _version_2(metadata: Metadata) -> _Encoding:
         raise _NotNativeError(
             "its codec is crc32c"
         )  # numcodecs' has a layout of its own
-    return _Encoding(_grid(metadata), np.dtype(dtype), _known(codecs))
+    return _Encoding(_read_grid(metadata), np.dtype(dtype), _make_pipeline(codecs))
 
 
-def _version_3(metadata: Metadata) -> _Encoding:
+def _read_version_3(metadata: Metadata) -> _Encoding:
     data_type = metadata["data_type"]
     if not isinstance(data_type, str) or data_type not in _PLAIN_TYPES:
         raise _NotNativeError(f"its type is {data_type}")
-    grid = _grid(metadata)
-    stored_dtype = _byte_order(np.dtype(data_type), grid.codecs[0])
-    return _Encoding(grid, stored_dtype, _known(grid.codecs[1:]))
+    grid = _read_grid(metadata)
+    stored_dtype = _read_byte_order(np.dtype(data_type), grid.codecs[0])
+    return _Encoding(grid, stored_dtype, _make_pipeline(grid.codecs[1:]))
 
 
-def _keys(encoding: Metadata) -> tuple[str, str]:
+def _read_key_encoding(encoding: Metadata) -> tuple[str, str]:
     """Return how the names of chunks begin, and what stands between their numbers."""
     options = encoding.get("configuration", {})
     if encoding["name"] == "default":
@@ -300,11 +300,11 @@ def _keys(encoding: Metadata) -> tuple[str, str]:
     raise _NotNativeError(f"its chunks are named in the way {encoding['name']}")
 
 
-def _shards(options: Metadata) -> tuple[ShardIndex, list[Metadata]]:
+def _read_shards(options: Metadata) -> tuple[ShardIndex, list[Metadata]]:
     """Return the index of shards, and the codecs of the chunks in them."""
     index = list(options["index_codecs"])
     names = [codec["name"] for codec in index]
-    if names not in _INDEX_CODECS or _endian(index[0]) != "little":
+    if names not in _INDEX_CODECS or _read_endian(index[0]) != "little":
         raise _NotNativeError(f"the index of its shards is encoded as {names}")
     found = ShardIndex(
         tuple(options["chunk_shape"]),
@@ -314,18 +314,18 @@ def _shards(options: Metadata) -> tuple[ShardIndex, list[Metadata]]:
     return found, list(options["codecs"])
 
 
-def _byte_order(dtype: np.dtype[Any], codec: Metadata) -> np.dtype[Any]:
+def _read_byte_order(dtype: np.dtype[Any], codec: Metadata) -> np.dtype[Any]:
     """Return the stored type, from the codec that turns an array into bytes."""
     if codec["name"] != "bytes":
         raise _NotNativeError(f"its codec is {codec['name']}")
-    return dtype.newbyteorder("<" if _endian(codec) == "little" else ">")
+    return dtype.newbyteorder("<" if _read_endian(codec) == "little" else ">")
 
 
-def _endian(codec: Metadata) -> str:
+def _read_endian(codec: Metadata) -> str:
     return str((codec.get("configuration") or {}).get("endian", "little"))
 
 
-def _known(codecs: Sequence[Metadata]) -> Pipeline:
+def _make_pipeline(codecs: Sequence[Metadata]) -> Pipeline:
     pipeline = pipeline_of(codecs)
     if isinstance(pipeline, str):
         raise _NotNativeError(f"its codec is {pipeline}")

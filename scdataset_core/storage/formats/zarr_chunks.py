@@ -16,7 +16,7 @@ from ..chunks import ABSENT, ChunkTable
 from ..decoding.zarr_filters import crc32c_of
 from ..io.open_files import Identity, check_unchanged
 
-__all__ = ["ShardIndex", "ZarrTable", "grid_shape"]
+__all__ = ["ShardIndex", "ZarrTableMaker", "grid_shape"]
 
 Integers = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
@@ -46,7 +46,7 @@ class ShardIndex:
 
 
 @dataclass(frozen=True)
-class ZarrTable:
+class ZarrTableMaker:
     """Makes the chunk table of an array that lies in a local folder.
 
     Parameters
@@ -83,7 +83,7 @@ class ZarrTable:
             check_unchanged(*self.metadata)
         grid = grid_shape(self.shape, self.file_shape)
         files = _Files(os.path.join(self.folder, self.prefix), self.separator, grid)  # noqa: PTH118  # the prefix may end in a separator
-        identities = _identities(files)
+        identities = _look_at_files(files)
         if self.shards is None:
             return ChunkTable(
                 files,
@@ -214,7 +214,7 @@ class _Identities(Sequence[Identity | None]):
         return None if n_bytes < 0 else Identity(n_bytes, int(self._mtime_ns[number]))
 
 
-def _identities(files: _Files) -> _Identities:
+def _look_at_files(files: _Files) -> _Identities:
     """Look at every file."""
     n_bytes = np.full(len(files), -1, np.int64)
     mtime_ns = np.zeros(len(files), np.int64)

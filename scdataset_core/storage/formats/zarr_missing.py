@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..chunks import ABSENT
 from ..io.open_files import Identity
-from .zarr import FileGrid, chunk_table, file_grid
+from .zarr import FileGrid, list_chunks, read_file_grid
 from .zarr_chunks import grid_shape
 from .zarr_stores import archive_of, folder_of
 
@@ -62,24 +62,24 @@ def find_missing(array: "zarr.Array") -> Missing | None:
 
     It is told in local folders and zip files.
     """
-    grid, shape = file_grid(array), tuple(int(size) for size in array.shape)
+    grid, shape = read_file_grid(array), tuple(int(size) for size in array.shape)
     if grid is None or not prod(shape):
         return None
-    names = _names(array)
+    names = _list_names(array)
     if names is None:
         return None
     files = grid_shape(shape, grid.file_shape)
-    there = _numbers(names, grid, files)
-    runs = _gaps(there, prod(files))
+    there = _parse_numbers(names, grid, files)
+    runs = _find_gaps(there, prod(files))
     per_row = prod(files[1:])
     bands = np.stack([runs[:, 0] // per_row, -(-runs[:, 1] // per_row)], axis=1)
     lost = np.minimum(bands * grid.file_shape[0], shape[0])
     absent = lost
     if grid.shards is not None and len(shape) == 1:
-        table = chunk_table(array, grid)
+        table = list_chunks(array, grid)
         if table is not None:
             written = np.flatnonzero(table.offsets != ABSENT)
-            rows = _gaps(written, len(table)) * grid.chunk_shape[0]
+            rows = _find_gaps(written, len(table)) * grid.chunk_shape[0]
             absent = np.minimum(rows, shape[0])
     if not len(absent):
         return None
@@ -91,14 +91,16 @@ def find_missing(array: "zarr.Array") -> Missing | None:
     return Missing(prod(files), n_lost, first, lost, absent)
 
 
-def _gaps(there: Integers, n: int) -> Integers:
+def _find_gaps(there: Integers, n: int) -> Integers:
     """Return the runs of ``range(n)`` that lack in increasing numbers, ``(k, 2)``."""
     starts = np.concatenate([[0], there + 1])
     stops = np.append(there, n)
     return np.stack([starts, stops], axis=1)[starts < stops]
 
 
-def _numbers(names: Iterable[str], grid: FileGrid, files: Sequence[int]) -> Integers:
+def _parse_numbers(
+    names: Iterable[str], grid: FileGrid, files: Sequence[int]
+) -> Integers:
     """Return the numbers of the files of these names, increasing."""
     corners = []
     for name in names:
@@ -111,32 +113,32 @@ def _numbers(names: Iterable[str], grid: FileGrid, files: Sequence[int]) -> Inte
     return np.unique(np.ravel_multi_index(tuple(found.T), tuple(files)))
 
 
-def _names(array: "zarr.Array") -> Iterable[str] | None:
+def _list_names(array: "zarr.Array") -> Iterable[str] | None:
     """Return the names of all files of an array, below its folder."""
     folder, archive = folder_of(array), archive_of(array)
     if folder is not None:
-        return _below(folder, "")
+        return _list_below(folder, "")
     if archive is None:
         return None
-    every = _entries(archive, Identity.of(archive))
+    every = _list_entries(archive, Identity.of(archive))
     inside = f"{array.path}/"
     start = bisect_left(every, inside)
     stop = bisect_left(every, f"{inside}\U0010ffff")
     return [name[len(inside) :] for name in every[start:stop]]
 
 
-def _below(folder: str, before: str) -> Iterator[str]:
+def _list_below(folder: str, before: str) -> Iterator[str]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             name = before + entry.name
             if entry.is_dir():
-                yield from _below(entry.path, f"{name}/")
+                yield from _list_below(entry.path, f"{name}/")
             else:
                 yield name
 
 
 @lru_cache(maxsize=1)
-def _entries(archive: str, identity: Identity) -> list[str]:
+def _list_entries(archive: str, identity: Identity) -> list[str]:
     """Return the names in a zip file, sorted."""
     with zipfile.ZipFile(archive) as held:
         return sorted(held.namelist())

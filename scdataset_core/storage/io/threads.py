@@ -1,4 +1,4 @@
-"""Threads that do tasks together with those who ask for them."""
+"""Threads that work on tasks together with the threads that ask for them."""
 
 import os
 import threading
@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 
 from ...thread_ending import Ending, join_all, start_all
 
-__all__ = ["Crew", "Task"]
+__all__ = ["Task", "WorkerThreads"]
 
 Task = Callable[[], None]
 
-_JOIN_S = 60.0  # longest wait for a task that is under way when a crew is closed
+_JOIN_S = 60.0  # longest wait for a task that is under way when threads are to end
 
 
-class _Job:
-    """Tasks that were asked for together; guarded by the lock of its board."""
+class _TaskSet:
+    """Tasks that one thread asks for; the lock of the queue guards them."""
 
     def __init__(self, tasks: Sequence[Task], turn: int) -> None:
         # Taking the next item of a list's iterator is one step of the interpreter: a
@@ -26,96 +26,102 @@ class _Job:
         self.error: BaseException | None = None
 
 
-class _Board:
-    """Jobs that have tasks left, for whoever is free; it knows no crew."""
+class _TaskQueue:
+    """The task sets that have tasks left, by turn, for every thread that is free.
+
+    It does not refer to the `WorkerThreads` that it belongs to, so that these can be
+    collected while threads wait here.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._jobs: list[_Job] = []
+        self._waiting: list[_TaskSet] = []
         self._closed = False
 
-    def do(self, job: _Job) -> None:
-        """Do a job, and before it what is left of those begun before."""
+    def do(self, tasks: _TaskSet) -> None:
+        """Work until all tasks are done, first on those whose turn is earlier."""
         with self._changed:
-            self._jobs.append(job)
-            self._jobs.sort(key=lambda other: other.turn)
+            self._waiting.append(tasks)
+            self._waiting.sort(key=lambda other: other.turn)
             self._changed.notify_all()
         try:
-            while (first := self._first()) is not None and job.is_open:
+            while (first := self._first()) is not None and tasks.is_open:
                 self._work(first)
         finally:
             with self._changed:
-                self._close(job)  # after an interrupt
-                job.working.discard(threading.get_ident())
-                self._changed.wait_for(lambda: not job.working)
+                self._close(tasks)  # after an interrupt
+                tasks.working.discard(threading.get_ident())
+                self._changed.wait_for(lambda: not tasks.working)
 
     def serve(self) -> None:
-        """Do jobs until the board is closed."""
+        """Work on whatever is asked for, until the queue is closed."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                job = self._jobs[0]
-            self._work(job)
-            del job  # nothing of it while there is nothing to do
+                tasks = self._waiting[0]
+            self._work(tasks)
+            del tasks  # an idle thread must not keep the buffers of old tasks
 
     def close(self) -> None:
+        """Let the threads that serve the queue end."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _first(self) -> _Job | None:
+    def _first(self) -> _TaskSet | None:
         with self._changed:
-            return self._jobs[0] if self._jobs else None
+            return self._waiting[0] if self._waiting else None
 
-    def _work(self, job: _Job) -> None:
-        """Do tasks of a job until there are none left, or one has failed."""
+    def _work(self, tasks: _TaskSet) -> None:
+        """Do tasks of a set until none is left, or one has failed."""
         with self._changed:
-            if not job.is_open:
+            if not tasks.is_open:
                 return
-            job.working.add(threading.get_ident())
+            tasks.working.add(threading.get_ident())
         error = None
         try:
-            for task in job.tasks:
+            for task in tasks.tasks:
                 task()
-                if not job.is_open:
+                if not tasks.is_open:
                     break
-        except BaseException as raised:  # for the thread that asked for the job
+        except BaseException as raised:  # for the thread that asked for the tasks
             error = raised
         with self._changed:
-            job.error = job.error or error
-            self._close(job)
-            job.working.discard(threading.get_ident())
+            tasks.error = tasks.error or error
+            self._close(tasks)
+            tasks.working.discard(threading.get_ident())
             self._changed.notify_all()
 
-    def _close(self, job: _Job) -> None:
-        """Begin no more tasks of a job."""
-        if job.is_open:
-            job.is_open = False
-            job.tasks = iter(())  # what was not begun holds buffers
-            self._jobs.remove(job)
+    def _close(self, tasks: _TaskSet) -> None:
+        """Begin no more tasks of a set."""
+        if tasks.is_open:
+            tasks.is_open = False
+            tasks.tasks = iter(())  # tasks that were not begun hold buffers
+            self._waiting.remove(tasks)
 
 
-class Crew:
-    """Does jobs on the threads that ask for them, and on some of its own.
+class WorkerThreads:
+    """Do tasks together with the threads that ask for them.
 
-    Its own threads are started by the first job, and end on :meth:`close` and when this
-    object is collected. In a forked process they start again.
+    The first call of :meth:`run` starts the threads. They end on :meth:`close`, and
+    when this object is collected. A forked process starts threads of its own.
 
     Parameters
     ----------
     n_threads
-        Threads of its own; none if not positive.
+        How many threads there are besides those that call :meth:`run`; none if not
+        positive.
     """
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._board: _Board | None = None
+        self._queue: _TaskQueue | None = None
         self._threads: list[threading.Thread] = []
-        self._dismiss: Ending | None = None
+        self._ending: Ending | None = None
 
     def run(self, tasks: Sequence[Task], *, turn: int) -> None:
         """Do all tasks; raise the first error of one, when none runs any more.
@@ -127,46 +133,46 @@ class Crew:
         turn
             Tasks of a lower number go first, whoever asked for them.
         """
-        job = _Job(tasks, turn)
-        self._started().do(job)
-        if job.error is not None:
-            raise job.error
+        asked = _TaskSet(tasks, turn)
+        self._start_once().do(asked)
+        if asked.error is not None:
+            raise asked.error
 
-    def _started(self) -> _Board:
-        """Return the board, with threads that serve it in this process."""
+    def _start_once(self) -> _TaskQueue:
+        """Return the queue, with threads that serve it in this process."""
         if self._pid != os.getpid():  # a thread of the parent may hold its lock
             self._lock = threading.Lock()
-            self._pid, self._board, self._threads = os.getpid(), None, []
+            self._pid, self._queue, self._threads = os.getpid(), None, []
         with self._lock:
-            if self._board is None:
-                self._start(_Board())
-                assert self._board is not None  # what it was started with
-            return self._board
+            if self._queue is None:
+                self._start(_TaskQueue())
+                assert self._queue is not None  # the one it was started with
+            return self._queue
 
-    def _start(self, board: _Board) -> None:
+    def _start(self, queue: _TaskQueue) -> None:
         threads = [
             threading.Thread(
-                target=board.serve, name=f"scdataset-read-{number}", daemon=True
+                target=queue.serve, name=f"scdataset-read-{number}", daemon=True
             )
             for number in range(1, self._n_threads + 1)
         ]
-        dismiss = Ending(self, board.close)
+        ending = Ending(self, queue.close)
         try:
             start_all(threads)
         except BaseException:
-            dismiss()
+            ending()
             join_all(threads, limit_s=_JOIN_S)
             raise
-        self._dismiss, self._threads, self._board = dismiss, threads, board
+        self._ending, self._threads, self._queue = ending, threads, queue
 
     def close(self) -> None:
-        """End the threads. A later job starts them again."""
+        """End the threads. A later call of :meth:`run` starts them again."""
         if self._pid != os.getpid():
             return
         with self._lock:
             threads, self._threads = self._threads, []
-            dismiss, self._dismiss = self._dismiss, None
-            self._board = None
-            if dismiss is not None:
-                dismiss()
+            ending, self._ending = self._ending, None
+            self._queue = None
+            if ending is not None:
+                ending()
         join_all(threads, limit_s=_JOIN_S)

@@ -27,7 +27,7 @@ from ..io.byte_sources import (
 from ..io.scratch_memory import Scratch
 from ..layout import ArrayLayout
 from .byte_ranges import ByteRanges, LocationNumbers, find_runs
-from .chunk_lookup import find
+from .chunk_lookup import find_chunks
 from .merged_reads import error_of_read
 
 __all__ = ["ChunkDecoder", "WantedChunks"]
@@ -76,7 +76,7 @@ class ChunkDecoder:
     ) -> None:
         self._array, self._grid = array, array.needed_grid
         self._context = context
-        found = find(array, wanted.chunk, encoded=True)
+        found = find_chunks(array, wanted.chunk, encoded=True)
         n = len(wanted.chunk)
         self._file = np.zeros(n, np.int64) if found.file is None else found.file
         self._position = found.position

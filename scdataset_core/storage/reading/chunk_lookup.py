@@ -1,4 +1,4 @@
-"""Looking chunks up in a table, and checking that they can be where it says."""
+"""Looks chunks up in a table, and checks that they can be where it says."""
 
 from typing import Any, NamedTuple
 
@@ -8,13 +8,13 @@ import numpy.typing as npt
 from ..chunks import ABSENT
 from ..layout import ArrayLayout
 
-__all__ = ["Found", "find"]
+__all__ = ["Found", "find_chunks"]
 
 Integers = npt.NDArray[np.int64]
 
 
 class Found(NamedTuple):
-    """Where chunks lie, all of them inside their files.
+    """Says where chunks lie, all of them inside their files.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     absent: npt.NDArray[np.bool_] | None
 
 
-def find(array: ArrayLayout, chunk: Integers, *, encoded: bool) -> Found:
+def find_chunks(array: ArrayLayout, chunk: Integers, *, encoded: bool) -> Found:
     """Return where chunks of an array lie.
 
     Parameters

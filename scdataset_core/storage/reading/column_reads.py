@@ -1,4 +1,4 @@
-"""Columns of uncompressed 2-D arrays: rows read into scratch, columns copied out."""
+"""Reads columns of uncompressed 2-D arrays, through rows in scratch memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +12,9 @@ from ...errors import ScdatasetError
 from ..context import ReadContext
 from ..io.byte_sources import Destinations, ShortReadError, read_fully
 from ..layout import ArrayLayout
-from .chunk_lookup import find
+from .chunk_lookup import find_chunks
 from .merged_reads import error_of_read
-from .requests import Ranges, cut
+from .requests import Ranges, cut_at_chunks
 
 __all__ = ["column_tasks"]
 
@@ -32,7 +32,7 @@ def column_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None
         rows, width = array.needed_grid.chunk_shape
         here = slice(ranges.bounds[number], ranges.bounds[number + 1])
         starts = ranges.starts[here]
-        pieces = cut(
+        pieces = cut_at_chunks(
             starts, ranges.stops[here], ranges.offset[here], np.full(len(starts), rows)
         )
         target = ranges.target[here][pieces.range]
@@ -68,7 +68,7 @@ class _Columns:
         inside: Integers,
         there: Integers,
     ) -> None:
-        found = find(array, chunk, encoded=False)
+        found = find_chunks(array, chunk, encoded=False)
         self._array, self._context = array, context
         self._file_of = None if found.file is None else found.file.tolist()
         self._positions = found.position.tolist()

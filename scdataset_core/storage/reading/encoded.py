@@ -9,7 +9,7 @@ import numpy as np
 from ..context import ReadContext
 from .byte_ranges import ByteRanges, LocationNumbers
 from .chunk_decoder import ChunkDecoder
-from .placers import Placer, RowPlacer, byte_views, placer_of
+from .placers import Placer, RowPlacer, make_placer, view_as_bytes
 from .read_advice import advice_tasks
 from .requests import Ranges
 
@@ -23,7 +23,7 @@ TASK_BYTES = 2 << 20
 
 def encoded_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None]]:
     """Return functions that do requests for encoded chunks, on any threads."""
-    views = byte_views(ranges.targets)
+    views = view_as_bytes(ranges.targets)
     requests = [
         EncodedRequest(ranges, number, views, context)
         for number in range(len(ranges.requests))
@@ -71,7 +71,7 @@ class EncodedRequest:
         context: ReadContext,
     ) -> None:
         self._context = context
-        self._placer: Placer = placer_of(ranges, number, views)
+        self._placer: Placer = make_placer(ranges, number, views)
         self._n_bytes = ranges.requests[number].array.needed_grid.n_bytes
         self.decoder = ChunkDecoder(
             ranges.requests[number].array, self._placer.wanted, context

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .chunk_decoder import WantedChunks
-from .requests import Pieces, Ranges, Request, cut
+from .requests import Pieces, Ranges, Request, cut_at_chunks
 
-__all__ = ["Placer", "byte_views", "placer_of"]
+__all__ = ["Placer", "make_placer", "view_as_bytes"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -31,13 +31,13 @@ class Placer(Protocol):
         ...
 
 
-def byte_views(targets: Sequence[npt.NDArray[Any]]) -> list[memoryview]:
+def view_as_bytes(targets: Sequence[npt.NDArray[Any]]) -> list[memoryview]:
     """Return targets as bytes, once for all requests that share them."""
     return [target.reshape(-1).view(np.uint8).data for target in targets]
 
 
-def placer_of(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
-    """Return what places the rows of one of the requests.
+def make_placer(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
+    """Return the placer of one of the requests.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def placer_of(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
     here = slice(ranges.bounds[number], ranges.bounds[number + 1])
     starts = ranges.starts[here]
     chunk_rows = np.full(len(starts), grid.chunk_shape[0])
-    pieces = cut(starts, ranges.stops[here], ranges.offset[here], chunk_rows)
+    pieces = cut_at_chunks(starts, ranges.stops[here], ranges.offset[here], chunk_rows)
     pieces = pieces._replace(range=pieces.range + here.start)
     if len(pieces.chunk) and (np.diff(pieces.chunk) < 0).any():
         order = np.argsort(pieces.chunk, kind="stable")
@@ -63,10 +63,11 @@ def placer_of(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
     return ColumnPlacer(ranges, request, pieces)
 
 
-def _by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers, Integers]:
-    """Return each row of chunks once, where its pieces begin, and what is wanted.
+def _group_by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers, Integers]:
+    """Group pieces by the row of chunks that they lie in.
 
-    The last two: the first row that is, and the row behind the last.
+    Return each row of chunks once; where its pieces begin; and the first row of it that
+    is wanted, with the row behind the last one.
     """
     first = np.flatnonzero(np.diff(pieces.chunk, prepend=-1))
     low = high = first
@@ -77,7 +78,7 @@ def _by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers, Integers]:
 
 
 class RowPlacer:
-    """Copies whole rows, which are together in a chunk and in their target.
+    """Copies whole rows, which lie together in a chunk and in their target.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class RowPlacer:
     ) -> None:
         array = request.array
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
-        chunk, bounds, low, high = _by_chunk(pieces)
+        chunk, bounds, low, high = _group_by_chunk(pieces)
         self.wanted = WantedChunks(chunk, high * row_bytes, low * row_bytes)
         self._bounds = bounds.tolist()
         self._views = views
@@ -156,7 +157,7 @@ class ColumnPlacer:
         columns = request.columns
         if columns is None:
             columns = np.arange(n_columns)
-        rows_of_chunks, bounds, low, high = _by_chunk(pieces)
+        rows_of_chunks, bounds, low, high = _group_by_chunk(pieces)
         # For each column of chunks that is touched: columns in it, columns in a target.
         touched, of = np.unique(columns // width, return_inverse=True)
         self._columns = []

@@ -9,7 +9,7 @@ from .byte_ranges import find_runs
 from .column_reads import column_tasks
 from .encoded import encoded_tasks
 from .merged_reads import read_tasks
-from .requests import Ranges, Request, merge
+from .requests import Ranges, Request, merge_requests
 from .uncompressed import plan_plain_reads
 
 __all__ = ["read_requests"]
@@ -18,15 +18,15 @@ __all__ = ["read_requests"]
 def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     """Read every range of every request into its target.
 
-    Each chunk that must be decoded is decoded once a call, so what is wanted at one
-    time belongs in one call, data and indices of sparse rows too.
+    Each call decodes a chunk once at most. So all that is wanted at one time belongs
+    in one call, the data and the indices of sparse rows too.
 
     Parameters
     ----------
     requests
-        What is wanted.
+        The ranges that are wanted, and their targets.
     context
-        Threads, files, buffers and counters to do it with.
+        The threads, files, buffers and counters to use.
 
     Raises
     ------
@@ -44,10 +44,9 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     if not asked:
         return
     # Checked all together, then done by kind; a call rarely has more than one kind.
-    kinds = [_kind(request) for request in asked]
     parts = {
-        kind: merge([r for r, k in zip(asked, kinds, strict=True) if k == kind])
-        for kind in dict.fromkeys(kinds)
+        kind: merge_requests([request for request in asked if _kind(request) == kind])
+        for kind in dict.fromkeys(map(_kind, asked))
     }
     finish: Callable[[], None] | None = None
     tasks: list[Callable[[], None]] = []

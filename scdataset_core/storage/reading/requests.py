@@ -1,4 +1,4 @@
-"""What is asked of storage: ranges of arrays, each to a place of its own."""
+"""Requests: ranges of arrays, and where in memory each range goes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from ..layout import ArrayLayout
 
-__all__ = ["Pieces", "Ranges", "Request", "cut", "merge"]
+__all__ = ["Pieces", "Ranges", "Request", "cut_at_chunks", "merge_requests"]
 
 Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Ranges of one array, and where each goes.
+    """Asks for ranges of one array, and says where each goes.
 
     Range i, ``[starts[i], stops[i])`` along the first axis, goes to
     ``targets[which[i]][offsets[i] : offsets[i] + stops[i] - starts[i]]``.
@@ -31,10 +31,11 @@ class Request:
         empty, repeat and overlap.
     targets
         C-contiguous arrays of the array's dtype; their rows have the array's trailing
-        shape, or ``(len(columns),)``. The places of two ranges must not overlap.
-        Requests that share their targets had best share this very list.
+        shape, or ``(len(columns),)``. Two ranges may not go to the same rows.
+        Requests with the same targets should share this very list, which saves time.
     which, offsets
-        Target of each range and its first row there, int64, shape ``(k,)``.
+        Number of the target that each range goes to, and its first row there, int64,
+        shape ``(k,)``.
     columns
         For a 2-D array, the columns to read, in the order wanted, each at most once;
         None: all.
@@ -59,7 +60,7 @@ class Ranges(NamedTuple):
     bounds
         Where the ranges of each begin, and their number.
     of
-        The request each range is of.
+        Number of the request that each range belongs to.
     starts, stops
         The ranges.
     target, offset
@@ -87,16 +88,16 @@ class Ranges(NamedTuple):
         )
 
 
-def merge(requests: Sequence[Request]) -> Ranges:
-    """Return the ranges of all requests, checked.
+def merge_requests(requests: Sequence[Request]) -> Ranges:
+    """Check requests, and return the ranges of all of them.
 
     Raises
     ------
     ValueError
-        If the parts of a request do not fit each other, or a range or a place is out
-        of bounds.
+        If the parts of a request do not fit each other, or a range or its rows in a
+        target are out of bounds.
     """
-    counts = [_count(request) for request in requests]
+    counts = [_count_ranges(request) for request in requests]
     of = np.repeat(np.arange(len(requests)), counts)
     starts, stops, which, offset = (
         np.concatenate(
@@ -149,7 +150,7 @@ def _out_of_bounds(
     )
 
 
-def _count(request: Request) -> int:
+def _count_ranges(request: Request) -> int:
     count = len(request.starts)
     if not count == len(request.stops) == len(request.which) == len(request.offsets):
         raise ValueError(
@@ -190,14 +191,14 @@ def _check_targets(request: Request, row: tuple[int, ...]) -> None:
 
 
 class Pieces(NamedTuple):
-    """Ranges cut where rows of chunks meet.
+    """Ranges that were cut where rows of chunks meet.
 
     Parameters
     ----------
     range
-        The range each is of.
+        Number of the range that each piece belongs to.
     chunk
-        Row of chunks it lies in.
+        Row of chunks that it lies in.
     first
         First row inside the chunk.
     n
@@ -213,7 +214,7 @@ class Pieces(NamedTuple):
     offset: Integers
 
 
-def cut(
+def cut_at_chunks(
     starts: Integers, stops: Integers, offset: Integers, chunk_rows: Integers
 ) -> Pieces:
     """Cut ranges where they cross from one row of chunks into the next.

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..layout import ArrayLayout
-from .chunk_lookup import find
-from .requests import Pieces, Ranges, cut
+from .chunk_lookup import find_chunks
+from .requests import Pieces, Ranges, cut_at_chunks
 
 __all__ = ["PlainReads", "plan_plain_reads"]
 
@@ -17,14 +17,14 @@ Integers = npt.NDArray[np.int64]
 
 
 class Spans(NamedTuple):
-    """Runs of bytes that are together both in a chunk and in a target.
+    """Runs of bytes that lie together both in a chunk and in a target.
 
     Parameters
     ----------
     range
-        The range each is of.
+        Number of the range that each run belongs to.
     chunk
-        Number of the chunk it lies in.
+        Number of the chunk that it lies in.
     inside
         Its first byte there.
     n_bytes
@@ -71,7 +71,7 @@ class PlainReads(NamedTuple):
 
 
 def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | None]:
-    """Return the reads of requests, and what is to be done after them."""
+    """Return the reads that requests need, and what to call after them, if anything."""
     arrays = [request.array for request in ranges.requests]
     wanted = np.ones(len(ranges.of), bool)
     np.logical_or(
@@ -79,11 +79,12 @@ def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | N
         ranges.stops[1:] != ranges.stops[:-1],
         out=wanted[1:],
     )
-    # A range that repeats is read once, and copied; two arrays never share one.
+    # A range that repeats is read once, and copied. Ranges of two requests never are
+    # the same, though their numbers may be.
     wanted[ranges.bounds[:-1]] = True
     has_repeats = not wanted.all()
-    spans = _spans(ranges, wanted if has_repeats else None)
-    position, file, absent = _positions(ranges, spans)
+    spans = _find_spans(ranges, wanted if has_repeats else None)
+    position, file, absent = _find_positions(ranges, spans)
     missing = None
     if absent is not None:
         missing = spans.take(absent)
@@ -116,7 +117,7 @@ def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | N
     return reads, finish
 
 
-def _spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
+def _find_spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
     """Return the runs of bytes of all ranges, or of those that are wanted."""
     grids = [request.array.needed_grid for request in ranges.requests]
     of, starts, stops, offset = ranges.of, ranges.starts, ranges.stops, ranges.offset
@@ -124,7 +125,7 @@ def _spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
         of, starts = of[wanted], starts[wanted]
         stops, offset = stops[wanted], offset[wanted]
     chunk_rows = np.array([grid.chunk_shape[0] for grid in grids], np.int64)
-    pieces = cut(starts, stops, offset, chunk_rows[of])
+    pieces = cut_at_chunks(starts, stops, offset, chunk_rows[of])
     of = of[pieces.range]
     if wanted is not None:
         pieces = pieces._replace(range=np.flatnonzero(wanted)[pieces.range])
@@ -150,7 +151,7 @@ def _spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
 def _split_rows(pieces: Pieces, row_bytes: Integers, width: Integers) -> Spans:
     """Return the runs of rows that lie in several chunks of `width` bytes a row.
 
-    One a row and chunk: by chunk, then by row.
+    There is one run for each row and chunk, ordered by chunk, then by row.
     """
     per_row = -(-row_bytes // width)
     counts = pieces.n * per_row
@@ -169,7 +170,7 @@ def _split_rows(pieces: Pieces, row_bytes: Integers, width: Integers) -> Spans:
     )
 
 
-def _positions(
+def _find_positions(
     ranges: Ranges, spans: Spans
 ) -> tuple[Integers, Integers | None, npt.NDArray[np.bool_] | None]:
     """Return where the spans' chunks begin, in which file, and which are absent."""
@@ -180,7 +181,7 @@ def _positions(
     edges = np.searchsorted(spans.range, ranges.bounds).tolist()
     for number, request in enumerate(ranges.requests):
         here = slice(edges[number], edges[number + 1])
-        found = find(request.array, spans.chunk[here], encoded=False)
+        found = find_chunks(request.array, spans.chunk[here], encoded=False)
         position[here] = found.position
         if found.file is not None:
             file = np.zeros(len(position), np.int64) if file is None else file
@@ -191,7 +192,7 @@ def _positions(
     return position, file, absent
 
 
-def _runs(ranges: Ranges, spans: Spans) -> list[npt.NDArray[Any]]:
+def _view_spans(ranges: Ranges, spans: Spans) -> list[npt.NDArray[Any]]:
     """Return the elements of targets that spans go to, as views."""
     flat = [target.reshape(-1).view(np.uint8) for target in ranges.targets]
     number = ranges.target[spans.range].tolist()
@@ -206,13 +207,13 @@ def _runs(ranges: Ranges, spans: Spans) -> list[npt.NDArray[Any]]:
 def _fill(ranges: Ranges, spans: Spans) -> None:
     """Write the fill values of chunks that were never written."""
     of = ranges.of[spans.range].tolist()
-    for number, run in zip(of, _runs(ranges, spans), strict=True):
+    for number, run in zip(of, _view_spans(ranges, spans), strict=True):
         run[...] = ranges.requests[number].array.needed_grid.fill
 
 
 def _swap(ranges: Ranges, spans: Spans) -> None:
-    """Turn bytes around that were read in the other byte order."""
-    for run in _runs(ranges, spans):
+    """Swap the bytes of elements that are stored in the other byte order."""
+    for run in _view_spans(ranges, spans):
         run.byteswap(inplace=True)
 
 

@@ -13,7 +13,7 @@ import pytest
 from scdataset_core.errors import CorruptFileError, FileChangedError, FileFormatError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.formats.hdf5 import describe
-from scdataset_core.storage.formats.hdf5_chunks import table_of
+from scdataset_core.storage.formats.hdf5_chunks import make_chunk_table
 from scdataset_core.storage.io.open_files import Identity
 from tests.storage.oracle import check, stored, values
 
@@ -172,7 +172,7 @@ def test_a_chunk_outside_the_shape_is_refused(tmp_path) -> None:
             shape=(32,), chunks=(16,), id=data.id, file=file, name="/x"
         )
         with pytest.raises(OSError, match=r"/x: it has a chunk outside its shape"):
-            table_of(lying, "x.h5", Identity(0, 0))
+            make_chunk_table(lying, "x.h5", Identity(0, 0))
 
 
 def test_few_files_stay_open_for_the_library(tmp_path, monkeypatch) -> None:

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scdataset_core.storage.io.threads import Crew
+from scdataset_core.storage.io.threads import WorkerThreads
 
 
 def test_who_asks_later_helps_with_what_was_begun_before():
-    crew, begun = Crew(0), threading.Event()
+    workers, begun = WorkerThreads(0), threading.Event()
     together = threading.Barrier(2, timeout=60)
     order: list[str] = []
 
@@ -18,16 +18,16 @@ def test_who_asks_later_helps_with_what_was_begun_before():
         together.wait()  # passes only if two threads do it at a time
 
     with ThreadPoolExecutor(2) as pool:
-        early = pool.submit(crew.run, [first, first], turn=1)
+        early = pool.submit(workers.run, [first, first], turn=1)
         assert begun.wait(60)
-        late = pool.submit(crew.run, [lambda: order.append("late")] * 2, turn=2)
+        late = pool.submit(workers.run, [lambda: order.append("late")] * 2, turn=2)
         early.result(60)
         late.result(60)
     assert order == ["late", "late"]
 
 
 def test_what_is_begun_first_goes_before_what_was_asked_for_before():
-    crew, release, asked = Crew(0), threading.Event(), threading.Event()
+    workers, release, asked = WorkerThreads(0), threading.Event(), threading.Event()
     order: list[str] = []
 
     def wait():
@@ -36,9 +36,9 @@ def test_what_is_begun_first_goes_before_what_was_asked_for_before():
         order.append("late")
 
     with ThreadPoolExecutor(2) as pool:
-        late = pool.submit(crew.run, [wait, lambda: order.append("late")], turn=2)
+        late = pool.submit(workers.run, [wait, lambda: order.append("late")], turn=2)
         assert asked.wait(60)
-        early = pool.submit(crew.run, [lambda: order.append("early")] * 3, turn=1)
+        early = pool.submit(workers.run, [lambda: order.append("early")] * 3, turn=1)
         early.result(60)  # while a task of the other still runs
         assert order == ["early"] * 3
         release.set()
@@ -47,7 +47,7 @@ def test_what_is_begun_first_goes_before_what_was_asked_for_before():
 
 @pytest.mark.parametrize("n_threads", [0, 2])
 def test_an_error_reaches_only_who_asked_for_it(n_threads):
-    crew = Crew(n_threads)
+    workers = WorkerThreads(n_threads)
 
     def fails():
         raise KeyError("cell")
@@ -55,13 +55,13 @@ def test_an_error_reaches_only_who_asked_for_it(n_threads):
     with ThreadPoolExecutor(4) as pool:
         for _ in range(200):
             done: list[int] = []
-            failing = [pool.submit(crew.run, [fails] * 3, turn=i) for i in (1, 3)]
+            failing = [pool.submit(workers.run, [fails] * 3, turn=i) for i in (1, 3)]
             tasks = [lambda done=done: done.append(1)] * 20
-            well = [pool.submit(crew.run, tasks, turn=i) for i in (2, 4)]
+            well = [pool.submit(workers.run, tasks, turn=i) for i in (2, 4)]
             for job in failing:
                 with pytest.raises(KeyError, match="cell"):
                     job.result(60)
             for job in well:
                 job.result(60)
             assert len(done) == 40
-    crew.close()
+    workers.close()

@@ -1,0 +1,27 @@
+"""What every format says of an array, so that it can be read."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..layout import ChunkGrid, Library
+
+__all__ = ["Description"]
+
+
+class Description(NamedTuple):
+    """Describes one array of a file or store.
+
+    Parameters
+    ----------
+    file, name, shape, dtype, grid, library, contiguous
+        As for :class:`~..layout.ArrayLayout`.
+    """
+
+    file: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grid: ChunkGrid | None
+    library: Library | None
+    contiguous: bool
