@@ -1,12 +1,13 @@
 """Imports of packages that an extra installs, with errors that name the extra."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from .checks import install_command
 
-__all__ = ["import_optional"]
+__all__ = ["import_optional", "naming_extra"]
 
 # The oldest versions that have what is used of them, as the extras state them.
 _LEAST = {
@@ -38,8 +39,40 @@ def import_optional(*modules: str, extra: str, needed_by: str) -> Any:  # Any: a
         If a package is older than what is used of it.
     """
     packages = list(dict.fromkeys(module.partition(".")[0] for module in modules))
-    try:
+    with naming_extra(*packages, extra=extra, needed_by=needed_by):
         found = [import_module(module) for module in modules]
+    _check_versions(packages, extra, needed_by)
+    return found[0]
+
+
+@contextmanager
+def naming_extra(*packages: str, extra: str, needed_by: str) -> Iterator[None]:
+    """Name the extra to install if an import inside the block finds no package.
+
+    For modules that import a package at their top, by ordinary import statements.
+
+    Parameters
+    ----------
+    packages
+        Names of the packages that the extra installs.
+    extra
+        The extra that installs them.
+    needed_by
+        What needs them, in the plural, for errors: ``"Parquet files"``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If one of the packages is not installed. If another one is missing, its own
+        error is raised as it is.
+
+    Examples
+    --------
+    >>> with naming_extra("json", extra="parquet", needed_by="Parquet files"):
+    ...     import json
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         if missing not in packages:
@@ -47,8 +80,6 @@ def import_optional(*modules: str, extra: str, needed_by: str) -> Any:  # Any: a
         raise ModuleNotFoundError(
             f"{needed_by} need {missing}: {install_command(extra)}", name=missing
         ) from error
-    _check_versions(packages, extra, needed_by)
-    return found[0]
 
 
 def _check_versions(packages: Sequence[str], extra: str, needed_by: str) -> None:

@@ -1,18 +1,12 @@
 """Grain and JAX adapter: it hands a Loader's minibatches to Grain pipelines."""
 
-try:
-    import grain  # noqa: F401  imported for its absence
-    import jax  # noqa: F401
-except ModuleNotFoundError as err:
-    if err.name not in ("grain", "jax"):
-        raise
-    from scdataset_core.checks import install_command
+from scdataset_core.optional import naming_extra as _naming_extra
 
-    raise ModuleNotFoundError(
-        "scdataset_grain needs Grain and JAX; "
-        f"install them with `{install_command('grain')}`",
-        name=err.name,
-    ) from err
+with _naming_extra(
+    "grain", "jax", extra="grain", needed_by="The modules of scdataset_grain"
+):
+    import grain  # noqa: F401  imported first so that its absence is named
+    import jax  # noqa: F401
 
 from .batches import BatchIterDataset
 from .cell_source import CellSource

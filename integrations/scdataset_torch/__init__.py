@@ -1,16 +1,9 @@
 """PyTorch adapter: it hands a Loader's minibatches to a ``DataLoader``."""
 
-try:
-    import torch  # noqa: F401  imported for its absence
-except ModuleNotFoundError as err:
-    if err.name != "torch":
-        raise
-    from scdataset_core.checks import install_command
+from scdataset_core.optional import naming_extra as _naming_extra
 
-    raise ModuleNotFoundError(
-        f"scdataset_torch needs PyTorch; install it with `{install_command('torch')}`",
-        name="torch",
-    ) from err
+with _naming_extra("torch", extra="torch", needed_by="The modules of scdataset_torch"):
+    import torch  # noqa: F401  imported first so that its absence is named
 
 from .collate import to_tensors
 from .compat.scdataset import scDataset

@@ -9,22 +9,18 @@ from typing import Any
 
 import torch
 
-from scdataset_core.checks import install_command
+from scdataset_core.optional import naming_extra
 
 from .dataset import ShardedDataset
 from .misuse import check_dataloader_options
 
-try:
+with naming_extra(
+    "accelerate",
+    extra="accelerate",
+    needed_by="The functions of scdataset_torch.accelerate",
+):
     from accelerate import PartialState
     from accelerate.data_loader import DataLoaderShard
-except ModuleNotFoundError as err:
-    if err.name != "accelerate":
-        raise
-    raise ModuleNotFoundError(
-        "scdataset_torch.accelerate needs accelerate; "
-        f"install it with `{install_command('accelerate')}`",
-        name="accelerate",
-    ) from err
 
 __all__ = ["rank_dataloader"]
 

@@ -7,22 +7,18 @@ from torch.utils.data import DataLoader
 
 from scdataset_core import Loader
 from scdataset_core.adapters import check_loader
-from scdataset_core.checks import install_command
+from scdataset_core.optional import naming_extra
 
 from .dataset import LoaderDataset
 from .misuse import check_dataloader_options
 from .ranks import rank_and_world_size
 
-try:
+with naming_extra(
+    "lightning",
+    extra="lightning",
+    needed_by="The classes of scdataset_torch.lightning",
+):
     from lightning import LightningDataModule
-except ModuleNotFoundError as err:
-    if err.name != "lightning":
-        raise
-    raise ModuleNotFoundError(
-        "scdataset_torch.lightning needs Lightning; "
-        f"install it with `{install_command('lightning')}`",
-        name="lightning",
-    ) from err
 
 __all__ = ["LoaderDataModule", "ResumableDataLoader"]
 
