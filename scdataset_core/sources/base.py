@@ -14,7 +14,7 @@ from ..errors import MissingNameError
 from ..form import Form, OutputName, Overflow, StoredRows, find_output
 from .contents import Contents
 from .genes.joins import FileGenes
-from .obs.carried import ObsColumns, not_carried
+from .obs.carried import ObsColumns, not_carried, not_labels
 from .read_request import ReadRequest
 from .rows import Rows, check_rows, scatter_values
 
@@ -75,6 +75,7 @@ class Source(ABC):
     genes_report: tuple[FileGenes, ...] = ()
     notices: tuple[str, ...] = ()
     parts: "Mapping[str, Source]" = MappingProxyType({})
+    _column_bytes = 4  # of the column of a stored value, as it is read
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -158,18 +159,13 @@ class Source(ABC):
         if column not in self.obs_columns:
             raise not_carried(column, self.obs_columns)
         if column not in self.categories:
-            dtype = self.obs_dtype(column)
-            what = "booleans" if dtype.kind == "b" else "numbers"
-            raise TypeError(
-                f'obs column "{column}" holds {what} ({dtype}), which are their own'
-                " values: there is nothing to decode"
-            )
+            raise not_labels(column, self.obs_dtype(column))
         return decode(codes, self.categories[column], column=column)
 
     @property
     def obs(self) -> Mapping[str, npt.NDArray[Any]]:
         """The carried obs columns: codes or numbers, each of shape ``(n_cells,)``."""
-        return ObsColumns(self.obs_columns, self._read_whole_column)
+        return ObsColumns(self.obs_columns, self._read_column)
 
     @property
     def block_starts(self) -> Rows | None:
@@ -219,7 +215,7 @@ class Source(ABC):
     def read_obs(
         self, rows: Rows, context: "ReadContext", names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return the obs columns called `names` at some rows, in the order of `rows`.
+        """Return obs columns at some rows: by name int32 codes, numbers or booleans.
 
         Parameters
         ----------
@@ -228,13 +224,7 @@ class Source(ABC):
         context
             Threads and counters for the read.
         names
-            Carried columns; all of them by default. An implementation may return
-            others besides.
-
-        Returns
-        -------
-        columns
-            By name: int32 codes, numbers or booleans, each of the shape of `rows`.
+            Carried columns; all of them by default.
         """
 
     def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
@@ -252,12 +242,10 @@ class Source(ABC):
         """Return the type of the values of a carried column."""
         return self._read_column(name, np.empty(0, np.int64)).dtype
 
-    def _read_whole_column(self, name: str) -> npt.NDArray[Any]:
-        return self._read_column(name, np.arange(len(self), dtype=np.int64))
-
-    def _read_column(self, name: str, rows: Rows) -> npt.NDArray[Any]:
+    def _read_column(self, name: str, rows: Rows | None = None) -> npt.NDArray[Any]:
         from ..storage.context import default_context
 
+        rows = np.arange(len(self), dtype=np.int64) if rows is None else rows
         return self.read_obs(rows, default_context(), [name])[name]
 
     @property
@@ -320,11 +308,6 @@ class Source(ABC):
         """How rows are stored, on average."""
         column_bytes = self._column_bytes if self.sparse else 0
         return StoredRows(self.shape[1], self.mean_stored, self.dtype, column_bytes)
-
-    @property
-    def _column_bytes(self) -> int:
-        """Bytes of a column id as it is read."""
-        return 4
 
     def read(self, rows: npt.ArrayLike, places: npt.ArrayLike | None = None) -> Cells:
         """Read rows into memory.

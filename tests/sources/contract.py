@@ -102,10 +102,16 @@ def make_loader(source: Source, **options: Any) -> scd.Loader:
 
 
 class SourceContract:
-    """Behaviours of a source; subclass it and say how its data is written."""
+    """The behaviours of every source.
+
+    The tests of a format subclass this class and implement `write`; if `scd.open` does
+    not open what `write` returns, `open` too. The class attributes say what else
+    differs: set those that do not hold for the format.
+    """
 
     sparse = True
     one_file = False  # whether all parts end up in one file or object
+    has_block_starts = True  # whether the source knows where its storage chunks start
 
     @classmethod
     def write(cls, folder: Path, parts: list[ad.AnnData]) -> Any:
@@ -343,7 +349,10 @@ class SourceContract:
 
     def test_block_starts_lie_on_a_grid_of_each_file(self, source):
         starts = source.block_starts
-        if starts is None:
+        assert (starts is not None) == self.has_block_starts
+        if not self.has_block_starts:
+            with pytest.raises(ValueError, match="storage"):
+                next(iter(scd.Loader(source, scd.BlockShuffling("storage"))))
             return
         assert starts.dtype == np.int64
         assert starts[0] == 0

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ...errors import MissingNameError, nearest
 
-__all__ = ["ObsColumns", "not_carried"]
+__all__ = ["ObsColumns", "not_carried", "not_labels"]
 
 
 class ObsColumns(Mapping[str, npt.NDArray[Any]]):
@@ -39,4 +40,13 @@ def not_carried(name: str, known: Sequence[str]) -> MissingNameError:
     return MissingNameError(
         f'obs column "{name}" is not carried by this source; {nearest(name, known)};'
         f' add it to open(..., obs=[..., "{name}"])'
+    )
+
+
+def not_labels(name: str, dtype: np.dtype[Any]) -> TypeError:
+    """Return the error for decoding an obs column that does not hold codes."""
+    what = "booleans" if dtype.kind == "b" else "numbers"
+    return TypeError(
+        f'obs column "{name}" holds {what} ({dtype}), which are their own values:'
+        " there is nothing to decode"
     )

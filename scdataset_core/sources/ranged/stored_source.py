@@ -84,13 +84,15 @@ class StoredSource(SourceWithObs):
         self.dtype = np.result_type(*(part.x.dtype for part in parts))
         kept = KeptArrays([*(x.indptr for x in sparse), *obs.arrays])
         names = [part.names for part in parts]
-        reader = FileObs(obs, names, self.file_starts, kept)
-        self._set_obs(reader, genes.names, notices)
-        self._reader: SparseReader | DenseReader = (
-            SparseReader(sparse, self.file_starts, genes, kept, self.dtype)
-            if sparse
-            else DenseReader(dense, self.file_starts, genes, self.dtype)
-        )
+        obs_reader = FileObs(obs, names, self.file_starts, kept)
+        self._set_obs(obs_reader, genes.names, notices)
+        self._reader: SparseReader | DenseReader
+        if sparse:
+            reader = SparseReader(sparse, self.file_starts, genes, kept, self.dtype)
+            self._column_bytes = reader.column_dtype.itemsize
+            self._reader = reader
+        else:
+            self._reader = DenseReader(dense, self.file_starts, genes, self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_block_starts": None}  # of all chunks: not small
@@ -130,11 +132,6 @@ class StoredSource(SourceWithObs):
         if not self.sparse:
             return float(self.shape[1])
         return sum(x.n_stored for x in self._xs) / max(len(self), 1)
-
-    @property
-    def _column_bytes(self) -> int:
-        reader = self._reader
-        return reader.column_dtype.itemsize if isinstance(reader, SparseReader) else 0
 
     def reading_bytes(self, form: Form) -> float:
         """Return the mean bytes that reading a row takes besides what is held of it."""

@@ -40,6 +40,7 @@ class TestBacked(SourceContract):
 class TestBackedView(SourceContract):
     """Rows of a file that holds more, and in another order."""
 
+    has_block_starts = False
     one_file = True
 
     @classmethod
@@ -66,6 +67,8 @@ class TestCollectionBacked(SourceContract):
 
 
 class TestCollectionInMemory(SourceContract):
+    has_block_starts = False
+
     @classmethod
     def write(cls, folder, parts):
         return AnnCollection(parts)
@@ -73,6 +76,8 @@ class TestCollectionInMemory(SourceContract):
 
 class TestCollectionMixedWithoutJoinedObs(SourceContract):
     """One member in its file, one in memory, one a view; labels looked up in each."""
+
+    has_block_starts = False
 
     @classmethod
     def write(cls, folder, parts):
@@ -82,6 +87,8 @@ class TestCollectionMixedWithoutJoinedObs(SourceContract):
 
 
 class TestCollectionView(SourceContract):
+    has_block_starts = False
+
     @classmethod
     def write(cls, folder, parts):
         files = written([parts[2], parts[0], parts[1]], folder)

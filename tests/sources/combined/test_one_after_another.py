@@ -13,6 +13,8 @@ from tests.sources.contract import SourceContract, make_parts
 class TestConcat(SourceContract):
     """A file, an object in memory, and another file."""
 
+    has_block_starts = False
+
     @classmethod
     def write(cls, folder, parts):
         parts[0].write_h5ad(folder / "part0.h5ad")

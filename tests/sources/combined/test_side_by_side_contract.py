@@ -87,6 +87,8 @@ class ModalitiesContract(ArraysContract):
 
 
 class TestMultiIndexable(ModalitiesContract):
+    has_block_starts = False
+
     @classmethod
     def write(cls, folder, parts):
         for i, part in enumerate(parts):
@@ -110,6 +112,8 @@ class TestH5mu(ModalitiesContract):
 
 
 class TestMuData(ModalitiesContract):
+    has_block_starts = False
+
     @classmethod
     def write(cls, folder, parts):
         return of_modalities(joined(parts))

@@ -14,6 +14,7 @@ from tests.sources.contract import SourceContract, make_parts
 
 
 class TestAnnData(SourceContract):
+    has_block_starts = False
     one_file = True
 
     @classmethod

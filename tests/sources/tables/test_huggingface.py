@@ -114,6 +114,8 @@ class TestInMemory(Variant):
 class TestSelected(Variant):
     """A choice of rows, in an order of its own, of shuffled ones."""
 
+    has_block_starts = False
+
     @classmethod
     def write(cls, folder, parts):
         saved = datasets.load_from_disk(super().write(folder, parts))
