@@ -25,7 +25,7 @@ class ChunkTable:
     files
         Paths of the files that hold chunks, or names of sources in `store`.
     identities
-        What each file was when the table was made; None: not to be checked.
+        Identity of each file when the table was made; None: not to be checked.
     offsets
         First byte of each chunk in its file, int64, shape ``(n_chunks,)``; `ABSENT`
         for chunks that were never written.
@@ -36,7 +36,7 @@ class ChunkTable:
     file_of
         For each chunk the number of its file; None: all in the first.
     store
-        What opens `files`; None: they are local files.
+        Store that opens `files`; None: they are local files.
     """
 
     files: Sequence[str]

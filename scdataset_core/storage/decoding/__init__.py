@@ -1,1 +1,1 @@
-"""From stored bytes to plain ones: pipelines of filters, decompressors, checksums."""
+"""Turns stored bytes into plain ones: filters, decompressors and checksums."""

@@ -1,4 +1,4 @@
-"""Blosc buffers in scratch memory: whole, or the blocks that hold what is wanted."""
+"""Decodes blosc buffers in scratch memory, whole or only the blocks that are wanted."""
 
 import numpy as np
 
@@ -21,8 +21,8 @@ def decode_blosc_range(
 ) -> Buffer | None:
     """Decode some bytes of a blosc buffer, with the blocks around them.
 
-    A blosc buffer has no checksum. Of one whose header contradicts itself or what is
-    known from elsewhere, all blocks are decoded, so that C-Blosc sees the whole.
+    A blosc buffer has no checksum. If its header contradicts itself or the metadata
+    of the file, all blocks are decoded, so that C-Blosc sees the whole buffer.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ def decode_blosc_range(
     low, high
         The bytes wanted, at least one.
     n_bytes
-        What the whole buffer must decode to.
+        Size that the whole buffer must decode to.
     item_bytes
-        Size of an item as the file's metadata say it; 0: they do not.
+        Size of an item by the file's metadata; 0: they do not say it.
 
     Returns
     -------
     plain
-        Bytes of which those from `low` to `high` are what was wanted; None where
-        C-Blosc cannot be called.
+        Bytes, of which those from `low` to `high` are right; None where C-Blosc cannot
+        be called.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Compressors that numcodecs carries, called on memory of ours.
+"""Calls the decompressors that numcodecs carries, on memory of our own.
 
-They decompress straight into the memory given, never past its end, and other threads
-run meanwhile. Where a build of numcodecs hides its C functions, its Python ones do it.
+They decompress straight into the memory given, never past its end, while other threads
+run. Where a build of numcodecs hides its C functions, its Python functions are called.
 """
 
 import ctypes
@@ -124,10 +124,10 @@ _IN_C = {"blosc": _blosc, "lz4": _lz4, "zstd": _zstd}
 
 @lru_cache
 def decompressor(name: str) -> Decompress:
-    """Return what decompresses "blosc", "lz4" (one block) or "zstd".
+    """Return a function that decompresses "blosc", "lz4" (one block) or "zstd".
 
-    A function of the packed bytes and the memory to fill; it returns how many bytes it
-    wrote there, less than 0 for bytes that are damaged.
+    The function takes the packed bytes and the memory to fill. It returns how many
+    bytes it wrote there, and less than 0 if the bytes are damaged.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""Decoding zlib streams, to their last byte: what follows it is their checksum.
+"""Decodes zlib streams, to their end, where their checksum is.
 
-The beginning of a chunk could be had at the cost of the beginning alone. But the
-Adler-32 is that of the whole, and without it most flipped bits gave wrong rows.
-Decoding whole chunks costs 4 to 22 % of the cells a CPU-second for blocks of 4 rows and
-more, and up to a third for single rows (6,000 cells of 1,945 counts, gzip, chunks of
-23,766 and 100,000 elements, two threads, November 2026).
+A decoder could stop behind the rows that are wanted. But the Adler-32 checksum is that
+of the whole stream, and unchecked, most flipped bits gave wrong rows. Decoding whole
+chunks costs 4 to 22 % of the cells a CPU-second for blocks of 4 rows and more, and up
+to a third for single rows (6,000 cells of 1,945 counts, gzip, chunks of 23,766 and
+100,000 elements, two threads, November 2026).
 
 Chunks go through libdeflate, the fastest here that checks the checksum.
 """
@@ -31,7 +31,7 @@ WINDOW = 1 << 20
 
 
 class InflateError(Exception):
-    """A stream that cannot be decoded, or is of another size than was declared."""
+    """Says that a stream cannot be decoded, or is of another size than was declared."""
 
 
 class Inflater(Protocol):
@@ -222,6 +222,6 @@ def choose_inflater(name: str | None = None) -> Inflater:
 
 
 def prepare() -> None:
-    """Import the decoders, before threads would: see `batching.Batching.prepare`."""
+    """Import the decoders before threads do: see `batching.Batching.prepare`."""
     choose_inflater()
     streaming_module()

@@ -1,4 +1,4 @@
-"""The filters of HDF5, and what undoes each of them.
+"""The filters of HDF5, and their decoders.
 
 A decoder takes bytes and the size they must decode to. It returns bytes of that size or
 raises, and never makes more, whatever the bytes say about themselves. deflate has a

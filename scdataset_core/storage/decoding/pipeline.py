@@ -1,4 +1,4 @@
-"""How chunks are encoded: pipelines of filters, and undoing them."""
+"""Pipelines of filters, which chunks went through, and how to undo them."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ __all__ = ["Pipeline"]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The filters chunks went through when they were written, in that order.
+    """The filters that chunks went through when they were written, in that order.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Pipeline:
         start, size
             The chunk is ``scratch.packed[start : start + size]``.
         n_bytes
-            What the chunk must decode to.
+            Size that the chunk must decode to.
         want
             How many bytes of its beginning are wanted.
         unwanted
@@ -93,7 +93,7 @@ class Pipeline:
         Returns
         -------
         plain
-            At least the first `want` bytes; what is not wanted may be anything.
+            At least the first `want` bytes; the unwanted ones may be anything.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class Pipeline:
 
 
 def _inflate(scratch: Scratch, data: Buffer, n_bytes: int) -> Buffer:
-    """Inflate bytes that may lie anywhere."""
+    """Inflate bytes that may lie in scratch memory or elsewhere."""
     stream = memoryview(data)
     start = scratch.offset_of(stream)
     if start is None:

@@ -1,4 +1,4 @@
-"""Which decoder undoes which filter; :func:`register_decoder` adds one."""
+"""Finds the decoder of a filter; :func:`register_decoder` adds one."""
 
 from ...checks import install_command
 from .compressors import decompressor
@@ -122,14 +122,14 @@ def register_decoder(
 
 
 def find_decoder(step: Filter) -> Decoder | None:
-    """Return what undoes a filter, or None where nothing here does."""
+    """Return the decoder of a filter, or None where there is none here."""
     if step.code == LZF and lzf_decompressor() is None:
         return None
     return _decoders.get(step.code)
 
 
 def number_of_zarr_codec(name: str) -> int | None:
-    """Return the number of the filter that a codec of zarr is; None: unknown here."""
+    """Return the number of the filter for a codec of zarr, or None if it is unknown."""
     return _zarr_numbers.get(name)
 
 

@@ -1,4 +1,4 @@
-"""The filters that zarr has and HDF5 has not, and what undoes each of them."""
+"""The filters that zarr has and HDF5 lacks, and their decoders."""
 
 from .deflate import streaming_module
 from .filters import CHECKSUM_BYTES, Buffer, CodecError, Filter, decompress

@@ -1,4 +1,4 @@
-"""What every format says of an array, so that it can be read."""
+"""The description of an array that every format gives, so that it can be read."""
 
 from typing import Any, NamedTuple
 

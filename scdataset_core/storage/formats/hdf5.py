@@ -1,4 +1,4 @@
-"""Arrays of HDF5 files: their layout taken out of the library, once."""
+"""Describes data sets of HDF5 files, so that they are read without the library."""
 
 import os
 import warnings
@@ -38,14 +38,14 @@ MOST_FILTERS = 8
 
 @dataclass(frozen=True)
 class Hdf5TableMaker:
-    """Makes the chunk table of a dataset.
+    """Makes the chunk table of one dataset.
 
     Parameters
     ----------
     file, name
         The dataset.
     identity
-        What the file was when the dataset was described.
+        Identity of the file when the dataset was described.
     """
 
     file: str
@@ -68,16 +68,16 @@ class Hdf5TableMaker:
 
 
 class Hdf5Library:
-    """Reads rows of a dataset with h5py; keeps the file open in the process that reads.
+    """Reads rows of a dataset with h5py, and keeps the file open in this process.
 
     Parameters
     ----------
     file, name
         The dataset.
     identity
-        What the file was when the dataset was described.
+        Identity of the file when the dataset was described.
     others
-        The other files that hold its bytes, and what they were.
+        The other files that hold bytes of the dataset, and their identities.
     """
 
     def __init__(
@@ -130,17 +130,17 @@ class Hdf5Library:
         return h5py.Dataset(h5d.open(file.id, self._name.encode(), access))
 
     def close(self) -> None:
-        """Let go of the file, which the next read opens again."""
+        """Close the file; the next read opens it again."""
         self._open = None
 
 
-# The longest unused come first. No lock, which a fork could leave locked: each step on
-# the dict is one of the interpreter's.
+# Those unused for longest come first. A fork could leave a lock locked, so there is
+# none: each operation on the dict is one step of the interpreter.
 _holding: "dict[int, weakref.ref[Hdf5Library]]" = {}
 
 
 def _keep_few_open(latest: Hdf5Library) -> None:
-    """Close the files that were not read for longest, so that only a few stay open."""
+    """Close the files that were unused for longest, so that only a few stay open."""
     _holding.pop(id(latest), None)
     _holding[id(latest)] = weakref.ref(latest)
     most = most_open()
@@ -199,14 +199,14 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
     dataset
         The dataset.
     whole
-        Whether all of it must have been written.
+        Whether all chunks must have been written.
 
     Raises
     ------
     FileFormatError
         If it has no first axis, or nothing here decodes it.
     CorruptFileError
-        If it must be whole, is read through h5py, and is not.
+        If it must be whole and is not, and is read through h5py.
     """
     file = str(Path(dataset.file.filename).absolute())
     name = str(dataset.name)
@@ -242,8 +242,8 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
 def _check_name(dataset: "h5py.Dataset", file: str) -> None:
     """Raise if another dataset, or none, has this one's name in its own file.
 
-    HDF5 names what was reached by links by the way there, which may lead through other
-    files, and readers open it again by its name.
+    HDF5 names a dataset by the links that led to it. These may lead through other
+    files, but readers open the dataset again in its own file, by that name.
     """
     if dataset.file.get(dataset.name) != dataset:
         raise FileFormatError(
@@ -322,7 +322,7 @@ _announced: tuple[int, str] | None = None
 
 
 def _announce(dataset: "h5py.Dataset", file: str, filters: str) -> None:
-    """Warn of filters unknown here, once for all data sets of a file that is opened."""
+    """Warn of filters that are unknown here, once for each file that is opened."""
     global _announced
     opened = (int(dataset.file.id.id), filters)
     if opened == _announced:

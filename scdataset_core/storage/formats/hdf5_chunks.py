@@ -1,4 +1,4 @@
-"""Chunk tables of HDF5 datasets: what the file lists, checked against itself."""
+"""Makes chunk tables of HDF5 datasets, and checks what the file lists."""
 
 from array import array as compact
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ __all__ = ["check_complete", "make_chunk_table"]
 
 
 class _Listed(NamedTuple):
-    """The chunks that a file lists, in its order.
+    """Holds the chunks that a file lists, in its order.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def make_chunk_table(
 
 
 def check_complete(dataset: "h5py.Dataset", file: str) -> None:
-    """Raise if chunks of a dataset were never written; others are always whole."""
+    """Raise if chunks of a dataset were never written."""
     if dataset.chunks is None or dataset.is_virtual:
         return
     expected, there = prod(_grid_shape(dataset)), dataset.id.get_num_chunks()
@@ -102,7 +102,7 @@ def _grid_shape(dataset: "h5py.Dataset") -> tuple[int, ...]:
 
 
 def _list_chunks(dataset: "h5py.Dataset", file: str) -> _Listed:
-    """Return the chunks that there are, checked."""
+    """Check the chunks that the file lists, and return them."""
     # Millions of chunks: 17 bytes each while they are collected, no objects.
     corners, offsets, sizes = compact("Q"), compact("Q"), compact("Q")
     masks = compact("Q")

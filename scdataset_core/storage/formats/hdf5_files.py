@@ -1,4 +1,4 @@
-"""HDF5 files opened to be read, and the other files that their data sets lead to."""
+"""Opens HDF5 files, and finds the other files that their data sets lead to."""
 
 import os
 import tempfile
@@ -30,8 +30,8 @@ PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
 def open_hdf5(path: str) -> "h5py.File":
     """Open a file with h5py for reading, without HDF5's lock where it cannot be had.
 
-    A lock keeps writers of other processes out. Nothing here relies on it: that a file
-    did not change is seen from its size and time.
+    A lock keeps writers of other processes out. Nothing here relies on it: the size and
+    time of a file show whether it changed.
     """
     import h5py
 
@@ -58,8 +58,8 @@ def check_path(
 ) -> None:
     """Raise if `path` is no longer the file that a handle has open.
 
-    A handle that was opened by a relative path means another one after a change of
-    directory; and files are replaced.
+    A relative path means another file after a change of directory, and a file may have
+    been replaced.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def check_path(
     path
         Where its file should be.
     again
-        What to do if it is not, for the error.
+        What the error tells the user to do.
     """
     if file.driver != "sec2":
         return
@@ -159,7 +159,7 @@ def _find_raw_part(dataset: "h5py.Dataset", name: str, offset: int, size: int) -
 def counts_user_block() -> tuple[bool, bool]:
     """Return whether offsets of chunks, and of whole data, count the user block.
 
-    Releases differ, so it is tried out on a small file.
+    Releases of HDF5 differ, so this function tries it out on a small file.
     """
     import h5py
 

@@ -1,4 +1,4 @@
-"""Arrays that are a file's plain bytes, as `numpy.memmap` writes them."""
+"""Describes files of plain numbers, as `numpy.memmap` writes them, as arrays."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ __all__ = ["PartTableMaker", "describe_file", "describe_part"]
 
 @dataclass(frozen=True)
 class PartTableMaker:
-    """Says where a part of a file lies, as the table of its single chunk.
+    """Makes the chunk table of a part of a file: a table of a single chunk.
 
     Parameters
     ----------
     file
         The file.
     identity
-        What the file was when it was described.
+        Identity of the file when it was described.
     offset, n_bytes
         First byte of the part, and how many it has.
     """
@@ -42,12 +42,12 @@ class PartTableMaker:
 
 
 def describe_file(path: Path, dtype: np.dtype[Any]) -> StoredArray:
-    """Return the one-dimensional array that all bytes of a file are.
+    """Return all bytes of a file as a one-dimensional array.
 
     Parameters
     ----------
     path
-        The file; what is left over behind its last whole element is not read.
+        The file; bytes behind its last whole element are not read.
     dtype
         Type of the elements, with their byte order.
     """

@@ -1,4 +1,4 @@
-"""Arrays of zarr stores: how they are laid out, of versions 2 and 3."""
+"""Describes arrays of zarr stores, of versions 2 and 3."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ _INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
 
 
 class FileGrid(NamedTuple):
-    """How an array is cut into files, and these into chunks.
+    """Says how an array is cut into files, and these into chunks.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class FileGrid(NamedTuple):
     chunk_shape
         Shape of a chunk.
     prefix, separator
-        How the names of the files are made of their numbers along each axis.
+        What the names of the files begin with, and what separates their numbers.
     shards
         The index of the shards; None where each file is a chunk.
     codecs
-        How a chunk is encoded: what version 3 lists, or none for version 2.
+        The codecs of a chunk that version 3 lists; none for version 2.
     """
 
     file_shape: Shape
@@ -62,7 +62,7 @@ class FileGrid(NamedTuple):
 
 
 class _Encoding(NamedTuple):
-    """How an array's files are cut and encoded."""
+    """Says how an array is cut into files and encoded."""
 
     grid: FileGrid
     stored_dtype: np.dtype[Any]
@@ -70,7 +70,7 @@ class _Encoding(NamedTuple):
 
 
 class _NotNativeError(Exception):
-    """Why only zarr-python can read an array."""
+    """Says why only zarr-python can read an array."""
 
 
 class ZarrLibrary:
@@ -81,11 +81,11 @@ class ZarrLibrary:
     array
         The array.
     why
-        What keeps this library from reading it itself; empty for text, of which all
-        is read that way.
+        The reason why this library does not read it itself; empty for text, which
+        zarr-python always reads.
     metadata
-        The local file that describes it, or its zip file, and what that was; None:
-        there is none.
+        The local file that describes the array, or its zip file, with its identity;
+        None: there is none.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where the chunks of zarr arrays lie: in a file each, or in shards with an index."""
+"""Finds the chunks of zarr arrays: in a file each, or in shards with an index."""
 
 import os
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ _OUTSIDE = 2**62
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """How the index of a shard is stored.
+    """Says how the index of a shard is stored.
 
     Parameters
     ----------
     chunk_shape
         Shape of the chunks in a shard.
     at_start
-        Whether it lies before the chunks; else behind them.
+        Whether the index lies before the chunks; else it lies behind them.
     has_checksum
-        Whether it ends with its CRC-32C.
+        Whether the index ends with its CRC-32C.
     """
 
     chunk_shape: Shape
@@ -56,13 +56,13 @@ class ZarrTableMaker:
     folder
         Its folder.
     metadata
-        The file that describes it, and what that was when it was read.
+        The file that describes the array, and its identity when it was read.
     shape
         Shape of the array.
     file_shape
         Shape of what one file holds: a chunk, or a shard.
     prefix, separator
-        How the names of the files are made of their numbers along each axis.
+        What the names of the files begin with, and what separates their numbers.
     shards
         The index of the shards; None where each file is a chunk.
     """
@@ -164,7 +164,7 @@ def grid_shape(shape: Shape, step: Shape) -> Shape:
 
 
 class _Files(Sequence[str]):
-    """Paths of an array's files, made when asked for."""
+    """Makes the paths of an array's files when they are asked for."""
 
     def __init__(self, prefix: str, separator: str, grid: Shape) -> None:
         self._prefix, self._separator, self.grid = prefix, separator, grid
@@ -193,7 +193,7 @@ class _Files(Sequence[str]):
 
 
 class _Identities(Sequence[Identity | None]):
-    """What each file was, in 16 bytes a file; None where there is none."""
+    """Holds the identity of each file in 16 bytes; None where there is no file."""
 
     def __init__(self, n_bytes: Integers, mtime_ns: Integers) -> None:
         self.n_bytes, self._mtime_ns = n_bytes, mtime_ns
@@ -215,7 +215,7 @@ class _Identities(Sequence[Identity | None]):
 
 
 def _look_at_files(files: _Files) -> _Identities:
-    """Look at every file."""
+    """Return the identity of every file."""
     n_bytes = np.full(len(files), -1, np.int64)
     mtime_ns = np.zeros(len(files), np.int64)
     for number in range(len(files)):

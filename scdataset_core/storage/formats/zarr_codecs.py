@@ -1,4 +1,4 @@
-"""The codecs of zarr arrays as pipelines of filters."""
+"""Turns the codecs of zarr arrays into pipelines of filters, and checks them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,9 +24,9 @@ _EXTRAS = {
 
 
 def check_codecs(where: str, metadata: Mapping[str, Any]) -> None:
-    """Refuse an array whose codecs run what is stored, or are not installed.
+    """Raise if an array has a codec that runs stored code, or is not installed.
 
-    Zarr looks for some codecs when it first decodes, so they are looked for here.
+    Zarr looks for some codecs only when it first decodes; this function looks for all.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_codecs(where: str, metadata: Mapping[str, Any]) -> None:
 
 
 def unknown_codec(where: str, error: Exception) -> FileFormatError | None:
-    """Return what to say of zarr's error where it is about a codec; else None."""
+    """Return the error to raise for zarr's own error about a codec, or None."""
     text = str(error)
     if "'pickle'" in text:
         return _pickled(where)

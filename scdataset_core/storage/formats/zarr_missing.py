@@ -1,7 +1,7 @@
-"""Which files of a zarr array are not there, and which of its chunks.
+"""Finds the files and chunks of a zarr array that are missing.
 
-Zarr takes what is not there for the fill value, and leaves out chunks of nothing else:
-a file that was lost looks like one that was never written.
+Zarr reads a missing chunk as the fill value, and does not write chunks that hold only
+that. So a file that was lost looks like one that was never written.
 """
 
 import os
@@ -33,21 +33,21 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Missing:
-    """What of an array is not there.
+    """Says which parts of an array are missing.
 
     Parameters
     ----------
     n_files
         How many files the array may have.
     n_lost
-        How many of them are not there.
+        How many of them are missing.
     first
         The name of the first of these; empty if there is none.
     lost
-        Rows that lie in files that are not there: where runs of them start and stop,
-        shape ``(n, 2)``. Of a matrix in columns of chunks, all rows that lack any.
+        Rows that lie in missing files: where runs of them start and stop, shape
+        ``(n, 2)``. In a matrix in columns of chunks, all rows that lack any chunk.
     absent
-        The same, with the chunks that shards leave out; those are told of vectors.
+        The same, with the chunks that shards leave out; found in vectors only.
     """
 
     n_files: int
@@ -58,9 +58,9 @@ class Missing:
 
 
 def find_missing(array: "zarr.Array") -> Missing | None:
-    """Return what of an array is not there; None if all is, or it cannot be told.
+    """Return which parts of an array are missing; None if none is, or none is known.
 
-    It is told in local folders and zip files.
+    They are found in local folders and zip files.
     """
     grid, shape = read_file_grid(array), tuple(int(size) for size in array.shape)
     if grid is None or not prod(shape):
@@ -92,7 +92,7 @@ def find_missing(array: "zarr.Array") -> Missing | None:
 
 
 def _find_gaps(there: Integers, n: int) -> Integers:
-    """Return the runs of ``range(n)`` that lack in increasing numbers, ``(k, 2)``."""
+    """Return the runs of ``range(n)`` that increasing numbers lack, ``(k, 2)``."""
     starts = np.concatenate([[0], there + 1])
     stops = np.append(there, n)
     return np.stack([starts, stops], axis=1)[starts < stops]

@@ -1,4 +1,4 @@
-"""Zarr's stores as they are held here: by absolute path, each process its own."""
+"""Opens zarr stores by absolute path, and once for each process."""
 
 import pickle
 from pathlib import Path
@@ -37,11 +37,11 @@ def archive_of(node: "zarr.Array | zarr.Group") -> str | None:
 
 
 def reopen_group(group: "zarr.Group") -> "zarr.Group":
-    """Return a group opened anew: its store by absolute path, its members as they lie.
+    """Return a group opened anew: by the absolute path of its store, and as it is now.
 
     The list of members that a store may have (consolidated metadata) is not read: it
-    may name what is not there any more, and lack what was added. Where a store cannot
-    be listed, that list is all there is, and the group is returned as it came.
+    may name members that are gone, and lack others that were added. Where a store
+    cannot be listed, there is no other list, and the group is returned as it came.
 
     Raises
     ------
@@ -82,10 +82,10 @@ def reopen_array(array: "zarr.Array", *, forked: bool) -> "zarr.Array":
     """Return an array of another process, opened in this one.
 
     Forked processes share the position in an open zip file, and the connections to
-    other machines: each would read what another one asked for. And a store that has
-    just been unpickled may not be used by several threads at first (fsspec's zip files
-    fill their list of names then, and what is not in it yet counts as zeros), so its
-    description is read before anything else. To be called while nothing else is made.
+    other machines: each would read what another one asked for. And several threads may
+    not use a store that has just been unpickled: fsspec's zip files fill their list of
+    names then, and files that are not in it yet count as zeros. So the description is
+    read before anything else. The caller holds the lock of first use.
 
     Parameters
     ----------

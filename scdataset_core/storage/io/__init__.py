@@ -1,1 +1,1 @@
-"""Bytes: open files, positional reads, io_uring, and their memory and threads."""
+"""Reads bytes: byte sources, positional reads, io_uring, and memory and threads."""

@@ -1,4 +1,4 @@
-"""Buffers that are used again, but only when nothing looks into them any more."""
+"""Buffers that are used again, once no array or view refers to their memory."""
 
 import ctypes
 import weakref
@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 __all__ = ["BufferPool"]
 
-# Below this, a fresh allocation comes out of memory the process already has; above it
-# every page is faulted in anew, which costs as much as reading warm data into it.
+# Below this, a fresh allocation uses memory that the process already has. Above it, the
+# system maps every page anew, which costs as much as reading warm data into it.
 SMALLEST = 64 * 1024
 STEPS_PER_DOUBLING = 8
 ALIGNMENT = 64
@@ -39,7 +39,7 @@ class BufferPool:
     Parameters
     ----------
     idle_bytes
-        How much memory that nobody uses is kept.
+        How many bytes of unused memory are kept.
     """
 
     def __init__(self, idle_bytes: int = 128 << 20) -> None:
@@ -87,7 +87,7 @@ class BufferPool:
         return sum(size * len(blocks) for size, blocks in list(self._idle.items()))
 
     def close(self) -> None:
-        """Drop what lies idle, and keep nothing from now on."""
+        """Drop idle memory, and keep none from now on."""
         self.idle_bytes = 0
         self._idle.clear()
 

@@ -1,4 +1,4 @@
-"""Byte sources: what bytes are read from, whatever holds them.
+"""Byte sources: the files and other stores that bytes are read from.
 
 A read is a range of bytes of a source and a table of destinations in memory, two
 unsigned columns: address and length (the layout of C's ``struct iovec``). The bytes
@@ -49,7 +49,7 @@ class Destinations:
 
 
 class SourceIdentity(Protocol):
-    """What tells bytes from others that took their place: size and time, or an ETag.
+    """Tells a source from what it was before it changed: size and time, or an ETag.
 
     Two are equal as long as nothing changed; ``str()`` describes one for errors.
     """

@@ -1,9 +1,9 @@
-"""Many reads in one call to the system: Linux's io_uring.
+"""Does many reads in one call to the system, by Linux's io_uring.
 
-A call to ``preadv`` for each of the thousand runs of a fetch gives the interpreter's
-lock back a thousand times, and waits for it as often. With io_uring the reads of a task
-are written into memory that is shared with the system, and one call does them all.
-Pages that are in memory are copied by that very call; others are under way together.
+A thousand calls of ``preadv`` for the runs of a fetch release the interpreter's lock a
+thousand times, and wait for it as often. With io_uring, a task writes its reads into
+memory that it shares with the system, and one call does them all. That call copies the
+pages that are in memory; the system fetches the others all at the same time.
 
 The layout of the shared memory is that of the Linux headers (``io_uring.h``; J. Axboe,
 "Efficient IO with io_uring", 2019).
@@ -25,7 +25,8 @@ __all__ = ["Ring", "is_available", "new_ring"]
 
 Integers = npt.NDArray[np.int64]
 
-# Of so many reads each waits for the interpreter's lock once: 64 were a fifth slower.
+# A call does at most so many reads, and waits for the interpreter's lock once. With 64,
+# reads were a fifth slower.
 N_ENTRIES = 256
 _SETUP, _ENTER = 425, 426  # numbers of the system calls, the same on all 64-bit systems
 _SQES_OFFSET = 0x10000000
@@ -71,7 +72,7 @@ def _syscall() -> Any:  # Any: a ctypes function pointer
 
 
 class Ring:
-    """Reads into scattered places, many at a time; for one thread of one process.
+    """Reads into scattered memory, many reads at a time; for one thread of one process.
 
     Raises
     ------
@@ -124,7 +125,7 @@ class Ring:
         position
             Its first byte there.
         address
-            Where its table of places lies (see :class:`.readers.Places`).
+            Where its table lies (see :class:`.byte_sources.Destinations`).
         count
             The rows of that table, at most `IOV_MAX`.
 
@@ -150,19 +151,19 @@ class Ring:
             try:
                 self._submit()
             finally:
-                # The system may not write into places that are given up.
+                # The system must not write into memory that is given up.
                 self._wait(n_bytes)
         return n_bytes
 
     def _submit(self) -> None:
-        """Begin what was written, or take it back."""
+        """Have the system begin the reads in the queue; take back those it refuses."""
         while n := (self._written.value - self._begun.value) & _COUNTERS:
             if not self._enter(n, n):
                 self._written.value = self._begun.value
 
     def _wait(self, n_bytes: Integers) -> None:
-        """Note the bytes of all reads that were begun, when they are done."""
-        self._written.value = self._begun.value  # not begun, after an interrupt
+        """Wait until all reads that were begun are done, and note their bytes."""
+        self._written.value = self._begun.value  # less after an interrupt
         first = self._taken.value
         n = (self._begun.value - first) & _COUNTERS
         while (self._done.value - first) & _COUNTERS < n:

@@ -73,9 +73,9 @@ def check_unchanged(
     name
         Path of the file, or name of the source.
     expected
-        What it was.
+        Its identity then.
     now
-        What it is; None: what the file at this path is.
+        Its identity now; None: that of the file at this path.
     """
     if now is None:
         try:
@@ -100,7 +100,7 @@ class OpenFile:
     path
         The file.
     reader
-        How bytes are read; None: the fastest way here.
+        Way to read bytes; None: the fastest here.
     """
 
     def __init__(self, path: str, reader: Reader | None = None) -> None:
@@ -157,9 +157,9 @@ class OpenSources:
     Parameters
     ----------
     most
-        How many stay open; None: as many as the process's limit lets it.
+        Number of sources that stay open; None: what the process's limit allows.
     reader
-        How local files are read; None: the fastest way here.
+        Way to read local files; None: the fastest here.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Memory one thread uses again and again: chunks as stored, and chunks as decoded."""
+"""Memory that one thread uses again and again, for chunks as stored and as decoded."""
 
 import weakref
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 __all__ = ["Scratch"]
 
-# What a chunk of this size needs is given back after it was used.
+# Memory beyond this, for a very large chunk, is given back after its use.
 LARGEST_KEPT = 16 << 20
 
 
@@ -44,12 +44,12 @@ class Scratch:
         self.plain_address: int = self._plain.ctypes.data
 
     def reserve_packed(self, n_bytes: int) -> None:
-        """Make room for `n_bytes`; what was there is lost."""
+        """Make room for `n_bytes`; the contents are lost."""
         if len(self.packed) < n_bytes:
             self._set_packed(n_bytes)
 
     def reserve_plain(self, n_bytes: int) -> None:
-        """Make room for `n_bytes`; what was there is lost."""
+        """Make room for `n_bytes`; the contents are lost."""
         if len(self.plain) < n_bytes:
             self._set_plain(n_bytes)
 
@@ -60,7 +60,7 @@ class Scratch:
         return offset if 0 <= offset < len(self.packed) else None
 
     def trim(self) -> None:
-        """Give back what is larger than most chunks need."""
+        """Give back memory that is larger than most chunks need."""
         if len(self.packed) > LARGEST_KEPT:
             self._set_packed(0)
         if len(self.plain) > LARGEST_KEPT:

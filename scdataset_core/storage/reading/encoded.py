@@ -56,7 +56,7 @@ class EncodedRequest:
     ranges
         All ranges and targets.
     number
-        Which of the requests it is.
+        Number of the request among them.
     views
         The targets as bytes.
     context
