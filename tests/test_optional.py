@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,3 +37,9 @@ def test_packages_that_are_installed_are_imported():
     with naming_extra("json", extra="parquet", needed_by="Tables"):
         import json
     assert import_optional("json", extra="parquet", needed_by="Tables") is json
+
+
+def test_a_package_that_is_too_old_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", SimpleNamespace(__version__="2.18.4"))
+    with pytest.raises(ImportError, match=r"stores need zarr 3\.1 or later, and 2\.18"):
+        import_optional("zarr", extra="zarr", needed_by="stores")

@@ -149,7 +149,7 @@ def _open(kind: Format, data: Any, options: OpenOptions) -> Source:
 
 
 def _instead(obj: object) -> str | None:
-    """Return what to give in place of an object that is nearly right."""
+    """Return the advice for an object that is nearly right, or None."""
     if isinstance(obj, Source):
         return "it is open already; give it to a Loader as it is"
     if type(obj).__module__.partition(".")[0] == "pandas":
@@ -173,7 +173,7 @@ def _instead(obj: object) -> str | None:
 
 
 def what_x_can_be(name: object, data: object) -> str:
-    """Return the error for an `x` that names no matrix, with those that `data` has."""
+    """Return the error for an `x` that names no matrix; it lists those of `data`."""
     known: list[str] = []
     with contextlib.suppress(Exception):  # only a hint is looked for
         paths = paths_of(data)

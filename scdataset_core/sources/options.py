@@ -1,4 +1,4 @@
-"""What a user may ask of :func:`scdataset_core.open`."""
+"""The options of :func:`scdataset_core.open`, checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _X_FOLDERS = ("layers", "obsm", "ms")
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """The options of :func:`scdataset_core.open`, checked.
+    """The options of :func:`scdataset_core.open`; invalid ones cannot be made.
 
     Parameters
     ----------

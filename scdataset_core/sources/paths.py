@@ -1,4 +1,4 @@
-"""The paths that a user's argument stands for: globs are resolved, errors say more."""
+"""Finds the paths that an argument of :func:`scdataset_core.open` stands for."""
 
 import glob
 import os
@@ -15,8 +15,8 @@ __all__ = ["paths_of"]
 def paths_of(data: object) -> list[str] | None:
     """Return the paths that `data` stands for: a path, a glob, or a list of paths.
 
-    They are absolute, so that they hold whatever the current directory becomes, here
-    and in other processes. None if it is none of these.
+    The paths are absolute, so that they hold in any current directory and process. The
+    result is None if `data` is none of these.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def paths_of(data: object) -> list[str] | None:
 
 
 def _several(data: Sequence[object]) -> str:
-    """Return what to do with a list that is not of paths."""
+    """Return the advice for a list of other things than paths."""
     if all(isinstance(one, Source) for one in data):
         return "got a list of sources, which scdataset_core.concat(sources) joins"
     kinds = dict.fromkeys(type(one).__name__ for one in data)

@@ -3,7 +3,7 @@
 from ...errors import FileFormatError
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
-from .data_frames import Table
+from .data_frames import StoredFrame
 from .file_tree import FileTree
 from .matrices import column_names, locate_x
 from .reopened_file import ReopenedFile
@@ -15,7 +15,7 @@ def locate_cells(tree: FileTree, options: OpenOptions) -> CellFile:
     """Return where the parts of one file lie, checked against each other."""
     x = locate_x(tree, options.x)
     var_names = column_names(tree, options.x, x.n_vars)
-    table = Table(tree, "obs")
+    table = StoredFrame(tree, "obs")
     names = table.index_text()
     if len(names) != x.n_obs:
         raise FileFormatError(

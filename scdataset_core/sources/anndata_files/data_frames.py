@@ -1,4 +1,4 @@
-"""The tables of AnnData's layout: their index and their columns, of every version."""
+"""The data frames of AnnData's layout, as every version of AnnData writes them."""
 
 from typing import Any
 
@@ -27,21 +27,21 @@ from ..obs.text import (
 from .file_tree import FileTree
 from .record_arrays import record_column, record_columns, record_index, record_text
 
-__all__ = ["Table"]
+__all__ = ["StoredFrame"]
 
 
-class Table:
-    """A table of a file of AnnData's layout: ``obs``, ``var``, ``raw/var``.
+class StoredFrame:
+    """A data frame in a file of AnnData's layout: ``obs``, ``var``, ``raw/var``.
 
-    A group with a data set or group a column (0.7 and later), or one data set of
-    records (before).
+    AnnData 0.7 and later write it as a group, with a data set or a group for each
+    column; earlier versions write one data set of records.
 
     Parameters
     ----------
     tree
         The file.
     path
-        Path of the table.
+        Path of the data frame.
     """
 
     def __init__(self, tree: FileTree, path: str) -> None:
@@ -76,7 +76,7 @@ class Table:
         raise FileFormatError(f'{self._tree.file}: {self._path} has no index "{name}"')
 
     def index_text(self) -> TextArray:
-        """Return the index, to be read by ranges."""
+        """Return the index as text that is read by ranges."""
         if self._records is not None:
             return record_text(
                 self._tree, self._records, record_index(self._tree, self._records)
@@ -85,7 +85,7 @@ class Table:
         text = self._text(path)
         if text is not None:
             return text
-        column = self._member(path)
+        column = self._column_at(path)
         if isinstance(column, LabelColumn):
             return LabelText(column.codes, tuple(map(str, column.labels)))
         if isinstance(column, NumberColumn):
@@ -97,7 +97,7 @@ class Table:
     def index(self) -> npt.NDArray[np.object_]:
         """Return the whole index, as strings."""
         text = self.index_text()
-        # A name that is missing is called as pandas does.
+        # pandas gives a missing name as "nan" too.
         names = ["nan" if x is None else x for x in text.read(0, len(text))]
         return np.array(names, object)
 
@@ -105,7 +105,7 @@ class Table:
         """Return the column called `name`."""
         if self._records is not None:
             return record_column(self._tree, self._records, name)
-        return self._member(f"{self._path}/{name}")
+        return self._column_at(f"{self._path}/{name}")
 
     def columns(self, wanted: tuple[str, ...] | bool, n_rows: int) -> dict[str, Column]:
         """Return the columns called `wanted`, or all for True, checked for length."""
@@ -119,10 +119,10 @@ class Table:
                     f'{self._tree.file}: there is no obs column "{name}";'
                     f" {nearest(name, known)}"
                 )
-            columns[name] = self._checked(name, n_rows)
+            columns[name] = self._column_of_length(name, n_rows)
         return columns
 
-    def _checked(self, name: str, n_rows: int) -> Column:
+    def _column_of_length(self, name: str, n_rows: int) -> Column:
         column = self.column(name)
         if not isinstance(column, Unreadable):
             for array in column.arrays:
@@ -130,13 +130,13 @@ class Table:
         return column
 
     def _column_or_why(self, name: str, n_rows: int) -> Column:
-        """Return a column, or why it cannot be had: others are not to suffer for it."""
+        """Return a column, or the reason why it is unreadable: others can be read."""
         try:
-            return self._checked(name, n_rows)
+            return self._column_of_length(name, n_rows)
         except FileFormatError as error:
             return Unreadable(str(error).removeprefix(f"{self._tree.file}: "))
 
-    def _member(self, path: str) -> Column:
+    def _column_at(self, path: str) -> Column:
         found = self._tree.find(path)
         if found is None:
             raise FileFormatError(f"{self._tree.file}: {path} is missing")
@@ -148,32 +148,34 @@ class Table:
                 return self._referenced_categorical(found)
             if found.ndim != 1 or found.dtype.kind not in "biufc":
                 return Unreadable(f"it is {found.dtype} of shape {found.shape}")
-            return NumberColumn(self._tree.stored(found))
-        return self._encoded(found, path)
+            return NumberColumn(self._tree.describe_array(found))
+        return self._encoded_column(found, path)
 
-    def _encoded(self, group: Any, path: str) -> Column:
+    def _encoded_column(self, group: Any, path: str) -> Column:
         encoding = _encoding_of(group)
         if encoding == "categorical":
-            codes = self._tree.stored(self._tree.dataset(f"{path}/codes"))
+            codes = self._tree.describe_array(self._tree.dataset(f"{path}/codes"))
             labels = self._labels(f"{path}/categories")
-            return _labelled(codes, labels, bool(group.attrs.get("ordered", False)))
+            return _label_column(codes, labels, bool(group.attrs.get("ordered", False)))
         if encoding in ("nullable-integer", "nullable-boolean"):
             values = self._tree.dataset(f"{path}/values")
             mask = self._tree.dataset(f"{path}/mask")
-            return NumberColumn(self._tree.stored(values), self._tree.stored(mask))
+            return NumberColumn(
+                self._tree.describe_array(values), self._tree.describe_array(mask)
+            )
         return Unreadable(f"it is encoded as {encoding!r}")
 
     def _text(self, path: str) -> StoredText | None:
-        """Return text at `path` (a data set, or values with a mask), or None."""
+        """Return the text at `path` (a data set, or values with a mask), or None."""
         found, mask = self._tree.find(path), None
         if found is not None and not self._tree.is_array(found):
             if _encoding_of(found) != "nullable-string-array":
                 return None
-            mask = self._tree.stored(self._tree.dataset(f"{path}/mask"))
+            mask = self._tree.describe_array(self._tree.dataset(f"{path}/mask"))
             found = self._tree.dataset(f"{path}/values")
         if found is None or found.ndim != 1 or not self._tree.is_text(found.dtype):
             return None
-        return StoredText(self._tree.stored(found), mask)
+        return StoredText(self._tree.describe_array(found), mask)
 
     def _labels(self, path: str) -> list[Label]:
         text = self._text(path)
@@ -182,7 +184,7 @@ class Table:
         return self._values(self._tree.dataset(path))
 
     def _values(self, array: Any) -> list[Label]:
-        """Return all of a small array, text as strings."""
+        """Return all values of a small array; text comes as strings."""
         values = np.atleast_1d(np.asarray(array[()]))
         if values.ndim != 1:
             raise FileFormatError(
@@ -194,19 +196,21 @@ class Table:
         return list(values.tolist())
 
     def _referenced_categorical(self, codes: Any) -> Column:
-        """Return a categorical of AnnData 0.7, which points at its categories."""
+        """Return a categorical of AnnData 0.7, which refers to its categories."""
         found = self._tree.categories_of(codes)
         ordered = bool(found.attrs.get("ordered", False))
-        return _labelled(self._tree.stored(codes), self._values(found), ordered)
+        return _label_column(
+            self._tree.describe_array(codes), self._values(found), ordered
+        )
 
 
 def _encoding_of(group: Any) -> str | None:
-    """Return what AnnData calls the way a group is written, None where not said."""
+    """Return the encoding that a group is marked with, or None if it has no mark."""
     encoding = group.attrs.get("encoding-type")
     return None if encoding is None else one_text(encoding)
 
 
-def _labelled(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:
+def _label_column(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:
     if codes.dtype.kind not in "iu":
         return Unreadable(f"its codes are {codes.dtype}")
     if len(set(labels)) != len(labels):

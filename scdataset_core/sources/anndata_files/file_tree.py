@@ -1,4 +1,4 @@
-"""What finding the parts of AnnData's layout asks of a file format."""
+"""`FileTree`: how AnnData's layout is looked up in a file, whatever its format."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -52,14 +52,14 @@ class FileTree(Protocol):
         """Return whether arrays of a type hold text."""
         ...
 
-    def stored(self, array: ArrayNode) -> StoredArray:
-        """Return an array to be read by ranges."""
+    def describe_array(self, array: ArrayNode) -> StoredArray:
+        """Return the description of an array by which its ranges are read."""
         ...
 
-    def again(self) -> "AbstractContextManager[FileTree]":
-        """Return the file, open, at any time later and in any process that may."""
+    def reopen(self) -> "AbstractContextManager[FileTree]":
+        """Return the file, open, at any later time and in any process."""
         ...
 
     def categories_of(self, codes: ArrayNode) -> ArrayNode:
-        """Return the array that the attribute ``categories`` of codes points at."""
+        """Return the array that the attribute ``categories`` of codes refers to."""
         ...

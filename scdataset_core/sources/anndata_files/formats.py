@@ -36,9 +36,9 @@ def _is_h5mu(path: str) -> bool:
         return False
     import h5py
 
-    from .hdf5_tree import opened
+    from .hdf5_tree import open_checked
 
-    with opened(path) as root:
+    with open_checked(path) as root:
         link = root.get("mod", getlink=True)
         # Links are followed, or refused, when it is opened.
         return isinstance(link, h5py.HardLink) or (link is not None and "X" not in root)

@@ -1,4 +1,4 @@
-"""Tables of numbers as X: the data frames that obsm may hold, read column by column."""
+"""Data frames of numbers as X: obsm may hold them, stored column by column."""
 
 import numpy as np
 
@@ -7,21 +7,21 @@ from ...storage import StoredArray
 from ..obs.columns import LabelColumn, NumberColumn, Unreadable, check_length
 from ..ranged.cell_file import DenseX
 from ..ranged.column_rows import ColumnRows
-from .data_frames import Table
+from .data_frames import StoredFrame
 from .file_tree import FileTree
 
-__all__ = ["frame_x"]
+__all__ = ["describe_frame"]
 
 
-def frame_x(tree: FileTree, path: str) -> DenseX:
-    """Return a table at `path` as dense rows.
+def describe_frame(tree: FileTree, path: str) -> DenseX:
+    """Return the data frame at `path` as dense rows.
 
     Raises
     ------
     FileFormatError
         If a column is not numbers, or is not as long as the index.
     """
-    table = Table(tree, path)
+    table = StoredFrame(tree, path)
     n_rows = len(table.index_text())
     columns = []
     for name in table.column_names:

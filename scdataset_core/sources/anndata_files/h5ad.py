@@ -11,8 +11,8 @@ from ..ranged.cell_file import CellFile
 from ..ranged.joined_files import join_files
 from ..ranged.stored_source import StoredSource
 from .cell_files import locate_cells
-from .hdf5_tree import Tree, opened
-from .matrices import dense_x
+from .hdf5_tree import Hdf5Tree, open_checked
+from .matrices import describe_dense
 
 if TYPE_CHECKING:
     import h5py
@@ -27,8 +27,8 @@ def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over `files`, in their order."""
     parts = []
     for file in files:
-        with opened(file) as root:
-            tree = Tree(root, file, allow_external=options.allow_external)
+        with open_checked(file) as root:
+            tree = Hdf5Tree(root, file, allow_external=options.allow_external)
             parts.append(locate_cells(tree, options))
     return join_files(parts, options)
 
@@ -50,14 +50,14 @@ def open_handle(
         )
     file = str(handle.file.filename)
     root = handle if isinstance(handle, h5py.Group) else handle.file
-    tree = Tree(root, file, allow_external=options.allow_external)
+    tree = Hdf5Tree(root, file, allow_external=options.allow_external)
     if isinstance(handle, h5py.Dataset):
         return _open_rows(tree, handle, options)
     return join_files([locate_cells(tree, options)], options)
 
 
 def _open_rows(
-    tree: Tree, dataset: "h5py.Dataset", options: OpenOptions
+    tree: Hdf5Tree, dataset: "h5py.Dataset", options: OpenOptions
 ) -> StoredSource:
     """Return the source over a data set alone; its genes are ``"0"``, ``"1"``, ...."""
     if options.x != "X":
@@ -67,6 +67,6 @@ def _open_rows(
             f"a data set has no obs, and obs names {list(options.obs)}; open its file"
         )
     tree.check_inside(dataset)
-    x = dense_x(tree, dataset, str(dataset.name))
+    x = describe_dense(tree, dataset, str(dataset.name))
     names = np.array([str(i) for i in range(x.n_vars)], object)
     return join_files([CellFile(tree.file, x, names, {})], replace(options, obs=()))

@@ -21,8 +21,8 @@ from ..ranged.joined_files import join_files
 from ..ranged.row_arrays import MemoryArray, RowArray
 from ..rows import Rows
 from .cell_files import locate_cells
-from .data_frames import Table
-from .hdf5_tree import Tree, opened
+from .data_frames import StoredFrame
+from .hdf5_tree import Hdf5Tree, open_checked
 from .modalities import (
     check_mudata,
     columns_of_modality,
@@ -37,50 +37,55 @@ __all__ = ["open_h5mu"]
 
 
 class _File:
-    """One file: its modalities, which row of each a cell has, and its labels."""
+    """The parts of one file: modalities, the row of each cell in them, and labels."""
 
     def __init__(self, root: "h5py.File", file: str, options: OpenOptions) -> None:
         check_mudata(options, root.attrs.get("axis", 0), file)
-        tree = Tree(root, file, allow_external=options.allow_external)
-        table = Table(tree, "obs")
+        tree = Hdf5Tree(root, file, allow_external=options.allow_external)
+        table = StoredFrame(tree, "obs")
         self.names: TextArray = table.index_text()
         self.n_obs = len(self.names)
         self.layouts: dict[str, CellFile] = {}
         self.at: dict[str, Rows | None] = {}
         known = table.column_names
         own: dict[str, Column] = {}
-        for name in _modalities(tree):
+        for name in _modality_names(tree):
             group = tree.group(f"mod/{name}")
-            assert group is not None  # _modalities lists groups
-            part = Tree(group, file, allow_external=options.allow_external)
+            assert group is not None  # _modality_names lists groups
+            part = Hdf5Tree(group, file, allow_external=options.allow_external)
             layout = locate_cells(part, without_labels(options))
             given = self._map(tree, part, name)
             self.at[name] = row_order(given, layout.x.n_obs, name, file)
             self.layouts[name] = layout
             for column in columns_of_modality(options, name):
                 if f"{name}:{column}" not in known:
-                    read = Table(part, "obs").columns((column,), self.n_obs)
-                    own[f"{name}:{column}"] = _ordered(read[column], self.at[name])
+                    read = StoredFrame(part, "obs").columns((column,), self.n_obs)
+                    own[f"{name}:{column}"] = _reorder_column(
+                        read[column], self.at[name]
+                    )
         wanted = options.obs
         if wanted is not True:
             wanted = tuple(column for column in wanted if column not in own)
         self.columns = {**table.columns(wanted, self.n_obs), **own}
 
-    def _map(self, tree: Tree, part: Tree, name: str) -> npt.NDArray[Any]:
-        """Return the row of a modality for each cell, counted from 1; 0 for none."""
+    def _map(self, tree: Hdf5Tree, part: Hdf5Tree, name: str) -> npt.NDArray[Any]:
+        """Return each cell's row in a modality, counted from 1; 0 where it has none."""
         found: Any = tree.find(f"obsmap/{name}")  # Any: a data set where is_array
         if tree.is_array(found):
             return np.asarray(found[()])
-        own = {cell: i for i, cell in enumerate(Table(part, "obs").index().tolist(), 1)}
+        own = {
+            cell: i
+            for i, cell in enumerate(StoredFrame(part, "obs").index().tolist(), 1)
+        }
         cells = self.names.read(0, self.n_obs)
         return np.array([own.get(cell, 0) for cell in cells], np.int64)
 
 
 def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
-    """Return the modalities of ``.h5mu`` files side by side, files in their order."""
+    """Return the modalities of ``.h5mu`` files side by side, file after file."""
     read: list[_File] = []
     for file in files:
-        with opened(file) as root:
+        with open_checked(file) as root:
             read.append(_File(root, file, options))
         if list(read[-1].layouts) != list(read[0].layouts):
             raise FileFormatError(
@@ -92,7 +97,7 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
     parts: dict[str, Source] = {}
     for name in read[0].layouts:
         source = join_files([part.layouts[name] for part in read], own)
-        at = _joined_order([part.at[name] for part in read], starts)
+        at = _join_orders([part.at[name] for part in read], starts)
         parts[name] = source if at is None else ChosenRowsSource(source, at)
     columns: list[Mapping[str, Column]] = [part.columns for part in read]
     table = join_obs(files, columns, options.obs, options.categories)
@@ -100,21 +105,21 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
     return AlignedSource(parts, FileObs(table, names, starts))
 
 
-def _ordered(column: Column, at: Rows | None) -> Column:
-    """Return a column of a modality in the order of the cells, in memory."""
+def _reorder_column(column: Column, at: Rows | None) -> Column:
+    """Return a column of a modality in memory, in the order of the cells."""
     if at is None or isinstance(column, Unreadable):
         return column
 
-    def taken(array: RowArray) -> MemoryArray:
+    def reorder(array: RowArray) -> MemoryArray:
         return MemoryArray(array.read(0, len(at))[at], array.name, array.file)
 
     if isinstance(column, LabelColumn):
-        return replace(column, codes=taken(column.codes))
-    mask = None if column.mask is None else taken(column.mask)
-    return NumberColumn(taken(column.values), mask)
+        return replace(column, codes=reorder(column.codes))
+    mask = None if column.mask is None else reorder(column.mask)
+    return NumberColumn(reorder(column.values), mask)
 
 
-def _modalities(tree: Tree) -> list[str]:
+def _modality_names(tree: Hdf5Tree) -> list[str]:
     """Return the names of the modalities, in the order MuData keeps."""
     group = tree.group("mod")
     if group is None or not len(group):
@@ -124,7 +129,7 @@ def _modalities(tree: Tree) -> list[str]:
     return [name for name in order if name in names] or names
 
 
-def _joined_order(orders: Sequence[Rows | None], starts: Rows) -> Rows | None:
+def _join_orders(orders: Sequence[Rows | None], starts: Rows) -> Rows | None:
     if all(order is None for order in orders):
         return None
     sizes = np.diff(starts).tolist()

@@ -1,4 +1,4 @@
-"""Finding things in an HDF5 file without following links out of it."""
+"""The groups and data sets of an HDF5 file, found without leaving the file."""
 
 import contextlib
 import os
@@ -22,11 +22,11 @@ from ..obs.text import one_text
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Tree", "is_text", "opened"]
+__all__ = ["Hdf5Tree", "is_text", "open_checked"]
 
-_MOST_LINKS = 16  # one behind the other, as many as HDF5 follows
+_MOST_LINKS = 16  # in a row; HDF5 follows as many
 
-# What h5py raises, and what values of impossible types lead to, in damaged files.
+# These are raised by h5py, and by values of impossible types, in damaged files.
 _DAMAGE = (
     OSError,
     RuntimeError,
@@ -38,8 +38,8 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator["h5py.File"]:
-    """Open a file with h5py for reading; an error names the file."""
+def open_checked(path: str) -> Iterator["h5py.File"]:
+    """Open a file with h5py for reading; errors name the file."""
     try:
         file = open_hdf5(path)
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def opened(path: str) -> Iterator["h5py.File"]:
 
 
 def _way_out(error: OSError) -> str:
-    """Return what to do about what HDF5 says when it cannot open a file."""
+    """Return the advice for a file that HDF5 cannot open."""
     if is_about_locks(error):
         return "it is locked: set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
     if "already open" in str(error) or "consistency flags" in str(error):
@@ -80,11 +80,11 @@ def _way_out(error: OSError) -> str:
     return "if it was cut short, copy or download it again"
 
 
-class Tree:
+class Hdf5Tree:
     """The groups and data sets of an HDF5 file, found by path.
 
-    Links are followed here and not by HDF5, so that each leads where the user allows,
-    and every data set has the name by which its own file knows it.
+    This class follows links itself, in place of HDF5, so that each leads only where
+    the user allows, and each data set has the name by which its own file knows it.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Tree:
         self.file = file
         self.allow_external = allow_external
         self._pid = os.getpid()
-        # A file that only its handle can see is not opened again.
+        # A file that only its handle can see cannot be opened again.
         plain = root.file.driver in PLAIN_DRIVERS and root.file.mode == "r"
         path = str(Path(root.file.filename).absolute())
         if plain:
@@ -113,8 +113,8 @@ class Tree:
         return {**self.__dict__, "root": None}
 
     @contextlib.contextmanager
-    def again(self) -> "Iterator[Tree]":
-        """Return the file, open, at any time later and in any process that may."""
+    def reopen(self) -> "Iterator[Hdf5Tree]":
+        """Return the file, open, at any later time and in any process."""
         if self.root and self._pid == os.getpid():
             yield self
             return
@@ -125,11 +125,11 @@ class Tree:
             )
         path, name, identity = self._place
         check_unchanged(path, identity)
-        with opened(path) as file:
-            yield Tree(file[name], self.file, allow_external=self.allow_external)
+        with open_checked(path) as file:
+            yield Hdf5Tree(file[name], self.file, allow_external=self.allow_external)
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
-        """Return what lies at `path`, or None."""
+        """Return the group or data set at `path`, or None."""
         return self._found(self.root, path, path)
 
     def _found(
@@ -149,7 +149,7 @@ class Tree:
         return found if isinstance(found, h5py.Group | h5py.Dataset) else None
 
     def _member(self, group: "h5py.Group", name: str, asked: str, n_links: int) -> Any:
-        """Return what a group has by one name, after every link that is on the way."""
+        """Return a member of a group, after following every link on the way."""
         import h5py
 
         try:
@@ -181,7 +181,8 @@ class Tree:
             ) from error
         if not isinstance(link, h5py.ExternalLink):
             return found
-        # Once more from the other file's root: HDF5 names it by the way it was reached.
+        # It is looked up from the other file's root, by the name it has there: HDF5
+        # names it by the way it was reached.
         own = self._found(found.file["/"], link.path, asked, n_links + 1)
         if own is None or own != found:
             raise self._not_there(
@@ -196,7 +197,7 @@ class Tree:
         )
 
     def check_inside(self, dataset: "h5py.Dataset") -> None:
-        """Refuse a data set whose bytes lie in other files, unless that is allowed."""
+        """Raise if a data set keeps its bytes in other files and may not."""
         if self.allow_external:
             return
         if dataset.is_virtual:
@@ -235,14 +236,14 @@ class Tree:
         """Return whether data sets of a type hold text."""
         return is_text(dtype)
 
-    def stored(self, array: "h5py.Dataset") -> StoredArray:
-        """Return a data set to be read by ranges."""
-        # Of dense rows, parts that hold nothing but zeros may never have been written.
-        # What has one entry a cell or a stored value has all of them.
+    def describe_array(self, array: "h5py.Dataset") -> StoredArray:
+        """Return the description of a data set by which its ranges are read."""
+        # Writers may leave out chunks of dense rows that hold nothing but zeros. A
+        # vector (one entry for each cell or stored value) is written whole.
         return StoredArray.from_hdf5(array, whole=array.ndim == 1)
 
     def categories_of(self, codes: "h5py.Dataset") -> "h5py.Dataset":
-        """Return the data set that AnnData 0.7's codes refer to."""
+        """Return the data set of categories that codes of AnnData 0.7 refer to."""
         import h5py
 
         named = codes.attrs["categories"]

@@ -10,11 +10,11 @@ from ...errors import CorruptFileError, FileFormatError, MissingNameError, neare
 from ...storage import StoredArray
 from ..obs.text import one_text
 from ..ranged.cell_file import DenseX, SparseX
-from .data_frames import Table
+from .data_frames import StoredFrame
 from .file_tree import FileTree
-from .frames import frame_x
+from .frames import describe_frame
 
-__all__ = ["column_names", "dense_x", "has_matrix", "locate_x", "var_path"]
+__all__ = ["column_names", "describe_dense", "has_matrix", "locate_x", "var_path"]
 
 _MOST_COLUMNS = 2**31 - 1  # what int32 column ids can name
 
@@ -39,14 +39,18 @@ def locate_x(tree: FileTree, x: str) -> SparseX | DenseX:
         folder, _, name = x.partition("/")
         records = tree.find(folder)
         if folder == "obsm" and tree.is_array(records):
-            return _field(tree, records, name)
-        raise _missing(tree, x)
+            return _describe_field(tree, records, name)
+        raise _missing_error(tree, x)
     if _is_null(tree, found):
-        raise _missing(tree, x)
+        raise _missing_error(tree, x)
     encoding = one_text(found.attrs.get("encoding-type", ""))
     if encoding == "dataframe" and x.startswith("obsm/"):
-        return frame_x(tree, path)
-    return dense_x(tree, found, path) if is_array else _sparse(tree, found, path)
+        return describe_frame(tree, path)
+    return (
+        describe_dense(tree, found, path)
+        if is_array
+        else _describe_sparse(tree, found, path)
+    )
 
 
 def has_matrix(tree: FileTree, x: str) -> bool:
@@ -56,7 +60,7 @@ def has_matrix(tree: FileTree, x: str) -> bool:
 
 
 def _is_null(tree: FileTree, found: Any) -> bool:
-    """Return whether what was found says that there is none, as AnnData writes it."""
+    """Return whether AnnData wrote that there is no matrix here."""
     empty = tree.is_array(found) and found.shape is None
     return empty or one_text(found.attrs.get("encoding-type", "")) == "null"
 
@@ -64,18 +68,18 @@ def _is_null(tree: FileTree, found: Any) -> bool:
 def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
     """Return the names of the columns of the matrix called `x`.
 
-    Those of ``obsm/NAME`` are ``NAME1``, ``NAME2`` and so on, unless it is a table,
-    whose columns have names.
+    The columns of ``obsm/NAME`` are called ``NAME1``, ``NAME2`` and so on, unless it is
+    a data frame, whose columns have names.
     """
     folder, _, name = x.partition("/")
     if folder == "obsm":
         found = tree.find(x)
         if found is not None and not tree.is_array(found) and "_index" in found.attrs:
-            return np.array(Table(tree, x).column_names, object)
+            return np.array(StoredFrame(tree, x).column_names, object)
         return np.array([f"{name}{i + 1}" for i in range(n_vars)], object)
     path = var_path(tree, x)
     assert path is not None  # of obsm only
-    names = Table(tree, path).index()
+    names = StoredFrame(tree, path).index()
     if len(names) != n_vars:
         raise FileFormatError(
             f"{tree.file}: {x} has {n_vars} columns and {path} names {len(names)} genes"
@@ -84,7 +88,7 @@ def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]
 
 
 def var_path(tree: FileTree, x: str) -> str | None:
-    """Return where the table of the columns of a matrix lies; None if it has none."""
+    """Return the path of the data frame of a matrix's columns; None for obsm."""
     folder = x.partition("/")[0]
     if folder == "obsm":
         return None
@@ -96,7 +100,7 @@ def _path(tree: FileTree, x: str) -> str:
     return before if before is not None and tree.find(before) is not None else x
 
 
-def _missing(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
+def _missing_error(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
     folder, _, name = x.partition("/")
     group = tree.group(folder) if name else None
     if x == "X":
@@ -104,7 +108,7 @@ def _missing(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
         layers = tree.group("layers")
         others += [f"layers/{layer}" for layer in layers or ()]
         hint = f"; x= can name {', '.join(others)}" if others else ""
-        other = None if others else _of_other_program(tree)
+        other = None if others else _explain_other_program(tree)
         if other is not None:
             return FileFormatError(f"{tree.file}: {other}")
         return FileFormatError(f"{tree.file}: there is no X{hint}")
@@ -112,10 +116,10 @@ def _missing(tree: FileTree, x: str) -> MissingNameError | FileFormatError:
     return MissingNameError(f'{tree.file}: there is no "{x}"; {nearest(x, known)}')
 
 
-def _of_other_program(tree: FileTree) -> str | None:
-    """Return what a file is that other programs write, and the line that converts it.
+def _explain_other_program(tree: FileTree) -> str | None:
+    """Return which other program wrote a file, and the line that converts the file.
 
-    Of Cell Ranger's own versions, 3 has ``matrix``, and 2 a group named by the genome.
+    Cell Ranger 3 writes a group ``matrix``; version 2 names the group by the genome.
     """
     path = f"{tree.file!r}"
     new = repr(re.sub(r"\.\w+$", "", tree.file) + ".h5ad")
@@ -137,17 +141,17 @@ def _of_other_program(tree: FileTree) -> str | None:
     return None
 
 
-def dense_x(tree: FileTree, found: Any, path: str) -> DenseX:
-    """Return an array as dense rows, after checking that it may be that."""
+def describe_dense(tree: FileTree, found: Any, path: str) -> DenseX:
+    """Return where dense rows lie, after checking that the array can be that."""
     if found.ndim != 2 or found.dtype.kind not in "biuf":
         raise FileFormatError(
             f"{tree.file}: {path} is {found.dtype} of shape {found.shape}, expected"
             " numbers of shape (cells, genes)"
         )
-    return DenseX(tree.stored(found))
+    return DenseX(tree.describe_array(found))
 
 
-def _field(tree: FileTree, records: Any, name: str) -> DenseX:
+def _describe_field(tree: FileTree, records: Any, name: str) -> DenseX:
     names = [str(other) for other in records.dtype.names or ()]
     if name not in names:
         known = [f"obsm/{other}" for other in names]
@@ -157,10 +161,10 @@ def _field(tree: FileTree, records: Any, name: str) -> DenseX:
     dtype = records.dtype[name]
     if len(dtype.shape) != 1 or dtype.base.kind not in "biuf":
         raise FileFormatError(f"{tree.file}: obsm/{name} is {dtype}, expected numbers")
-    return DenseX(tree.stored(records), name)
+    return DenseX(tree.describe_array(records), name)
 
 
-def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
+def _describe_sparse(tree: FileTree, group: Any, path: str) -> SparseX:
     attrs = group.attrs
     named = attrs.get("encoding-type", attrs.get("h5sparse_format", ""))
     kind = one_text(named).removesuffix("_matrix")
@@ -179,7 +183,7 @@ def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
         )
     given = attrs.get("shape", attrs.get("h5sparse_shape", ()))
     shape = np.asarray(given).reshape(-1).tolist()
-    if isinstance(shape, list):  # R has numbers with a point where others have integers
+    if isinstance(shape, list):  # programs in R write the shape as floats
         shape = [
             int(n) if isinstance(n, float) and n.is_integer() else n for n in shape
         ]
@@ -210,11 +214,11 @@ def _sparse(tree: FileTree, group: Any, path: str) -> SparseX:
 def _check_end(tree: FileTree, path: str, x: SparseX) -> None:
     """Raise if the row pointers end elsewhere than the stored elements do.
 
-    One that a writer let stop at the ceiling of its type leaves the rows behind it
-    empty, and nothing else would tell.
+    Where pointers overflowed their type, the rows behind look empty, and no other check
+    would find that.
     """
     n = x.n_obs
-    # Through the handle that is open: the file is not to be opened again for this.
+    # The open handle is used, so that the file is not opened once more for this.
     last = tree.dataset(f"{path}/indptr")[n : n + 1] if tree.format == "h5ad" else None
     end = int((x.indptr.read(n, n + 1) if last is None else last)[0])
     if end == 0 and len(x.data) and tree.format == "zarr":  # where absent files are 0
@@ -240,11 +244,11 @@ def _vector(tree: FileTree, path: str, kinds: str) -> StoredArray:
             f"{tree.file}: {path} is {dataset.dtype} of shape {dataset.shape},"
             f" expected a vector of {what}"
         )
-    return tree.stored(dataset)
+    return tree.describe_array(dataset)
 
 
 def _python(path: str) -> str:
-    """Return how AnnData's users write a path: ``layers["counts"]``."""
+    """Return a path as users of AnnData write it: ``layers["counts"]``."""
     folder, _, name = path.partition("/")
     if folder in ("layers", "obsm"):
         return f'{folder}["{name}"]'

@@ -1,4 +1,4 @@
-"""What MuData says of its modalities, checked: their cells, and their labels."""
+"""Checks that the modalities of a MuData, in a file or in memory, fit together."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,7 +34,7 @@ def without_labels(options: OpenOptions) -> OpenOptions:
 
 
 def columns_of_modality(options: OpenOptions, name: str) -> list[str]:
-    """Return the columns asked for as ``NAME:column``, without the name."""
+    """Return the columns of one modality that were asked for as ``NAME:column``."""
     wanted = () if options.obs is True else options.obs
     prefix = f"{name}:"
     return [c.removeprefix(prefix) for c in wanted if c.startswith(prefix)]
@@ -43,9 +43,9 @@ def columns_of_modality(options: OpenOptions, name: str) -> list[str]:
 def row_order(
     given: npt.NDArray[Any], n_rows: int, name: str, where: str
 ) -> Rows | None:
-    """Return the row of the modality for each cell; None where it is the same.
+    """Return each cell's row in a modality; None if the order is the same.
 
-    `given` counts from 1, with 0 where the modality has not the cell.
+    `given` counts from 1, with 0 for a cell that the modality lacks.
     """
     if given.dtype.kind not in "iu" and np.any(given != given.astype(np.int64)):
         raise FileFormatError(
@@ -55,13 +55,13 @@ def row_order(
     at = given.reshape(-1).astype(np.int64) - 1
     missing = int(np.count_nonzero(at == -1))
     if missing or len(at) != n_rows:
-        raise _differ(where, name, n_rows, len(at), missing)
+        raise _differ_error(where, name, n_rows, len(at), missing)
     _check_rows(at, name, where)
     return None if np.array_equal(at, np.arange(n_rows)) else at
 
 
 def _check_rows(at: Rows, name: str, where: str) -> None:
-    """Raise unless each row of a modality is that of one cell."""
+    """Raise unless each row of a modality belongs to exactly one cell."""
     wrong = np.flatnonzero((at < 0) | (at >= len(at)))
     what = "which it has not"
     if not len(wrong):
@@ -77,7 +77,7 @@ def _check_rows(at: Rows, name: str, where: str) -> None:
         )
 
 
-def _differ(
+def _differ_error(
     where: str, name: str, n_rows: int, n_obs: int, missing: int = 0
 ) -> FileFormatError:
     lacks = f", and lacks {missing} of them" if missing else ""

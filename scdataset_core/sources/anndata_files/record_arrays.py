@@ -1,7 +1,7 @@
-"""Tables as AnnData before 0.7 wrote them: one data set of records.
+"""Data frames as AnnData before 0.7 wrote them: one data set of records.
 
-The first field is the index. A categorical is a field of codes, and its categories lie
-in ``uns`` under the field's name and ``_categories``.
+The first field is the index. A categorical column is a field of codes; its categories
+lie in ``uns/NAME_categories``.
 """
 
 from dataclasses import dataclass
@@ -63,8 +63,8 @@ class _Field:
 
 
 def record_text(tree: FileTree, dataset: "h5py.Dataset", field: str) -> StoredText:
-    """Return a field of text."""
-    return StoredText(_Field(tree.stored(dataset), field))
+    """Return a field of text, to be read by ranges."""
+    return StoredText(_Field(tree.describe_array(dataset), field))
 
 
 def record_index(tree: FileTree, dataset: "h5py.Dataset") -> str:
@@ -90,7 +90,7 @@ def record_column(tree: FileTree, dataset: "h5py.Dataset", name: str) -> Column:
         return text_column(record_text(tree, dataset, name))
     if dtype.kind not in "biufc" or dtype.shape:
         return Unreadable(f"it is {dtype}")
-    values = _Field(tree.stored(dataset), name)
+    values = _Field(tree.describe_array(dataset), name)
     labels = _categories(tree, name) if dtype.kind in "iu" else None
     if labels is not None and _are_codes(values, len(labels)):
         return LabelColumn(values, labels)
@@ -108,9 +108,9 @@ def _categories(tree: FileTree, name: str) -> list[Label] | None:
 
 
 def _are_codes(values: RowArray, n_labels: int) -> bool:
-    """Return whether a field holds codes.
+    """Return whether a field of integers holds codes of its supposed categories.
 
-    The categories may be those of a column of `var` that has the same name.
+    The categories found may belong to a column of `var` that has the same name.
     """
     codes = values.read(0, values.shape[0])
     return bool(np.all(codes < n_labels) and np.all(codes >= -1))

@@ -8,7 +8,7 @@ import numpy as np
 from ..contents import Contents
 from ..obs.columns import LabelColumn, NumberColumn, check_codes
 from ..obs.text import TextCodes
-from .data_frames import Table
+from .data_frames import StoredFrame
 from .file_tree import FileTree
 from .matrices import has_matrix, var_path
 
@@ -20,7 +20,7 @@ __all__ = ["ReopenedFile"]
 
 @dataclass(frozen=True)
 class ReopenedFile:
-    """A file of AnnData's layout, opened again when it is asked.
+    """A file of AnnData's layout, which is opened again for each question.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class ReopenedFile:
     x: str
 
     def contents(self) -> Contents:
-        """Return the names of what is there, from descriptions alone."""
-        with self.tree.again() as tree:
+        """Return the names of what the file holds, from descriptions alone."""
+        with self.tree.reopen() as tree:
             obsm = tree.find("obsm")
             fields = getattr(obsm, "dtype", None)  # of records, before AnnData 0.7
             names = obsm if fields is None else fields.names
             path = var_path(tree, self.x)
             return Contents(
                 self.x,
-                obs=tuple(Table(tree, "obs").column_names),
-                var=() if path is None else tuple(Table(tree, path).column_names),
+                obs=tuple(StoredFrame(tree, "obs").column_names),
+                var=() if path is None else tuple(StoredFrame(tree, path).column_names),
                 layers=tuple(tree.group("layers") or ()),
                 obsm=tuple(names or ()),
                 has_x=has_matrix(tree, "X"),
@@ -51,14 +51,14 @@ class ReopenedFile:
             )
 
     def var(self) -> "pd.DataFrame":
-        """Return the table of the genes, in the order of the file."""
+        """Return the data frame of the genes, in the order of the file."""
         import pandas as pd
 
-        with self.tree.again() as tree:
+        with self.tree.reopen() as tree:
             path = var_path(tree, self.x)
             if path is None:
                 return pd.DataFrame()
-            table = Table(tree, path)
+            table = StoredFrame(tree, path)
             columns = {name: table.column(name) for name in table.column_names}
             held = {name: _in_memory(column) for name, column in columns.items()}
             names = table.index()
@@ -67,7 +67,7 @@ class ReopenedFile:
 
 
 def _in_memory(column: Any) -> Any:  # Any: a Column, and an array of NumPy's or pandas'
-    """Return a column in memory; None if it cannot be had."""
+    """Return all values of a column; None if the column is unreadable."""
     import pandas as pd
 
     if isinstance(column, LabelColumn):

@@ -1,6 +1,6 @@
-"""Whether a zarr store is all there: a folder of many files is easily copied in part.
+"""Checks that a zarr store is complete: many files are easily copied in part.
 
-What is not there counts as the fill value in zarr, so nothing else would tell.
+zarr reads a missing file as the fill value, so no other check would find it.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,14 +20,14 @@ from .zarr_tree import ZarrTree
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["check_whole", "notice_of"]
+__all__ = ["check_whole", "describe_lacking"]
 
 _TEXT_KINDS = "OSUT"
 
 
 @dataclass(frozen=True)
 class _Lacking:
-    """An array of which something is not there."""
+    """An array some of whose chunks are missing."""
 
     file: str
     name: str
@@ -42,8 +42,8 @@ class _Lacking:
             f" first is {missing.first}, elements {start} to {stop})"
         )
 
-    def lost(self, at: int, why: str) -> FileFormatError:
-        """Return the error for a run of elements that cannot have been left out."""
+    def error_for(self, at: int, why: str) -> FileFormatError:
+        """Return the error for missing elements that no writer would have left out."""
         missing = self.missing
         start, stop = missing.absent[at].tolist()
         what = "chunks are left out of its shards"
@@ -56,22 +56,23 @@ class _Lacking:
 
 
 def check_whole(part: CellFile, tree: ZarrTree) -> list[str]:
-    """Check that what must be there is; return the arrays that may lack something.
+    """Check that no chunk is surely lost; return the arrays that may lack some.
 
-    A writer leaves out chunks that hold nothing but the fill value (0, or no text), and
-    nothing tells them from lost ones but what they would mean: see `docs/formats.md`.
+    A writer leaves out chunks that hold nothing but the fill value (0, or no text).
+    Whether a missing chunk is one of these can only be told from what its values would
+    mean: see `docs/formats.md`.
 
     Parameters
     ----------
     part
         Where the parts of a store lie.
     tree
-        The store, of which what was looked up is checked.
+        The store; the arrays that were looked up in it are checked.
 
     Raises
     ------
     FileFormatError
-        If a file is missing for certain.
+        If a file is surely missing.
     """
     checks = dict(_checks(part))
     notices = []
@@ -87,8 +88,8 @@ def check_whole(part: CellFile, tree: ZarrTree) -> list[str]:
     return notices
 
 
-def notice_of(lacking: list[str]) -> tuple[str, ...]:
-    """Return one notice of all arrays that may lack something, if there are any."""
+def describe_lacking(lacking: list[str]) -> tuple[str, ...]:
+    """Return one notice of all arrays that may lack chunks, if there are any."""
     if not lacking:
         return ()
     more = f"; and {len(lacking) - 4} more arrays" if len(lacking) > 4 else ""
@@ -99,12 +100,12 @@ def notice_of(lacking: list[str]) -> tuple[str, ...]:
     )
 
 
-# Raises if something cannot have been left out; returns whether it may have been lost.
+# Raises if a writer cannot have left a chunk out; returns whether it may be lost.
 _Check = Callable[[_Lacking], bool]
 
 
 def _checks(part: CellFile) -> Iterator[tuple[str, _Check]]:
-    """Yield the name of each array of X and of obs, and what may lack there."""
+    """Yield the name of each array of X and of obs, and how it is checked."""
     x = part.x
     if isinstance(x, SparseX):
         yield x.indptr.name, lambda lacking: _check_pointers(x, lacking)
@@ -135,14 +136,14 @@ def _column_checks(column: Column) -> Iterator[tuple[str, _Check]]:
 
 
 def _check_of(path: str, array: "zarr.Array") -> _Check | None:
-    """Return how an array is checked that is none of X or obs; None: not at all."""
+    """Return the check of an array outside X and obs; None if it needs none."""
     parts = path.split("/")
     if parts[-1] == "categories" or "__categories" in parts:
         return _check_distinct("categories")
-    if parts[0] == "obsm":  # a table, of whose index the length alone is read
+    if parts[0] == "obsm":  # only the length of a data frame's index is read
         return None if array.dtype.kind in _TEXT_KINDS else _may_lack
-    # The names of cells are looked up for their number alone if they are not wanted;
-    # and of names none is missing.
+    # Where names of cells are not wanted, only their number is read; and a mask of
+    # names marks none as missing.
     if parts[0] == "obs" or parts[-1] == "mask":
         return None
     return _check_distinct("names of genes")
@@ -153,24 +154,24 @@ def _may_lack(lacking: _Lacking) -> bool:
 
 
 def _codes_of_one(lacking: _Lacking) -> bool:
-    """Codes of the only label are all 0, which no writer stores."""
+    """Return whether any file is there; codes of an only label, all 0, need none."""
     return lacking.missing.n_lost < lacking.missing.n_files
 
 
 def _check_distinct(what: str) -> _Check:
-    """Return a check of values that differ from each other."""
+    """Return a check of values that all differ from each other."""
 
     def check(lacking: _Lacking) -> bool:
         sizes = np.diff(lacking.missing.absent, axis=1)
         if int(sizes.sum()) > 1:
-            raise lacking.lost(0, f"{what} are not all the same")
+            raise lacking.error_for(0, f"{what} are not all the same")
         return True
 
     return check
 
 
 def _check_pointers(x: SparseX, lacking: _Lacking) -> bool:
-    """Raise if pointers would fall, or if a row would hold a column twice."""
+    """Raise if pointers would decrease, or a row would hold a column twice."""
     fill, n = int(lacking.fill), x.n_obs + 1
     doubtful = False
     for at, (start, stop) in enumerate(lacking.missing.absent.tolist()):
@@ -178,12 +179,12 @@ def _check_pointers(x: SparseX, lacking: _Lacking) -> bool:
         after = _pointer(x.indptr, stop) if stop < n else len(x.data)
         if not before <= fill <= after or (stop == n and fill != after):
             why = f"they would be {fill} between {before} and {after}"
-            raise lacking.lost(at, f"{why}, with {len(x.data)} stored elements")
+            raise lacking.error_for(at, f"{why}, with {len(x.data)} stored elements")
         if after == fill or (start, stop) == (0, 1):
             continue
         # The last row of these would hold all elements up to the next pointer.
         if after - fill > x.n_vars or _repeats(x.indices, fill, after):
-            raise lacking.lost(at, f"row {stop - 1} would hold columns twice")
+            raise lacking.error_for(at, f"row {stop - 1} would hold columns twice")
         doubtful = True
     return doubtful
 
@@ -197,14 +198,14 @@ def _repeats(indices: StoredArray, start: int, stop: int) -> bool:
 
 
 def _check_ids(x: SparseX, lacking: _Lacking) -> bool:
-    """Raise if a row would have one column twice in what is missing."""
+    """Raise if missing column ids would give a row one column twice."""
     begun = np.unique(x.indptr.read(0, x.n_obs + 1).astype(np.int64))
     starts, stops = lacking.missing.absent.T
     # Rows that begin between the first element and the last: one less than elements.
     inside = np.searchsorted(begun, stops) - np.searchsorted(begun, starts, "right")
     wrong = np.flatnonzero(inside < stops - starts - 1)
     if len(wrong):
-        raise lacking.lost(
+        raise lacking.error_for(
             int(wrong[0]), f"rows would hold column {lacking.fill} twice"
         )
     return x.n_vars > 1  # of one column, all ids are 0

@@ -14,7 +14,7 @@ from ..ranged.cell_file import CellFile, SparseX
 from ..ranged.joined_files import join_files
 from ..ranged.stored_source import StoredSource
 from .cell_files import locate_cells
-from .zarr_completeness import check_whole, notice_of
+from .zarr_completeness import check_whole, describe_lacking
 from .zarr_tree import ZarrTree
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MEMBER = re.compile(r"dataset_(\d+)")
 def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over stores, in their order."""
     import_optional("zarr", extra="zarr", needed_by="zarr stores")
-    groups = [(path, _opened(path)) for path in paths]
+    groups = [(path, _open_store(path)) for path in paths]
     return _join(groups, options)
 
 
@@ -46,16 +46,18 @@ def _join(
     parts: list[CellFile] = []
     lacking: list[str] = []
     for path, outer in groups:
-        for name, group in _members(path, outer):
+        for name, group in _iterate_groups(path, outer):
             tree = ZarrTree(group, name)
             parts.append(locate_cells(tree, options))
             lacking += check_whole(parts[-1], tree)
-    notices = (*_slow_ways(parts), *notice_of(lacking))
+    notices = (*_explain_slow_arrays(parts), *describe_lacking(lacking))
     return join_files(parts, options, notices=notices)
 
 
-def _members(path: str, group: "zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
-    """Yield a group of AnnData's layout; or those of a collection, by number."""
+def _iterate_groups(
+    path: str, group: "zarr.Group"
+) -> Iterator[tuple[str, "zarr.Group"]]:
+    """Yield a group of AnnData's layout; of a collection, its members by number."""
     if group.attrs.get("encoding-type") != _COLLECTION:
         yield path, group
         return
@@ -66,14 +68,14 @@ def _members(path: str, group: "zarr.Group") -> Iterator[tuple[str, "zarr.Group"
         yield f"{path}/{name}", group[name]
 
 
-def _opened(path: str) -> "zarr.Group":
-    """Open a store; an error names it."""
+def _open_store(path: str) -> "zarr.Group":
+    """Open a store; errors name it."""
     import zarr
     from zarr.storage import LocalStore, ZipStore
 
     store: Any = LocalStore(path) if Path(path).is_dir() else ZipStore(path, mode="r")
     try:
-        # What lies there counts, and not the list of it that a store may have.
+        # A consolidated list of members may be out of date, so it is not used.
         found = zarr.open(store, mode="r", use_consolidated=False)
     except Exception as error:  # zarr raises what its parsers do
         raise FileFormatError(
@@ -85,8 +87,8 @@ def _opened(path: str) -> "zarr.Group":
     return found
 
 
-def _slow_ways(parts: Sequence[CellFile]) -> tuple[str, ...]:
-    """Return one notice of why X is read through zarr-python, if it is anywhere."""
+def _explain_slow_arrays(parts: Sequence[CellFile]) -> tuple[str, ...]:
+    """Return one notice that says why zarr-python reads X, if it does anywhere."""
     reasons: dict[str, str] = {}
     for part in parts:
         x = part.x

@@ -1,4 +1,4 @@
-"""Finding things in a zarr store."""
+"""The groups and arrays of a zarr store, found by path."""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ class ZarrTree:
         return {"root": self.root, "file": self.file, "arrays": {}}
 
     def find(self, path: str) -> "zarr.Group | zarr.Array | None":
-        """Return what lies at `path`, or None."""
+        """Return the group or array at `path`, or None."""
         where = f"{self.file}: {path}"
         try:
             found = self.root[path]
@@ -81,7 +81,7 @@ class ZarrTree:
                 known = known.get("consolidated_metadata") or known
                 listed = [str(key) for key in known.get("metadata") or ()]
             except (OSError, ValueError, AttributeError, TypeError):
-                continue  # there is none, or none that can be read: it is a hint alone
+                continue  # the list is only a hint, and need not be there
             described = (".zarray", ".zgroup", ".zattrs")
             members.update(
                 key.rpartition("/")[0] if key.endswith(described) else key
@@ -116,18 +116,18 @@ class ZarrTree:
         """Return whether arrays of a type hold text."""
         return np.dtype(dtype).kind in _TEXT_KINDS
 
-    def stored(self, array: "zarr.Array") -> StoredArray:
-        """Return an array to be read by ranges."""
+    def describe_array(self, array: "zarr.Array") -> StoredArray:
+        """Return the description of an array by which its ranges are read."""
         self.arrays[array.path] = array
         return StoredArray.from_zarr(array)
 
     @contextmanager
-    def again(self) -> "Iterator[ZarrTree]":
-        """Return the store, opened for what reads it now, in whatever process."""
+    def reopen(self) -> "Iterator[ZarrTree]":
+        """Return the store, opened again in the process that asks."""
         yield ZarrTree(reopen_group(self.root), self.file)
 
     def categories_of(self, codes: "zarr.Array") -> "zarr.Array":
-        """Return the array that AnnData 0.7's codes name."""
+        """Return the array of categories that codes of AnnData 0.7 name."""
         name = str(codes.attrs["categories"])
         inside = codes.path.removeprefix(self.root.path).strip("/")
         folder = inside.rpartition("/")[0]

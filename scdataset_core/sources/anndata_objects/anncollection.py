@@ -1,4 +1,4 @@
-"""AnnCollection: several AnnData as one, and views of it."""
+"""`AnnCollection` objects, several AnnData as one, and their views."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,13 @@ from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.one_after_another import concat
 from ..options import OpenOptions
 from ..ranged.joined_files import join_files
-from .anndata_object import columns_of, file_part, is_in_file, open_with, text_of_names
+from .anndata_object import (
+    columns_of,
+    is_in_file,
+    locate_in_file,
+    open_with,
+    text_of_names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +29,8 @@ __all__ = ["open_collection"]
 def open_collection(obj: Any, options: OpenOptions) -> Source:
     """Return the source over an `AnnCollection` or a view of one.
 
-    Labels are taken from the collection, and X from the files of backed members and
-    from the memory of the others.
+    Labels are taken from the collection; X is read from the files of backed members
+    and from the memory of the others.
     """
     whole = getattr(obj, "reference", obj)
     if obj.convert is not None:
@@ -40,7 +46,7 @@ def open_collection(obj: Any, options: OpenOptions) -> Source:
 
 
 def _with_genes(obj: Any, whole: "AnnCollection", options: OpenOptions) -> OpenOptions:
-    """Return options whose genes are those of the collection or view, by name."""
+    """Return options that name the genes of the collection or view."""
     names = [str(name) for name in obj.var_names]
     same = all(vidx is None for vidx in whole.adatas_vidx)
     join = replace(options, join="exact" if same else "inner")
@@ -69,7 +75,7 @@ def _open_whole(collection: "AnnCollection", options: OpenOptions) -> Source:
     members = list(zip(collection.adatas, slices, strict=True))
     if all(is_in_file(adata, options) and not adata.is_view for adata, _ in members):
         parts = [
-            file_part(
+            locate_in_file(
                 adata,
                 columns_of(frame.iloc[rows], options),
                 text_of_names(collection.obs_names[rows]),
@@ -86,7 +92,7 @@ def _open_whole(collection: "AnnCollection", options: OpenOptions) -> Source:
 
 
 def _obs_of(collection: "AnnCollection") -> "pd.DataFrame":
-    """Return the labels of a collection: its own, and those that only views show."""
+    """Return the labels of a collection, also those that only its views have."""
     import pandas as pd
 
     lazy = collection._view_attrs_keys.get("obs", ())

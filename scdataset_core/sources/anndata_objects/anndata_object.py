@@ -1,4 +1,4 @@
-"""AnnData objects: those in memory, and backed ones through their file."""
+"""`AnnData` objects: in memory, or backed by a file that is then read."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage.formats.hdf5_files import check_path
-from ..anndata_files.hdf5_tree import Tree, opened
+from ..anndata_files.hdf5_tree import Hdf5Tree, open_checked
 from ..anndata_files.matrices import locate_x
 from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
@@ -30,7 +30,7 @@ from ..ranged.cell_file import CellFile, DenseX, SparseX
 from ..ranged.joined_files import join_files
 from ..ranged.row_arrays import MemoryArray
 from .held_contents import HeldContents
-from .lazy_arrays import is_lazy, lazy_part
+from .lazy_arrays import is_lazy, locate_lazy
 
 if TYPE_CHECKING:
     import h5py
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "columns_of",
-    "file_part",
     "is_in_file",
+    "locate_in_file",
     "open_anndata",
     "open_with",
     "text_of_names",
@@ -50,14 +50,14 @@ __all__ = [
 def open_anndata(adata: "AnnData", options: OpenOptions) -> Source:
     """Return the source over an `AnnData`.
 
-    Of a backed one, X and ``raw/X`` are read from its file, all else is taken from the
-    object. A view gives its own rows and genes.
+    X and ``raw/X`` of a backed object are read from its file; all else is taken from
+    the object. A view gives its own rows and genes.
     """
     return open_with(adata, adata.obs, adata.obs_names, options)
 
 
-def _table(obs: Any, options: OpenOptions) -> "pd.DataFrame":
-    """Return obs as a table in memory; of one read lazily, the columns asked for."""
+def _obs_in_memory(obs: Any, options: OpenOptions) -> "pd.DataFrame":
+    """Return obs in memory; where it is read lazily, only the columns asked for."""
     if not hasattr(obs, "to_memory"):
         return obs
     names = [str(name) for name in obs.columns]
@@ -70,17 +70,17 @@ def _table(obs: Any, options: OpenOptions) -> "pd.DataFrame":
 def open_with(
     adata: "AnnData", obs: "pd.DataFrame", names: "pd.Index[Any]", options: OpenOptions
 ) -> Source:
-    """Return the source over an `AnnData`, its labels and cell names given."""
-    columns = columns_of(_table(obs, options), options)
+    """Return the source over an `AnnData` with the given labels and names of cells."""
+    columns = columns_of(_obs_in_memory(obs, options), options)
     text = text_of_names(names)
     folder, _, key = options.x.partition("/")
     if not is_in_file(adata, options):
-        matrix, var_names = _matrix(adata, folder, key)
+        matrix, var_names = _find_matrix(adata, folder, key)
         own = np.array([str(name) for name in var_names], object)
-        x, place = rows_matrix(matrix, options.x), _place(adata, options)
+        x, place = rows_matrix(matrix, options.x), _contents_of(adata, options)
         return source_of(x, own, columns, text, options, place)
     if not adata.is_view:
-        return join_files([file_part(adata, columns, text, options)], options)
+        return join_files([locate_in_file(adata, columns, text, options)], options)
     table = join_obs(["memory"], [columns], options.obs, options.categories)
     starts = np.array([0, adata.n_obs], np.int64)
     reader = FileObs(table, [text] if options.obs_names else None, starts)
@@ -88,30 +88,30 @@ def open_with(
 
 
 def is_in_file(adata: "AnnData", options: OpenOptions) -> bool:
-    """Return whether the matrix asked for lies in a file: of a backed or lazy one."""
+    """Return whether the matrix asked for lies in a file: backed, or read lazily."""
     if adata.isbacked:
         return options.x in ("X", "raw/X")
     folder, _, key = options.x.partition("/")
     whole = adata._adata_ref if adata.is_view else adata
-    # A view in memory would copy its X to be looked at.
-    return is_lazy(_matrix(whole, folder, key)[0])
+    # Looking at X of a view in memory would copy it.
+    return is_lazy(_find_matrix(whole, folder, key)[0])
 
 
-def file_part(
+def locate_in_file(
     adata: "AnnData",
     columns: dict[str, Column],
     names: MemoryText,
     options: OpenOptions,
 ) -> CellFile:
-    """Return where X of a backed or lazy `AnnData` lies, with the labels given."""
+    """Return where X of a backed or lazy `AnnData` lies, with the given labels."""
     folder, _, key = options.x.partition("/")
     if adata.isbacked:
-        file, x = _file_of(adata), _backed_x(adata, options)
+        file, x = _file_of(adata), _locate_backed(adata, options)
         holder = adata.raw if folder == "raw" else adata
         var_names = holder.var_names
     else:
-        matrix, var_names = _matrix(adata, folder, key)
-        file, x = lazy_part(matrix, options.x, allow_external=options.allow_external)
+        matrix, var_names = _find_matrix(adata, folder, key)
+        file, x = locate_lazy(matrix, options.x, allow_external=options.allow_external)
     genes = np.array([str(name) for name in var_names], object)
     if (x.n_obs, x.n_vars) != (adata.n_obs, len(genes)):
         raise FileFormatError(
@@ -119,11 +119,11 @@ def file_part(
             f" AnnData {adata.n_obs} x {len(genes)}: it was changed since, write it"
         )
     given = names if options.obs_names else None
-    return CellFile(file, x, genes, columns, given, _place(adata, options))
+    return CellFile(file, x, genes, columns, given, _contents_of(adata, options))
 
 
-def _place(adata: "AnnData", options: OpenOptions) -> HeldContents:
-    """Return the names of what an object holds, and the table of its genes."""
+def _contents_of(adata: "AnnData", options: OpenOptions) -> HeldContents:
+    """Return the names of what an object holds, and the data frame of its genes."""
     import pandas as pd
 
     folder = options.x.partition("/")[0]
@@ -144,32 +144,32 @@ def _place(adata: "AnnData", options: OpenOptions) -> HeldContents:
 
 
 def _file_of(adata: "AnnData") -> str:
-    """Return the file of a backed `AnnData`, whatever the directory becomes."""
+    """Return the absolute path of the file of a backed `AnnData`."""
     return str(Path(str(adata.filename)).absolute())
 
 
-def _backed_x(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
+def _locate_backed(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
     file = _file_of(adata)
-    handle = adata.file._file  # its own: HDF5 refuses a second one beside a writer's
+    handle = adata.file._file  # HDF5 refuses a second handle beside a writer's
     if handle is not None and handle.id.valid:
         again = 'read it again: adata = anndata.read_h5ad(path, backed="r")'
         check_path(handle.file, file, again=again)
         if handle.file.mode != "r":
-            handle.file.flush()  # what was written through the object is read here
-        return _located(handle, adata, options)
-    with opened(file) as root:
-        return _located(root, adata, options)
+            handle.file.flush()  # so that what the object wrote is read here
+        return _locate_under(handle, adata, options)
+    with open_checked(file) as root:
+        return _locate_under(root, adata, options)
 
 
-def _located(
+def _locate_under(
     root: "h5py.Group", adata: "AnnData", options: OpenOptions
 ) -> SparseX | DenseX:
     """Return where X lies, in the whole file or in a modality's group of one."""
     file = _file_of(adata)
-    tree = Tree(root, file, allow_external=options.allow_external)
-    modality = getattr(adata.file, "_mod", None)  # of a file manager of MuData's
+    tree = Hdf5Tree(root, file, allow_external=options.allow_external)
+    modality = getattr(adata.file, "_mod", None)  # which MuData's file manager has
     if modality is not None and (group := tree.group(f"mod/{modality}")) is not None:
-        tree = Tree(group, file, allow_external=options.allow_external)
+        tree = Hdf5Tree(group, file, allow_external=options.allow_external)
     return locate_x(tree, options.x)
 
 
@@ -194,7 +194,7 @@ def _open_view(view: "AnnData", obs: ObsReader, options: OpenOptions) -> Source:
             genes = columns
     own = replace(options, genes=genes, obs=(), categories=None, obs_names=False)
     nameless = MemoryText([], "obs_names")
-    source = join_files([file_part(whole, {}, nameless, own)], own)
+    source = join_files([locate_in_file(whole, {}, nameless, own)], own)
     return ChosenRowsSource(source, rows, obs)
 
 
@@ -203,7 +203,7 @@ def text_of_names(names: "pd.Index[Any]") -> MemoryText:
     return MemoryText([str(name) for name in names], "obs_names")
 
 
-def _matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
+def _find_matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
     """Return the matrix asked for and the names of its columns."""
     if folder == "raw":
         if adata.raw is None:
@@ -231,7 +231,7 @@ def _matrix(adata: "AnnData", folder: str, key: str) -> tuple[Any, Any]:
 
 
 def columns_of(obs: "pd.DataFrame", options: OpenOptions) -> dict[str, Column]:
-    """Return the columns of a table that were asked for."""
+    """Return the columns of a data frame that were asked for."""
     known = list(obs.columns)
     for name in () if options.obs is True else options.obs:
         if name not in known:

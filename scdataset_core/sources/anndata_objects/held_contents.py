@@ -1,4 +1,4 @@
-"""What an AnnData holds besides its cells: its names, and the table of its genes."""
+"""What an AnnData in memory holds besides its cells: names, and its var."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ __all__ = ["HeldContents"]
 
 @dataclass(frozen=True)
 class HeldContents:
-    """An AnnData in memory: the names of what it held, and its var.
+    """The names of what an AnnData held when it was opened, and its var.
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
-"""Matrices that `anndata.experimental.read_lazy` gives, found in their files."""
+"""The matrices of `anndata.experimental.read_lazy`, located in their files."""
 
 from pathlib import Path
 from typing import Any
 
 from ...errors import FileFormatError
-from ..anndata_files.hdf5_tree import Tree, opened
+from ..anndata_files.hdf5_tree import Hdf5Tree, open_checked
 from ..anndata_files.matrices import locate_x
 from ..ranged.cell_file import DenseX, SparseX
 
-__all__ = ["is_lazy", "lazy_part"]
+__all__ = ["is_lazy", "locate_lazy"]
 
 
 def is_lazy(matrix: object) -> bool:
@@ -16,21 +16,21 @@ def is_lazy(matrix: object) -> bool:
     return type(matrix).__module__.partition(".")[0] == "dask"
 
 
-def lazy_part(
+def locate_lazy(
     matrix: Any, what: str, *, allow_external: bool
 ) -> tuple[str, SparseX | DenseX]:
-    """Return the file of a dask array as `read_lazy` made it, and where it lies there.
+    """Return the file that a dask array of `read_lazy` reads, and where X lies there.
 
     Raises
     ------
     FileFormatError
-        If anything was computed on the array: its values are not those of the file.
+        If anything was computed on the array, so that the file has other values.
     """
     where, element = _origin(matrix, what)
     if isinstance(where, Path):
-        where = where.absolute()  # it holds whatever the current directory becomes
-        with opened(str(where)) as root:
-            tree = Tree(root, str(where), allow_external=allow_external)
+        where = where.absolute()  # so that it holds in any current directory
+        with open_checked(str(where)) as root:
+            tree = Hdf5Tree(root, str(where), allow_external=allow_external)
             return str(where), locate_x(tree, element)
     import zarr
 
@@ -43,7 +43,7 @@ def lazy_part(
 
 
 def _origin(matrix: Any, what: str) -> tuple[Any, str]:
-    """Return the path and element a dask array reads; or a group or array of zarr's."""
+    """Return the file (or zarr group or array) and the path that dask reads."""
     layers = list(matrix.dask.layers.values())
     first = dict(layers[0]) if len(layers) == 2 else {}
     if len(first) == 1 and matrix.name.startswith("from-zarr-"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureIndex", "gene_names", "read_index", "read_shape", "read_table"]
 
-# What bionemo-scdl calls the index of `var` where that has no columns.
+# The name that bionemo-scdl gives the index of a `var` without columns.
 _INDEX_NAME = "var_feature_id"
 
 
@@ -58,7 +58,7 @@ def read_index(folder: Path, *names: str) -> FeatureIndex | None:
     Raises
     ------
     FileFormatError
-        If its blocks are not one after another, or the table of one is missing.
+        If blocks do not follow each other, or the table of a block is missing.
     """
     for name in names:
         path = folder / name
@@ -67,7 +67,7 @@ def read_index(folder: Path, *names: str) -> FeatureIndex | None:
     else:
         return None
     sums = _read_sums(path / "cumulative_sum_index.npy")
-    # The first is written as -1; it stands for no rows.
+    # The first sum is written as -1, and means no rows.
     bounds = np.concatenate([[0], sums[1:]]).astype(np.int64)
     if len(sums) < 2 or sums[0] not in (-1, 0) or np.any(np.diff(bounds) <= 0):
         raise FileFormatError(
@@ -114,7 +114,7 @@ def read_table(file: str, columns: Sequence[str] | None = None) -> "pa.Table":
     """
     parquet = _import_parquet()
     wanted = None if columns is None else list(columns)
-    with _described(file):
+    with _naming_the_file(file):
         table: pa.Table = parquet.read_table(file, columns=wanted, partitioning=None)
     check_sound(table, file)
     return table
@@ -123,7 +123,7 @@ def read_table(file: str, columns: Sequence[str] | None = None) -> "pa.Table":
 def read_shape(file: str) -> tuple[int, list[str]]:
     """Return the number of rows of a table of features, and its columns."""
     parquet = _import_parquet()
-    with _described(file):
+    with _naming_the_file(file):
         metadata = parquet.read_metadata(file)
         return int(metadata.num_rows), list(metadata.schema.to_arrow_schema().names)
 
@@ -133,8 +133,8 @@ def _import_parquet() -> Any:  # Any: a module without types
 
 
 @contextmanager
-def _described(file: str) -> Iterator[None]:
-    """Say which file Arrow could not read."""
+def _naming_the_file(file: str) -> Iterator[None]:
+    """Make errors of Arrow name the file."""
     import pyarrow as pa
 
     try:
@@ -148,9 +148,9 @@ def _described(file: str) -> Iterator[None]:
 def gene_names(files: Sequence[str]) -> list[npt.NDArray[np.object_]]:
     """Return the names of the genes in each table of features.
 
-    They are the first column of text that differs from gene to gene in every table:
-    bionemo-scdl keeps the index of `var` only where there are no columns. Without one
-    they are the positions, if all tables are the same.
+    bionemo-scdl keeps the index of `var` only where there are no columns. So the names
+    are the first column of text that differs from gene to gene in every table. If there
+    is none and all tables are the same, they are the positions.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def gene_names(files: Sequence[str]) -> list[npt.NDArray[np.object_]]:
 
 
 def _names(table: "pa.Table", column: str) -> bool:
-    """Return whether a column is text without gaps and repeats."""
+    """Return whether a column is text without missing and repeated values."""
     import pyarrow.compute as pc
     import pyarrow.types as pt
 

@@ -1,4 +1,4 @@
-"""BioNeMo-SCDL: folders of memory-mapped CSR arrays, alone and in collections."""
+"""The source over folders of BioNeMo-SCDL, alone or in collections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ __all__ = ["open_scdl"]
 
 @dataclass(frozen=True)
 class _Folder:
-    """One `SingleCellMemMapDataset`, its arrays checked against each other."""
+    """The arrays of one `SingleCellMemMapDataset`, checked against each other."""
 
     path: str
     data: StoredArray
@@ -43,7 +43,7 @@ class _Folder:
 
 @dataclass(frozen=True)
 class _BlockX(SparseX):
-    """Some rows of a folder: its arrays are shared with the others."""
+    """X of some rows of a folder; all blocks of the folder share its arrays."""
 
     n_own: int
     begin: int
@@ -69,15 +69,17 @@ def open_scdl(paths: Sequence[str], options: OpenOptions) -> StoredSource:
             f'{paths[0]}: SCDL folders hold one matrix, x="X", got {options.x!r}'
         )
     folders = [
-        _opened(folder) for path in map(Path, paths) for folder in data_sets_of(path)
+        _open_folder(folder)
+        for path in map(Path, paths)
+        for folder in data_sets_of(path)
     ]
     notices = [notice for folder in folders for notice in folder.notices]
-    return join_files(_parts(folders, options), options, notices=notices)
+    return join_files(_cell_files(folders, options), options, notices=notices)
 
 
-def _opened(folder: Path) -> _Folder:
+def _open_folder(folder: Path) -> _Folder:
     header = read_header(folder)
-    arrays = {name: _array(folder, name, header) for name in ARRAYS.values()}
+    arrays = {name: _describe_array(folder, name, header) for name in ARRAYS.values()}
     data, indices, indptr = (
         arrays[name] for name in ("data.npy", "col_ptr.npy", "row_ptr.npy")
     )
@@ -100,7 +102,7 @@ def _opened(folder: Path) -> _Folder:
     return _Folder(str(folder), data, indices, indptr, var, obs, notices)
 
 
-def _array(folder: Path, name: str, header: Header) -> StoredArray:
+def _describe_array(folder: Path, name: str, header: Header) -> StoredArray:
     path, dtype = folder / name, header.dtypes[name]
     if not path.is_file():
         raise FileFormatError(
@@ -124,7 +126,7 @@ def _array(folder: Path, name: str, header: Header) -> StoredArray:
 def _check_pointers(
     folder: Path, data: StoredArray, indices: StoredArray, indptr: StoredArray
 ) -> None:
-    """Check that the rows span the elements, and both arrays of them are as long."""
+    """Check that rows span all elements, and that values and columns are as many."""
     if data.shape != indices.shape:
         raise FileFormatError(
             f"{folder}: data.npy has {data.shape[0]} elements and col_ptr.npy"
@@ -144,11 +146,11 @@ def _check_pointers(
 
 
 def _notices(folder: Path, header: Header, lengths: dict[str, int]) -> tuple[str, ...]:
-    """Return what to say of counts that are not those of the arrays.
+    """Return the notices of counts that differ from the lengths of the arrays.
 
-    bionemo-scdl 0.1 leaves counts of the first data set behind when it joins some: in
-    metadata.json always, in the header if the first was read from a folder. So counts
-    that are too small are passed, without a word where the header is right.
+    When bionemo-scdl 0.1 joins data sets, it leaves the counts of the first: always in
+    metadata.json, and in the header if the first was read from a folder. So counts that
+    are too small are accepted, and without a notice where the header is right.
     """
     counted, there = dict(header.lengths), dict(lengths)
     rows = read_row_count(folder)
@@ -172,18 +174,18 @@ def _notices(folder: Path, header: Header, lengths: dict[str, int]) -> tuple[str
     )
 
 
-def _parts(folders: Sequence[_Folder], options: OpenOptions) -> list[CellFile]:
-    """Return the blocks of all folders, each of one set of genes and of obs columns."""
+def _cell_files(folders: Sequence[_Folder], options: OpenOptions) -> list[CellFile]:
+    """Return the blocks of all folders; each has one set of genes and obs columns."""
     files = [file for folder in folders for file in folder.var.files]
     names = dict(zip(files, gene_names(files), strict=True))
     wants_obs = bool(options.obs) or options.obs_names
     parts = []
     for folder in folders:
-        obs = _Obs(folder) if wants_obs else None
+        obs = _FolderObs(folder) if wants_obs else None
         edges = folder.var.bounds if obs is None else obs.edges
         for start, stop in pairwise(edges.tolist()):
             var_names = names[folder.var.file_at(start)[0]]
-            x = _x(folder, start, stop, len(var_names))
+            x = _describe_rows(folder, start, stop, len(var_names))
             path = folder.path
             if len(edges) > 2:
                 path = f"{path} (rows {start} to {stop})"
@@ -195,8 +197,8 @@ def _parts(folders: Sequence[_Folder], options: OpenOptions) -> list[CellFile]:
     return parts
 
 
-def _x(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:
-    """Return some rows of a folder's X."""
+def _describe_rows(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:
+    """Return where some rows of a folder's X lie."""
     data, indices, indptr = folder.data, folder.indices, folder.indptr
     if (start, stop) == (0, folder.n_rows):
         return SparseX(data, indices, indptr, n_vars)
@@ -205,7 +207,7 @@ def _x(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:
     return _BlockX(data, indices, part, n_vars, last - first, first)
 
 
-class _Obs:
+class _FolderObs:
     """The obs columns of a folder, which may change from block to block."""
 
     def __init__(self, folder: _Folder) -> None:
@@ -229,7 +231,7 @@ class _Obs:
     def at(
         self, start: int, stop: int, options: OpenOptions
     ) -> tuple[dict[str, Column], TextArray | None]:
-        """Return the columns of some rows, and the names of their cells if wanted."""
+        """Return the columns of some rows, and the cells' names if asked for."""
         file, first = self._index.file_at(start)
         table, rows = self._tables[file], (start - first, stop - first)
         names = table.cell_names(*rows) if options.obs_names else None

@@ -1,4 +1,4 @@
-"""What an SCDL folder says of its own arrays: ``header.sch`` and ``metadata.json``."""
+"""Reads what an SCDL folder says of its arrays, in header.sch and metadata.json."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ...errors import FileFormatError
 
 __all__ = ["ARRAYS", "Header", "read_header", "read_row_count"]
 
-# What the header calls the arrays, and their files.
+# The names of the arrays in the header, and their files.
 ARRAYS = {"DATA": "data.npy", "COLPTR": "col_ptr.npy", "ROWPTR": "row_ptr.npy"}
 
 _MAGIC = b"SCDL"
@@ -24,7 +24,7 @@ _DTYPES = dict(
         start=1,
     )
 )
-# Of the releases that wrote no header.
+# The types in releases that wrote no header.
 _BEFORE = {"data.npy": "<f4", "col_ptr.npy": "<u4", "row_ptr.npy": "<u8"}
 
 
@@ -45,7 +45,7 @@ class Header:
 
 
 class _Reader:
-    """Takes a header apart; numbers are big-endian, text follows its length."""
+    """Reads a header piece by piece; numbers are big-endian."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,7 +78,7 @@ class _Reader:
 
 
 def read_header(folder: Path) -> Header:
-    """Return what a folder's header says; the types of old releases without one.
+    """Return the header of a folder; without one, the types of old releases.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _check_start(reader: _Reader) -> None:
 
 
 def _skip_features(reader: _Reader) -> None:
-    """Read over the feature indices, which say themselves how long they are."""
+    """Skip the feature indices, which state their own lengths."""
     if reader.ended:
         return
     for _ in range(reader.number(4)):
@@ -150,7 +150,7 @@ def _skip_features(reader: _Reader) -> None:
 
 
 def read_row_count(folder: Path) -> int | None:
-    """Return how many rows ``metadata.json`` speaks of; None where it gives none.
+    """Return the number of rows in ``metadata.json``; None where it gives none.
 
     Raises
     ------

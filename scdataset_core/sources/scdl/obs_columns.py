@@ -1,4 +1,4 @@
-"""The obs columns of SCDL folders: Parquet, read whole when first needed."""
+"""The obs columns of SCDL folders: Parquet columns, read whole when first needed."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ from .features import read_shape, read_table
 
 __all__ = ["ObsTableFile"]
 
-# What bionemo-scdl calls the index of `obs` where that has no columns.
+# The name that bionemo-scdl gives the index of an `obs` without columns.
 _INDEX_NAME = "obs_feature_id"
 
 
@@ -91,9 +91,9 @@ class _Whole:
     Parameters
     ----------
     file, column
-        Where it lies.
+        The Parquet file, and the name of the column there.
     n_rows
-        How long it is.
+        Number of rows.
     dtype
         Type of what is read.
     convert

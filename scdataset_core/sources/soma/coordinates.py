@@ -15,7 +15,7 @@ from .store import RowIds, SomaArray
 
 __all__ = ["SomaX"]
 
-# Stored elements read at a time where all are counted.
+# As many stored elements are read at a time where the longest row is looked for.
 _WINDOW_ELEMENTS = 1 << 22
 
 # Rows of a dense array that lie closer than this are read in one range.
@@ -100,11 +100,12 @@ class SomaX:
         return most
 
     def block_rows(self) -> int:
-        """Return how many cells TileDB decodes together, about.
+        """Return about how many cells TileDB decodes together.
 
-        Elements lie in bands of cells, in each band gene tile after gene tile, cell
-        after cell, and a data tile is a run of them. So it is the band, or the smallest
-        half, quarter, ... of it that fills a data tile in one gene tile.
+        Elements lie in bands of cells. A band holds one gene tile after another, a gene
+        tile one cell after another, and a data tile is a run of elements. So the answer
+        is the band, or the smallest half, quarter, ... of it that fills a data tile
+        within one gene tile.
         """
         options = self.array.handle.schema_config_options()
         dims = json.loads(options.dims)
@@ -164,7 +165,7 @@ class SomaX:
         columns: npt.NDArray[np.int32],
         cells: npt.NDArray[Any],
     ) -> npt.NDArray[np.int32]:
-        """Return the column of each gene id, checked."""
+        """Return the column of each gene id; raise if there is none."""
         outside = (genes < 0) | (genes >= len(columns))
         at = columns.take(genes, mode="clip")
         wrong = outside | (at == UNKNOWN)

@@ -16,7 +16,7 @@ from ..rows import Rows
 from .locations import find_x, name_column, read_genes
 from .obs_columns import JOINID, SomaText, obs_columns, read_joinids
 from .soma_source import SomaPart, SomaSource
-from .store import RowIds, SomaArray, SomaStore, tiledb_context, told
+from .store import RowIds, SomaArray, SomaStore, describe_error, tiledb_context
 
 if TYPE_CHECKING:
     import tiledbsoma
@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Which cells a query gives, and which genes of a measurement; None: all."""
+    """The cells, and the genes of a measurement, that a query gives; None for all."""
 
     measurement: str | None = None
     cells: Rows | None = None
@@ -42,7 +42,7 @@ def open_soma(paths: Sequence[str], options: OpenOptions) -> SomaSource:
     _import_tiledbsoma()
     parts = []
     for path in paths:
-        experiment = _opened(path)
+        experiment = _open_folder(path)
         store = SomaStore(path, experiment.tiledb_timestamp_ms, {})
         parts.append(_part(experiment, store, options, _Wanted()))
         experiment.close()
@@ -84,19 +84,19 @@ def _part(
     options: OpenOptions,
     wanted: _Wanted,
 ) -> SomaPart:
-    """Find everything in an experiment; an error names it."""
+    """Find the parts of an experiment; errors name the experiment."""
     try:
-        return _found(experiment, store, options, wanted)
+        return _find_parts(experiment, store, options, wanted)
     except (ScdatasetError, MemoryError):
         raise
     except Exception as error:  # tiledbsoma raises what TileDB does
         raise FileFormatError(
-            f"{store.name} cannot be read: {told(error)}; if it was not copied whole,"
-            " copy or download it again"
+            f"{store.name} cannot be read: {describe_error(error)}; if it was not"
+            " copied whole, copy or download it again"
         ) from error
 
 
-def _found(
+def _find_parts(
     experiment: Any,  # Any: a tiledbsoma.Experiment
     store: SomaStore,
     options: OpenOptions,
@@ -138,8 +138,8 @@ def _join(parts: Sequence[SomaPart], options: OpenOptions) -> SomaSource:
     return SomaSource(parts, genes, obs)
 
 
-def _opened(path: str) -> Any:  # Any: a tiledbsoma.Experiment
-    """Open an experiment; an error names it."""
+def _open_folder(path: str) -> Any:  # Any: a tiledbsoma.Experiment
+    """Open an experiment; errors name it."""
     import tiledbsoma
 
     uri = str(Path(path).absolute())
@@ -147,8 +147,8 @@ def _opened(path: str) -> Any:  # Any: a tiledbsoma.Experiment
         found = tiledbsoma.open(uri, context=tiledb_context({}))
     except Exception as error:  # tiledbsoma raises what TileDB does
         raise FileFormatError(
-            f"{path}: tiledbsoma cannot open it: {told(error)}; if it was not copied"
-            " whole, copy or download it again"
+            f"{path}: tiledbsoma cannot open it: {describe_error(error)}; if it was not"
+            " copied whole, copy or download it again"
         ) from error
     if not isinstance(found, tiledbsoma.Experiment):
         raise FileFormatError(
@@ -159,7 +159,7 @@ def _opened(path: str) -> Any:  # Any: a tiledbsoma.Experiment
 
 
 def _store_of(experiment: Any) -> SomaStore:  # Any: a tiledbsoma.Experiment
-    """Return the store of an experiment that is open, at its time."""
+    """Return the store of an open experiment, at the time of that."""
     if experiment.closed or experiment.mode != "r":
         state = "closed" if experiment.closed else "open for writing"
         raise FileFormatError(

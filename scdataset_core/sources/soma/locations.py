@@ -17,10 +17,10 @@ from .store import RowIds, SomaArray, SomaStore
 
 __all__ = ["FoundX", "SomaGenes", "find_x", "name_column", "read_genes"]
 
-# The measurement that is read where there are several, and the layer of X.
+# The measurement, and its layer of X, that are read where there are several.
 _MEASUREMENT, _LAYER = "RNA", "data"
 
-# Columns that name cells or genes: tiledbsoma's own, then the CELLxGENE Census's.
+# Columns that name cells or genes in tiledbsoma, then in the CELLxGENE Census.
 _NAMES = ("obs_id", "var_id", "feature_id")
 _INDEX_HINT = "soma_dataframe_original_index_name"
 
@@ -38,9 +38,9 @@ class FoundX:
     measurement
         The measurement it is of.
     var
-        The table of its columns; None: they have none, as those of obsm.
+        The table of its columns; None if there is none, as in obsm.
     column
-        What columns without a table are called, a number behind it.
+        How columns without a table are called: this name and a number.
     """
 
     array: SomaArray
@@ -109,8 +109,9 @@ def find_x(
 ) -> FoundX:
     """Return the matrix that ``x=`` asks for.
 
-    ``"ms/NAME/..."`` names its measurement; so does a query. Else it is the only one,
-    or that called RNA. ``"raw/X"`` is X of the measurement tiledbsoma makes of it.
+    ``"ms/NAME/..."`` names its measurement, and so does a query. Where none is named,
+    the only measurement is meant, or the one called RNA. ``"raw/X"`` is X of the
+    measurement that tiledbsoma makes of ``raw``.
     """
     inner = x
     if x.startswith("ms/"):

@@ -1,4 +1,4 @@
-"""The table of cells of a TileDB-SOMA experiment: its columns, read by query."""
+"""The columns of an experiment's table of cells, read by query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class SomaColumn:
     convert
         Turns an array of Arrow into one of NumPy.
     name
-        What the array is called, if not as its column.
+        How the array is called.
     """
 
     table: SomaArray
@@ -63,15 +63,15 @@ class SomaColumn:
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return the entries in ``[start, stop)``."""
-        return self._converted(self.ids.cut(start, stop))
+        return self._read_converted(self.ids.cut(start, stop))
 
     def at(self, rows: Rows) -> npt.NDArray[Any]:
         """Return the entries at non-decreasing rows, read with one query."""
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         repeats = np.diff(np.append(first, len(rows)))
-        return np.repeat(self._converted(self.ids.at(rows[first])), repeats)
+        return np.repeat(self._read_converted(self.ids.at(rows[first])), repeats)
 
-    def _converted(self, ids: Rows) -> npt.NDArray[Any]:
+    def _read_converted(self, ids: Rows) -> npt.NDArray[Any]:
         if not len(ids):
             return np.empty(0, self.dtype)
         try:

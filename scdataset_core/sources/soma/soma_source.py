@@ -27,12 +27,12 @@ __all__ = ["SomaPart", "SomaSource"]
 
 @dataclass(frozen=True)
 class SomaPart:
-    """One experiment: what is wanted of it.
+    """The parts of one experiment that are wanted.
 
     Parameters
     ----------
     file
-        What it is called.
+        Its name.
     x
         Where X lies.
     var_names
@@ -42,7 +42,7 @@ class SomaPart:
     names
         Names of the cells, where they were asked for.
     notices
-        What the user should be warned of.
+        Warnings for the user.
     """
 
     file: str

@@ -17,16 +17,16 @@ from ..rows import Rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["RowIds", "SomaArray", "SomaStore", "tiledb_context", "told"]
+__all__ = ["RowIds", "SomaArray", "SomaStore", "describe_error", "tiledb_context"]
 
-# Of the ids between the first and the last, this part must be wanted for them to be
-# read as one range, which TileDB finds several times faster than single ids.
+# Ids are read as one range if at least this part of the range is wanted: TileDB finds a
+# range several times faster than single ids.
 _DENSE_PART = 0.5
 
 
 @dataclass(frozen=True)
 class RowIds:
-    """The soma_joinids of some cells, increasing; a range is not held one by one.
+    """The soma_joinids of some cells, increasing; a range is held by its ends.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class RowIds:
     n
         How many there are.
     ids
-        The ids, where they are no range.
+        The ids, if they are no range.
     """
 
     first: int
@@ -63,14 +63,14 @@ class RowIds:
 class SomaStore:
     """An experiment as it was at one time.
 
-    Each process opens arrays for itself, with threads of TileDB's of its own: those of
-    the process it was forked from do not live on in it. What is written after
+    Each process opens arrays for itself, with its own threads of TileDB, because the
+    threads of a parent process do not live on after a fork. What is written after
     `timestamp` is not seen.
 
     Parameters
     ----------
     name
-        What it is called in errors.
+        How errors call it.
     timestamp
         Milliseconds since 1970.
     config
@@ -103,8 +103,8 @@ class SomaStore:
                 context=tiledb_context(self.config),
                 tiledb_timestamp=self.timestamp,
             )
-            # Without a lock, which a fork could leave locked: of two threads that open
-            # the same array, one's is kept.
+            # A fork could leave a lock locked, so there is none: if two threads open
+            # the same array, one handle is kept.
             found = self._handles.setdefault(array.uri, opened)
         return found
 
@@ -127,9 +127,9 @@ class SomaArray:
     path
         Its path in the experiment.
     fragments
-        In a local folder: what the array was made of when it was opened.
+        Of a local array: the fragments that it had when it was opened.
     notices
-        What the user should be warned of.
+        Warnings for the user.
     """
 
     store: SomaStore
@@ -167,14 +167,14 @@ class SomaArray:
             return self.store.handle(self)
 
     def read(self, ids: Rows, columns: Sequence[str] | None = None) -> "pa.Table":
-        """Return what is stored for increasing ids, in any order.
+        """Return what is stored for increasing ids; the rows come in any order.
 
         Parameters
         ----------
         ids
             Wanted ids along the first dimension, at least one.
         columns
-            Of a table: the columns.
+            The columns of a table; None for an array.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -195,7 +195,7 @@ class SomaArray:
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Name the array in errors; say so if it was changed."""
+        """Make errors name the array, and say if it has changed."""
         try:
             yield
         except Exception as error:  # tiledbsoma raises what TileDB does
@@ -203,12 +203,12 @@ class SomaArray:
                 raise
             self.check_unchanged(error)
             raise CorruptFileError(
-                f"{self.where} cannot be {what}: {told(error)}; if it was not copied"
-                " whole, copy or download it again"
+                f"{self.where} cannot be {what}: {describe_error(error)}; if it was not"
+                " copied whole, copy or download it again"
             ) from error
 
     def check_unchanged(self, cause: Exception | None = None) -> None:
-        """Raise if something the array was made of is not there any more."""
+        """Raise if a fragment that the array had is gone."""
         lost = self.fragments.difference(_fragments(self.uri)[0])
         if lost:
             raise FileChangedError(
@@ -218,16 +218,16 @@ class SomaArray:
             ) from cause
 
 
-def told(error: Exception) -> str:
-    """Return what an error of TileDB's says, in one line."""
+def describe_error(error: Exception) -> str:
+    """Return the message of an error of TileDB in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _fragments(uri: str) -> tuple[set[str], set[str]]:
-    """Return the names of a local array's fragments: those that count, and others.
+    """Return the names of a local array's fragments: those with a commit, and others.
 
-    TileDB reads those with a commit, each in a file of its own or listed in one. None
-    for what is not local.
+    TileDB reads only fragments with a commit, which is a file of its own or an entry in
+    a list. Both sets are empty for an array that is not local.
     """
     folder = Path(uri.removeprefix("file://"))
     if "://" in str(folder) or not (folder / "__fragments").is_dir():
@@ -241,7 +241,7 @@ def _fragments(uri: str) -> tuple[set[str], set[str]]:
     return every - apart, apart
 
 
-# What this process holds of TileDB: threads by settings, and the stores with arrays.
+# TileDB's threads in this process, by their settings, and the stores that hold arrays.
 _contexts: dict[str, Any] = {}
 _stores: "weakref.WeakSet[SomaStore]" = weakref.WeakSet()
 
@@ -259,7 +259,7 @@ def tiledb_context(config: Mapping[str, Any]) -> Any:  # Any: a SOMATileDBContex
 
 
 def _abandon_all() -> None:
-    """Forget what the parent process opened; TileDB's threads did not come along."""
+    """Forget what the parent process opened: TileDB's threads are gone after a fork."""
     _keep_for_ever(dict(_contexts))
     _contexts.clear()
     for store in _stores:
@@ -267,7 +267,7 @@ def _abandon_all() -> None:
 
 
 def _keep_for_ever(held: dict[str, Any]) -> None:
-    """Keep objects from being closed: that waits for threads which do not exist."""
+    """Keep objects from being closed, which would wait for threads that are gone."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 

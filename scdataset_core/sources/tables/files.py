@@ -1,4 +1,4 @@
-"""Parquet and Arrow files in groups of rows, each decoded when it is wanted."""
+"""Parquet and Arrow files as groups of rows; a group is decoded when it is read."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -34,16 +34,17 @@ class FileGroups:
         self.files = tuple(files)
         self._identities = [Identity.of(file) for file in files]
         self._sound: set[tuple[int, str]] = set()  # what this process has checked
-        sizes = [self._told(file, self._sizes) for file in files]
+        sizes = [self._ask(file, self._sizes) for file in files]
         self.starts: Rows = np.cumsum([0, *(n for own in sizes for n in own)])
         self.file_starts: Rows = np.cumsum([0, *map(sum, sizes)])
         self._first_groups = np.cumsum([0, *map(len, sizes)])
         for file in files[1:]:
-            other = self._told(file, self._schema)
+            other = self._ask(file, self._schema)
             if not other.equals(self.schema):
                 raise FileFormatError(
                     f"{files[0]} and {file} differ in their columns:"
-                    f" {_differences(self.schema, other)}; files read as one must agree"
+                    f" {_describe_differences(self.schema, other)}; files read as one"
+                    " must agree"
                 )
 
     def _sizes(self, file: str) -> list[int]:
@@ -62,7 +63,7 @@ class FileGroups:
     @cached_property
     def schema(self) -> "pa.Schema":
         """The columns of the files and their types."""
-        return self._told(self.files[0], self._schema)
+        return self._ask(self.files[0], self._schema)
 
     def file_of(self, group: int) -> tuple[int, int]:
         """Return the file of a group, and the group's number in it."""
@@ -121,8 +122,8 @@ class FileGroups:
         """Return how many values of groups first to last are null, if that is known."""
         return None
 
-    def _told(self, file: str, ask: "Callable[[str], Any]") -> Any:
-        """Return what a file says of itself."""
+    def _ask(self, file: str, ask: "Callable[[str], Any]") -> Any:
+        """Return what `ask` reads of a file's description; errors name the file."""
         import pyarrow as pa
 
         try:
@@ -134,7 +135,7 @@ class FileGroups:
             ) from error
 
 
-def _differences(one: "pa.Schema", other: "pa.Schema") -> str:
+def _describe_differences(one: "pa.Schema", other: "pa.Schema") -> str:
     for name in dict.fromkeys([*one.names, *other.names]):
         kinds = [
             str(schema.field(name).type) if name in schema.names else "not there"
@@ -172,14 +173,14 @@ class ParquetFiles(FileGroups):
     def _read(self, file: str, group: int, columns: Sequence[str]) -> "pa.Table":
         import pyarrow.parquet as pq
 
-        # Its own handle: a reader must not be shared by threads.
+        # Each read has its own handle: threads must not share a reader.
         with pq.ParquetFile(
             file, metadata=self._metadata(file), page_checksum_verification=True
         ) as opened:
             return opened.read_row_group(group, list(columns), use_threads=False)
 
     def _chunks(self, column: str) -> list[Any]:
-        """Return what the footers say of a column, group by group."""
+        """Return the footers' entries on a column, group by group."""
         found = []
         for file in self.files:
             held = self._metadata(file)
@@ -193,7 +194,7 @@ class ParquetFiles(FileGroups):
         return found
 
     def n_elements(self, column: str) -> int:
-        """Return how many elements lists have in all; an empty one counts 1."""
+        """Return how many elements all lists have; an empty list counts as 1."""
         return sum(chunk.num_values for chunk in self._chunks(column))
 
     def n_missing(self, column: str, first: int, last: int) -> int | None:
@@ -206,7 +207,7 @@ class ParquetFiles(FileGroups):
     def bounds(self, column: str) -> tuple[Rows, Rows]:
         """Return the least and the largest value of a column in each group.
 
-        From the footer where it tells them; else the column is read.
+        They come from the footer where it has them; if not, the column is read.
         """
         lows: list[int] = []
         highs: list[int] = []

@@ -1,4 +1,4 @@
-"""Hugging Face data sets: memory-mapped Arrow, read where it lies."""
+"""Hugging Face data sets: their memory-mapped Arrow files are read in place."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -57,13 +57,13 @@ def _open(dataset: Any, label: str, options: OpenOptions) -> TableSource:
         for name, feature in dataset.features.items()
         if hasattr(feature, "int2str")
     }
-    mapping = None if dataset._indices is None else DatasetRows(dataset)
+    selection = None if dataset._indices is None else DatasetRows(dataset)
     return open_table(
         list_x(groups, columns, options),
         groups,
         options,
         labels=labels,
-        mapping=mapping,
+        selection=selection,
         reserved=columns,
     )
 
@@ -106,14 +106,14 @@ class DatasetRows:
 
 
 class DatasetGroups:
-    """The table of a data set in the record batches that it was written in.
+    """The table of a data set, in the record batches in which it was written.
 
     Parameters
     ----------
     dataset
-        The data set; the order of its rows is not looked at.
+        The data set; a choice or an order of its rows is ignored.
     label
-        What it is called in messages.
+        How messages call it.
     """
 
     decoded = False
@@ -203,8 +203,8 @@ Files = list[tuple[str, Identity]]
 def _bands(dataset: Any) -> tuple[Rows, list[Files]]:
     """Return the files that rows of the table lie in, and the first row of each.
 
-    A file that is cut short while it is mapped ends the process, so these are looked
-    at before each read.
+    A file that is cut short while it is mapped ends the process, so each read checks
+    its files first.
     """
     starts, bands = [0], []
     for blocks in getattr(dataset.data, "blocks", [[dataset.data]]):

@@ -1,4 +1,4 @@
-"""X of tables: list columns and (cell, gene, value) triples, as segments of rows."""
+"""X of tables as segments of rows, and X that lies in list columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ...errors import CorruptFileError
 from ...storage import ReadContext
 from ..genes.numbered_genes import GeneIds
 from .mapped_lists import Found, MappedLists
-from .row_groups import Groups, Rows, cut_by_group, place_of
+from .row_groups import Groups, Rows, cut_by_group, name_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,20 +21,20 @@ __all__ = ["ListX", "Segments", "TableX", "flat_lists", "flat_numbers"]
 
 
 class Segments(NamedTuple):
-    """Pieces of rows, each one run of the elements of one group.
+    """Runs of elements, each a row or a part of a row, all of one group.
 
     Parameters
     ----------
     of
-        Which of the wanted rows each is of; none twice.
+        Which of the wanted rows each run belongs to; no row twice.
     starts, lengths
-        Where it lies among the values.
+        Where each run lies among the values.
     values
         Value of each element.
     ids
         Gene id of each element; None for dense rows.
     id_starts
-        Where it lies among the ids; None: as among the values.
+        Where each run lies among the ids; None if it is as among the values.
     """
 
     of: Rows
@@ -106,10 +106,10 @@ class TableX(Protocol):
 
 @dataclass(frozen=True)
 class ListX:
-    """X as list columns: one list a cell, of values, or of gene ids and of values.
+    """X as list columns: a cell has a list of values, or lists of gene ids and values.
 
-    A first element that is no gene and has a negative value is a marker, as data sets
-    made for transformers have them, and no part of X.
+    A first element with a negative value and an id of no gene is a marker, as data sets
+    made for transformers have it, and no part of X.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ class ListX:
     dtype
         Type of the values.
     marked
-        Whether the first row begins with a marker; a hint, each row is looked at.
+        Whether the first row begins with a marker. It is a hint: each row is checked.
     mapped
-        Where lists lie in mapped files, if the table does.
+        Where lists lie in mapped files, if the table is mapped.
     """
 
     groups: Groups
@@ -159,7 +159,7 @@ class ListX:
 
     @property
     def n_stored(self) -> int:
-        """Number of elements, or nearly: rows without marker or element count one."""
+        """Number of elements, or nearly: Parquet counts an empty list as one."""
         n_elements = self.groups.n_elements(self.columns[-1])
         return n_elements - self.n_obs if self.marked else n_elements
 
@@ -174,13 +174,13 @@ class ListX:
         return [self.values] if self.ids is None else [self.values, self.ids]
 
     def segments(self, rows: Rows, context: ReadContext) -> list[Segments]:
-        """Return the elements of non-decreasing rows, a segment for each."""
+        """Return the elements of non-decreasing rows, one run for each row."""
         found: list[Segments] = []
         rest = np.arange(len(rows))
         if self.mapped is not None:
             self.groups.check(rows)
             lying, apart = self.mapped.find(rows)
-            found = [self._mapped(columns, rows) for columns in lying]
+            found = [self._mapped_segments(columns, rows) for columns in lying]
             rest = np.flatnonzero(apart)
         cuts = cut_by_group(rows[rest], self.groups.starts)
         out: list[Any] = [None] * len(cuts)
@@ -188,20 +188,20 @@ class ListX:
         def read(number: int) -> None:
             group, start, stop = cuts[number]
             of = rest[start:stop]
-            out[number] = self._group(group, rows[of], of)
+            out[number] = self._read_group(group, rows[of], of)
 
         context.run([partial(read, number) for number in range(len(cuts))])
         return found + out
 
-    def _mapped(self, columns: list[Found], rows: Rows) -> Segments:
-        """Return rows that were found in a mapped file."""
+    def _mapped_segments(self, columns: list[Found], rows: Rows) -> Segments:
+        """Return the runs of rows that were found in a mapped file."""
         of, starts, lengths, values = columns[0]
         if self.ids is None:
             self._check_width(lengths, rows[of])
             return Segments(of, starts, lengths, values, None)
         _, id_starts, id_lengths, ids = columns[1]
         self._check_lengths(lengths, id_lengths, rows[of])
-        return self._unmarked(Segments(of, starts, lengths, values, ids, id_starts))
+        return self._drop_markers(Segments(of, starts, lengths, values, ids, id_starts))
 
     def longest(self) -> int:
         """Return the largest number of elements in a row."""
@@ -211,7 +211,7 @@ class ListX:
             most = max(most, int(np.diff(flat_lists(lists)[0]).max(initial=0)))
         return max(most - self.marked, 0)
 
-    def _group(self, group: int, rows: Rows, of: Rows) -> Segments:
+    def _read_group(self, group: int, rows: Rows, of: Rows) -> Segments:
         lists = self.groups.read(group, self.columns)
         local = rows - self.groups.starts[group]
         self._check_nulls(lists, local, rows)
@@ -221,7 +221,7 @@ class ListX:
         bounds, children = flat_lists(lists[0])
         starts, stops = bounds[local], bounds[local + 1]
         lengths = stops - starts
-        values = self._flat(children, starts, stops, rows)
+        values = self._flatten(children, starts, stops, rows)
         if self.ids is None:
             self._check_width(lengths, rows)
             return Segments(of, starts, lengths, values, None)
@@ -229,11 +229,11 @@ class ListX:
         id_starts = bounds[local]
         id_lengths = bounds[local + 1] - id_starts
         self._check_lengths(lengths, id_lengths, rows)
-        ids = self._flat(children, id_starts, id_starts + id_lengths, rows)
-        return self._unmarked(Segments(of, starts, lengths, values, ids, id_starts))
+        ids = self._flatten(children, id_starts, id_starts + id_lengths, rows)
+        return self._drop_markers(Segments(of, starts, lengths, values, ids, id_starts))
 
-    def _unmarked(self, segments: Segments) -> Segments:
-        """Return rows without the markers that they begin with."""
+    def _drop_markers(self, segments: Segments) -> Segments:
+        """Return the runs without the markers at the beginning of rows."""
         of, starts, lengths, values, ids, id_starts = segments
         assert ids is not None
         assert id_starts is not None
@@ -245,7 +245,7 @@ class ListX:
             of, starts + marker, lengths - marker, values, ids, id_starts + marker
         )
 
-    def _flat(self, child: "pa.Array", starts: Rows, stops: Rows, rows: Rows) -> Any:
+    def _flatten(self, child: "pa.Array", starts: Rows, stops: Rows, rows: Rows) -> Any:
         if child.null_count:
             for row, start, stop in zip(
                 rows.tolist(), starts.tolist(), stops.tolist(), strict=True
@@ -288,7 +288,7 @@ class ListX:
 
     def where(self, row: int) -> str:
         """Return the file of a row and its number there, for messages."""
-        return place_of(self.groups, row)
+        return name_row(self.groups, row)
 
 
 def _arrow(rows: Rows) -> "pa.Array":
@@ -298,9 +298,9 @@ def _arrow(rows: Rows) -> "pa.Array":
 
 
 def flat_lists(lists: "pa.Array") -> "tuple[Rows, pa.Array]":
-    """Return where each list starts among the elements, one entry more, and these.
+    """Return where each list starts, with the end behind the last, and all elements.
 
-    Views of what Arrow holds: nothing is copied but offsets that are widened.
+    Both are views of Arrow's memory; only offsets of 32 bits are copied, as 64 bits.
     """
     import pyarrow as pa
 

@@ -1,8 +1,8 @@
 """List columns of memory-mapped Arrow files, found by their position in the file.
 
-Every record batch has buffers of its own, and asking Arrow for them costs more than
-reading a row. So where they lie is noted once, and rows of all batches of a file are
-then found together, in views of the whole file.
+Every record batch has its own buffers, and asking Arrow for them costs more than
+reading a row. So this module notes once where the buffers of a batch lie; afterwards it
+finds the rows of all batches of a file together, in views of the whole file.
 """
 
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
-from .row_groups import Groups, Rows, place_of
+from .row_groups import Groups, Rows, name_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Found", "MappedLists"]
 
-# Of a batch: not looked at yet, and not in one mapped file.
+# Numbers for batches that were not looked at yet, and that lie in no one mapped file.
 _NEW, _APART = -2, -1
 _TASK_ROWS = 256  # rows that one thread brings to their places
 
-# Which of the wanted rows; start and length of each; the file's elements.
+# Which of the wanted rows these are, start and length of each, and the file's elements.
 Found = tuple[Rows, Rows, Rows, npt.NDArray[Any]]
 
 
 class MappedLists:
-    """Where the lists of some columns lie in mapped files; pickles without it.
+    """Where the lists of some columns lie in mapped files; it is noted in each process.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class MappedLists:
     def _reset(self) -> None:
         n, k = len(self._groups.starts) - 1, len(self._columns)
         self._file = np.full(n, _NEW, np.int64)
-        # Of each column of a batch: first offset, first element, number of elements.
+        # Each column of a batch has a first offset, first element, and element count.
         self._at = np.zeros((n, k, 3), np.int64)
         self._views: list[list[tuple[Any, Any]]] = []
         self._known: dict[int, int] = {}
@@ -64,9 +64,11 @@ class MappedLists:
         for new in np.unique(group[self._file[group] == _NEW]).tolist():
             self._note(new)
         file = self._file[group]
-        return self._found(rows, group, file), file == _APART
+        return self._lists_by_file(rows, group, file), file == _APART
 
-    def _found(self, rows: Rows, group: Rows, file: Rows) -> Iterator[list[Found]]:
+    def _lists_by_file(
+        self, rows: Rows, group: Rows, file: Rows
+    ) -> Iterator[list[Found]]:
         for number in np.unique(file[file >= 0]).tolist():
             mine = np.flatnonzero(file == number)
             for of in np.array_split(mine, -(-len(mine) // _TASK_ROWS)):
@@ -87,7 +89,7 @@ class MappedLists:
         if wrong.any():
             at = int(np.argmax(wrong))
             raise CorruptFileError(
-                f"{place_of(self._groups, int(rows[of[at]]))} has a list in"
+                f"{name_row(self._groups, int(rows[of[at]]))} has a list in"
                 f" {self._columns[column]} from {starts[at]} to {stops[at]} of"
                 f" {size[at]} elements"
             )
@@ -114,7 +116,7 @@ class MappedLists:
 def _spot(lists: "pa.Array") -> "tuple[pa.Buffer, int, int, int] | None":
     """Return the file's buffer, first offset, first element and number of elements.
 
-    None if they are not parts of one buffer, hold nulls, or are not aligned.
+    It is None if the lists are not parts of one buffer, hold nulls or are not aligned.
     """
     import pyarrow as pa
 

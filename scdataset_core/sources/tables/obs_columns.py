@@ -28,7 +28,7 @@ __all__ = ["GroupArray", "GroupText", "table_column"]
 class GroupArray:
     """A column of one file of a table as an array; pickles.
 
-    The group read last is kept: a fetch reads rows in order, so none is decoded twice.
+    A fetch reads rows in order: the group read last is kept, so none is decoded twice.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class GroupArray:
     convert
         Turns an array of Arrow into one of NumPy.
     name
-        What the array is called, if not as its column.
+        How the array is called; None if as its column.
     """
 
     def __init__(
@@ -74,30 +74,30 @@ class GroupArray:
         out = np.empty(stop - start, self.dtype)
         at = 0
         for piece in self.pieces(start, stop):
-            out[at : at + len(piece)] = self._converted(piece)
+            out[at : at + len(piece)] = self._convert_piece(piece)
             at += len(piece)
         return out
 
     def pieces(self, start: int, stop: int) -> "Iterator[pa.Array]":
-        """Yield the entries in ``[start, stop)``, group by group, as Arrow has them."""
+        """Yield the entries in ``[start, stop)`` as Arrow arrays, group by group."""
         starts = self._groups.starts
         start, stop = start + self._first, stop + self._first
         group = int(np.searchsorted(starts, start, side="right")) - 1
         while start < stop:
             end = min(stop, int(starts[group + 1]))
             if end > start:
-                whole = self._group(group)
+                whole = self._read_group(group)
                 yield whole.slice(start - int(starts[group]), end - start)
             start, group = end, group + 1
 
-    def _group(self, group: int) -> "pa.Array":
+    def _read_group(self, group: int) -> "pa.Array":
         last = self._last
         if last is None or last[0] != group:
             last = (group, self._groups.read(group, [self._column])[0])
             self._last = last if self._groups.decoded else None
         return last[1]
 
-    def _converted(self, piece: "pa.Array") -> npt.NDArray[Any]:
+    def _convert_piece(self, piece: "pa.Array") -> npt.NDArray[Any]:
         try:
             return self._convert(piece)
         except KeyError as error:
@@ -143,7 +143,7 @@ def table_column(
     number
         Which of the table's files.
     labels
-        What the integers of the column stand for; None: themselves.
+        The labels whose codes the integers are; None if they are plain numbers.
     """
     import pyarrow.types as pt
 
@@ -175,7 +175,7 @@ def _dictionary_column(
     """Return a column of dictionaries; each group of rows may have its own."""
     lists: list[Any] = []
 
-    def decoded() -> "Iterator[pa.Array]":
+    def decode_groups() -> "Iterator[pa.Array]":
         for group in span:
             piece = groups.read(group, [name])[0]
             if groups.keeps_labels and not any(map(piece.dictionary.equals, lists)):
@@ -183,7 +183,7 @@ def _dictionary_column(
             yield piece.dictionary_decode()
 
     kind = groups.schema.field(name).type
-    found = distinct_text(decoded(), kind.value_type)
+    found = distinct_text(decode_groups(), kind.value_type)
     if isinstance(found, Unreadable):
         return found
     if len(lists) == 1:  # the same categories everywhere: theirs is the order

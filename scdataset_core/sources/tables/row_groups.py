@@ -1,4 +1,4 @@
-"""Tables cut into groups of rows: Parquet's row groups, Arrow's record batches."""
+"""`Groups`: a table in groups of rows, as Parquet's row groups or Arrow's batches."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ __all__ = [
     "Groups",
     "Rows",
     "cut_by_group",
-    "place_of",
+    "name_row",
 ]
 
 Rows = npt.NDArray[np.int64]
@@ -29,9 +29,9 @@ class Groups(Protocol):
     file_starts
         First row of each file, and the number of rows.
     decoded
-        Whether reading a group decodes it; else it gives views of what is mapped.
+        Whether reading a group decodes it; if not, reading gives views of mapped files.
     keeps_labels
-        Whether the order of a dictionary is that of its categories.
+        Whether dictionaries keep the order of their categories.
     """
 
     files: tuple[str, ...]
@@ -70,7 +70,7 @@ def cut_by_group(rows: Rows, starts: Rows) -> list[tuple[int, int, int]]:
     return list(zip(group[first].tolist(), first.tolist(), stops.tolist(), strict=True))
 
 
-def place_of(groups: Groups, row: int) -> str:
+def name_row(groups: Groups, row: int) -> str:
     """Return the file of a row and its number there, for messages."""
     file = int(np.searchsorted(groups.file_starts, row, side="right")) - 1
     return f"{groups.files[file]}: row {row - int(groups.file_starts[file])}"

@@ -1,4 +1,4 @@
-"""Rows of tables, brought from the segments they lie in to their places."""
+"""Reads the rows of tables: copies their segments to their places in minibatches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = ["TableReader"]
 
 Targets = Sequence[npt.NDArray[Any]]
 
-# Elements between two rows that are looked up with them: a marker, or a short row.
+# Rows at most this many elements apart are looked up together, with what is between.
 _GAP = 256
 
 
@@ -49,10 +49,12 @@ class TableReader:
     def read(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see `Source.read_x`."""
         segments = self.x.segments(request.rows, request.context)
-        read = self._sparse if self.x.sparse else self._dense
+        read = self._read_sparse if self.x.sparse else self._read_dense
         return read(request, segments)
 
-    def _sparse(self, request: ReadRequest, segments: Sequence[Segments]) -> list[Any]:
+    def _read_sparse(
+        self, request: ReadRequest, segments: Sequence[Segments]
+    ) -> list[Any]:
         rows, places, bounds = request.rows, request.places, request.bounds
         which, context = request.batch_of_row, request.context
         lengths = np.zeros(len(rows), np.int64)
@@ -70,7 +72,7 @@ class TableReader:
             at = offsets[segment.of]
             offsets[segment.of] += segment.lengths
             moves = Moves(segment.starts, segment.lengths, which[segment.of], at)
-            tasks.append(partial(self._place, segment, moves, values, columns))
+            tasks.append(partial(self._copy_segment, segment, moves, values, columns))
         context.run(tasks)
 
         def pack(part: int) -> Any:
@@ -79,7 +81,7 @@ class TableReader:
             mine = (values[part], columns[part], starts)
             least = int(columns[part].min(initial=0))
             if least == UNKNOWN:
-                raise self._unknown(segments, rows)
+                raise self._unknown_gene_error(segments, rows)
             if least == LEFT_OUT:
                 mine = select_columns(*mine)
             return pack_rows(
@@ -92,10 +94,10 @@ class TableReader:
 
         return request.make_batches(pack)
 
-    def _place(
+    def _copy_segment(
         self, segment: Segments, moves: Moves, values: Targets, columns: Targets
     ) -> None:
-        """Bring the elements of a segment to their places, gene ids as columns."""
+        """Copy values and columns of a segment to their places in the minibatches."""
         ids = segment.ids
         assert ids is not None
         moves.copy(segment.values, values)
@@ -115,7 +117,7 @@ class TableReader:
 
     def _columns_of(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         """Return the column of each gene id."""
-        # As unsigned numbers, negative ids are the largest: one pass finds both kinds.
+        # Seen as unsigned, negative ids are the largest: one pass finds both kinds.
         unsigned = ids.view(f"u{ids.itemsize}")
         if int(unsigned.max(initial=0)) < len(self._columns):
             return self._columns.take(ids)
@@ -124,7 +126,9 @@ class TableReader:
         columns[inside] = self._columns[ids[inside].astype(np.int64)]
         return columns
 
-    def _unknown(self, segments: Sequence[Segments], rows: Rows) -> CorruptFileError:
+    def _unknown_gene_error(
+        self, segments: Sequence[Segments], rows: Rows
+    ) -> CorruptFileError:
         """Return the error for the first gene id that has no name."""
         for segment in segments:
             assert segment.ids is not None
@@ -145,7 +149,9 @@ class TableReader:
                     )
         raise AssertionError("a gene id was unknown, and is not any more")
 
-    def _dense(self, request: ReadRequest, segments: Sequence[Segments]) -> list[Any]:
+    def _read_dense(
+        self, request: ReadRequest, segments: Sequence[Segments]
+    ) -> list[Any]:
         width, context = len(self.x.genes.names), request.context
         parts = [context.empty(n * width, self.x.dtype) for n in request.batch_sizes]
         which, offsets = request.batch_of_row, request.position_of_row * width

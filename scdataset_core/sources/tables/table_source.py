@@ -22,10 +22,10 @@ from .row_reader import TableReader
 
 __all__ = ["TableSource", "open_table"]
 
-# Columns that name cells, the first that is there; obs=True does not carry it.
+# The first of these columns that is there names cells; obs=True does not carry it.
 _NAMES = ("obs_names", "__index_level_0__", "cell_id", "BARCODE_SUB_LIB_ID", "barcode")
 
-# Elements that data in one piece is taken to be read in: about AnnData's own chunks.
+# The block of data in one piece has this many elements, about as AnnData's chunks.
 _PIECE_ELEMENTS = 1 << 15
 
 
@@ -44,8 +44,8 @@ class TableSource(SourceWithObs):
         The columns carried.
     names
         Names of the cells in each file, if they are carried.
-    mapping
-        Which rows of the table the cells are; None: all, in order.
+    selection
+        Which rows of the table the cells are; None if they are all, in order.
     """
 
     def __init__(
@@ -54,21 +54,23 @@ class TableSource(SourceWithObs):
         genes: GeneJoin,
         obs: ObsTable,
         names: tuple[GroupText, ...],
-        mapping: RowMap | None,
+        selection: RowMap | None,
     ) -> None:
         self._x = x
         self._genes = genes
-        self._mapping = mapping
+        self._selection = selection
         self._reader = TableReader(x, genes)
-        self.files = x.files if mapping is None else ()
+        self.files = x.files if selection is None else ()
         self.file_starts = (
-            x.file_starts if mapping is None else np.array([0, len(mapping)], np.int64)
+            x.file_starts
+            if selection is None
+            else np.array([0, len(selection)], np.int64)
         )
         self.sparse = x.sparse
         self.dtype = x.dtype
         reader: ObsReader = FileObs(obs, names, x.file_starts)
-        if mapping is not None:
-            reader = ChosenObs(reader, mapping)
+        if selection is not None:
+            reader = ChosenObs(reader, selection)
         self._set_obs(reader, genes.names)
         self.genes_report = genes.report
         per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
@@ -90,9 +92,9 @@ class TableSource(SourceWithObs):
             "stored": self._x.n_stored,
             "genes": self.var_names,
         }
-        if self._mapping is not None and len(self):
+        if self._selection is not None and len(self):
             some = np.linspace(0, len(self) - 1, num=min(len(self), 256))
-            facts["order"] = self._mapping[some.astype(np.int64)]
+            facts["order"] = self._selection[some.astype(np.int64)]
         return fingerprint(facts)
 
     @property
@@ -109,7 +111,7 @@ class TableSource(SourceWithObs):
     def longest_row(self) -> int:
         """Return the largest number of stored values in a row of the table.
 
-        With genes left out it may be less: then it is at most their number.
+        Where genes are left out, it is at most the number of those kept.
         """
         if not self.sparse:
             return self.shape[1]
@@ -121,9 +123,10 @@ class TableSource(SourceWithObs):
     def block_starts(self) -> Rows | None:
         """First row of the rows that begin in each group that is decoded whole.
 
-        For data in one piece, every `natural_block` rows; None for chosen rows.
+        For data in one piece, it is every `natural_block` rows; None where the cells
+        are a choice of rows.
         """
-        if self._mapping is not None:
+        if self._selection is not None:
             return None
         starts = (
             self._x.starts
@@ -135,8 +138,8 @@ class TableSource(SourceWithObs):
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
-        if self._mapping is not None:
-            request = request.for_rows(self._mapping[request.rows])
+        if self._selection is not None:
+            request = request.for_rows(self._selection[request.rows])
         return self._reader.read(request)
 
 
@@ -146,7 +149,7 @@ def open_table(
     options: OpenOptions,
     *,
     labels: dict[str, list[str]] | None = None,
-    mapping: RowMap | None = None,
+    selection: RowMap | None = None,
     reserved: tuple[str, ...] = (),
 ) -> TableSource:
     """Return the source over a table.
@@ -161,7 +164,7 @@ def open_table(
         What was asked for.
     labels
         For columns of integers that are codes, what these stand for.
-    mapping
+    selection
         Which rows of the table the cells are; None: all, in order.
     reserved
         Columns that are no obs.
@@ -201,4 +204,4 @@ def open_table(
     obs = join_obs(files, columns, options.obs, options.categories)
     if x.n_obs == 0:
         raise FileFormatError(f"{files[0]}: the table has no rows")
-    return TableSource(x, genes, obs, names, mapping)
+    return TableSource(x, genes, obs, names, selection)

@@ -34,7 +34,7 @@ _GENE_NUMBERS = ("gene_integer_id", "token_id", "soma_joinid")
 
 @dataclass(frozen=True)
 class TripleX:
-    """X as triples; the cells are numbered from 0, and those without triples are empty.
+    """X as triples. Cells are numbered from 0; a cell without triples is an empty row.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class TripleX:
     firsts, lasts
         First and last cell of each group.
     label
-        What the cells are said to be in.
+        How messages call the file or folder of the cells.
     """
 
     groups: ParquetFiles
@@ -70,7 +70,7 @@ class TripleX:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What the cells are said to be in."""
+        """The file or folder of the cells."""
         return (self.label,)
 
     @property
@@ -90,7 +90,7 @@ class TripleX:
         return np.unique(np.append(0, begun))
 
     def where(self, row: int) -> str:
-        """Return what a cell is called in messages."""
+        """Return how messages call a cell."""
         return f"{self.label}: cell {row}"
 
     def longest(self) -> int:
@@ -107,7 +107,7 @@ class TripleX:
         return most
 
     def segments(self, rows: Rows, context: ReadContext) -> list[Segments]:
-        """Return the triples of non-decreasing cells; one in two groups has two."""
+        """Return the triples of non-decreasing cells; a cell may have two runs."""
         edges = np.zeros(len(self.firsts) + 1, np.int64)
         np.add.at(edges, np.searchsorted(self.lasts, rows, side="left"), 1)
         np.add.at(edges, np.searchsorted(self.firsts, rows, side="right"), -1)
@@ -118,12 +118,12 @@ class TripleX:
             group = touched[number]
             start = int(np.searchsorted(rows, self.firsts[group], side="left"))
             stop = int(np.searchsorted(rows, self.lasts[group], side="right"))
-            out[number] = self._group(group, rows[start:stop], start)
+            out[number] = self._read_group(group, rows[start:stop], start)
 
         context.run([partial(read, number) for number in range(len(touched))])
         return out
 
-    def _group(self, group: int, rows: Rows, first: int) -> Segments:
+    def _read_group(self, group: int, rows: Rows, first: int) -> Segments:
         cells, ids, values = self._columns(group, self.columns)
         starts = np.searchsorted(cells, rows, side="left")
         lengths = np.searchsorted(cells, rows, side="right") - starts
@@ -133,7 +133,7 @@ class TripleX:
         return Segments(of, packed, lengths, values[at], ids[at])
 
     def _columns(self, group: int, names: Sequence[str]) -> list[Any]:
-        """Return columns of a group, the cells checked."""
+        """Return columns of a group, after checking its cells."""
         read = self.groups.read(group, names)
         file, inside = self.groups.file_of(group)
         for name, column in zip(names, read, strict=True):
@@ -164,7 +164,7 @@ def open_triples(
     folder: Path | None,
     options: OpenOptions,
 ) -> TableSource:
-    """Return the source over a table of triples, and the tables beside it.
+    """Return the source over a table of triples and the tables of cells and genes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which columns of a table hold X, and how."""
+"""Finds the columns of a table that hold X, and the genes that they are of."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_columns", "list_x"]
 
-# Tahoe-100M's; of tokenised cells; scTab's and Merlin's; SLAF's, TileDB-SOMA's.
+# The columns of Tahoe-100M, of tokenised cells, scTab and Merlin, SLAF, TileDB-SOMA.
 _KNOWN = (
     ("genes", "expressions"),
     ("indices", "values"),
