@@ -39,13 +39,19 @@ class Bookmark:
     """
 
     def __init__(self, position: Position) -> None:
-        self.position = position
+        self._beginning = position
+        self._n_since = 0  # minibatches since then
         self.is_overtaken = False  # a later iterator of the Loader began
+
+    @property
+    def position(self) -> Position:
+        """Where the iterator stands."""
+        begun = self._beginning
+        return replace(begun, yielded=begun.yielded + self._n_since)
 
     def advance(self) -> None:
         """Count one more minibatch as yielded."""
-        now = self.position
-        self.position = Position(now.epoch, now.done, now.yielded + 1)
+        self._n_since += 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Dense output: X is an ndarray of all columns."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ class DenseOutput(Layout):
         """Return dense rows; values of one column of a row add up."""
         if packing.dtype.kind in "iu" and _can_lose(rows.values.dtype, packing.dtype):
             # Values of one column are added up before they are made small.
-            summed = _add_up(rows, replace(packing, dtype=rows.values.dtype))
+            summed = _add_up(rows, packing._replace(dtype=rows.values.dtype))
             return self.pack_dense(summed, packing)
         check_values(rows, packing)
         return _add_up(rows, packing)
