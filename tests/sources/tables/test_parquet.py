@@ -197,7 +197,7 @@ def test_obs_with_nulls(tmp_path, monkeypatch, is_kept):
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=1000)
     source = scd.open(tmp_path / "x.parquet", obs=True)
     if not is_kept:
-        monkeypatch.setattr(source._obs, "_kept", KeptArrays([]))
+        monkeypatch.setattr(vars(source)["_obs"], "_kept", KeptArrays([]))
     rows = np.array([0, 1, 2, 999, 1000, 1700, 3999])
     obs = source.read(rows)["obs"]
     assert obs["line"].tolist() == [-1, 1, 2, 0, -1, -1, 0]
