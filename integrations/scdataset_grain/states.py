@@ -15,7 +15,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class IteratorState:
-    """Where the iterator of a `BatchIterDataset` stands.
+    """The position of an iterator of a `BatchIterDataset`.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ _NOT_BEGUN, _FRESH, _RESUMED, _IN_WORKERS = range(4)
 
 @dataclass(frozen=True)
 class Iteration:
-    """What a worker process knows about the iteration that it takes part in.
+    """The facts by which the workers of one iteration recognise each other.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Start:
-    """Where an iteration starts.
+    """The start of an iteration: its epoch, and whether a state is resumed.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class EpochCounter:
         Parameters
         ----------
         iteration
-            What the worker knows about the iteration; None in the main process.
+            The iteration as the worker knows it; None in the main process.
         at
             Epoch of the iteration, if the worker has a state of its own. By default it
             is the next epoch.
@@ -141,7 +141,7 @@ class EpochCounter:
         Returns
         -------
         start
-            Where the iteration starts, the same for all its workers.
+            The start of the iteration, the same for all its workers.
         """
         with self._cells.get_lock():
             if iteration is None:

@@ -45,7 +45,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class _DenseLocation:
-    """Where a dense tensor lies in a segment."""
+    """The location of a dense tensor in a segment."""
 
     start: int
     dtype: torch.dtype
@@ -62,7 +62,7 @@ class _DenseLocation:
 
 @dataclass(frozen=True)
 class _CsrLocation:
-    """Where the parts of a CSR tensor, or of a SciPy CSR array, lie in a segment."""
+    """The locations of the parts of a CSR tensor or SciPy CSR array in a segment."""
 
     crow: _DenseLocation
     col: _DenseLocation

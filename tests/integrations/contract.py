@@ -1,4 +1,4 @@
-"""What every adapter must do, whatever the framework.
+"""The behaviours that every adapter must keep, whatever the framework.
 
 An adapter's tests subclass `AdapterContract` and say how the adapter is made over a
 Loader; one that reads in the test's own process subclasses `InProcessContract`.
@@ -291,7 +291,7 @@ class AdapterContract:
 
 
 class InProcessContract(AdapterContract):
-    """What an adapter that reads in the consumer's process keeps besides."""
+    """More behaviours, of adapters that read in the consumer's process."""
 
     @pytest.mark.filterwarnings(NOTHING_LEFT)
     @settings(

@@ -1,15 +1,10 @@
 """scdataset_torch.compat beside scdataset 0.3 itself: the same but for the order."""
 
 import inspect
-import json
-import pickle
 import sys
 import warnings
-from types import SimpleNamespace
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
@@ -20,29 +15,16 @@ import scdataset as old
 import scdataset_torch
 import torch
 from scdataset_torch import compat as new
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
-import scdataset_core as scd
-from scdataset_core import StateError
-
-both = pytest.mark.parametrize("lib", [pytest.param(old, id="0.3"), new])
-DATA = np.arange(105 * 2).reshape(105, 2)
-LABELS = np.array(["a"] * 90 + ["b"] * 15)
-STRATEGIES = {
-    "streaming": lambda lib: lib.Streaming(),
-    "buffer": lambda lib: lib.Streaming(shuffle=True),
-    "subset": lambda lib: lib.Streaming(indices=[3, 5, 5, 90]),
-    "blocks": lambda lib: lib.BlockShuffling(block_size=4),
-    "blocks_dropped": lambda lib: lib.BlockShuffling(4, None, True),
-    "blocks_subset": lambda lib: lib.BlockShuffling(4, indices=np.arange(50, 90)),
-    "weighted": lambda lib: lib.BlockWeightedSampling(4, weights=np.arange(105) + 1),
-    "weighted_size": lambda lib: lib.BlockWeightedSampling(total_size=33),
-    "unreplaced": lambda lib: lib.BlockWeightedSampling(
-        4, total_size=60, replace=False, sampling_size=25
-    ),
-    "balanced": lambda lib: lib.ClassBalancedSampling(LABELS, total_size=80),
-}
-every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
+from tests.integrations.compat_data import (
+    DATA,
+    LABELS,
+    STRATEGIES,
+    both,
+    every_strategy,
+    make_adata,
+)
 
 
 def public_parameters(thing):
@@ -120,52 +102,6 @@ def test_every_row_comes_once_and_in_blocks_of_0_3(name):
     assert sorted(np.concatenate(rows[0])) == sorted(np.concatenate(rows[1]))
     aligned = [batch for batch in rows[1] if len(batch) == 4]
     assert all(batch == list(range(batch[0], batch[0] + 8, 2)) for batch in aligned)
-
-
-@every_strategy
-def test_get_indices_and_get_len(make):
-    theirs, ours = make(old), make(new)
-    assert ours.get_len(DATA) == theirs.get_len(DATA)
-    a, b = theirs.get_indices(DATA, seed=5), ours.get_indices(DATA, seed=5)
-    assert len(a) == len(b) == ours.get_len(DATA)
-    assert (a.dtype, a.ndim) == (b.dtype, b.ndim)
-    assert np.array_equal(b, ours.get_indices(DATA, seed=5))
-    rng = np.random.default_rng(1)
-    assert len(ours.get_indices(DATA, rng=rng)) == len(a)
-    assert bool(ours._shuffle_before_yield) == bool(theirs._shuffle_before_yield)
-
-
-def test_get_indices_are_the_rows_of_an_epoch_on_the_fixed_grid():
-    strategy = new.BlockShuffling(block_size=5)
-    blocks = strategy.get_indices(DATA, seed=7).reshape(-1, 5)
-    assert np.array_equal(blocks, blocks[:, :1] + np.arange(5))
-    assert set(blocks[:, 0]) == set(range(0, 105, 5))
-    dataset = new.scDataset(np.arange(105), strategy, 5, 1, seed=7)
-    for epoch in range(2):
-        expected = strategy.get_indices(DATA, seed=7 + 1000 * epoch).reshape(-1, 5)
-        assert [sorted(batch) for batch in dataset] == expected.tolist()
-
-
-def test_dropping_leaves_out_other_rows_each_epoch():
-    dataset = new.scDataset(np.arange(10), new.BlockShuffling(4, drop_last=True), 2)
-    left_out = {
-        tuple(set(range(10)) - set(np.concatenate(list(dataset)).tolist()))
-        for _ in range(20)
-    }
-    assert len(left_out) > 3
-
-
-def test_weights_decide_what_is_drawn():
-    weights = np.zeros(105)
-    weights[[3, 50]] = [1, 3]
-    strategy = new.BlockWeightedSampling(weights=weights, total_size=400)
-    drawn, counts = np.unique(strategy.get_indices(DATA, seed=0), return_counts=True)
-    assert drawn.tolist() == [3, 50]
-    assert abs(counts[0] - 100) <= 8  # a block more or less
-    subset = new.BlockWeightedSampling(
-        indices=[3, 4, 50], weights=weights, total_size=40
-    )
-    assert set(subset.get_indices(DATA, seed=0)) == {3, 50}
 
 
 @both
@@ -395,13 +331,6 @@ def test_a_subclass_that_filters(lib):
     assert sorted(np.concatenate(list(dataset)).tolist()) == list(range(0, 105, 2))
 
 
-def make_adata():
-    obs = pd.DataFrame(
-        {"drug": pd.Categorical(LABELS)}, index=np.arange(105).astype(str)
-    )
-    return anndata.AnnData(csr_matrix(DATA.astype(np.float32)), obs=obs)
-
-
 @pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
 @pytest.mark.parametrize(
     "collection",
@@ -431,194 +360,6 @@ def test_batches_have_the_type_of_the_collection(collection):
         else:
             dense = [x.toarray() if hasattr(x, "toarray") else x for x in (a, b)]
             assert np.array_equal(*dense)
-
-
-@pytest.mark.parametrize("columns", [None, ["drug"]])
-def test_adata_to_mindex(columns, tmp_path):
-    path = tmp_path / "plate.h5ad"
-    make_adata().write_h5ad(path)
-    backed = anndata.read_h5ad(path, backed="r")
-    results = []
-    for lib in (old, new):
-        dataset = lib.scDataset(
-            backed,
-            lib.Streaming(),
-            16,
-            2,
-            fetch_transform=lambda batch, lib=lib: lib.adata_to_mindex(batch, columns),
-        )
-        results.append(list(dataset))
-    for a, b in zip(*results, strict=True):
-        assert a.names == b.names
-        assert np.array_equal(a["X"], b["X"])
-        if columns:
-            assert list(a["drug"]) == list(b["drug"])
-    backed.file.close()
-
-
-@pytest.mark.parametrize("as_list", [True, False])
-def test_hf_tahoe_to_tensor(as_list):
-    cells = [
-        {"genes": np.array([1, 4]), "expressions": np.array([2.0, 3.0])},
-        {"genes": np.array([0]), "expressions": np.array([5.0])},
-    ]
-    batch = cells if as_list else {key: [c[key] for c in cells] for key in cells[0]}
-    assert torch.equal(
-        new.hf_tahoe_to_tensor(batch, 6), old.hf_tahoe_to_tensor(batch, 6)
-    )
-
-
-@both
-def test_bionemo_to_tensor_names_the_package(lib, monkeypatch):
-    for name in ("bionemo", "bionemo.scdl.util.torch_dataloader_utils"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match="pip install bionemo-scdl"):
-        lib.bionemo_to_tensor(DATA, [0])
-
-
-@pytest.mark.parametrize(
-    "collection",
-    [
-        DATA,
-        torch.from_numpy(DATA),
-        [b"abc", "defg", {"x": [1, 2]}, (3.0, None)],
-        [csr_matrix(DATA), pd.DataFrame({"a": LABELS}), pd.Series(LABELS)],
-        [pd.Index(["a", "b"]), SimpleNamespace(X=None, obs=None, var_names=None)],
-        old.MultiIndexable(x=DATA, y=LABELS),
-    ],
-    ids=["array", "tensor", "list", "sparse_and_pandas", "index_and_empty", "multi"],
-)
-def test_estimate_sample_size(collection):
-    theirs = old.estimate_sample_size(collection)
-    assert new.estimate_sample_size(collection) == theirs
-
-
-@pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
-def test_estimate_sample_size_with_hooks():
-    def size(lib):
-        return lib.estimate_sample_size(
-            DATA,
-            4,
-            fetch_callback=lambda data, rows: data[rows],
-            fetch_transform=lambda data: {"x": data.astype(np.float32)},
-            batch_callback=lambda data, positions: data["x"][positions],
-            batch_transform=lambda data: [data, None],
-        )
-
-    assert size(new) == size(old)
-    assert new.estimate_sample_size(make_adata()) == old.estimate_sample_size(
-        make_adata()
-    )
-
-
-@pytest.mark.parametrize("obsm", [None, {}, {"pca": np.ones((1, 3))}])
-@pytest.mark.parametrize("layers", [None, {}, {"counts": DATA[:1]}])
-def test_estimate_sample_size_of_what_looks_like_an_anndata(layers, obsm):
-    cell = SimpleNamespace(X=DATA[:1], obs=None, var=None, var_names=["a", "b"])
-    cell.layers, cell.obsm = layers, obsm
-    size = new.estimate_sample_size([cell])
-    assert size == old.estimate_sample_size([cell])
-    assert size >= DATA[:1].nbytes
-
-
-def test_suggest_parameters(capsys):
-    pytest.importorskip("psutil")
-    theirs = old.suggest_parameters(DATA, 64, verbose=False)
-    ours = new.suggest_parameters(DATA, 64)
-    assert "fetch_factor" in capsys.readouterr().out
-    assert set(ours) == set(theirs)
-    assert set(ours["system_info"]) == set(theirs["system_info"])
-    same = set(ours) - {"system_info"}
-    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
-
-
-def test_suggest_parameters_without_psutil(monkeypatch):
-    monkeypatch.setitem(sys.modules, "psutil", None)
-    with pytest.warns(UserWarning, match="psutil not installed"):
-        theirs = old.suggest_parameters(DATA, 64, verbose=False)
-    with pytest.warns(UserWarning, match="psutil not installed"):
-        ours = new.suggest_parameters(DATA, 64, verbose=False)
-    assert ours == theirs
-
-
-def test_seeds_repeat_and_epochs_differ():
-    first, again, other = (
-        new.scDataset(np.arange(105), new.BlockShuffling(4), 8, seed=seed)
-        for seed in (1, 1, 2)
-    )
-    epochs = [np.concatenate(list(first)).tolist() for _ in range(2)]
-    assert [np.concatenate(list(again)).tolist() for _ in range(2)] == epochs
-    assert epochs[0] != epochs[1]
-    assert np.concatenate(list(other)).tolist() != epochs[0]
-
-
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_have_as_many_batches_and_leave_out_none(world_size):
-    ranks = [
-        new.scDataset(
-            np.arange(105),
-            new.BlockShuffling(4),
-            8,
-            fetch_factor=2,
-            rank=rank,
-            world_size=world_size,
-            seed=1,
-        )
-        for rank in range(world_size)
-    ]
-    batches = [list(rank) for rank in ranks]
-    assert {len(rank) for rank in batches} == {len(rank) for rank in ranks}
-    assert len({len(rank) for rank in batches}) == 1
-    rows = np.concatenate([np.concatenate(rank) for rank in batches])
-    assert set(rows.tolist()) == set(range(105))
-
-
-def test_it_takes_a_source_and_a_strategy_of_the_core(plates):
-    source = scd.open(plates / "*.h5ad", obs=["drug"])
-    dataset = new.scDataset(source, scd.BlockShuffling(8), 64)
-    batch = next(iter(dataset))
-    assert set(batch) == {"X", "obs", "index"}
-    assert len(dataset) == len(list(dataset))
-
-
-@every_strategy
-def test_it_resumes_from_its_state(make):
-    dataset = new.scDataset(DATA, make(new), 2, 3, seed=3)
-    batches = iter(dataset)
-    head = [next(batches).tolist()]
-    state = json.loads(json.dumps(dataset.state_dict()))
-    tail = [batch.tolist() for batch in batches]
-    resumed = new.scDataset(DATA, make(new), 2, 3, seed=3)
-    resumed.load_state_dict(state)
-    assert [batch.tolist() for batch in resumed] == tail
-    whole = [x.tolist() for x in new.scDataset(DATA, make(new), 2, 3, seed=3)]
-    assert head + tail == whole
-
-
-def test_a_state_of_another_strategy_is_refused():
-    state = new.scDataset(DATA, new.Streaming([1, 2, 3]), 8, seed=3).state_dict()
-    for other in (new.Streaming([1, 2, 4]), new.BlockShuffling(indices=[1, 2, 3])):
-        with pytest.raises(StateError, match="another strategy"):
-            new.scDataset(DATA, other, 8, seed=3).load_state_dict(state)
-
-
-def test_it_pickles():
-    dataset = pickle.loads(
-        pickle.dumps(new.scDataset(DATA, new.BlockShuffling(4), 8, seed=2))
-    )
-    assert len(list(dataset)) == 14
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
-@pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
-def test_workers_divide_the_work_and_every_epoch_is_new():
-    dataset = new.scDataset(np.arange(105), new.BlockShuffling(4), 8, 2, seed=2)
-    loader = DataLoader(
-        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
-    )
-    epochs = [torch.cat(list(loader)).tolist() for _ in range(2)]
-    assert [sorted(epoch) for epoch in epochs] == [list(range(105))] * 2
-    assert epochs[0] != epochs[1]
 
 
 def test_nothing_warns_that_did_not_in_0_3():

@@ -32,7 +32,7 @@ class TestDataLoaderWithoutWorkers(DataLoaderContract, InProcessContract):
 
 @dataclass
 class FakeWorker:
-    """What ``get_worker_info`` gives in a worker."""
+    """Stands for the result of ``get_worker_info`` in a worker."""
 
     id: int
     num_workers: int
