@@ -1,4 +1,4 @@
-"""What is asked of a file or object besides its cells."""
+"""What a file or object of cells holds besides X: its names, and its table of genes."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Contents", "Place"]
+__all__ = ["Container", "Contents"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Contents:
         ]
 
 
-class Place(Protocol):
-    """Where the parts of a file or object are found that are read when asked for."""
+class Container(Protocol):
+    """A file or object of cells that tells what it holds, when it is asked."""
 
     def contents(self) -> Contents:
         """Return the names of what is there, from descriptions alone."""

@@ -90,7 +90,7 @@ def pack_matrix(
     rows = matrix.data, matrix.indices, matrix.indptr.astype(np.int64, copy=False)
     if genes is not None:
         n_vars = len(genes.names)
-        rows = map_columns(*rows, genes.tables[file])
+        rows = map_columns(*rows, genes.column_maps[file])
     return pack_rows(*rows, n_vars=n_vars, form=form, empty=empty, **named)
 
 

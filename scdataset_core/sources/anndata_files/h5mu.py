@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ...errors import FileFormatError
 from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
-from ..combined.side_by_side import AlignedSource
+from ..combined.side_by_side import SideBySideSource
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..obs.joined_columns import join_obs
 from ..obs.obs_readers import FileObs
@@ -81,7 +81,7 @@ class _File:
         return np.array([own.get(cell, 0) for cell in cells], np.int64)
 
 
-def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
+def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
     """Return the modalities of ``.h5mu`` files side by side, file after file."""
     read: list[_File] = []
     for file in files:
@@ -102,7 +102,7 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> AlignedSource:
     columns: list[Mapping[str, Column]] = [part.columns for part in read]
     table = join_obs(files, columns, options.obs, options.categories)
     names = [part.names for part in read] if options.obs_names else None
-    return AlignedSource(parts, FileObs(table, names, starts))
+    return SideBySideSource(parts, FileObs(table, names, starts))
 
 
 def _reorder_column(column: Column, at: Rows | None) -> Column:

@@ -77,8 +77,8 @@ def open_with(
     if not is_in_file(adata, options):
         matrix, var_names = _find_matrix(adata, folder, key)
         own = np.array([str(name) for name in var_names], object)
-        x, place = rows_matrix(matrix, options.x), _contents_of(adata, options)
-        return source_of(x, own, columns, text, options, place)
+        x, container = rows_matrix(matrix, options.x), _contents_of(adata, options)
+        return source_of(x, own, columns, text, options, container)
     if not adata.is_view:
         return join_files([locate_in_file(adata, columns, text, options)], options)
     table = join_obs(["memory"], [columns], options.obs, options.categories)

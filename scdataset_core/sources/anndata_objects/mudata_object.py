@@ -12,7 +12,7 @@ from ..anndata_files.modalities import (
 )
 from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
-from ..combined.side_by_side import AlignedSource
+from ..combined.side_by_side import SideBySideSource
 from ..obs.joined_columns import join_obs
 from ..obs.obs_readers import FileObs
 from ..options import OpenOptions
@@ -21,7 +21,7 @@ from .anndata_object import columns_of, open_anndata, text_of_names
 __all__ = ["open_mudata"]
 
 
-def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
+def open_mudata(mdata: Any, options: OpenOptions) -> SideBySideSource:
     """Return the modalities of a `MuData` side by side."""
     check_mudata(options, getattr(mdata, "axis", 0), "the MuData")
     own = without_labels(options)
@@ -44,6 +44,6 @@ def open_mudata(mdata: Any, options: OpenOptions) -> AlignedSource:
     columns = [columns_of(frame, options)]
     table = join_obs(["the MuData"], columns, options.obs, options.categories)
     starts = np.array([0, mdata.n_obs], np.int64)
-    return AlignedSource(
+    return SideBySideSource(
         parts, FileObs(table, None if names is None else [names], starts)
     )

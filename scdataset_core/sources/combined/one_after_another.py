@@ -19,7 +19,7 @@ from ..obs.obs_readers import JoinedObs, SourceWithObs
 from ..options import Join
 from ..read_request import ReadRequest
 from ..rows import Rows, cut_by_file
-from .side_by_side import AlignedSource
+from .side_by_side import SideBySideSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def concat(sources: Sequence[Source], *, join: Join = "exact") -> Source:
         for name in names
     }
     starts = np.cumsum([0, *(len(source) for source in given)])
-    return AlignedSource(parts, JoinedObs(given, starts))
+    return SideBySideSource(parts, JoinedObs(given, starts))
 
 
 class ConcatSource(SourceWithObs):
@@ -203,7 +203,7 @@ class ConcatSource(SourceWithObs):
     def _read_one(self, i: int, request: ReadRequest) -> list[Any]:
         """Read from one source, with the genes of all in place of its own."""
         source = self._sources[i]
-        if self._genes.tables[i] is None:
+        if self._genes.column_maps[i] is None:
             return source.read_x(request)
         read = source.read_x(replace(request, form=source.stored_form))
         form, empty = request.form, request.context.empty

@@ -22,14 +22,14 @@ from ..summaries import shown, where
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AlignedSource", "open_arrays", "open_several"]
+__all__ = ["SideBySideSource", "open_arrays", "open_several"]
 
 # What the columns of these are: genes, which genes= selects among.
 _OF_GENES = ("X", "raw/X", "layers/")
 _MOST_NAMES = 1 << 16  # compared; more would make a large source slow to open
 
 
-class AlignedSource(SourceWithObs):
+class SideBySideSource(SourceWithObs):
     """Several sources of the same cells, row by row.
 
     ``batch["X"]`` is a dict with an entry for each. Shape, gene names, storage chunks
@@ -61,7 +61,7 @@ class AlignedSource(SourceWithObs):
                     f'"{first_name}" has {len(first)} cells and "{name}" {len(part)};'
                     " arrays side by side are of the same cells"
                 )
-            if isinstance(part, AlignedSource):
+            if isinstance(part, SideBySideSource):
                 raise FileFormatError(
                     f'"{name}" is several arrays itself; give each of them by name'
                 )
@@ -178,7 +178,7 @@ def open_arrays(
     names: Sequence[str],
     options: OpenOptions,
     open_one: Callable[[OpenOptions], Source],
-) -> AlignedSource:
+) -> SideBySideSource:
     """Return several matrices of the same files or object side by side.
 
     Parameters
@@ -205,14 +205,14 @@ def open_arrays(
         if not name.startswith(_OF_GENES):
             own = replace(own, genes=None)
         parts[name] = open_one(own)
-    return AlignedSource(parts)
+    return SideBySideSource(parts)
 
 
 def open_several(
     multi: MultiIndexable,
     options: OpenOptions,
     open_object: Callable[[Any, OpenOptions], Source],
-) -> AlignedSource:
+) -> SideBySideSource:
     """Return the collections of a `MultiIndexable` side by side, by their names.
 
     Labels are those of the first. A collection that is no source is opened, by
@@ -237,7 +237,7 @@ def open_several(
             _check_carried(collection, options)
         parts[str(name)] = collection
         options = replace(options, obs=(), categories=None, obs_names=False)
-    return AlignedSource(parts)
+    return SideBySideSource(parts)
 
 
 def _check_carried(source: Source, options: OpenOptions) -> None:

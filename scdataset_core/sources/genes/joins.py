@@ -65,35 +65,40 @@ class GeneJoin:
         Names of the columns of the source.
     n_stored
         Number of columns of each file.
-    tables
+    column_maps
         For each file the column of the source for each of its own, -1 where it is
         left out, int32; or None where each column keeps its place. Files with the
-        same genes share one table.
+        same genes share one array.
     report
         What is lost and added in each file.
     """
 
     names: Names
     n_stored: tuple[int, ...]
-    tables: tuple[npt.NDArray[np.int32] | None, ...]
+    column_maps: tuple[npt.NDArray[np.int32] | None, ...]
     report: tuple[FileGenes, ...]
 
     @cached_property
     def identical(self) -> bool:
         """Whether the columns of all files mean the same."""
-        return len(set(self.n_stored)) == 1 and len(set(map(id, self.tables))) == 1
+        return len(set(self.n_stored)) == 1 and len(set(map(id, self.column_maps))) == 1
+
+    @cached_property
+    def moves_columns(self) -> bool:
+        """Whether columns of any file are moved or left out."""
+        return any(column_map is not None for column_map in self.column_maps)
 
     def stored_columns(self, file: int) -> npt.NDArray[np.int64] | None:
         """Return the file's column for each column of the source, -1 where it has none.
 
         None where each column keeps its place.
         """
-        table = self.tables[file]
-        if table is None:
+        column_map = self.column_maps[file]
+        if column_map is None:
             return None
         columns = np.full(len(self.names), -1, np.int64)
-        kept = np.flatnonzero(table >= 0)
-        columns[table[kept]] = kept
+        kept = np.flatnonzero(column_map >= 0)
+        columns[column_map[kept]] = kept
         return columns
 
 
@@ -139,16 +144,16 @@ def join_genes(
     joined = lists[0] if same else _joined(files, lists, join)
     selected = None if genes is None else _positions(genes, joined, files[0])
     names = joined if selected is None else joined[selected]
-    tables: dict[int, npt.NDArray[np.int32] | None] = {}
+    column_maps: dict[int, npt.NDArray[np.int32] | None] = {}
     for own in lists:
-        if id(own) not in tables:
-            tables[id(own)] = _table(own, joined, selected, same)
+        if id(own) not in column_maps:
+            column_maps[id(own)] = _map_genes(own, joined, selected, same)
     return GeneJoin(
         names,
         tuple(len(own) for own in lists),
-        tuple(tables[id(own)] for own in lists),
+        tuple(column_maps[id(own)] for own in lists),
         tuple(
-            _file_genes(file, own, names, tables[id(own)])
+            _file_genes(file, own, names, column_maps[id(own)])
             for file, own in zip(files, lists, strict=True)
         ),
     )
@@ -158,7 +163,7 @@ def map_columns(
     values: npt.NDArray[Any],
     columns: npt.NDArray[Any],
     starts: npt.NDArray[np.int64],
-    table: npt.NDArray[np.int32] | None,
+    column_map: npt.NDArray[np.int32] | None,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Return sparse rows with the columns of a source in place of their own.
 
@@ -168,12 +173,12 @@ def map_columns(
         Value and column of each stored element, row after row.
     starts
         Where each row starts among them, and their number.
-    table
+    column_map
         The new column of each one, -1 where it is left out; None: all stay.
     """
-    if table is None:
+    if column_map is None:
         return values, columns, starts
-    return select_columns(values, table.take(columns), starts)
+    return select_columns(values, column_map.take(columns), starts)
 
 
 def select_columns(
@@ -249,7 +254,7 @@ def _positions(genes: Genes, joined: Names, file: str) -> npt.NDArray[np.int64]:
     return np.array([place[name] for name in names], np.int64)
 
 
-def _table(
+def _map_genes(
     own: Names, joined: Names, selected: npt.NDArray[np.int64] | None, same: bool
 ) -> npt.NDArray[np.int32] | None:
     if selected is None and (same or np.array_equal(own, joined)):
@@ -265,13 +270,13 @@ def _table(
 
 
 def _file_genes(
-    file: str, own: Names, names: Names, table: npt.NDArray[np.int32] | None
+    file: str, own: Names, names: Names, column_map: npt.NDArray[np.int32] | None
 ) -> FileGenes:
-    if table is None:
+    if column_map is None:
         return FileGenes(file, len(own), 0, 0, (), ())
-    lost = table < 0
+    lost = column_map < 0
     absent = np.ones(len(names), bool)
-    absent[table[~lost]] = False
+    absent[column_map[~lost]] = False
     return FileGenes(
         file,
         len(own),

@@ -17,7 +17,7 @@ _LARGEST_ID = (1 << 24) - 1
 
 @dataclass(frozen=True)
 class GeneIds:
-    """The genes of a table, in the order of their ids.
+    """The genes that a table knows by number, in the order of their ids.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ class GeneIds:
         names = np.array([str(vocabulary[gene]) for gene in ids.tolist()], object)
         return cls(names, columns)
 
-    def selected(self, table: npt.NDArray[np.int32] | None) -> npt.NDArray[np.int32]:
-        """Return the column of each id once `table` has moved or left out columns."""
-        if table is None:
+    def select(self, column_map: npt.NDArray[np.int32] | None) -> npt.NDArray[np.int32]:
+        """Return the column of each id after `column_map` moved or left out columns."""
+        if column_map is None:
             return self.columns
         out = np.full_like(self.columns, UNKNOWN)
         known = self.columns >= 0
-        out[known] = table[self.columns[known]]
+        out[known] = column_map[self.columns[known]]
         return out
 
     def known(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError
-from ..contents import Contents, Place
+from ..contents import Container, Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
 from ..genes.var_columns import join_var
 from ..matrix_rows import read_matrix
 from ..obs.columns import Column
-from ..obs.joined_columns import ObsTable, join_obs
+from ..obs.joined_columns import JoinedColumns, join_obs
 from ..obs.obs_readers import FileObs, SourceWithObs
 from ..obs.text import TextArray
 from ..options import OpenOptions
@@ -92,12 +92,12 @@ def source_of(
     columns: dict[str, Column],
     names: TextArray | None,
     options: OpenOptions,
-    place: Place | None = None,
+    container: Container | None = None,
 ) -> "ArraySource":
     """Return the source over a matrix in memory and its labels."""
     genes = join_genes(["memory"], [var_names], options.join, options.genes)
     obs = join_obs(["memory"], [columns], options.obs, options.categories)
-    return ArraySource(x, genes, obs, names if options.obs_names else None, place)
+    return ArraySource(x, genes, obs, names if options.obs_names else None, container)
 
 
 class ArraySource(SourceWithObs):
@@ -116,8 +116,8 @@ class ArraySource(SourceWithObs):
         The columns carried.
     names
         Names of the cells, if they are carried.
-    place
-        What else the object holds, if that is known.
+    container
+        Tells what else the object holds, where it can.
     """
 
     files = ()
@@ -126,12 +126,12 @@ class ArraySource(SourceWithObs):
         self,
         x: "npt.NDArray[Any] | csr_array[Any, tuple[int, int]]",
         genes: GeneJoin,
-        obs: ObsTable,
+        obs: JoinedColumns,
         names: TextArray | None,
-        place: Place | None = None,
+        container: Container | None = None,
     ) -> None:
         self._x: Any = x
-        self._place = place
+        self._container = container
         self.genes = genes
         self.file_starts = np.array([0, x.shape[0]], np.int64)
         self.sparse = not isinstance(x, np.ndarray)
@@ -164,14 +164,14 @@ class ArraySource(SourceWithObs):
     @property
     def var(self) -> "pd.DataFrame":
         """The table of the genes."""
-        if self._place is None:
+        if self._container is None:
             return super().var
-        return join_var(self.genes, [self._place.var()], ["memory"])
+        return join_var(self.genes, [self._container.var()], ["memory"])
 
     @property
     def contents(self) -> Contents | None:
         """Names of what the object holds."""
-        return None if self._place is None else self._place.contents()
+        return None if self._container is None else self._container.contents()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -193,7 +193,11 @@ class ArraySource(SourceWithObs):
         if not self.sparse:
             return self.shape[1]
         longest = int(np.diff(self._x.indptr).max(initial=0))
-        return longest if self.genes.tables[0] is None else min(longest, self.shape[1])
+        return (
+            longest
+            if self.genes.column_maps[0] is None
+            else min(longest, self.shape[1])
+        )
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""

@@ -16,7 +16,7 @@ from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, check
 from .text import TextArray
 from .vocabulary import Vocabulary, join_labels, saved_labels
 
-__all__ = ["ObsTable", "join_obs", "text_at"]
+__all__ = ["JoinedColumns", "join_obs", "text_at"]
 
 
 def text_at(
@@ -33,10 +33,10 @@ def text_at(
 
 @dataclass(frozen=True)
 class _Labels:
-    """A column of labels: one column and one table of codes for each file."""
+    """A column of labels: one column and one map of codes for each file."""
 
     columns: Sequence[LabelColumn]
-    tables: Sequence[npt.NDArray[np.int32]]
+    code_maps: Sequence[npt.NDArray[np.int32]]
 
     dtype = np.dtype(np.int32)
 
@@ -45,17 +45,19 @@ class _Labels:
     ) -> None:
         column = self.columns[file]
         check = partial(check_codes, column=column)
-        values, places = reader.kept.at(column.codes, rows, reader.context, check=check)
-        np.take(self.tables[file], values[places], out=out, mode="wrap")
+        values, positions = reader.kept.at(
+            column.codes, rows, reader.context, check=check
+        )
+        np.take(self.code_maps[file], values[positions], out=out, mode="wrap")
 
     def count_missing(self, kept: KeptArrays) -> int | None:
         """Return how many cells have no label; None unless all codes are in memory."""
         count = 0
-        for column, table in zip(self.columns, self.tables, strict=True):
+        for column, code_map in zip(self.columns, self.code_maps, strict=True):
             codes = kept.held(column.codes)
             if codes is None:
                 return None
-            count += int(np.count_nonzero(np.take(table, codes, mode="wrap") < 0))
+            count += int(np.count_nonzero(np.take(code_map, codes, mode="wrap") < 0))
         return count
 
 
@@ -70,15 +72,15 @@ class _Numbers:
         self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
     ) -> None:
         column = self.columns[file]
-        values, places = reader.kept.at(
+        values, positions = reader.kept.at(
             column.values, rows, reader.context, check=_unchecked
         )
-        out[...] = values[places]
+        out[...] = values[positions]
         if column.mask is not None and self.dtype.kind == "f":
-            mask, places = reader.kept.at(
+            mask, positions = reader.kept.at(
                 column.mask, rows, reader.context, check=_unchecked
             )
-            out[mask[places].astype(bool, copy=False)] = np.nan
+            out[mask[positions].astype(bool, copy=False)] = np.nan
 
     def count_missing(self, kept: KeptArrays) -> int | None:
         """Return how many cells have no number; None unless all are in memory."""
@@ -104,7 +106,7 @@ def _unchecked(values: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class ObsTable:
+class JoinedColumns:
     """The carried columns: how each is read from each file.
 
     Parameters
@@ -168,7 +170,7 @@ def join_obs(
     columns: Sequence[Mapping[str, Column]],
     wanted: tuple[str, ...] | Literal[True],
     saved: Mapping[str, Sequence[Label]] | None,
-) -> ObsTable:
+) -> JoinedColumns:
     """Return the wanted columns over all files.
 
     Parameters
@@ -213,7 +215,7 @@ def join_obs(
         notices.append(_left_out_notice(left_out, len(joined)))
     if unseen:
         notices.append(_unseen_notice(unseen))
-    return ObsTable(joined, categories, tuple(notices))
+    return JoinedColumns(joined, categories, tuple(notices))
 
 
 def _joined(
@@ -235,7 +237,7 @@ def _joined(
         if name in saved
         else join_labels(name, files, labels)
     )
-    return _Labels(labels, vocabulary.tables), vocabulary
+    return _Labels(labels, vocabulary.code_maps), vocabulary
 
 
 def _carried(

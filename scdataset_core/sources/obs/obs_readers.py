@@ -14,7 +14,7 @@ from ..base import Source
 from ..ranged.row_arrays import KeptArrays, MemoryArray
 from ..rows import RowMap, Rows, cut_by_file, scatter_values
 from .columns import LabelColumn
-from .joined_columns import ObsTable, text_at
+from .joined_columns import JoinedColumns, text_at
 from .text import TextArray
 from .vocabulary import join_labels
 
@@ -80,7 +80,7 @@ class FileObs(ObsReader):
 
     def __init__(
         self,
-        obs: ObsTable,
+        obs: JoinedColumns,
         names: Sequence[TextArray | None] | None,
         starts: Rows,
         kept: KeptArrays | None = None,
@@ -230,7 +230,7 @@ class JoinedObs(ObsReader):
         ]
         vocabulary = join_labels(column, names, lists)
         self.categories[column] = vocabulary.labels
-        self._code_maps[column] = vocabulary.tables
+        self._code_maps[column] = vocabulary.code_maps
         self._dtypes[column] = np.dtype(np.int32)
 
     def read(

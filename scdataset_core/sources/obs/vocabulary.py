@@ -21,7 +21,7 @@ class Vocabulary:
     ----------
     labels
         The label of each code of the source.
-    tables
+    code_maps
         For each file the code of the source for each of its own codes, and -1 as the
         last entry, which is where -1 points; int32.
     unseen
@@ -29,7 +29,7 @@ class Vocabulary:
     """
 
     labels: list[Label]
-    tables: list[npt.NDArray[np.int32]]
+    code_maps: list[npt.NDArray[np.int32]]
     unseen: list[Label]
 
 
@@ -109,13 +109,13 @@ def decode(
 
 def _vocabulary(labels: list[Label], lists: list[list[Label]]) -> Vocabulary:
     code = {x: position for position, x in enumerate(labels) if x is not None}
-    tables: dict[tuple[Label, ...], npt.NDArray[np.int32]] = {}
+    code_maps: dict[tuple[Label, ...], npt.NDArray[np.int32]] = {}
     unseen: dict[Label, None] = {}
     for own in map(tuple, lists):
-        if own not in tables:
-            tables[own] = np.array([*(code.get(x, -1) for x in own), -1], np.int32)
+        if own not in code_maps:
+            code_maps[own] = np.array([*(code.get(x, -1) for x in own), -1], np.int32)
             unseen.update((x, None) for x in own if x is not None and x not in code)
-    return Vocabulary(labels, [tables[tuple(own)] for own in lists], list(unseen))
+    return Vocabulary(labels, [code_maps[tuple(own)] for own in lists], list(unseen))
 
 
 def _plain(label: Label) -> Label:

@@ -1,4 +1,4 @@
-"""Where the parts of one file of cells lie, whatever the format."""
+"""Where X, obs and names lie in one file of cells, whatever the format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...storage import StoredArray
-from ..contents import Place
+from ..contents import Container
 from ..obs.columns import Column
 from ..obs.text import TextArray
 
@@ -116,8 +116,8 @@ class CellFile:
         The obs columns that were asked for and are there.
     names
         Names of the cells, where they were asked for.
-    place
-        Where all else is found, if it can be.
+    container
+        Tells what else the file holds, where it can.
     """
 
     file: str
@@ -125,4 +125,4 @@ class CellFile:
     var_names: npt.NDArray[np.object_]
     obs: Mapping[str, Column]
     names: TextArray | None = None
-    place: Place | None = None
+    container: Container | None = None

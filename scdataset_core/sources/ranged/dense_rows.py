@@ -48,7 +48,7 @@ class DenseReader:
         """Return the X of each minibatch of a request, see `Source.read_x`."""
         rows, context = request.rows, request.context
         n_vars = len(self.genes.names)
-        parts = [
+        buffers = [
             context.empty(n * n_vars, self.dtype).reshape(n, n_vars)
             for n in request.batch_sizes
         ]
@@ -59,20 +59,22 @@ class DenseReader:
             mine = which[a:b], offsets[a:b]
             columns = self._columns[file]
             if columns is not None and not np.any(columns >= 0):
-                moves.append(partial(_zero, parts, *mine))  # it holds none of the genes
+                moves.append(
+                    partial(_zero, buffers, *mine)
+                )  # it holds none of the genes
             elif self._is_direct(file, columns):
                 array = self.files[file].values
-                requests.append(_request(array, local, parts, *mine, columns))
+                requests.append(_request(array, local, buffers, *mine, columns))
             else:
                 move = _Move(self.files[file], local, columns, context)
                 requests.append(move.request)
-                moves.append(partial(move.place, parts, *mine))
+                moves.append(partial(move.place, buffers, *mine))
         read_requests(requests, context)
         for place in moves:
             place()
         return request.make_batches(
             lambda batch: pack_dense(
-                parts[batch],
+                buffers[batch],
                 form=request.form,
                 empty=context.empty,
                 name_row=lambda row: self._name_of(request.batch_rows(batch)[row]),
@@ -93,10 +95,10 @@ class DenseReader:
         )
 
 
-def _zero(parts: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows) -> None:
+def _zero(buffers: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows) -> None:
     """Make rows 0 in all columns."""
-    for part in np.unique(which).tolist():
-        parts[part][offsets[which == part]] = 0
+    for batch in np.unique(which).tolist():
+        buffers[batch][offsets[which == batch]] = 0
 
 
 def _request(
@@ -142,16 +144,16 @@ class _Move:
         self.request = _request(x.values, rows, [self._buffer], which, offsets, wanted)
 
     def place(
-        self, parts: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows
+        self, buffers: Sequence[npt.NDArray[Any]], which: Rows, offsets: Rows
     ) -> None:
         """Convert what was read into its places; columns the file lacks are 0."""
         values = self._buffer if self._field is None else self._buffer[self._field]
         if self._field is not None and self._columns is not None:
             values = values[:, self._columns[self._present]]
-        for part in np.unique(which).tolist():
-            mine = which == part
+        for batch in np.unique(which).tolist():
+            mine = which == batch
             if self._present is None:
-                parts[part][offsets[mine]] = values[mine]
+                buffers[batch][offsets[mine]] = values[mine]
             else:
-                parts[part][offsets[mine]] = 0
-                parts[part][np.ix_(offsets[mine], self._present)] = values[mine]
+                buffers[batch][offsets[mine]] = 0
+                buffers[batch][np.ix_(offsets[mine], self._present)] = values[mine]

@@ -128,7 +128,7 @@ class KeptArrays:
             if they are wrong, and returns them in the type they are to be kept in.
             What lies in memory is not checked.
         span
-            Entries wanted from each row on: ``values[places + span - 1]`` is there.
+            Entries wanted from each row on: ``values[positions + span - 1]`` is there.
         """
         if isinstance(array, MemoryArray):
             return array.values, rows

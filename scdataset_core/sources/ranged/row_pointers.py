@@ -20,9 +20,9 @@ def row_ranges(
 ) -> tuple[Rows, Rows]:
     """Return where non-decreasing rows of a file start and stop among its elements."""
     check = partial(_checked, x=x)
-    pointers, places = kept.at(x.indptr, rows, context, check=check, span=2)
-    starts = pointers[places].astype(np.int64, copy=False)
-    return starts, pointers[places + 1].astype(np.int64, copy=False)
+    pointers, positions = kept.at(x.indptr, rows, context, check=check, span=2)
+    starts = pointers[positions].astype(np.int64, copy=False)
+    return starts, pointers[positions + 1].astype(np.int64, copy=False)
 
 
 def longest(x: SparseX) -> int:

@@ -132,7 +132,7 @@ class SparseReader:
 
     def _find_direct_rows(self, form: Form) -> DirectRows | None:
         """Return how elements are read straight into X, if they can be."""
-        if any(table is not None for table in self.genes.tables):
+        if self.genes.moves_columns:
             return None
         if min(self.genes.n_stored) == 0:  # zeros behind a row are a column, 0
             return None
@@ -176,7 +176,7 @@ class SparseReader:
         """Check and map the columns of a part, and lay its rows out."""
         self._check_columns(columns, starts, rows)
         n_vars = len(self.genes.names)
-        if any(table is not None for table in self.genes.tables):
+        if self.genes.moves_columns:
             values, columns, starts = self._mapped(values, columns, starts, rows)
         elif columns.dtype.kind == "u" and columns.itemsize >= 4:
             columns = columns.view(f"i{columns.itemsize}")
@@ -226,31 +226,34 @@ class SparseReader:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], Rows]:
         """Return values and columns with those of other genes left out."""
         if self.genes.identical:
-            table = self.genes.tables[0]
-            assert table is not None
-            mapped = table.take(columns)
+            column_map = self.genes.column_maps[0]
+            assert column_map is not None
+            mapped = column_map.take(columns)
         else:
-            table, bases = self._stacked_tables
+            column_map, bases = self._stacked_maps
             base = np.repeat(
                 bases[files_of_rows(rows, self.file_starts)], np.diff(starts)
             )
-            mapped = table.take(base + columns.astype(np.int64, copy=False))
+            mapped = column_map.take(base + columns.astype(np.int64, copy=False))
         return select_columns(values, mapped, starts)
 
     @cached_property
-    def _stacked_tables(self) -> tuple[npt.NDArray[np.int32], Rows]:
-        """One table over the columns of all files, and where that of each starts."""
+    def _stacked_maps(self) -> tuple[npt.NDArray[np.int32], Rows]:
+        """One column map over all files, and where that of each file starts."""
         distinct: dict[int, int] = {}
         pieces: list[npt.NDArray[np.int32]] = []
         bases, size = [], 0
-        for table, n_vars in zip(self.genes.tables, self.genes.n_stored, strict=True):
-            if id(table) not in distinct:
-                distinct[id(table)] = size
+        files = zip(self.genes.column_maps, self.genes.n_stored, strict=True)
+        for column_map, n_vars in files:
+            if id(column_map) not in distinct:
+                distinct[id(column_map)] = size
                 pieces.append(
-                    np.arange(n_vars, dtype=np.int32) if table is None else table
+                    np.arange(n_vars, dtype=np.int32)
+                    if column_map is None
+                    else column_map
                 )
                 size += n_vars
-            bases.append(distinct[id(table)])
+            bases.append(distinct[id(column_map)])
         return np.concatenate(pieces), np.array(bases, np.int64)
 
     def _name_of(self, row: Any) -> str:

@@ -12,7 +12,7 @@ from ..contents import Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin
 from ..genes.var_columns import join_var
-from ..obs.joined_columns import ObsTable
+from ..obs.joined_columns import JoinedColumns
 from ..obs.obs_readers import FileObs, SourceWithObs
 from ..read_request import ReadRequest
 from ..rows import Rows
@@ -55,7 +55,7 @@ class StoredSource(SourceWithObs):
         self,
         parts: Sequence[CellFile],
         genes: GeneJoin,
-        obs: ObsTable,
+        obs: JoinedColumns,
         *,
         x: str,
         notices: Sequence[str] = (),
@@ -66,7 +66,7 @@ class StoredSource(SourceWithObs):
         self.genes_report = genes.report
         self._genes = genes
         self._xs = tuple(part.x for part in parts)
-        self._places = tuple(part.place for part in parts)
+        self._containers = tuple(part.container for part in parts)
         self._longest: int | None = None
         self._block_starts: Rows | None = None
         sparse = [part.x for part in parts if isinstance(part.x, SparseX)]
@@ -103,17 +103,17 @@ class StoredSource(SourceWithObs):
     @property
     def var(self) -> "pd.DataFrame":
         """The table of the genes: what all files say of them."""
-        places = [place for place in self._places if place is not None]
-        if len(places) < len(self.files):
+        containers = [c for c in self._containers if c is not None]
+        if len(containers) < len(self.files):
             return super().var
-        tables = (place.var() for place in places)
+        tables = (container.var() for container in containers)
         return join_var(self._genes, tables, self.files)
 
     @property
     def contents(self) -> Contents | None:
         """Names of what the first file holds, from descriptions alone."""
-        place = self._places[0]
-        return None if place is None else place.contents()
+        container = self._containers[0]
+        return None if container is None else container.contents()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -139,7 +139,7 @@ class StoredSource(SourceWithObs):
         # Files that are stored in other types than the source's are converted first.
         if any(x.dtype != self.dtype for x in self._xs):
             extra += self.mean_stored * max(x.dtype.itemsize for x in self._xs)
-        if self.sparse and any(table is not None for table in self._genes.tables):
+        if self.sparse and self._genes.moves_columns:
             extra += self.mean_stored * (self.dtype.itemsize + self._column_bytes)
         return extra
 
@@ -153,7 +153,7 @@ class StoredSource(SourceWithObs):
         if self._longest is None:
             sparse = [x for x in self._xs if isinstance(x, SparseX)]
             self._longest = max(longest(x) for x in sparse)
-        if all(table is None for table in self._genes.tables):
+        if not self._genes.moves_columns:
             return self._longest
         return min(self._longest, self.shape[1])
 

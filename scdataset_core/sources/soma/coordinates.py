@@ -65,7 +65,7 @@ class SomaX:
         return self.n_stored / max(self.n_cells, 1)
 
     def read(
-        self, rows: Rows, table: npt.NDArray[np.int32] | None, n_vars: int
+        self, rows: Rows, column_map: npt.NDArray[np.int32] | None, n_vars: int
     ) -> Any:  # Any: ndarray or CSR
         """Return increasing rows: a CSR array or an ndarray.
 
@@ -73,29 +73,29 @@ class SomaX:
         ----------
         rows
             Rows of this experiment, none twice.
-        table
+        column_map
             Where each column goes, -1 where it is left out; None: all as they are.
         n_vars
             Number of columns there.
         """
         columns = self.columns
-        if table is not None:
+        if column_map is not None:
             known = columns >= 0
             columns = columns.copy()
-            columns[known] = table[columns[known]]
+            columns[known] = column_map[columns[known]]
         ids = self.ids.at(rows)
         if not self.is_sparse_array:
             return self._dense(ids, columns, n_vars)
         matrix = self._sparse(ids, columns, n_vars)
         return matrix if self.sparse else matrix.toarray()
 
-    def longest(self, table: npt.NDArray[np.int32] | None, n_vars: int) -> int:
+    def longest(self, column_map: npt.NDArray[np.int32] | None, n_vars: int) -> int:
         """Return the largest number of stored elements in a row, reading all."""
         step = max(1, int(_WINDOW_ELEMENTS / max(self.per_row, 1.0)))
         most = 0
         for start in range(0, self.ids.n, step):
             rows = np.arange(start, min(start + step, self.ids.n))
-            matrix = self.read(rows, table, n_vars)
+            matrix = self.read(rows, column_map, n_vars)
             most = max(most, int(np.diff(matrix.indptr).max()))
         return most
 

@@ -14,7 +14,7 @@ from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin
 from ..matrix_rows import read_matrix
 from ..obs.columns import Column
-from ..obs.joined_columns import ObsTable
+from ..obs.joined_columns import JoinedColumns
 from ..obs.obs_readers import FileObs, SourceWithObs
 from ..read_request import ReadRequest
 from ..rows import Rows, cut_by_file
@@ -69,7 +69,7 @@ class SomaSource(SourceWithObs):
     """
 
     def __init__(
-        self, parts: Sequence[SomaPart], genes: GeneJoin, obs: ObsTable
+        self, parts: Sequence[SomaPart], genes: GeneJoin, obs: JoinedColumns
     ) -> None:
         self.files = tuple(part.file for part in parts)
         self._xs = tuple(part.x for part in parts)
@@ -126,7 +126,7 @@ class SomaSource(SourceWithObs):
     @cached_property
     def _longest(self) -> int:
         n_vars = len(self.var_names)
-        pairs = zip(self._xs, self._genes.tables, strict=True)
+        pairs = zip(self._xs, self._genes.column_maps, strict=True)
         return max(x.longest(table, n_vars) for x, table in pairs)
 
     def longest_row(self) -> int:
@@ -160,7 +160,7 @@ class SomaSource(SourceWithObs):
         pieces = [
             self._xs[file].read(
                 rows[start:stop] - self.file_starts[file],
-                self._genes.tables[file],
+                self._genes.column_maps[file],
                 len(self.var_names),
             )
             for file, start, stop in cuts

@@ -44,7 +44,7 @@ class TableReader:
     @cached_property
     def _columns(self) -> npt.NDArray[np.int32]:
         """The column of the source for each gene id."""
-        return self.x.genes.selected(self.genes.tables[0])
+        return self.x.genes.select(self.genes.column_maps[0])
 
     def read(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see `Source.read_x`."""

@@ -9,7 +9,7 @@ from ...errors import FileFormatError, MissingNameError, nearest
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
 from ..obs.columns import Column
-from ..obs.joined_columns import ObsTable, join_obs
+from ..obs.joined_columns import JoinedColumns, join_obs
 from ..obs.obs_readers import ChosenObs, FileObs, ObsReader, SourceWithObs
 from ..options import OpenOptions
 from ..read_request import ReadRequest
@@ -52,7 +52,7 @@ class TableSource(SourceWithObs):
         self,
         x: TableX,
         genes: GeneJoin,
-        obs: ObsTable,
+        obs: JoinedColumns,
         names: tuple[GroupText, ...],
         selection: RowMap | None,
     ) -> None:
@@ -115,7 +115,7 @@ class TableSource(SourceWithObs):
         """
         if not self.sparse:
             return self.shape[1]
-        if self._genes.tables[0] is None:
+        if self._genes.column_maps[0] is None:
             return self._longest
         return min(self._longest, self.shape[1])
 

@@ -96,7 +96,7 @@ def test_tables_lead_every_gene_to_its_name(data):
     for result, names in ((joined, want), (selected, chosen)):
         assert result.names.tolist() == names
         for genes, table, report in zip(
-            lists, result.tables, result.report, strict=True
+            lists, result.column_maps, result.report, strict=True
         ):
             columns = range(len(genes)) if table is None else table
             for name, column in zip(genes, columns, strict=True):

@@ -1,6 +1,7 @@
 """Parquet and Arrow files as sources, written by pyarrow."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_obs_with_nulls(tmp_path, monkeypatch, is_kept):
     doses = pa.array([1, 2, None, 4] * 1000)
     table = pa.table({"X": X, "line": lines, "dose": doses})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=1000)
-    source = scd.open(tmp_path / "x.parquet", obs=True)
+    source: Any = scd.open(tmp_path / "x.parquet", obs=True)
     if not is_kept:
         monkeypatch.setattr(vars(source)["_obs"], "_kept", KeptArrays([]))
     rows = np.array([0, 1, 2, 999, 1000, 1700, 3999])
