@@ -1,6 +1,7 @@
 """Settings every test shares, and the small plates that examples run on."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if "CI" in os.environ else "local")
+
+# Jobs that a script starts in the background ignore Ctrl-C, and so would what tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 N_PLATES, N_CELLS, N_GENES = 3, 400, 300
 DRUGS = ["DMSO", "Afatinib", "Bortezomib"]
