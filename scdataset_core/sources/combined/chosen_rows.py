@@ -12,7 +12,7 @@ from ..fingerprints import fingerprint
 from ..obs.obs_readers import ChosenObs, ObsReader, SourceObs, SourceWithObs
 from ..read_request import ReadRequest
 from ..rows import RowMap
-from ..summaries import shown, where
+from ..summaries import describe_files, show_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +52,9 @@ class ChosenRowsSource(SourceWithObs):
     def __repr__(self) -> str:
         n_obs = len(self._source)
         form = "sparse" if self.sparse else "dense"
-        files = f" {where(self.files)}" if self.files else " in memory"
+        files = f" {describe_files(self.files)}" if self.files else " in memory"
         chosen = f"picked from {n_obs:,}{files}"
-        return shown(self, chosen, [f"X: {form} {self.dtype}"])
+        return show_source(self, chosen, [f"X: {form} {self.dtype}"])
 
     @property
     def var(self) -> "pd.DataFrame":

@@ -17,7 +17,7 @@ from ..obs.obs_readers import ObsReader, SourceObs, SourceWithObs
 from ..options import OpenOptions
 from ..read_request import ReadRequest
 from ..rows import Rows
-from ..summaries import shown, where
+from ..summaries import describe_files, show_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +88,8 @@ class SideBySideSource(SourceWithObs):
             for name, part in self.parts.items()
         ]
         size = f"{len(self):,} cells with {len(self.parts)} arrays"
-        files = where(self.files) if self.files else ""
-        return shown(self, files, arrays, size=size)
+        files = describe_files(self.files) if self.files else ""
+        return show_source(self, files, arrays, size=size)
 
     @property
     def var(self) -> "pd.DataFrame":
@@ -113,7 +113,7 @@ class SideBySideSource(SourceWithObs):
 
     @property
     def block_starts(self) -> Rows | None:
-        """Those of the first part."""
+        """The first rows of the storage chunks of the first array."""
         return next(iter(self.parts.values())).block_starts
 
     def longest_row(self) -> int:

@@ -134,15 +134,15 @@ def join_genes(
     IndexError
         If a position in `genes` is outside them.
     """
-    lists = _shared(var_names)
+    lists = _share_equal(var_names)
     same = all(names is lists[0] for names in lists)
     if not same and join == "exact":
         raise _mismatch(files, lists)
     if not same:
         for file, names in zip(files, lists, strict=True):
             _check_unique(file, names, f'join="{join}"')
-    joined = lists[0] if same else _joined(files, lists, join)
-    selected = None if genes is None else _positions(genes, joined, files[0])
+    joined = lists[0] if same else _join_names(files, lists, join)
+    selected = None if genes is None else _find_positions(genes, joined, files[0])
     names = joined if selected is None else joined[selected]
     column_maps: dict[int, npt.NDArray[np.int32] | None] = {}
     for own in lists:
@@ -201,7 +201,7 @@ def select_columns(
     return values.take(kept), mapped.take(kept), np.searchsorted(kept, starts)
 
 
-def _shared(var_names: Sequence[Names]) -> list[Names]:
+def _share_equal(var_names: Sequence[Names]) -> list[Names]:
     """Return the same lists, one object for those that are equal."""
     known: list[Names] = []
     lists = []
@@ -216,7 +216,7 @@ def _shared(var_names: Sequence[Names]) -> list[Names]:
     return lists
 
 
-def _joined(files: Sequence[str], lists: Sequence[Names], join: Join) -> Names:
+def _join_names(files: Sequence[str], lists: Sequence[Names], join: Join) -> Names:
     if join == "outer":
         seen = dict.fromkeys(name for names in lists for name in names.tolist())
         return np.array(list(seen), object)
@@ -224,12 +224,13 @@ def _joined(files: Sequence[str], lists: Sequence[Names], join: Join) -> Names:
     if not common:
         raise GeneMismatchError(
             f'join="inner": the {len(files)} files share no gene; {files[0]} begins'
-            f" with {_first(lists[0])} and {files[-1]} with {_first(lists[-1])}"
+            f" with {_list_first(lists[0])} and {files[-1]} with"
+            f" {_list_first(lists[-1])}"
         )
     return np.array([name for name in lists[0].tolist() if name in common], object)
 
 
-def _positions(genes: Genes, joined: Names, file: str) -> npt.NDArray[np.int64]:
+def _find_positions(genes: Genes, joined: Names, file: str) -> npt.NDArray[np.int64]:
     wanted = np.asarray(genes)
     if wanted.dtype.kind in "iu":
         positions = wanted.astype(np.int64)
@@ -309,8 +310,8 @@ def _mismatch(files: Sequence[str], lists: Sequence[Names]) -> GeneMismatchError
         only_a = [name for name in a if name not in in_b]
         only_b = [name for name in b if name not in in_a]
         what = (
-            f"{len(a)} and {len(b)} genes; only in the first: {_first(only_a)}; only in"
-            f" the second: {_first(only_b)}"
+            f"{len(a)} and {len(b)} genes; only in the first: {_list_first(only_a)};"
+            f" only in the second: {_list_first(only_b)}"
         )
     at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
     if at is not None:
@@ -318,7 +319,7 @@ def _mismatch(files: Sequence[str], lists: Sequence[Names]) -> GeneMismatchError
     return GeneMismatchError(f"{files[0]} and {files[other]} have {what}; {way_out}")
 
 
-def _first(names: Any) -> str:
+def _list_first(names: Any) -> str:
     listed = [str(name) for name in names[:_EXAMPLES]]
     if not listed:
         return "none"

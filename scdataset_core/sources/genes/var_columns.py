@@ -42,13 +42,14 @@ def join_var(
             )
         at = np.arange(genes.n_stored[file]) if at is None else at
         own = {
-            str(name): _taken(table[name], at, whole=whole) for name in table.columns
+            str(name): _take_genes(table[name], at, whole=whole)
+            for name in table.columns
         }
         if file == 0:
             joined = own
         else:
             joined = {
-                name: _merged(values, own[name], known, at >= 0)
+                name: _merge_columns(values, own[name], known, at >= 0)
                 for name, values in joined.items()
                 if name in own and _agree(values, own[name], known & (at >= 0))
             }
@@ -59,7 +60,7 @@ def join_var(
     return frame if whole else frame.infer_objects()
 
 
-def _taken(
+def _take_genes(
     column: "pd.Series[Any]", at: npt.NDArray[np.int64], *, whole: bool
 ) -> "pd.Series[Any]":
     """Return a column at the genes of the source, None for one that is not there."""
@@ -83,7 +84,7 @@ def _agree(
     return bool(same.all())
 
 
-def _merged(
+def _merge_columns(
     first: "pd.Series[Any]",
     other: "pd.Series[Any]",
     known: npt.NDArray[np.bool_],

@@ -19,7 +19,7 @@ from ..obs.obs_readers import FileObs, SourceWithObs
 from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..read_request import ReadRequest
-from ..summaries import shown
+from ..summaries import show_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +154,7 @@ class ArraySource(SourceWithObs):
 
     def __repr__(self) -> str:
         form = "sparse" if self.sparse else "dense"
-        return shown(self, "in memory", [f"X: {form} {self.dtype}"])
+        return show_source(self, "in memory", [f"X: {form} {self.dtype}"])
 
     @property
     def _stored_per_row(self) -> float:

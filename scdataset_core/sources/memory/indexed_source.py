@@ -16,7 +16,7 @@ from ..options import OpenOptions
 from ..ranged.row_arrays import windows
 from ..read_request import ReadRequest
 from ..rows import Rows
-from ..summaries import shown
+from ..summaries import show_source
 from .array_source import BLOCK_BYTES, open_array, rows_matrix
 
 __all__ = ["IndexedSource"]
@@ -67,7 +67,7 @@ class IndexedSource(Source):
     def __repr__(self) -> str:
         form = "sparse" if self.sparse else "dense"
         kind = type(self._obj).__name__
-        return shown(self, f"in a {kind}", [f"X: {form} {self.dtype}"])
+        return show_source(self, f"in a {kind}", [f"X: {form} {self.dtype}"])
 
     @property
     def fingerprint(self) -> str:

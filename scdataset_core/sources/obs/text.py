@@ -110,7 +110,7 @@ class StoredText:
 
     def at(self, rows: Rows) -> Sequence[str | None]:
         """Return the text at non-decreasing rows."""
-        return _runs(self, rows)
+        return _read_runs(self, rows)
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ class LabelText:
 
     def at(self, rows: Rows) -> Sequence[str | None]:
         """Return the text at non-decreasing rows."""
-        return _runs(self, rows)
+        return _read_runs(self, rows)
 
 
-def _runs(text: "StoredText | LabelText", rows: Rows) -> list[str | None]:
+def _read_runs(text: "StoredText | LabelText", rows: Rows) -> list[str | None]:
     """Return text at non-decreasing rows, neighbours read at once."""
     out: list[str | None] = []
     for start, stop in pairwise(cut_runs(rows, _GAP_ROWS).tolist()):

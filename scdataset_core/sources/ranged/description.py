@@ -1,4 +1,4 @@
-"""What a source over files says of itself."""
+"""The description that `repr` gives of a source over files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 from ...storage import StoredArray
 from ..base import Source
 from ..genes.joins import FileGenes
-from ..summaries import short, shown, where
+from ..summaries import describe_files, shorten_path, show_source
 from .column_rows import ColumnRows
 
 __all__ = ["describe"]
@@ -25,25 +25,25 @@ def describe(
         f", {source.mean_stored:,.0f} stored values a cell" if source.sparse else ""
     )
     changed = [
-        str(replace(report, file=short(report.file)))
+        str(replace(report, file=shorten_path(report.file)))
         for report in genes
         if report.n_lost or report.n_added
     ]
     if len(genes) > 1 and len({replace(report, file="") for report in genes}) == 1:
         changed = changed and [str(replace(genes[0], file="every file"))]
-    return shown(
+    return show_source(
         source,
-        where(source.files),
+        describe_files(source.files),
         [
             f"X: {form} {source.dtype}{counts}, about {source.natural_block:,} cells a"
             " storage chunk",
-            *_layouts(arrays),
-            *_shortened(changed),
+            *_describe_layouts(arrays),
+            *_shorten(changed),
         ],
     )
 
 
-def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
+def _describe_layouts(arrays: Sequence[StoredArray]) -> list[str]:
     """Return how X is stored: the ways there are, and each giant chunk."""
     ways: dict[str, list[int]] = {}
     giants = []
@@ -52,8 +52,9 @@ def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
         n_bytes = _chunk_bytes(array)
         if n_bytes > _GIANT_BYTES:
             giants.append(
-                f"{short(array.file)}: giant chunks of {n_bytes / 2**20:,.0f} MiB, each"
-                " decoded whole for any of its rows: rewriting the file helps"
+                f"{shorten_path(array.file)}: giant chunks of"
+                f" {n_bytes / 2**20:,.0f} MiB, each decoded whole for any of"
+                " its rows: rewriting the file helps"
             )
     listed = []
     for way, sizes in ways.items():
@@ -62,7 +63,7 @@ def _layouts(arrays: Sequence[StoredArray]) -> list[str]:
         size += f" to {high:,}" if high > low else ""
         count = f" ({len(sizes)} files)" if len(ways) > 1 else ""
         listed.append(f"stored in {way.replace('chunks', f'chunks{size}')}{count}")
-    return [*_shortened(listed), *_shortened(giants)]
+    return [*_shorten(listed), *_shorten(giants)]
 
 
 def _encoding(array: StoredArray) -> str:
@@ -82,6 +83,6 @@ def _chunk_bytes(array: StoredArray) -> int:
     return array.grid.n_bytes
 
 
-def _shortened(lines: Sequence[str]) -> list[str]:
+def _shorten(lines: Sequence[str]) -> list[str]:
     rest = len(lines) - _MOST
     return [*lines[:_MOST], *([f"... and {rest} more"] if rest > 0 else [])]

@@ -12,44 +12,46 @@ from ..rows import Rows
 from .cell_file import SparseX
 from .row_arrays import KeptArrays, windows
 
-__all__ = ["chunk_firsts", "longest", "row_ranges"]
+__all__ = ["find_chunk_firsts", "find_longest_row", "find_row_ranges"]
 
 
-def row_ranges(
+def find_row_ranges(
     x: SparseX, rows: Rows, kept: KeptArrays, context: ReadContext
 ) -> tuple[Rows, Rows]:
     """Return where non-decreasing rows of a file start and stop among its elements."""
-    check = partial(_checked, x=x)
+    check = partial(_check_pointers, x=x)
     pointers, positions = kept.at(x.indptr, rows, context, check=check, span=2)
     starts = pointers[positions].astype(np.int64, copy=False)
     return starts, pointers[positions + 1].astype(np.int64, copy=False)
 
 
-def longest(x: SparseX) -> int:
+def find_longest_row(x: SparseX) -> int:
     """Return the largest number of stored elements in a row, reading by pieces."""
     most = 0
     for start, stop in windows(x.n_obs):
-        pointers = _piece(x, start, stop + 1)
+        pointers = _read_piece(x, start, stop + 1)
         most = max(most, int(np.diff(pointers).max()))
     return most
 
 
-def chunk_firsts(x: SparseX, chunk_elements: int) -> Rows:
+def find_chunk_firsts(x: SparseX, chunk_elements: int) -> Rows:
     """Return the first of the rows that start inside each chunk of elements."""
     found, last_chunk = [], -1
     for start, stop in windows(x.n_obs):
-        chunks = _piece(x, start, stop + 1)[:-1] // chunk_elements
+        chunks = _read_piece(x, start, stop + 1)[:-1] // chunk_elements
         new = np.flatnonzero(np.diff(chunks, prepend=last_chunk))
         found.append(new + start)
         last_chunk = int(chunks[-1])
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _piece(x: SparseX, start: int, stop: int) -> npt.NDArray[np.int64]:
-    return _checked(x.indptr.read(start, stop), start, x=x).astype(np.int64)
+def _read_piece(x: SparseX, start: int, stop: int) -> npt.NDArray[np.int64]:
+    return _check_pointers(x.indptr.read(start, stop), start, x=x).astype(np.int64)
 
 
-def _checked(pointers: npt.NDArray[Any], row: int, *, x: SparseX) -> npt.NDArray[Any]:
+def _check_pointers(
+    pointers: npt.NDArray[Any], row: int, *, x: SparseX
+) -> npt.NDArray[Any]:
     """Return pointers, the first that of `row`, after checking that they can be."""
     falls = pointers[1:] < pointers[:-1]
     if falls.any():

@@ -17,7 +17,7 @@ from ..read_request import ReadRequest
 from ..rows import Cuts, Moves, Rows, cut_by_file, files_of_rows, scatter_values
 from .cell_file import SparseX
 from .row_arrays import KeptArrays
-from .row_pointers import row_ranges
+from .row_pointers import find_row_ranges
 
 __all__ = ["SparseReader"]
 
@@ -113,7 +113,7 @@ class SparseReader:
         starts, stops = np.empty_like(rows), np.empty_like(rows)
         for file, a, b in cuts:
             local = rows[a:b] - self.file_starts[file]
-            starts[a:b], stops[a:b] = row_ranges(
+            starts[a:b], stops[a:b] = find_row_ranges(
                 self.files[file], local, self.kept, request.context
             )
         lengths = stops - starts

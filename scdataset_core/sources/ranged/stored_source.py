@@ -20,7 +20,7 @@ from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
 from .row_arrays import KeptArrays
-from .row_pointers import chunk_firsts, longest
+from .row_pointers import find_chunk_firsts, find_longest_row
 from .sparse_rows import SparseReader
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class StoredSource(SourceWithObs):
             return self.shape[1]
         if self._longest is None:
             sparse = [x for x in self._xs if isinstance(x, SparseX)]
-            self._longest = max(longest(x) for x in sparse)
+            self._longest = max(find_longest_row(x) for x in sparse)
         if not self._genes.moves_columns:
             return self._longest
         return min(self._longest, self.shape[1])
@@ -173,7 +173,7 @@ class StoredSource(SourceWithObs):
     def _file_block_starts(self, x: SparseX | DenseX) -> Rows:
         chunk = x.values.chunk_rows
         if isinstance(x, SparseX) and chunk is not None:
-            return chunk_firsts(x, chunk)
+            return find_chunk_firsts(x, chunk)
         return np.arange(0, x.n_obs, chunk or self.natural_block, dtype=np.int64)
 
     def read_x(self, request: ReadRequest) -> list[Any]:

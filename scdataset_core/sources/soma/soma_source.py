@@ -18,7 +18,7 @@ from ..obs.joined_columns import JoinedColumns
 from ..obs.obs_readers import FileObs, SourceWithObs
 from ..read_request import ReadRequest
 from ..rows import Rows, cut_by_file
-from ..summaries import shown, where
+from ..summaries import describe_files, show_source
 from .coordinates import SomaX
 from .obs_columns import SomaKept, SomaText
 
@@ -98,7 +98,7 @@ class SomaSource(SourceWithObs):
             f"X: {self._xs[0].array.path}, {_form(self.sparse)} {self.dtype}, {counts},"
             f" about {self.natural_block:,} cells a storage tile"
         ]
-        return shown(self, where(self.files), lines)
+        return show_source(self, describe_files(self.files), lines)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -14,7 +14,7 @@ from ..obs.obs_readers import ChosenObs, FileObs, ObsReader, SourceWithObs
 from ..options import OpenOptions
 from ..read_request import ReadRequest
 from ..rows import RowMap, Rows
-from ..summaries import shown, where
+from ..summaries import describe_files, show_source
 from .list_columns import TableX
 from .obs_columns import GroupText, table_column
 from .row_groups import Groups
@@ -82,7 +82,7 @@ class TableSource(SourceWithObs):
         form = "sparse" if self.sparse else "dense"
         counts = f"{self.mean_stored:,.0f} stored values a cell"
         lines = [f"X: {form} {self.dtype}, {counts}"]
-        return shown(self, where(self._x.files), lines)
+        return show_source(self, describe_files(self._x.files), lines)
 
     @cached_property
     def fingerprint(self) -> str:
