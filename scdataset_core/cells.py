@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .annotated import AnnDataMaker
+from .anndata_maker import AnnDataMaker
 from .info import CellInfo
 
 if TYPE_CHECKING:

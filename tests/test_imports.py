@@ -81,7 +81,7 @@ SAMPLING = {  # integers only
 DEALING = {"sizes", "dealing", "plan", "position", "state"}
 CELLS = {
     "info",
-    "annotated",
+    "anndata_maker",
     "cells",
     "form",
     "outputs",

@@ -20,7 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import scdataset_core as scd
-from scdataset_core.annotated import AnnDataMaker
+from scdataset_core.anndata_maker import AnnDataMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..annotated import AnnDataMaker
+from ..anndata_maker import AnnDataMaker
 from ..cells import Cells
 from ..info import CellInfo
 from .base import Output

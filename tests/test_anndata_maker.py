@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core import BlockShuffling, Loader
-from scdataset_core.annotated import AnnDataMaker
+from scdataset_core.anndata_maker import AnnDataMaker
 from scdataset_core.cells import CellInfo, Cells
 
 pd = pytest.importorskip("pandas")
