@@ -13,7 +13,7 @@ settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if "CI" in os.environ else "local")
 
-# Jobs that a script starts in the background ignore Ctrl-C, and so would what tests start.
+# Jobs that a script starts in the background ignore Ctrl-C; tests of it must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

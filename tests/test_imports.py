@@ -249,6 +249,10 @@ def test_opening_a_format_imports_no_other(
         if module.startswith(start) and module.split(".")[2] in FAMILIES
     }
     assert loaded - RECOGNISERS - FAMILIES == OF_FORMATS[name]
+    start = "scdataset_core.storage.formats."
+    storage = {m.removeprefix(start) for m in out.stdout.split() if m.startswith(start)}
+    others = {"hdf5", "zarr"} - {"hdf5" if name == "h5ad" else name}
+    assert [m for m in storage if m.startswith(tuple(others))] == []
 
 
 @pytest.mark.parametrize("package", ["scdataset_core", *ADAPTERS])

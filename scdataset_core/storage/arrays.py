@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from .context import ReadContext, default_context
 from .formats.description import Description
-from .formats.hdf5 import describe
-from .formats.zarr import describe_zarr
 from .layout import ArrayLayout
 from .reading.read_requests import read_requests
 from .reading.requests import Request
@@ -65,6 +63,8 @@ class StoredArray(ArrayLayout):
             If it is a scalar, has no value, or has a filter that neither this library
             nor HDF5 can undo.
         """
+        from .formats.hdf5 import describe  # so that no format loads the others
+
         return cls._from_description(describe(dataset, whole=whole))
 
     @classmethod
@@ -85,6 +85,8 @@ class StoredArray(ArrayLayout):
         FileFormatError
             If the array is a scalar, or holds pickled objects.
         """
+        from .formats.zarr import describe_zarr
+
         return cls._from_description(describe_zarr(array))
 
     @classmethod
