@@ -107,7 +107,7 @@ def _take_dense(
 ) -> npt.NDArray[Any]:
     """Return some rows of an array, and only the columns of the source."""
     columns = None if genes is None else genes.stored_columns(0)
-    # Of a memory map, only what is wanted is read.
+    # Only the wanted part of a memory map is read.
     wanted = rows if columns is None else np.ix_(rows, columns)
     return np.asarray(matrix[wanted])
 

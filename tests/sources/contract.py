@@ -208,7 +208,7 @@ class SourceContract:
     )
     @given(data=st.data())
     @settings(
-        max_examples=25,
+        max_examples=settings().max_examples // 4,
         suppress_health_check=[
             # The fixtures are read only.
             HealthCheck.function_scoped_fixture,
@@ -372,7 +372,12 @@ class SourceContract:
         self.check(copy, whole, copy.read([0, 50, 99]))
 
     @pytest.mark.parametrize(
-        "method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)]
+        "method",
+        [
+            "fork",
+            pytest.param("spawn", marks=pytest.mark.slow),
+            pytest.param("forkserver", marks=pytest.mark.slow),
+        ],
     )
     # Python's own advice, which the fork below goes against on purpose.
     @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")

@@ -185,7 +185,7 @@ def test_file_size_limit_is_one_line_and_no_crash(tmp_path):
         pytest.param("plate_file", "import_writers", id="importing"),
         pytest.param("screen", "Plate", id="making_a_plate"),
         pytest.param("plate_file", "write_plate", id="before_writing"),
-        pytest.param("plate_file", "_obs", id="while_writing"),
+        pytest.param("plate_file", "_make_obs", id="while_writing"),
     ],
 )
 def test_signal_ends_the_command_with_the_code_of_shells(

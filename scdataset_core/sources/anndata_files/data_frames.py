@@ -20,9 +20,9 @@ from ..obs.text import (
     LabelText,
     StoredText,
     TextArray,
-    decoded,
-    one_text,
-    several_texts,
+    decode_attribute,
+    decode_list,
+    decode_text,
 )
 from .file_tree import FileTree
 from .record_arrays import record_column, record_columns, record_index, record_text
@@ -64,12 +64,12 @@ class StoredFrame:
         if order is None:
             index = self._index_path.removeprefix(f"{self._path}/")
             return [n for n in self._group if n not in (index, "__categories")]
-        return several_texts(order, f"{self._path}: column-order")
+        return decode_list(order, f"{self._path}: column-order")
 
     @property
     def _index_path(self) -> str:
         assert self._group is not None
-        name = one_text(self._group.attrs.get("_index", "_index"))
+        name = decode_attribute(self._group.attrs.get("_index", "_index"))
         for candidate in (name, "index"):
             if self._tree.find(f"{self._path}/{candidate}") is not None:
                 return f"{self._path}/{candidate}"
@@ -192,7 +192,7 @@ class StoredFrame:
                 f" the shape {values.shape}, expected a list"
             )
         if self._tree.is_text(array.dtype):
-            return list(decoded(values.astype(object), self._path))
+            return list(decode_text(values.astype(object), self._path))
         return list(values.tolist())
 
     def _referenced_categorical(self, codes: Any) -> Column:
@@ -207,7 +207,7 @@ class StoredFrame:
 def _encoding_of(group: Any) -> str | None:
     """Return the encoding that a group is marked with, or None if it has no mark."""
     encoding = group.attrs.get("encoding-type")
-    return None if encoding is None else one_text(encoding)
+    return None if encoding is None else decode_attribute(encoding)
 
 
 def _label_column(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:

@@ -14,7 +14,7 @@ from ..combined.side_by_side import SideBySideSource
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..obs.joined_columns import join_obs
 from ..obs.obs_readers import FileObs
-from ..obs.text import TextArray, several_texts
+from ..obs.text import TextArray, decode_list
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
 from ..ranged.joined_files import join_files
@@ -125,7 +125,7 @@ def _modality_names(tree: Hdf5Tree) -> list[str]:
     if group is None or not len(group):
         raise FileFormatError(f"{tree.file}: it has no modalities")
     names = [name for name in group if tree.group(f"mod/{name}") is not None]
-    order = several_texts(group.attrs.get("mod-order"), f"{tree.file}: mod-order")
+    order = decode_list(group.attrs.get("mod-order"), f"{tree.file}: mod-order")
     return [name for name in order if name in names] or names
 
 

@@ -17,7 +17,7 @@ from ...storage.formats.hdf5_files import (
     open_hdf5,
 )
 from ...storage.io.open_files import Identity, check_unchanged
-from ..obs.text import one_text
+from ..obs.text import decode_attribute
 
 if TYPE_CHECKING:
     import h5py
@@ -258,7 +258,7 @@ class Hdf5Tree:
             if isinstance(found, h5py.Dataset):
                 self.check_inside(found)
         else:
-            path = one_text(named)
+            path = decode_attribute(named)
             start = codes.file["/"] if path.startswith("/") else codes.parent
             found = self._found(start, path, f"{codes.name}: categories")
         if not isinstance(found, h5py.Dataset):

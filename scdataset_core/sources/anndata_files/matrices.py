@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError, MissingNameError, nearest
 from ...storage import StoredArray
-from ..obs.text import one_text
+from ..obs.text import decode_attribute
 from ..ranged.cell_file import DenseX, SparseX
 from .data_frames import StoredFrame
 from .file_tree import FileTree
@@ -43,7 +43,7 @@ def locate_x(tree: FileTree, x: str) -> SparseX | DenseX:
         raise _missing_error(tree, x)
     if _is_null(tree, found):
         raise _missing_error(tree, x)
-    encoding = one_text(found.attrs.get("encoding-type", ""))
+    encoding = decode_attribute(found.attrs.get("encoding-type", ""))
     if encoding == "dataframe" and x.startswith("obsm/"):
         return describe_frame(tree, path)
     return (
@@ -62,7 +62,7 @@ def has_matrix(tree: FileTree, x: str) -> bool:
 def _is_null(tree: FileTree, found: Any) -> bool:
     """Return whether AnnData wrote that there is no matrix here."""
     empty = tree.is_array(found) and found.shape is None
-    return empty or one_text(found.attrs.get("encoding-type", "")) == "null"
+    return empty or decode_attribute(found.attrs.get("encoding-type", "")) == "null"
 
 
 def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
@@ -167,7 +167,7 @@ def _describe_field(tree: FileTree, records: Any, name: str) -> DenseX:
 def _describe_sparse(tree: FileTree, group: Any, path: str) -> SparseX:
     attrs = group.attrs
     named = attrs.get("encoding-type", attrs.get("h5sparse_format", ""))
-    kind = one_text(named).removesuffix("_matrix")
+    kind = decode_attribute(named).removesuffix("_matrix")
     if kind == "csc":
         raise FileFormatError(
             f"{tree.file}: {path} is stored by columns (CSC), and cells can only be"

@@ -20,7 +20,7 @@ from ..obs.columns import (
     Unreadable,
     text_column,
 )
-from ..obs.text import StoredText, decoded
+from ..obs.text import StoredText, decode_text
 from ..ranged.row_arrays import RowArray
 from .file_tree import FileTree
 
@@ -103,7 +103,7 @@ def _categories(tree: FileTree, name: str) -> list[Label] | None:
         return None
     values = np.atleast_1d(np.asarray(found[()]))
     if tree.is_text(found.dtype):
-        return list(decoded(values, f"uns/{name}_categories"))
+        return list(decode_text(values, f"uns/{name}_categories"))
     return list(values.tolist()) if values.dtype.kind in "biuf" else None
 
 

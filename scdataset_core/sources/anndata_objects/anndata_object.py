@@ -14,7 +14,7 @@ from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
 from ..contents import Contents
 from ..genes.joins import join_genes
-from ..memory.array_source import rows_matrix, source_of
+from ..memory.array_source import as_row_matrix, make_source
 from ..obs.columns import (
     Column,
     LabelColumn,
@@ -77,8 +77,8 @@ def open_with(
     if not is_in_file(adata, options):
         matrix, var_names = _find_matrix(adata, folder, key)
         own = np.array([str(name) for name in var_names], object)
-        x, container = rows_matrix(matrix, options.x), _contents_of(adata, options)
-        return source_of(x, own, columns, text, options, container)
+        x, container = as_row_matrix(matrix, options.x), _contents_of(adata, options)
+        return make_source(x, own, columns, text, options, container)
     if not adata.is_view:
         return join_files([locate_in_file(adata, columns, text, options)], options)
     table = join_obs(["memory"], [columns], options.obs, options.categories)

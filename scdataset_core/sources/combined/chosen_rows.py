@@ -68,7 +68,7 @@ class ChosenRowsSource(SourceWithObs):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the source and of the rows of it."""
+        """A digest of the source and of the chosen rows."""
         rows = self._rows[np.arange(len(self), dtype=np.int64)]
         return fingerprint([self._source.fingerprint, digest(rows)])
 

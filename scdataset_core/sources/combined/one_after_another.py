@@ -137,7 +137,7 @@ class ConcatSource(SourceWithObs):
 
     @property
     def var(self) -> "pd.DataFrame":
-        """The table of the genes: what all sources say of them."""
+        """The table of the genes: the columns that all sources agree in."""
         names = [f"source {i}" for i in range(len(self._sources))]
         return join_var(self._genes, (s.var for s in self._sources), names)
 
@@ -148,7 +148,7 @@ class ConcatSource(SourceWithObs):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of those of the sources, and of the genes."""
+        """A digest of the fingerprints of the sources, and of the genes."""
         sources = [source.fingerprint for source in self._sources]
         return fingerprint({"sources": sources, "genes": self.var_names})
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SideBySideSource", "open_arrays", "open_several"]
 
-# What the columns of these are: genes, which genes= selects among.
+# The matrices whose columns are genes; genes= selects among these.
 _OF_GENES = ("X", "raw/X", "layers/")
-_MOST_NAMES = 1 << 16  # compared; more would make a large source slow to open
+_MOST_NAMES = 1 << 16  # names compared; more would make a large source slow to open
 
 
 class SideBySideSource(SourceWithObs):
@@ -98,12 +98,12 @@ class SideBySideSource(SourceWithObs):
 
     @property
     def contents(self) -> Contents | None:
-        """Names of what holds the first part."""
+        """Names of what the file or object of the first part holds."""
         return next(iter(self.parts.values())).contents
 
     @property
     def fingerprint(self) -> str:
-        """A digest of those of the parts, by name."""
+        """A digest of the fingerprints of the parts, by name."""
         return fingerprint([[n, part.fingerprint] for n, part in self.parts.items()])
 
     @property

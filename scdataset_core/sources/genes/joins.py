@@ -20,20 +20,20 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True)
 class FileGenes:
-    """What a join and a selection of genes do to one file.
+    """The genes that a join and a selection leave out of one file, or add to it.
 
     Parameters
     ----------
     file
         The file.
     n_stored
-        Genes it holds.
+        Number of genes that the file holds.
     n_lost
-        Of them, how many are left out.
+        Number of its genes that are left out.
     n_added
         Genes of the source that the file does not hold: their values are 0.
     lost, added
-        The first few names of each.
+        The first few names of the genes left out and added.
     """
 
     file: str
@@ -57,7 +57,7 @@ class FileGenes:
 
 @dataclass(frozen=True)
 class GeneJoin:
-    """Where the columns of each file go among the columns of the source.
+    """The column of the source for each column of each file.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class GeneJoin:
         left out, int32; or None where each column keeps its place. Files with the
         same genes share one array.
     report
-        What is lost and added in each file.
+        The genes that each file loses and gains.
     """
 
     names: Names
@@ -132,7 +132,7 @@ def join_genes(
     ValueError
         If names that must be looked up are not unique in a file.
     IndexError
-        If a position in `genes` is outside them.
+        If a position in `genes` is outside the joined genes.
     """
     lists = _share_equal(var_names)
     same = all(names is lists[0] for names in lists)
@@ -174,7 +174,7 @@ def map_columns(
     starts
         Where each row starts among them, and their number.
     column_map
-        The new column of each one, -1 where it is left out; None: all stay.
+        The new column of each column, -1 where it is left out; None: all stay.
     """
     if column_map is None:
         return values, columns, starts
@@ -202,7 +202,7 @@ def select_columns(
 
 
 def _share_equal(var_names: Sequence[Names]) -> list[Names]:
-    """Return the same lists, one object for those that are equal."""
+    """Return the lists, with one object in place of all that are equal."""
     known: list[Names] = []
     lists = []
     for names in var_names:

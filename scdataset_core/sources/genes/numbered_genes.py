@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 __all__ = ["LEFT_OUT", "UNKNOWN", "GeneIds"]
 
-# In place of a column: a gene that was not asked for, and one that is not known.
+# These stand for the column of a gene that was not asked for, or is not known.
 LEFT_OUT, UNKNOWN = -1, -2
 
 _LARGEST_ID = (1 << 24) - 1

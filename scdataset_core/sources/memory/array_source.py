@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_BYTES",
     "ArraySource",
+    "as_row_matrix",
+    "make_source",
     "open_array",
-    "rows_matrix",
-    "source_of",
 ]
 
 # Rows of about this many bytes are a block; memory has no chunks of its own.
@@ -43,14 +43,14 @@ def open_array(obj: Any, options: OpenOptions) -> "ArraySource":
         raise ValueError(
             f'x goes with files and AnnData: an array has no "{options.x}"'
         )
-    matrix = rows_matrix(obj)
+    matrix = as_row_matrix(obj)
     names = np.array([str(i) for i in range(matrix.shape[1])], object)
     if options.obs is not True and options.obs:
         raise ValueError(f"an array has no obs, and obs names {list(options.obs)}")
-    return source_of(matrix, names, {}, None, options)
+    return make_source(matrix, names, {}, None, options)
 
 
-def rows_matrix(x: Any, what: str = "X") -> Any:  # Any: ndarray or CSR, given and got
+def as_row_matrix(x: Any, what: str = "X") -> Any:  # Any: ndarray or CSR, given and got
     """Return a matrix as an ndarray or a plain CSR array, sharing its memory.
 
     Raises
@@ -86,7 +86,7 @@ def rows_matrix(x: Any, what: str = "X") -> Any:  # Any: ndarray or CSR, given a
     return matrix
 
 
-def source_of(
+def make_source(
     x: Any,  # Any: ndarray or csr_array
     var_names: npt.NDArray[np.object_],
     columns: dict[str, Column],

@@ -17,7 +17,7 @@ from ..ranged.row_arrays import windows
 from ..read_request import ReadRequest
 from ..rows import Rows
 from ..summaries import show_source
-from .array_source import BLOCK_BYTES, open_array, rows_matrix
+from .array_source import BLOCK_BYTES, as_row_matrix, open_array
 
 __all__ = ["IndexedSource"]
 
@@ -95,7 +95,7 @@ class IndexedSource(Source):
 
         kind = type(self._obj).__name__
         given = self._obj[rows]
-        matrix = rows_matrix(
+        matrix = as_row_matrix(
             given if issparse(given) else np.asarray(given),
             f"what a {kind} gives for {len(rows)} rows",
         )

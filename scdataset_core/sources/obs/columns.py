@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError
 from ..ranged.row_arrays import MemoryArray, RowArray, windows
-from .text import MemoryText, TextArray, TextCodes, distinct
+from .text import MemoryText, TextArray, TextCodes, find_distinct
 
 __all__ = [
     "MAX_LABELS",
@@ -48,7 +48,7 @@ class LabelColumn:
 
     @property
     def arrays(self) -> tuple[RowArray, ...]:
-        """What is read for it."""
+        """The arrays that are read for the column."""
         return (self.codes,)
 
 
@@ -61,7 +61,7 @@ class NumberColumn:
 
     @property
     def arrays(self) -> tuple[RowArray, ...]:
-        """What is read for it."""
+        """The arrays that are read for the column."""
         return (self.values,) if self.mask is None else (self.values, self.mask)
 
     def any_missing(self) -> bool:
@@ -84,7 +84,7 @@ Column = LabelColumn | NumberColumn | Unreadable
 
 def text_column(text: TextArray) -> Column:
     """Return a column of text as labels, sorted."""
-    labels = distinct(text, MAX_LABELS)
+    labels = find_distinct(text, MAX_LABELS)
     if labels is None:
         return Unreadable(
             f"it holds more than {MAX_LABELS} distinct strings: names, not labels"
@@ -111,7 +111,7 @@ def check_codes(
 
 
 def check_length(array: RowArray, n_obs: int) -> None:
-    """Check that an obs column is as long as the cells are many."""
+    """Raise if an obs column has not one entry for each cell."""
     if array.shape != (n_obs,):
         raise FileFormatError(
             f"{array.file}: {array.name} has shape {array.shape}, and there are"

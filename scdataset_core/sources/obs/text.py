@@ -1,4 +1,4 @@
-"""Text along the cells: names and labels, read by ranges, and text made into codes."""
+"""Reads text that has one entry a cell (names, labels), and turns it into codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ __all__ = [
     "StoredText",
     "TextArray",
     "TextCodes",
-    "decoded",
-    "distinct",
-    "one_text",
-    "several_texts",
+    "decode_attribute",
+    "decode_list",
+    "decode_text",
+    "find_distinct",
 ]
 
 _TEXT_ROWS = 1 << 16  # rows of text held at a time: text is some 60 bytes an object
 
-# Text that lies closer than this is read in one range.
+# Rows of text that are closer than this are read in one range.
 _GAP_ROWS = 64
 
 
@@ -36,11 +36,11 @@ class TextArray(Protocol):
 
     @property
     def file(self) -> str:
-        """The file it lies in."""
+        """The file that holds the text."""
 
     @property
     def name(self) -> str:
-        """Its path in the file."""
+        """The path of the text in its file."""
 
     def __len__(self) -> int: ...
 
@@ -78,7 +78,7 @@ class StoredText:
     Parameters
     ----------
     values
-        Bytes or strings, shape ``(n,)``; or anything, of which the string is taken.
+        Bytes or strings, shape ``(n,)``; ``str()`` is taken of anything else.
     mask
         True where text is missing.
     """
@@ -88,12 +88,12 @@ class StoredText:
 
     @property
     def file(self) -> str:
-        """The file it lies in."""
+        """The file that holds the text."""
         return self.values.file
 
     @property
     def name(self) -> str:
-        """Its path in the file."""
+        """The path of the text in its file."""
         return self.values.name
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ class StoredText:
     def read(self, start: int, stop: int) -> Sequence[str | None]:
         """Return the text in ``[start, stop)``, None where it is missing."""
         where = f"{self.file}: {self.name}"
-        text: list[str | None] = [*decoded(self.values.read(start, stop), where)]
+        text: list[str | None] = [*decode_text(self.values.read(start, stop), where)]
         if self.mask is not None:
             for position in np.flatnonzero(self.mask.read(start, stop)):
                 text[position] = None
@@ -130,12 +130,12 @@ class LabelText:
 
     @property
     def file(self) -> str:
-        """The file it lies in."""
+        """The file that holds the text."""
         return self.codes.file
 
     @property
     def name(self) -> str:
-        """Its path in the file."""
+        """The path of the text in its file."""
         return self.codes.name
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ class LabelText:
 
     def read(self, start: int, stop: int) -> Sequence[str | None]:
         """Return the text in ``[start, stop)``, None where it is missing."""
-        text = (*self.labels, None)  # which is where -1 points
+        text = (*self.labels, None)  # the code -1 picks None
         codes = self.codes.read(start, stop)
         wrong = np.flatnonzero((codes >= len(self.labels)) | (codes < -1))
         if len(wrong):
@@ -159,7 +159,7 @@ class LabelText:
 
 
 def _read_runs(text: "StoredText | LabelText", rows: Rows) -> list[str | None]:
-    """Return text at non-decreasing rows, neighbours read at once."""
+    """Return text at non-decreasing rows; rows close together are read at once."""
     out: list[str | None] = []
     for start, stop in pairwise(cut_runs(rows, _GAP_ROWS).tolist()):
         run = rows[start:stop].tolist()
@@ -168,13 +168,13 @@ def _read_runs(text: "StoredText | LabelText", rows: Rows) -> list[str | None]:
     return out
 
 
-def decoded(values: npt.NDArray[Any], where: str) -> list[str]:
-    """Return text as files give it (bytes or strings) as Python strings.
+def decode_text(values: npt.NDArray[Any], where: str) -> list[str]:
+    """Return the bytes or strings that files give as Python strings.
 
     Raises
     ------
     FileFormatError
-        If bytes are not UTF-8; it says `where`.
+        If bytes are not UTF-8; the error says `where`.
     """
     try:
         return [
@@ -185,24 +185,24 @@ def decoded(values: npt.NDArray[Any], where: str) -> list[str]:
         raise FileFormatError(f"{where} is not UTF-8: {error}") from error
 
 
-def one_text(value: Any) -> str:
+def decode_attribute(value: Any) -> str:
     """Return the text of an attribute, of fixed or variable length.
 
-    Julia and R write bytes of a fixed length, R as an array of one.
+    Julia and R write bytes of a fixed length; R writes them as an array of one.
     """
-    texts = several_texts(value, "an attribute")
+    texts = decode_list(value, "an attribute")
     return texts[0] if len(texts) == 1 else str(value)
 
 
-def several_texts(value: Any, where: str) -> list[str]:
+def decode_list(value: Any, where: str) -> list[str]:
     """Return the texts of an attribute that is a list; none where it is empty."""
     if value is None or getattr(value, "shape", ()) is None:  # HDF5's null
         return []
     values = np.atleast_1d(np.asarray(value)).reshape(-1)
-    return decoded(values, where)
+    return decode_text(values, where)
 
 
-def distinct(text: TextArray, most: int) -> list[str] | None:
+def find_distinct(text: TextArray, most: int) -> list[str] | None:
     """Return the different strings in `text`, sorted; None if there are over `most`."""
     seen: dict[str | None, None] = {}
     for start, stop in windows(len(text), _TEXT_ROWS):
@@ -222,7 +222,7 @@ class TextCodes:
     text
         The text.
     labels
-        Every string it holds.
+        Every string that the text holds.
     """
 
     text: TextArray

@@ -12,11 +12,12 @@ from ..rows import Rows, cut_runs
 
 __all__ = ["KEPT_BYTES", "KeptArrays", "MemoryArray", "RowArray", "windows"]
 
-# Of all pointers and labels of a source; 4 million cells with int64 pointers fit. What
-# does not is read by range in every fetch, so memory does not grow with the cells.
+# Bytes that the pointers and labels of a source may take in memory: those of 4 million
+# cells with int64 pointers fit. Larger arrays are read by range in every fetch, so that
+# memory does not grow with the number of cells.
 KEPT_BYTES = 32 << 20
 
-# Rows that lie closer than this are read in one range: a request costs more than they.
+# Rows closer than this are read in one range: a request costs more than rows between.
 _GAP_ROWS = 512
 _WINDOW_ROWS = 1 << 20
 

@@ -10,7 +10,7 @@ from ..options import OpenOptions
 
 __all__ = ["SOMA_EXPERIMENTS", "SOMA_FOLDERS", "SOMA_QUERIES"]
 
-# What TileDB has in the folder of a group, and of an array.
+# TileDB keeps these in the folder of a group, and of an array.
 _SIGNS = ("__tiledb_group.tdb", "__group", "__schema")
 
 

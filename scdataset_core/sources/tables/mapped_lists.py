@@ -23,12 +23,12 @@ __all__ = ["Found", "MappedLists"]
 _NEW, _APART = -2, -1
 _TASK_ROWS = 256  # rows that one thread brings to their places
 
-# Which of the wanted rows these are, start and length of each, and the file's elements.
+# The wanted rows among these, the start and length of each, and the file's elements.
 Found = tuple[Rows, Rows, Rows, npt.NDArray[Any]]
 
 
 class MappedLists:
-    """Where the lists of some columns lie in mapped files; it is noted in each process.
+    """The places of the lists of some columns in mapped files, found in each process.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ __all__ = ["check_codecs", "pipeline_of", "unknown_codec"]
 # numcodecs has codecs of these names, with another layout than zarr's own.
 _ONLY_ZARRS = {"crc32c"}
 
-# What brings codecs that numcodecs has only beside another package.
+# numcodecs has these codecs only beside another package, which this names.
 _EXTRAS = {
     "crc32c": "crc32c",
     "msgpack2": "msgpack",

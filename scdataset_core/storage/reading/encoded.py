@@ -31,7 +31,7 @@ def encoded_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], Non
     decoders = [request.decoder for request in requests]
     few = sum(map(len, decoders)) // (TASKS_PER_THREAD * context.threads) + 1
     tasks = [task for part in requests for task in part.tasks(min(few, MOST_CHUNKS))]
-    # Near each other what is near in the files.
+    # Chunks that are near each other in a file are read one after the other.
     tasks.sort(key=lambda task: task[0])
     advice = advice_tasks(_stored_ranges(decoders), context)
     return advice + [task for _, task in tasks]

@@ -55,7 +55,17 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize("view", VIEWS)
+# The default run tries one view of NumPy's, one of SciPy's and one of neither.
+DIFFERENT_KINDS = {"slice", "csr", "memoryview"}
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(name, marks=() if name in DIFFERENT_KINDS else pytest.mark.slow)
+        for name in VIEWS
+    ],
+)
 def test_memory_under_a_view_is_never_used_again(view) -> None:
     pool = BufferPool()
     array = pool.empty(N, "f4")
