@@ -103,10 +103,10 @@ class MergedReads:
         There are several calls where the groups lie in more files than one thread
         should have open.
         """
-        of = self._groups.location_of
-        if of is None:
-            return self._in_one_call(ring, some)
+        of, locations = self._groups.location_of, self._groups.locations
         most = max(most_open() // self._context.threads, 1)
+        if of is None or len(locations) <= most:
+            return self._in_one_call(ring, some)
         changes = np.cumsum(np.append(False, np.diff(of[some]) != 0))
         first = np.flatnonzero(np.diff(changes // most, prepend=-1)) + some.start
         return np.concatenate(
