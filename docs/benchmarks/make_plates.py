@@ -1,29 +1,38 @@
-"""Write the plates of the benchmarks: synthetic counts in AnnData's own layout.
+"""Write the plates of the benchmarks: synthetic counts as AnnData lays them out.
 
 A cell's transcripts are drawn one by one from a skewed gene distribution, so stored
 values are small integers (most are 1), column ids are sorted, the number of stored
 counts differs from cell to cell, and gzip compresses them about as well as real counts.
-AnnData itself writes the files, so their chunks are its defaults.
 
     python make_plates.py FOLDER --plates 4 --cells 50000 --compression none gzip
 
-One plate is held in memory at a time (8 bytes a stored count).
+The same cells can be written in several layouts: chunks of the size that h5py chooses
+for these arrays (default), and int64 column ids with the chunks of the largest real
+files (tahoe: those of Tahoe-100M's plates; cellxgene: those of CELLxGENE's files).
+
+    python make_plates.py FOLDER --layout default tahoe cellxgene
+
+A plate is written a piece at a time, so memory does not grow with its cells.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from scdataset_core.tools.plate_layouts import LAYOUTS, LayoutName, create_x
 
-    from anndata import AnnData
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
     from scipy.sparse import csr_matrix
 
 DEPTH_SIGMA = 0.45  # spread of transcripts a cell (log scale)
@@ -88,47 +97,87 @@ class CellMaker:
         columns = (stored & np.uint32((1 << self.bits) - 1)).astype(np.int32)
         return columns, values, cells
 
-    def plate(self, n_cells: int, rng: np.random.Generator) -> csr_matrix:
-        """Return `n_cells` cells as a CSR matrix of float32 counts."""
+    def pieces(self, n_cells: int, rng: np.random.Generator) -> Iterator[csr_matrix]:
+        """Yield `n_cells` cells as CSR matrices of float32 counts."""
         from scipy.sparse import csr_matrix
 
-        room = int(n_cells * self.stored_per_cell * 1.15) + 1_000_000
-        indices = np.empty(room, np.int32)
-        data = np.empty(room, np.float32)
-        indptr = np.zeros(n_cells + 1, np.int64)
-        end = 0
         for start in range(0, n_cells, CELLS_AT_ONCE):
             n_new = min(CELLS_AT_ONCE, n_cells - start)
             columns, values, cells = self.counts(n_new, rng)
-            indices[end : end + columns.size] = columns
-            data[end : end + columns.size] = values
-            indptr[start + 1 : start + n_new + 1] = end + np.cumsum(cells)
-            end += columns.size
-        parts = (data[:end], indices[:end], indptr.astype(np.int32))
-        return csr_matrix(parts, shape=(n_cells, self.n_genes), copy=False)
+            pointers = np.concatenate([[0], np.cumsum(cells)]).astype(np.int32)
+            parts = (values, columns, pointers)
+            yield csr_matrix(parts, shape=(n_new, self.n_genes), copy=False)
 
 
-def annotate(counts: csr_matrix, *, plate: int, rng: np.random.Generator) -> AnnData:
-    """Return an AnnData of one plate, with labels as a screen has them."""
+def annotate(
+    totals: npt.NDArray[np.float32], *, plate: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the obs of one plate, with labels as a screen has them."""
     import pandas as pd
-    from anndata import AnnData
 
-    n_cells, n_genes = counts.shape
+    n_cells = len(totals)
     lines = [f"CVCL_{number:04d}" for number in range(50)]
     drugs = [f"drug_{number:03d}" for number in range(96)]
-    obs = pd.DataFrame(
+    return pd.DataFrame(
         {
             "cell_line": pd.Categorical.from_codes(rng.integers(0, 50, n_cells), lines),
             "drug": pd.Categorical.from_codes(
                 np.arange(n_cells) * 96 // n_cells, drugs
             ),
             "plate": pd.Categorical([f"plate_{plate:02d}"] * n_cells),
-            "total_counts": np.asarray(counts.sum(axis=1)).ravel().astype(np.float32),
+            "total_counts": totals,
         },
         index=pd.Index([f"{plate:02d}_{cell}" for cell in range(n_cells)]),
     )
-    names = [f"ENSG{number:011d}" for number in range(n_genes)]
-    return AnnData(X=counts, obs=obs, var=pd.DataFrame(index=pd.Index(names)))
+
+
+def folder_of(layout: LayoutName, compression: str) -> str:
+    """Return the folder of the plates of a layout: gzip, none, tahoe, tahoe-none..."""
+    if layout == "default":
+        return compression
+    return layout if compression == "gzip" else f"{layout}-{compression}"
+
+
+def write_plate(
+    paths: dict[tuple[LayoutName, str], Path],
+    maker: CellMaker,
+    *,
+    plate: int,
+    n_cells: int,
+    seed: int,
+) -> None:
+    """Write the same cells to several files, each of a layout and a compression."""
+    import h5py
+    import pandas as pd
+    from anndata import AnnData
+    from anndata.io import write_elem
+
+    rng = np.random.default_rng([seed, 2, plate])
+    names = pd.Index([f"ENSG{number:011d}" for number in range(maker.n_genes)])
+    with ExitStack() as stack:
+        files, arrays = [], []
+        for (layout, compression), path in paths.items():
+            file = stack.enter_context(h5py.File(path.with_suffix(".part"), "w"))
+            write_elem(file, "/", AnnData(var=pd.DataFrame(index=names)))
+            x = create_x(
+                file,
+                LAYOUTS[layout],
+                shape=(n_cells, maker.n_genes),
+                n_stored=int(n_cells * maker.stored_per_cell),
+                compression=None if compression == "none" else compression,
+            )
+            files.append(file)
+            arrays.append(x)
+        totals = []
+        for piece in maker.pieces(n_cells, rng):
+            for x in arrays:
+                x.append(piece)
+            totals.append(np.asarray(piece.sum(axis=1), np.float32).ravel())
+        obs = annotate(np.concatenate(totals), plate=plate, rng=rng)
+        for file in files:
+            write_elem(file, "obs", obs)
+    for path in paths.values():
+        path.with_suffix(".part").rename(path)
 
 
 def make_plates(
@@ -140,38 +189,31 @@ def make_plates(
     stored_per_cell: float,
     compressions: Sequence[str],
     seed: int,
+    layouts: Sequence[LayoutName] = ("default",),
 ) -> None:
-    """Write the same cells once for each compression, in ``folder/COMPRESSION/``.
+    """Write the same cells for each layout and compression, see `folder_of`.
 
     Files that are there already are kept, so an interrupted run can be continued.
     """
     maker = CellMaker(n_genes, stored_per_cell, seed=seed)
     for plate in range(n_plates):
-        paths = {
-            compression: folder / compression / f"plate_{plate:02d}.h5ad"
-            for compression in compressions
-        }
-        missing = {name: path for name, path in paths.items() if not path.exists()}
+        missing = {}
+        for layout, compression in product(layouts, compressions):
+            home = folder / folder_of(layout, compression)
+            home.mkdir(parents=True, exist_ok=True)
+            path = home / f"plate_{plate:02d}.h5ad"
+            if not path.exists():
+                missing[layout, compression] = path
         if not missing:
             continue
         began = time.perf_counter()
-        rng = np.random.default_rng([seed, 2, plate])
-        adata = annotate(maker.plate(n_cells, rng), plate=plate, rng=rng)
-        for compression, path in missing.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".part")
-            adata.write_h5ad(
-                unfinished, compression=None if compression == "none" else "gzip"
-            )
-            unfinished.rename(path)
-        print(
-            f"plate {plate}: {adata.X.nnz / n_cells:,.0f} stored counts a cell,",
-            ", ".join(
-                f"{n} {p.stat().st_size / 1e6:,.0f} MB" for n, p in paths.items()
-            ),
-            f"in {time.perf_counter() - began:.0f} s",
-            flush=True,
+        write_plate(missing, maker, plate=plate, n_cells=n_cells, seed=seed)
+        took = time.perf_counter() - began
+        sizes = (
+            f"{path.parent.name} {path.stat().st_size / 1e6:,.0f} MB"
+            for path in missing.values()
         )
+        print(f"plate {plate}: {', '.join(sizes)} in {took:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -185,6 +227,9 @@ def main() -> None:
     parser.add_argument(
         "--compression", nargs="+", choices=("none", "gzip"), default=("none", "gzip")
     )
+    parser.add_argument(
+        "--layout", nargs="+", choices=tuple(LAYOUTS), default=("default",)
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     make_plates(
@@ -195,6 +240,7 @@ def main() -> None:
         stored_per_cell=options.stored,
         compressions=options.compression,
         seed=options.seed,
+        layouts=options.layout,
     )
 
 

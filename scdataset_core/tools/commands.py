@@ -40,6 +40,14 @@ class Filter(StrEnum):
         return "gzip" if self is Filter.gzip else None
 
 
+class Layout(StrEnum):
+    """The layouts that synthetic plates are written in."""
+
+    default = "default"
+    tahoe = "tahoe"
+    cellxgene = "cellxgene"
+
+
 class Joined(StrEnum):
     """The values of `join` that `open` takes."""
 
@@ -101,6 +109,13 @@ def make_data(
         ),
     ] = None,
     compression: Compressed = Filter.gzip,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="Types and chunks of the arrays of X: AnnData's, or those of"
+            " Tahoe-100M's or CELLxGENE's files."
+        ),
+    ] = Layout.default,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Another seed gives other plates.")
     ] = 0,
@@ -131,6 +146,7 @@ def make_data(
                 n_genes=genes,
                 stored_per_cell=stored or min(2_000, genes // 4),
                 compression=compression.compression,
+                layout=layout.value,
                 seed=seed,
                 existing="replace",
                 progress=count,

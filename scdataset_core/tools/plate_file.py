@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .plate_layouts import PlateLayout, create_x
 from .safe_file import DiskFile
 from .screen import N_DRUGS, N_LINES, WELL_COLUMNS, WELL_ROWS, Plate, Screen
 
@@ -34,6 +35,7 @@ def write_plate(
     screen: Screen,
     *,
     name: str,
+    layout: PlateLayout,
     compression: str | None,
     progress: Callable[[int], object] | None,
 ) -> None:
@@ -44,22 +46,21 @@ def write_plate(
     """
     import h5py
     from anndata import AnnData
-    from anndata.io import sparse_dataset, write_elem
+    from anndata.io import write_elem
 
-    n_stored = len(plate.well) * screen.stored_per_cell
-    how = {
-        "compression": compression,
-        "chunks": _choose_chunks(n_stored),
-        "indptr_dtype": np.dtype(np.int32 if n_stored < 2**30 else np.int64),
-    }
+    n_cells = len(plate.well)
     totals = []
     with h5py.File(disk, "w") as file, closing(plate.counts()) as pieces:
         write_elem(file, "/", AnnData(var=_make_var(screen)))
+        x = create_x(
+            file,
+            layout,
+            shape=(n_cells, screen.n_genes),
+            n_stored=n_cells * screen.stored_per_cell,
+            compression=compression,
+        )
         for piece in pieces:
-            if "X" in file:
-                sparse_dataset(file["X"]).append(piece)
-            else:
-                write_elem(file, "X", piece, dataset_kwargs=how)
+            x.append(piece)
             if disk.failed:
                 return
             totals.append(np.asarray(piece.sum(axis=1), np.float32).ravel())
@@ -80,15 +81,6 @@ def _link_counts(file: h5py.File) -> None:
     write_elem(raw, "varm", {})
     raw["var"] = file["var"]
     raw["X"] = file["layers/counts"] = file["X"]
-
-
-def _choose_chunks(n_stored: int) -> tuple[int, ...]:
-    """Return the chunk shape h5py would choose for an array written at once."""
-    import h5py
-
-    with h5py.File("shape", "w", driver="core", backing_store=False) as file:
-        array = file.create_dataset("x", (n_stored,), np.float32, maxshape=(None,))
-        return tuple(array.chunks or (n_stored,))
 
 
 def _make_var(screen: Screen) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from .plate_file import import_writers, write_plate
+from .plate_layouts import LAYOUTS, LayoutName
 from .safe_file import write_whole
 from .screen import Screen
 
@@ -37,6 +38,7 @@ def make_plates(
     n_genes: int = 62_710,
     stored_per_cell: int = 2_000,
     compression: Compression | None = None,
+    layout: LayoutName = "default",
     seed: int = 0,
     existing: Existing = "error",
     progress: Callable[[int], object] | None = None,
@@ -67,6 +69,11 @@ def make_plates(
         `n_genes`.
     compression
         Filter of the arrays of X, as in ``AnnData.write_h5ad``; ``None``: none.
+    layout
+        Types and chunks of these arrays: ``"default"``, as AnnData writes plates of
+        this size; or those of the largest real files, which have int64 column ids and
+        chunks of 122,031 values and 61,016 ids (``"tahoe"``, as Tahoe-100M's plates),
+        or 14,649 and 7,325 (``"cellxgene"``).
     seed
         Another seed gives other genes, labels and counts.
     existing
@@ -84,13 +91,14 @@ def make_plates(
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a number is out of range, or `layout` or `existing` is not known.
     FileExistsError
         If a file has the name of a plate, unless `existing` says what to do.
     OSError
         If a file cannot be written; the message says why.
     """
     _check(n_plates, n_cells, n_genes, stored_per_cell)
+    _check_layout(layout)
     paths = plate_paths(folder, n_plates)
     _check_existing(paths, existing)
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -106,6 +114,7 @@ def make_plates(
             plate=screen.plate(number, n_cells),
             screen=screen,
             name=path.stem,
+            layout=LAYOUTS[layout],
             compression=compression,
             progress=progress,
         )
@@ -139,6 +148,12 @@ def _check(n_plates: int, n_cells: int, n_genes: int, stored_per_cell: int) -> N
             f"stored_per_cell must be from 1 to a quarter of the {n_genes} genes,"
             f" got {stored_per_cell}"
         )
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in tuple(LAYOUTS):
+        *names, last = (f'"{name}"' for name in LAYOUTS)
+        raise ValueError(f"layout must be {', '.join(names)} or {last}, got {layout!r}")
 
 
 def demo_plates(

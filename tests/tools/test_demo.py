@@ -265,6 +265,14 @@ class TestCommands:
         assert all(str(path) in done.output.replace("\n", "") for path in paths)
         assert anndata.read_h5ad(paths[0]).shape == (20, 100)
 
+    @pytest.mark.parametrize("layout", ["default", "tahoe", "cellxgene"])
+    def test_make_data_writes_a_layout(self, run, tmp_path, layout):
+        small = ("make-data", tmp_path, "--plates", 1, "--cells", 20, "--genes", 100)
+        done = run(*small, "--layout", layout)
+        assert done.exit_code == 0, done.output
+        ids = anndata.read_h5ad(tmp_path / "plate1.h5ad").X.indices
+        assert ids.dtype == (np.int32 if layout == "default" else np.int64)
+
     def test_make_data_refuses_more_stored_genes_than_fit(self, run, tmp_path):
         done = run("make-data", tmp_path / "plates", "--genes", 100, "--stored", 50)
         assert done.exit_code == 2
