@@ -10,6 +10,7 @@ from .errors import (
     ScdatasetError,
     StateError,
 )
+from .label_weights import class_weights
 from .loader import Loader
 from .mixing import mix
 from .multiindexable import MultiIndexable
@@ -44,6 +45,7 @@ __all__ = [
     "Source",
     "StateError",
     "Streaming",
+    "class_weights",
     "concat",
     "merge_states",
     "mix",

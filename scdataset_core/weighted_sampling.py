@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count, count_rows
-from .class_weights import balance_weights
+from .label_weights import balance_weights
 from .listed_rows import ListedRows, copy_frozen
 from .orders import Order, Subset
 from .weighted import (
