@@ -15,6 +15,7 @@ from .loader import Loader
 from .mixing import mix
 from .multiindexable import MultiIndexable
 from .plan import Plan
+from .row_sets import RowSet
 from .sources import open
 from .sources.base import Source
 from .sources.combined.one_after_another import concat
@@ -41,6 +42,7 @@ __all__ = [
     "MissingNameError",
     "MultiIndexable",
     "Plan",
+    "RowSet",
     "ScdatasetError",
     "Source",
     "StateError",

@@ -1,6 +1,7 @@
 """Checks of arguments, and digests of arrays."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ __all__ = [
     "check_seed",
     "count_rows",
     "digest",
+    "digest_pieces",
     "first_outside",
     "first_unfit",
     "install_command",
@@ -53,9 +55,17 @@ def check_seed(seed: object) -> None:
 
 def digest(array: npt.NDArray[Any]) -> str:
     """Return a short digest of an array's type, shape and values."""
-    contents = np.ascontiguousarray(array)
-    head = f"{contents.dtype.str}{contents.shape}".encode()
-    return hashlib.sha256(head + contents.tobytes()).hexdigest()[:16]
+    return digest_pieces(array.dtype, array.shape, [array])
+
+
+def digest_pieces(
+    dtype: np.dtype[Any], shape: tuple[int, ...], pieces: Iterable[npt.NDArray[Any]]
+) -> str:
+    """Return the digest of an array that comes piece after piece."""
+    found = hashlib.sha256(f"{dtype.str}{shape}".encode())
+    for piece in pieces:
+        found.update(np.ascontiguousarray(piece).tobytes())
+    return found.hexdigest()[:16]
 
 
 def first_outside(

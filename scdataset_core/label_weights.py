@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .labels import check_labels, code_labels, find_missing, join_classes
+from .row_sets import RowSet, as_index
 
 __all__ = ["balance_weights", "class_weights"]
 
@@ -107,7 +108,7 @@ def _count_classes(
 
 
 def balance_weights(
-    labels: npt.ArrayLike, indices: npt.NDArray[np.int64] | None = None
+    labels: npt.ArrayLike, indices: RowSet | npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.float64]:
     """Return one over the size of each label's class, shape ``(n,)``.
 
@@ -134,8 +135,9 @@ def balance_weights(
                 f" {len(indices)} indices, got {len(array)} with an index"
                 f" {indices[-1]}"
             )
+        drawn = as_index(indices, len(array))
         wanted = np.zeros(len(array), bool)
-        wanted[indices] = missing[indices]
+        wanted[drawn] = missing[drawn]
     if wanted.any():
         raise ValueError(
             f"labels must not be missing, got {array[wanted][0]} for"

@@ -1,4 +1,4 @@
-"""The base of the strategies: an optional list of rows, its state and its repr."""
+"""The base of the strategies: an optional set of rows, its state and its repr."""
 
 import warnings
 from typing import Any
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from .checks import count_rows, digest
 from .orders import Rows, Subset
+from .row_sets import RowSet
 
 __all__ = ["ListedRows", "copy_frozen"]
 
@@ -24,19 +25,27 @@ def copy_frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 class ListedRows:
-    """Base of the strategies, which take an optional list of the rows to use.
+    """Base of the strategies, which take an optional set of the rows to use.
 
     Parameters
     ----------
     indices
-        Rows to use, all by default; kept as a copy.
+        Rows to use, all by default: a RowSet, which is kept as it is, or an array,
+        which is kept as a copy.
     """
 
-    def __init__(self, indices: npt.ArrayLike | None) -> None:
+    def __init__(self, indices: RowSet | npt.ArrayLike | None) -> None:
         self._sorting: Rows | None = None
         self.indices = None if indices is None else self._check_indices(indices)
 
-    def _check_indices(self, indices: npt.ArrayLike) -> Rows:
+    def _check_indices(self, indices: RowSet | npt.ArrayLike) -> RowSet | Rows:
+        if isinstance(indices, RowSet):
+            if not len(indices):
+                raise ValueError(
+                    f"indices must not be empty, got {indices!r}: no row is left to"
+                    " draw"
+                )
+            return indices
         array = np.asarray(indices)
         if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
             hint = "; give np.flatnonzero(mask)" if array.dtype == bool else ""
@@ -66,14 +75,20 @@ class ListedRows:
 
     def _subset(self, source: Any) -> Subset:
         n = count_rows(source)
-        if self.indices is not None and self.indices[-1] >= n:
+        if isinstance(self.indices, RowSet):
+            self.indices.check_n_rows(n)
+        elif self.indices is not None and self.indices[-1] >= n:
             raise ValueError(
                 f"indices must be below the number of rows, {n}, got {self.indices[-1]}"
             )
         return Subset(n, self.indices)
 
     def describe(self, source: Any) -> dict[str, Any]:
-        """Return what a state keeps of the strategy: JSON values, arrays as digests."""
+        """Return what a state keeps of the strategy: JSON values, rows as digests.
+
+        A RowSet has the digest of the array of its rows, so that one stands for the
+        other when a run is resumed.
+        """
         parts = {name: _plain(value) for name, value in vars(self).items()}
         public = {name: part for name, part in parts.items() if name[0] != "_"}
         return {"name": type(self).__name__, **public}
@@ -96,10 +111,14 @@ class ListedRows:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, RowSet):
+        return value.digest()
     if isinstance(value, np.ndarray):
         return digest(value)
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _short(value: object) -> str:
+    if isinstance(value, RowSet):
+        return f"<{len(value):,} of {value.n_rows:,} rows>"
     return f"<{len(value):,} values>" if isinstance(value, np.ndarray) else repr(value)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .permutation import Purpose, derive_key, permute
+from .row_sets import RowSet
 
 __all__ = ["ArrayOrder", "BlockOrder", "Order", "StorageOrder", "Subset"]
 
@@ -34,20 +35,33 @@ class Order(Protocol):
 
 
 class Subset:
-    """The rows of a source, all of them or those of a sorted list, by position."""
+    """The rows of a source, all of them or those of a set or sorted list, by position.
 
-    def __init__(self, n: int, indices: Rows | None) -> None:
+    Parameters
+    ----------
+    n
+        Number of rows of the source.
+    indices
+        The rows, sorted; None: all.
+    """
+
+    def __init__(self, n: int, indices: Rows | RowSet | None) -> None:
         self.n = n if indices is None else len(indices)
         self._indices = indices
 
     def at(self, positions: Rows) -> Rows:
         """Return the rows at `positions`."""
-        return positions if self._indices is None else self._indices[positions]
+        if self._indices is None:
+            return positions
+        rows: Rows = self._indices[positions]
+        return rows
 
     def positions_of(self, rows: Rows) -> Rows:
         """Return, for each row, how many rows of the subset lie below it."""
         if self._indices is None:
             return rows
+        if isinstance(self._indices, RowSet):
+            return self._indices.count_below(rows)
         return np.searchsorted(self._indices, rows).astype(np.int64, copy=False)
 
 

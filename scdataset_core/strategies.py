@@ -25,6 +25,7 @@ from .orders import (
     storage_bounds,
 )
 from .permutation import Purpose, derive_key
+from .row_sets import RowSet
 from .weighted_sampling import BlockWeightedSampling, ClassBalancedSampling
 
 __all__ = [
@@ -51,7 +52,8 @@ class Streaming(ListedRows):
     Parameters
     ----------
     indices
-        Rows to use, all by default. Sorted, with a warning, if they are not.
+        Rows to use, all by default: a RowSet, or an array. An array is sorted, with a
+        warning, if it is not.
     shuffle
         Shuffle the rows of each fetch before they are cut into minibatches.
 
@@ -59,7 +61,7 @@ class Streaming(ListedRows):
     ------
     ValueError
         If `indices` are empty, repeat a row or are negative; when used, if one is out
-        of range.
+        of range, or the RowSet is of a source with another number of rows.
 
     Examples
     --------
@@ -69,7 +71,7 @@ class Streaming(ListedRows):
     """
 
     def __init__(
-        self, indices: npt.ArrayLike | None = None, shuffle: bool = False
+        self, indices: RowSet | npt.ArrayLike | None = None, shuffle: bool = False
     ) -> None:
         super().__init__(indices)
         self.shuffle = shuffle
@@ -93,7 +95,8 @@ class BlockShuffling(ListedRows):
         Rows of a block; or ``"storage"``: the rows that start inside `chunks` whole
         storage chunks of the file, so that hardly anything is decoded twice.
     indices
-        Rows to use, all by default. Sorted, with a warning, if they are not.
+        Rows to use, all by default: a RowSet, or an array. An array is sorted, with a
+        warning, if it is not.
     drop_last
         Leave the short block out; it holds other rows each epoch.
     fixed_grid
@@ -105,8 +108,9 @@ class BlockShuffling(ListedRows):
     ------
     ValueError
         If `block_size` or `chunks` is below 1, `indices` are empty or repeat a row, or
-        `drop_last` is given with storage blocks; when used, if an index is out of range
-        or the layout of the storage is not known.
+        `drop_last` is given with storage blocks; when used, if an index is out of
+        range, the RowSet is of a source with another number of rows, or the layout of
+        the storage is not known.
 
     Examples
     --------
@@ -118,7 +122,7 @@ class BlockShuffling(ListedRows):
     def __init__(
         self,
         block_size: int | Literal["storage"] = 8,
-        indices: npt.ArrayLike | None = None,
+        indices: RowSet | npt.ArrayLike | None = None,
         drop_last: bool = False,
         *,
         fixed_grid: bool = False,

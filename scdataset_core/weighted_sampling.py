@@ -10,6 +10,7 @@ from .checks import check_count, count_rows
 from .label_weights import balance_weights
 from .listed_rows import ListedRows, copy_frozen
 from .orders import Order, Subset
+from .row_sets import RowSet, as_index
 from .weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
@@ -48,7 +49,8 @@ class BlockWeightedSampling(ListedRows):
     block_size
         Cells of a draw.
     indices
-        Rows that may be drawn, all by default. Sorted, with a warning, if they are not.
+        Rows that may be drawn, all by default: a RowSet, or an array. An array is
+        sorted, with a warning, if it is not.
     weights
         A weight for each row of the source, or for each of `indices`; equal by default.
         Kept as a copy.
@@ -64,13 +66,14 @@ class BlockWeightedSampling(ListedRows):
     ValueError
         If `weights` are negative, NaN, infinite or all zero, a size is below 1, or
         `sampling_size` is missing; when used, if the number of weights fits neither
-        the source nor `indices`, or a round is larger than the cells there are.
+        the source nor `indices`, the RowSet is of a source with another number of
+        rows, or a round is larger than the cells there are.
     """
 
     def __init__(
         self,
         block_size: int = 8,
-        indices: npt.ArrayLike | None = None,
+        indices: RowSet | npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
         total_size: int | None = None,
         replace: bool = True,
@@ -163,9 +166,9 @@ class BlockWeightedSampling(ListedRows):
         if self.indices is not None and len(self.weights) == subset.n:
             chosen = self.weights
         elif len(self.weights) == n:
-            chosen = (
-                self.weights if self.indices is None else self.weights[self.indices]
-            )
+            chosen = self.weights
+            if self.indices is not None:
+                chosen = chosen[as_index(self.indices, n)]
         else:
             listed = "" if self.indices is None else f" or the {subset.n} indices"
             raise ValueError(
@@ -207,7 +210,7 @@ class ClassBalancedSampling(BlockWeightedSampling):
         self,
         labels: npt.ArrayLike,
         block_size: int = 8,
-        indices: npt.ArrayLike | None = None,
+        indices: RowSet | npt.ArrayLike | None = None,
         total_size: int | None = None,
         replace: bool = True,
         sampling_size: int | None = None,

@@ -61,7 +61,16 @@ OF_FORMATS = {
 RECOGNISERS = {f"{family}.formats" for family in FAMILIES} | {"scdl.signatures"}
 
 # The rooms of the core: a subpackage stands for all of its modules.
-BASIS = {"errors", "checks", "optional", "thread_ending", "labels", "label_weights"}
+BASIS = {
+    "errors",
+    "checks",
+    "optional",
+    "thread_ending",
+    "bits",
+    "row_sets",
+    "labels",
+    "label_weights",
+}
 SAMPLING = {  # integers only
     "permutation",
     "order_checks",

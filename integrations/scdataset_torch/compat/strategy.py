@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from scdataset_core.orders import ArrayOrder, BlockOrder, Order, Subset
 from scdataset_core.permutation import Purpose, derive_key
+from scdataset_core.row_sets import RowSet, as_index
 from scdataset_core.weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
@@ -47,11 +48,16 @@ class SamplingStrategy:
         If `indices` are not integers.
     """
 
-    def __init__(self, indices: npt.ArrayLike | None = None) -> None:
+    # Whether `_indices` may be a RowSet; a user's own class expects an array.
+    _takes_row_sets = False
+
+    def __init__(self, indices: RowSet | npt.ArrayLike | None = None) -> None:
         self._shuffle_before_yield: bool | None = None
         self._indices = None if indices is None else self._sort(indices)
 
-    def _sort(self, indices: npt.ArrayLike) -> Indices:
+    def _sort(self, indices: RowSet | npt.ArrayLike) -> RowSet | Indices:
+        if isinstance(indices, RowSet) and self._takes_row_sets:
+            return indices
         given = np.asarray(indices)
         if given.size and given.dtype.kind not in "biu":
             raise IndexError(
@@ -96,6 +102,8 @@ class SamplingStrategy:
 class OrderedStrategy(SamplingStrategy):
     """A strategy whose epochs are orders of `scdataset_core`."""
 
+    _takes_row_sets = True
+
     def order_of(self, data_collection: Any, seed: int) -> Order:
         """Return the order for a seed."""
         raise NotImplementedError
@@ -122,6 +130,10 @@ class OrderedStrategy(SamplingStrategy):
     def _subset(self, data_collection: Any) -> Subset:
         if self._indices is None:
             return Subset(len(data_collection), None)
+        if isinstance(self._indices, RowSet):
+            if hasattr(data_collection, "__len__"):
+                self._indices.check_n_rows(len(data_collection))
+            return Subset(len(self._indices), self._indices)
         return Subset(len(self._indices), self._indices.astype(np.int64, copy=False))
 
 
@@ -131,7 +143,8 @@ class Streaming(OrderedStrategy):
     Parameters
     ----------
     indices
-        Rows to use, all by default. They are sorted, with a warning, if they are not.
+        Rows to use, all by default: a RowSet, or an array. An array is sorted, with a
+        warning, if it is not.
     shuffle
         Shuffle the rows of each fetch before they are cut into minibatches.
 
@@ -142,7 +155,7 @@ class Streaming(OrderedStrategy):
     """
 
     def __init__(
-        self, indices: npt.ArrayLike | None = None, shuffle: bool = False
+        self, indices: RowSet | npt.ArrayLike | None = None, shuffle: bool = False
     ) -> None:
         super().__init__(indices)
         self.shuffle = shuffle
@@ -165,7 +178,8 @@ class BlockShuffling(OrderedStrategy):
     block_size
         Number of rows of a block.
     indices
-        Rows to use, all by default. They are sorted, with a warning, if they are not.
+        Rows to use, all by default: a RowSet, or an array. An array is sorted, with a
+        warning, if it is not.
     drop_last
         Leave out as many rows as a last, short block would have.
 
@@ -178,7 +192,7 @@ class BlockShuffling(OrderedStrategy):
     def __init__(
         self,
         block_size: int = 8,
-        indices: npt.ArrayLike | None = None,
+        indices: RowSet | npt.ArrayLike | None = None,
         drop_last: bool = False,
     ) -> None:
         super().__init__(indices)
@@ -236,7 +250,7 @@ class BlockWeightedSampling(OrderedStrategy):
     def __init__(
         self,
         block_size: int = 8,
-        indices: npt.ArrayLike | None = None,
+        indices: RowSet | npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
         total_size: int | None = None,
         replace: bool = True,
@@ -254,7 +268,7 @@ class BlockWeightedSampling(OrderedStrategy):
         self._shuffle_before_yield = True
         self.block_size = block_size
         self.weights = None if weights is None else _normalize(weights)
-        if self.weights is not None and indices is not None:
+        if not (self.weights is None or indices is None or isinstance(indices, RowSet)):
             listed = np.asarray(indices)
             if listed.shape == self.weights.shape:
                 self.weights = self.weights[np.argsort(listed, kind="stable")]
@@ -319,7 +333,8 @@ class BlockWeightedSampling(OrderedStrategy):
                 f" data_collection ({len(collection)}) or of indices"
                 f" ({len(self._indices)})"
             )
-        chosen: npt.NDArray[np.float64] = self.weights[self._indices]
+        index = as_index(self._indices, len(self.weights))
+        chosen: npt.NDArray[np.float64] = self.weights[index]
         return chosen
 
 
@@ -343,7 +358,7 @@ class ClassBalancedSampling(BlockWeightedSampling):
         self,
         labels: npt.ArrayLike,
         block_size: int = 8,
-        indices: npt.ArrayLike | None = None,
+        indices: RowSet | npt.ArrayLike | None = None,
         total_size: int | None = None,
         replace: bool = True,
         sampling_size: int | None = None,
@@ -351,7 +366,8 @@ class ClassBalancedSampling(BlockWeightedSampling):
         self.labels = np.asarray(labels)
         if len(self.labels) == 0:
             raise ValueError("labels cannot be empty")
-        n_listed = 0 if indices is None else len(np.asarray(indices))
+        listed = indices if isinstance(indices, RowSet) else np.asarray(indices)
+        n_listed = 0 if indices is None else len(listed)
         if len(self.labels) < n_listed:
             raise ValueError(
                 f"labels length ({len(self.labels)}) must be either equal to indices"
