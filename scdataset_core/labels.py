@@ -57,7 +57,10 @@ def check_labels(labels: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     ValueError
         If they are not 1-D, or there are none.
     """
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise ValueError(f"{name} must be 1-D: {error}") from error
     if array.ndim == 0 and array.dtype.kind in "US":
         raise ValueError(
             f"{name} must be an array with the label of each cell, got {labels!r}; for"

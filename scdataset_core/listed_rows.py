@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .cell_labels import CellLabels
 from .checks import count_rows, digest
 from .orders import Rows, Subset
 from .row_sets import RowSet
@@ -82,6 +83,41 @@ class ListedRows:
                 f"indices must be below the number of rows, {n}, got {self.indices[-1]}"
             )
         return Subset(n, self.indices)
+
+    def _take_labels(self, given: Any, name: str) -> CellLabels | None:
+        """Return the labels that a user gave, for each row or each of `indices`."""
+        if given is None:
+            return None
+        labels = CellLabels(given, name)
+        if labels.length is None or self.indices is None:
+            return labels
+        if labels.length < len(self.indices):
+            raise ValueError(
+                f"{name} must have a label for every row or for each of the"
+                f" {len(self.indices)} indices, got {labels.length}"
+            )
+        if self._sorting is not None and labels.length == len(self._sorting):
+            labels.sort(self._sorting)
+        return labels
+
+    def _is_for_listed(self, parts: npt.NDArray[Any], source: Any, name: str) -> bool:
+        """Return whether there is a part for each of `indices`, not for every row.
+
+        Raises
+        ------
+        ValueError
+            If there is neither.
+        """
+        n = count_rows(source)
+        if len(parts) == n:
+            return False
+        if self.indices is not None and len(parts) == len(self.indices):
+            return True
+        listed = "" if self.indices is None else f" or the {len(self.indices)} indices"
+        raise ValueError(
+            f"{name} must have a label for each of the {n} rows{listed}, got"
+            f" {len(parts)}"
+        )
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the strategy: JSON values, rows as digests.

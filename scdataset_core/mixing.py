@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .checks import check_count
+from .order_checks import CheckedOrder
 from .orders import Order, Rows
 from .permutation import Purpose, derive_key
 from .sources.base import Source
@@ -183,17 +184,23 @@ class _Passes:
 
     def __init__(self, source: Source, strategy: Any, seed: int) -> None:
         self._source, self._strategy, self._seed = source, strategy, seed
-        self._held: tuple[int, Order] | None = None
+        self._held: tuple[int, CheckedOrder] | None = None
         first = self._pass(0)
         self.length = len(first)
         self.shuffle = bool(first.shuffle)
         self.n_rows = len(source)
+        if first.is_arranged:
+            raise ValueError(
+                f"{strategy!r} arranges the cells of whole fetches, and a mixture takes"
+                " cells from several sources for each; mix with a strategy without"
+                " strata or groups"
+            )
         if self.length == 0:
             raise ValueError(
                 f"{strategy!r} draws no cells from a source of the mixture"
             )
 
-    def _pass(self, number: int) -> Order:
+    def _pass(self, number: int) -> CheckedOrder:
         held = self._held  # a thread of another rank's loader may replace it
         if held is None or held[0] != number:
             order = order_of(

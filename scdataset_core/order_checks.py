@@ -3,7 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from .checks import first_outside
 from .orders import Order, Rows
+from .permutation import shuffled
 
 __all__ = ["CheckedOrder", "check_order", "check_rows"]
 
@@ -43,6 +45,45 @@ class CheckedOrder:
 
     def __repr__(self) -> str:
         return f"CheckedOrder({self._order!r})"
+
+    @property
+    def is_arranged(self) -> bool:
+        """Whether the order says itself how a fetch makes minibatches."""
+        return hasattr(self._order, "arrange")
+
+    def arrange(self, rows: Rows, *, batch_size: int, key: int) -> Rows:
+        """Return the rows of a fetch in the order in which they make minibatches.
+
+        Parameters
+        ----------
+        rows
+            The rows of a whole fetch.
+        batch_size
+            Rows of a minibatch.
+        key
+            Key of the shuffle.
+
+        Raises
+        ------
+        ValueError
+            If what the order's own `arrange` gives is no permutation.
+        """
+        own = getattr(self._order, "arrange", None)
+        if own is None:
+            return rows[shuffled(len(rows), key=key)] if self.shuffle else rows
+        given = np.asarray(own(rows, batch_size=batch_size, key=key))
+        if (
+            given.shape != rows.shape
+            or given.dtype.kind not in "iu"
+            or first_outside(given, len(rows)) is not None
+            or not np.bincount(given, minlength=len(rows)).all()
+        ):
+            raise ValueError(
+                f"arrange of the order of {self._name} must give a permutation of"
+                f" range({len(rows)}), the number of rows it was given"
+            )
+        arranged: Rows = rows[given]
+        return arranged
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return the rows at positions ``[start, stop)``, a copy.

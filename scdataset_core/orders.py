@@ -22,7 +22,10 @@ class Order(Protocol):
     ``[start, stop)`` (int64, shape ``(stop - start,)``), and ``order.shuffle`` says
     whether the rows of a fetch are shuffled before they are cut into minibatches. An
     order may have an attribute ``key``, an integer that keys the shuffle of fetches;
-    without it the key comes from the seed of the Loader and the epoch.
+    without it the key comes from the seed of the Loader and the epoch. It may have a
+    method ``arrange(rows, *, batch_size, key)``, which takes the place of the shuffle:
+    it returns in what order the rows of a fetch make its minibatches, a permutation of
+    ``range(len(rows))``.
     """
 
     shuffle: bool

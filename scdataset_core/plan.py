@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .dealing import Dealing, Ranges, Shard, union
 from .order_checks import check_order
 from .orders import Order
-from .permutation import Purpose, derive_key, hash_numbers, shuffled
+from .permutation import Purpose, derive_key, hash_numbers
 from .sizes import Sizes, Uneven
 
 __all__ = ["Batch", "Fetch", "Plan"]
@@ -166,10 +166,8 @@ class Plan:
 
     def _fetch(self, number: int, held: tuple[int, ...], *, whole: bool) -> Fetch:
         size, factor = self.dealing.sizes.batch_size, self.dealing.sizes.fetch_factor
-        rows = self._rows(number)
-        if self.order.shuffle:
-            key = int(hash_numbers(number, key=self._key))
-            rows = rows[shuffled(len(rows), key=key)]
+        key = int(hash_numbers(number, key=self._key))
+        rows = self.order.arrange(self._rows(number), batch_size=size, key=key)
         first = number * factor
         bounds = [
             ((batch - first) * size, min((batch - first + 1) * size, len(rows)))

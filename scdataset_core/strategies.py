@@ -26,6 +26,7 @@ from .orders import (
 )
 from .permutation import Purpose, derive_key
 from .row_sets import RowSet
+from .strata import StratifiedOrder
 from .weighted_sampling import BlockWeightedSampling, ClassBalancedSampling
 
 __all__ = [
@@ -103,14 +104,23 @@ class BlockShuffling(ListedRows):
         Count blocks from row 0 in every epoch.
     chunks
         Storage chunks of a block, with ``block_size="storage"``.
+    stratify
+        Labels, so that the minibatches of a fetch share the cells of each label evenly:
+        of a label with `c` of the `n` cells of a fetch, a minibatch of `m` cells gets
+        the floor or the ceiling of ``c * m / n``. An array with the label of each row
+        of the source, or of each of `indices`, or the name of an obs column; of a list
+        of several, each combination is a label. Cells without a label are dealt as if
+        that were a label too. Which cells make a fetch stays as it is.
 
     Raises
     ------
     ValueError
         If `block_size` or `chunks` is below 1, `indices` are empty or repeat a row, or
         `drop_last` is given with storage blocks; when used, if an index is out of
-        range, the RowSet is of a source with another number of rows, or the layout of
-        the storage is not known.
+        range, the RowSet is of a source with another number of rows, the layout of the
+        storage is not known, or there is not a label for each row or each of `indices`.
+    MissingNameError
+        When used, if `stratify` names an obs column that the source does not have.
 
     Examples
     --------
@@ -127,6 +137,7 @@ class BlockShuffling(ListedRows):
         *,
         fixed_grid: bool = False,
         chunks: int = 1,
+        stratify: Any = None,  # Any: see CellLabels
     ) -> None:
         super().__init__(indices)
         if block_size != "storage":
@@ -149,10 +160,21 @@ class BlockShuffling(ListedRows):
         self.drop_last = drop_last
         self.fixed_grid = fixed_grid
         self.chunks = chunks
+        self.stratify = self._take_labels(stratify, "stratify")
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the blocks in the order of this epoch."""
         subset = self._subset(source)
+        blocks = self._blocks(source, subset, seed, epoch)
+        if self.stratify is None:
+            return blocks
+        codes = self.stratify.read(source)[0].codes
+        is_listed = self._is_for_listed(codes, source, "stratify")
+        return StratifiedOrder(blocks, codes, subset if is_listed else None)
+
+    def _blocks(
+        self, source: Any, subset: Subset, seed: int, epoch: int
+    ) -> BlockOrder | StorageOrder:
         if self.block_size == "storage":
             bounds = self._storage_bounds(source, subset)
             return StorageOrder(subset, bounds, seed=seed, epoch=epoch)
@@ -170,6 +192,9 @@ class BlockShuffling(ListedRows):
         description = super().describe(source)
         if self.block_size == "storage":
             description["layout"] = digest(source.block_starts)
+        del description["stratify"]  # a state of before there were strata goes on
+        if self.stratify is not None:
+            description["stratify"] = self.stratify.describe(source)
         return description
 
     def _storage_bounds(self, source: Any, subset: Subset) -> Rows:

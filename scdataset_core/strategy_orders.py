@@ -3,7 +3,7 @@
 from typing import Any
 
 from .checks import count_rows
-from .order_checks import check_order
+from .order_checks import CheckedOrder, check_order
 from .orders import Order
 from .strategies import Strategy
 from .strategies_03 import LegacyOrder, LegacyStrategy
@@ -11,7 +11,9 @@ from .strategies_03 import LegacyOrder, LegacyStrategy
 __all__ = ["order_of"]
 
 
-def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Order:
+def order_of(
+    strategy: object, collection: Any, *, seed: int, epoch: int
+) -> CheckedOrder:
     """Return the order of an epoch from a strategy of this library or of 0.3, checked.
 
     Raises
@@ -26,6 +28,7 @@ def order_of(strategy: object, collection: Any, *, seed: int, epoch: int) -> Ord
         )
     name = type(strategy).__name__
     n_source = count_rows(collection)
+    order: Order
     if isinstance(strategy, Strategy):
         order = strategy.order(collection, seed=seed, epoch=epoch)
     elif isinstance(strategy, LegacyStrategy):

@@ -69,6 +69,7 @@ BASIS = {
     "bits",
     "row_sets",
     "labels",
+    "cell_labels",
     "label_weights",
 }
 SAMPLING = {  # integers only
@@ -77,6 +78,7 @@ SAMPLING = {  # integers only
     "orders",
     "weighted",
     "listed_rows",
+    "strata",
     "weighted_sampling",
     "strategies",
     "strategies_03",
