@@ -72,11 +72,12 @@ def test_labels_are_of_every_row_or_of_each_index() -> None:
     mixed = np.random.default_rng(1).permutation(indices)
     with pytest.warns(UserWarning, match="not sorted"):
         unsorted = scd.BlockShuffling(4, mixed, stratify=LABELS[mixed])
+    row_set = scd.BlockShuffling(4, scd.RowSet.of(203, indices), stratify=LABELS)
     batches = [
         [batch.tolist() for batch in loader_of(strategy)]
-        for strategy in (of_rows, of_indices, unsorted)
+        for strategy in (of_rows, of_indices, unsorted, row_set)
     ]
-    assert batches[0] == batches[1] == batches[2]
+    assert batches[0] == batches[1] == batches[2] == batches[3]
     assert_even(LABELS[np.concatenate(batches[0][:4])], 10)
 
 
