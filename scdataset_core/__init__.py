@@ -20,6 +20,7 @@ from .sources import open
 from .sources.base import Source
 from .sources.combined.one_after_another import concat
 from .state import merge_states
+from .storage.cache import Cache
 from .strategies import (
     BlockShuffling,
     BlockWeightedSampling,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BlockShuffling",
     "BlockWeightedSampling",
+    "Cache",
     "Cells",
     "ClassBalancedSampling",
     "CorruptFileError",

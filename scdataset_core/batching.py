@@ -245,7 +245,9 @@ class SourceBatching(Batching):
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
         """Return `sizes` with the largest fetch factor that `memory` allows."""
         source: Source = self.collection
-        n_reading = 2 if source.concurrent and read_ahead else 1
+        # What a cache holds may come to be read two fetches at a time.
+        two = source.concurrent or len(source.cacheable_arrays()) > 0
+        n_reading = 2 if two and read_ahead else 1
         fetch_factor = find_fetch_factor(
             memory,
             row_bytes=source.row_bytes(self.form),

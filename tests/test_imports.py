@@ -62,6 +62,7 @@ RECOGNISERS = {f"{family}.formats" for family in FAMILIES} | {"scdl.signatures"}
 
 # The rooms of the core: a subpackage stands for all of its modules.
 BASIS = {
+    "amounts",
     "errors",
     "checks",
     "optional",

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ..storage.cache import Cache
 from .base import Source
 from .combined.side_by_side import open_arrays
 from .formats import open_files, open_object, what_x_can_be
@@ -26,6 +27,7 @@ def open(
     obs_names: bool = False,
     vocabulary: Mapping[int, str] | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
+    cache: "Cache | str | os.PathLike[str] | None" = None,
 ) -> Source:
     """Open files, or an object in memory, as one source of cells.
 
@@ -73,6 +75,10 @@ def open(
     columns
         For tables, the columns that hold X if they have names of their own: one of
         dense rows, two of gene ids and values, or three of cell, gene and value.
+    cache
+        For compressed ``.h5ad``, ``.h5mu`` and zarr, where to keep what was decoded,
+        so that it is read like uncompressed data from then on: a folder, or a
+        :class:`scdataset_core.Cache` with a limit. Batches are the same without it.
 
     Returns
     -------
@@ -115,6 +121,7 @@ def open(
         obs_names=obs_names,
         vocabulary=vocabulary,
         columns=columns,
+        cache=cache,
     )
     paths = paths_of(data)
 

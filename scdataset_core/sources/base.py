@@ -1,7 +1,7 @@
 """What every source of cells is: rows by number, with X, labels and gene names."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from .rows import Rows, check_rows, scatter_values
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..storage import ReadContext
+    from ..storage import ReadContext, StoredArray
+    from ..storage.cache import Cache
 
 __all__ = ["Source"]
 
@@ -63,6 +64,8 @@ class Source(ABC):
         What was found on opening that the user should know.
     parts : mapping of str to Source
         Where X is several arrays, a source for each; empty where it is one.
+    cache : Cache or None
+        Where decoded chunks are kept.
     """
 
     files: tuple[str, ...]
@@ -75,6 +78,7 @@ class Source(ABC):
     genes_report: tuple[FileGenes, ...] = ()
     notices: tuple[str, ...] = ()
     parts: "Mapping[str, Source]" = MappingProxyType({})
+    cache: "Cache | None" = None
     _column_bytes = 4  # of the column of a stored value, as it is read
 
     @property
@@ -174,6 +178,57 @@ class Source(ABC):
         Non-decreasing, from 0; None where the layout of the storage is not known.
         """
         return None
+
+    def cacheable_arrays(self) -> "Sequence[StoredArray]":
+        """Return the arrays of X whose decoded chunks a cache keeps."""
+        return ()
+
+    @property
+    def cached(self) -> float:
+        """Share of X's stored chunks that lie in the cache, 0.0 to 1.0.
+
+        It is 0.0 without a cache, and for data that are not compressed, which none is
+        needed for.
+        """
+        from ..storage.cache.filling import cached_share
+
+        return cached_share(self.cacheable_arrays())
+
+    def fill_cache(
+        self,
+        progress: Callable[[int, int], object] | None = None,
+        threads: int | None = None,
+    ) -> float:
+        """Read everything once, in file order, and keep it in the cache.
+
+        Parameters
+        ----------
+        progress
+            Called now and then with the bytes that are done and those there are.
+        threads
+            Threads that decode; None: one a core, at most 8.
+
+        Returns
+        -------
+        share
+            :attr:`cached`: 1.0 when all is kept; less where the cache is full or
+            cannot be written, which a warning says; 0.0 where nothing is compressed.
+
+        Raises
+        ------
+        ValueError
+            If the source was opened without a cache.
+        CorruptFileError
+            If chunks are damaged; the message names file, data set and chunk.
+        """
+        from ..storage.cache.filling import fill_caches
+
+        if self.cache is None:
+            raise ValueError(
+                "this source has no cache to fill; open it with one:"
+                ' open(..., cache="folder")'
+            )
+        return fill_caches(self.cacheable_arrays(), progress, threads)
 
     @property
     @abstractmethod

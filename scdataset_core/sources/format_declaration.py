@@ -34,7 +34,8 @@ class Format:
         where a folder is opened by mistake, the error suggests the files in it by them.
     own_options
         Those of the options that few formats have, and this one takes: of
-        ``"vocabulary"``, ``"columns"`` and ``"ms"`` (``x="ms/MEASUREMENT/..."``).
+        ``"vocabulary"``, ``"columns"``, ``"cache"`` and ``"ms"``
+        (``x="ms/MEASUREMENT/..."``).
     """
 
     name: str

@@ -140,6 +140,11 @@ def _open(kind: Format, data: Any, options: OpenOptions) -> Source:
                 f"{name} goes with tables (Hugging Face, Parquet, Arrow), and this"
                 f" is {kind.name}, which names its own genes and matrices"
             )
+    if options.cache is not None and "cache" not in kind.own_options:
+        raise ValueError(
+            "cache goes with .h5ad and .h5mu files and zarr stores, whose compressed"
+            f" chunks it keeps, and this is {kind.name}; leave cache out"
+        )
     if options.x.startswith("ms/") and "ms" not in kind.own_options:
         raise ValueError(
             f'x="{options.x}" goes with TileDB-SOMA experiments, and this is'

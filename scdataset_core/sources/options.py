@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..storage.cache import Cache
+
 __all__ = ["Genes", "Join", "OpenOptions", "is_matrix_name"]
 
 Join = Literal["exact", "inner", "outer"]
@@ -41,6 +43,8 @@ class OpenOptions:
     columns
         The columns of a table that hold X: one of dense rows, two of gene ids and
         values, or three of cell, gene and value; None: those with well-known names.
+    cache
+        Where decoded chunks are kept.
     """
 
     obs: tuple[str, ...] | Literal[True] = ()
@@ -52,6 +56,7 @@ class OpenOptions:
     obs_names: bool = False
     vocabulary: Mapping[int, str] | Sequence[str] | None = None
     columns: tuple[str, ...] | None = None
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         if self.join not in ("exact", "inner", "outer"):
@@ -85,6 +90,8 @@ class OpenOptions:
         columns = rest.get("columns")
         if columns is not None:
             rest["columns"] = (columns,) if isinstance(columns, str) else tuple(columns)
+        if rest.get("cache") is not None:
+            rest["cache"] = Cache.of(rest["cache"])
         if obs is True:
             return cls(obs=True, **rest)
         if obs is None or obs is False:

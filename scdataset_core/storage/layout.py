@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from ..errors import CorruptFileError
 from .chunks import ChunkTable
 from .decoding.pipeline import Pipeline
 from .first_use import first_use_lock
+
+if TYPE_CHECKING:
+    from .context import ReadContext
 
 __all__ = ["ArrayLayout", "ChunkCache", "ChunkGrid", "Library", "TableMaker"]
 
@@ -33,13 +36,55 @@ class Library(Protocol):
 
 
 class ChunkCache(Protocol):
-    """Keeps decoded chunks of arrays, for other reads of them; pickles.
+    """Keeps decoded chunks of an array, for other reads of it; pickles.
 
     Its methods are called from several threads at a time.
     """
 
+    def find_kinds(
+        self,
+        array: "ArrayLayout",
+        chunks: npt.NDArray[np.int64],
+        context: "ReadContext",
+    ) -> npt.NDArray[np.uint8]:
+        """Return for each of some chunks the kind that it is kept in, 0 for none.
+
+        It is asked for arrays whose chunks hold whole rows, whose kept elements can be
+        read as those of an uncompressed array, see :meth:`layout`.
+
+        Parameters
+        ----------
+        array, chunks
+            The array, and numbers of chunks in it; they may repeat.
+        context
+            Threads and byte sources to read with.
+
+        Raises
+        ------
+        FileChangedError
+            If the array's own file is not what it was.
+        """
+        ...
+
+    def layout(self, array: "ArrayLayout", kind: int) -> "ArrayLayout":
+        """Return the uncompressed array in which the chunks of a kind lie.
+
+        Element i of it is element i of `array`, perhaps in a narrower type; only those
+        of chunks of that kind mean something.
+        """
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Take note that the array of :meth:`layout` could not be read."""
+        ...
+
     def find(
-        self, array: "ArrayLayout", chunk: int, unwanted: int, want: int
+        self,
+        array: "ArrayLayout",
+        chunk: int,
+        unwanted: int,
+        want: int,
+        context: "ReadContext",
     ) -> memoryview | None:
         """Return a decoded chunk, or None where it is not kept.
 
@@ -50,6 +95,8 @@ class ChunkCache(Protocol):
         unwanted, want
             Bytes ``[unwanted, want)`` must be right, in native byte order; what is
             before them may be anything, and what is behind them missing.
+        context
+            Byte sources to read with.
         """
         ...
 

@@ -20,6 +20,8 @@ class ReadStats:
         Bytes that were placed in targets.
     chunks_decoded
         Chunks that were decoded, whole or in part.
+    chunks_cached
+        Chunks that were found in a cache, and not decoded.
     read_s, decode_s, place_s
         Seconds spent reading, decoding and copying rows to their targets, summed over
         threads; uncompressed rows are read straight into their targets.
@@ -29,6 +31,7 @@ class ReadStats:
     bytes_decoded: int = 0
     bytes_used: int = 0
     chunks_decoded: int = 0
+    chunks_cached: int = 0
     read_s: float = 0.0
     decode_s: float = 0.0
     place_s: float = 0.0
@@ -43,6 +46,7 @@ class ReadStats:
         bytes_decoded: int = 0,
         bytes_used: int = 0,
         chunks_decoded: int = 0,
+        chunks_cached: int = 0,
         read_s: float = 0.0,
         decode_s: float = 0.0,
         place_s: float = 0.0,
@@ -53,6 +57,7 @@ class ReadStats:
             self.bytes_decoded += bytes_decoded
             self.bytes_used += bytes_used
             self.chunks_decoded += chunks_decoded
+            self.chunks_cached += chunks_cached
             self.read_s += read_s
             self.decode_s += decode_s
             self.place_s += place_s

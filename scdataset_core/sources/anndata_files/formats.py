@@ -102,8 +102,15 @@ def _open_group(group: Any, options: OpenOptions) -> Source:  # Any: a zarr.Grou
     return open_group(group, options)
 
 
-H5MU_FILES = Format("an .h5mu file", _is_h5mu, _open_h5mu, endings=("h5mu",))
-H5AD_FILES = Format("an .h5ad file", _is_hdf5, _open_h5ad, endings=("h5ad", "h5"))
-ZARR_STORES = Format("a zarr store", _is_zarr, _open_zarr, endings=("zarr",))
-HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle)
-ZARR_GROUPS = Format("a zarr group", _is_group, _open_group)
+_OWN = frozenset({"cache"})
+H5MU_FILES = Format(
+    "an .h5mu file", _is_h5mu, _open_h5mu, endings=("h5mu",), own_options=_OWN
+)
+H5AD_FILES = Format(
+    "an .h5ad file", _is_hdf5, _open_h5ad, endings=("h5ad", "h5"), own_options=_OWN
+)
+ZARR_STORES = Format(
+    "a zarr store", _is_zarr, _open_zarr, endings=("zarr",), own_options=_OWN
+)
+HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle, own_options=_OWN)
+ZARR_GROUPS = Format("a zarr group", _is_group, _open_group, own_options=_OWN)

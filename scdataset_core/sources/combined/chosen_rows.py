@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...checks import digest
+from ...storage import StoredArray
 from ..base import Source
 from ..contents import Contents
 from ..fingerprints import fingerprint
@@ -40,14 +41,25 @@ class ChosenRowsSource(SourceWithObs):
         self._rows = rows
         self.files = source.files
         self.file_starts = np.array([0, len(rows)], np.int64)
+        self.cache = source.cache
         self.sparse = source.sparse
         self.dtype = source.dtype
-        self.concurrent = source.concurrent
         self.natural_block = source.natural_block
         self.genes_report = source.genes_report
         if obs is None:
             obs = ChosenObs(SourceObs(source), rows)
         self._set_obs(obs, source.var_names, source.notices)
+
+    @property
+    def concurrent(self) -> bool:  # type: ignore[override]
+        """Whether two threads may read at a time, and gain by it."""
+        return self._source.concurrent
+
+    def cacheable_arrays(self) -> list[StoredArray]:
+        """Return the arrays of X whose chunks a cache keeps."""
+        return [
+            array for source in [self._source] for array in source.cacheable_arrays()
+        ]
 
     def __repr__(self) -> str:
         n_obs = len(self._source)

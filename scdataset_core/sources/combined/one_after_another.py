@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import FileFormatError
 from ...form import Form, pack
-from ...storage import ReadContext
+from ...storage import ReadContext, StoredArray
 from ..base import Source
 from ..contents import Contents
 from ..fingerprints import fingerprint
@@ -116,9 +116,9 @@ class ConcatSource(SourceWithObs):
             for start, source in zip(self._starts[:-1], sources, strict=True)
         ]
         self.file_starts = np.concatenate([*inner, self._starts[-1:]])
+        self.cache = next((s.cache for s in sources if s.cache), None)
         self.sparse = any(source.sparse for source in sources)
         self.dtype = np.result_type(*(source.dtype for source in sources))
-        self.concurrent = all(source.concurrent for source in sources)
         blocks = [source.natural_block for source in sources]
         self.natural_block = max(1, round(float(np.median(blocks))))
         self.genes_report = self._genes.report
@@ -127,6 +127,17 @@ class ConcatSource(SourceWithObs):
             self._genes.names,
             [notice for source in sources for notice in source.notices],
         )
+
+    @property
+    def concurrent(self) -> bool:  # type: ignore[override]
+        """Whether two threads may read at a time, and gain by it."""
+        return all(source.concurrent for source in self._sources)
+
+    def cacheable_arrays(self) -> list[StoredArray]:
+        """Return the arrays of X whose chunks a cache keeps."""
+        return [
+            array for source in self._sources for array in source.cacheable_arrays()
+        ]
 
     def __repr__(self) -> str:
         n_obs, n_vars = self.shape

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...form import Form, OutputName, Overflow
 from ...multiindexable import MultiIndexable
+from ...storage import StoredArray
 from ..base import Source
 from ..contents import Contents
 from ..fingerprints import fingerprint
@@ -69,9 +70,10 @@ class SideBySideSource(SourceWithObs):
             dict.fromkeys(file for part in self.parts.values() for file in part.files)
         )
         self.file_starts = first.file_starts
+        caches = [part.cache for part in self.parts.values()]
+        self.cache = next(filter(None, caches), None)
         self.sparse = first.sparse
         self.dtype = first.dtype
-        self.concurrent = all(part.concurrent for part in self.parts.values())
         self.natural_block = first.natural_block
         self.genes_report = first.genes_report
         self._set_obs(
@@ -80,6 +82,19 @@ class SideBySideSource(SourceWithObs):
             [notice for part in self.parts.values() for notice in part.notices],
             parts={name: part.var_names for name, part in self.parts.items()},
         )
+
+    @property
+    def concurrent(self) -> bool:  # type: ignore[override]
+        """Whether two threads may read at a time, and gain by it."""
+        return all(part.concurrent for part in self.parts.values())
+
+    def cacheable_arrays(self) -> list[StoredArray]:
+        """Return the arrays of X whose chunks a cache keeps."""
+        return [
+            array
+            for source in self.parts.values()
+            for array in source.cacheable_arrays()
+        ]
 
     def __repr__(self) -> str:
         arrays = [

@@ -30,4 +30,6 @@ def join_files(
         files, [part.var_names for part in parts], options.join, options.genes
     )
     obs = join_obs(files, [part.obs for part in parts], options.obs, options.categories)
-    return StoredSource(parts, genes, obs, x=options.x, notices=notices)
+    return StoredSource(
+        parts, genes, obs, x=options.x, notices=notices, cache=options.cache
+    )

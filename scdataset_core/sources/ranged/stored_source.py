@@ -8,6 +8,9 @@ import numpy as np
 
 from ...errors import FileFormatError
 from ...form import Form
+from ...storage import StoredArray
+from ...storage.cache import Cache
+from ...storage.cache.filling import attach_cache, cached_share
 from ..contents import Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin
@@ -30,6 +33,10 @@ __all__ = ["StoredSource"]
 
 # Elements that data in one piece is taken to be read in: about AnnData's own chunks.
 _PIECE_ELEMENTS = 1 << 15
+# With so much of X in a cache, reading is seldom held up by decoding.
+_MOSTLY_CACHED = 0.98
+# Bytes that a value and its column seldom exceed in a cache.
+_KEPT_BYTES = 4
 
 
 class StoredSource(SourceWithObs):
@@ -49,6 +56,8 @@ class StoredSource(SourceWithObs):
         Which matrix X is.
     notices
         What the user is warned of, besides what is noticed of the labels.
+    cache
+        Keeps decoded chunks of X.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class StoredSource(SourceWithObs):
         *,
         x: str,
         notices: Sequence[str] = (),
+        cache: Cache | None = None,
     ) -> None:
         self.files = tuple(part.file for part in parts)
         self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
@@ -77,8 +87,10 @@ class StoredSource(SourceWithObs):
                 f" {dense[0].values.file}; write it the same way in all files"
             )
         self.sparse = bool(sparse)
-        # Decoding takes the interpreter's lock for every chunk.
-        self.concurrent = all(part.x.values.is_plain for part in parts)
+        self._plain = all(part.x.values.is_plain for part in parts)
+        self.cache = cache
+        if cache is not None:
+            attach_cache(self._x_arrays, cache)
         filled = [part.x for part in parts if part.x.n_obs] or [parts[0].x]
         self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
         self.dtype = np.result_type(*(part.x.dtype for part in parts))
@@ -93,6 +105,32 @@ class StoredSource(SourceWithObs):
             self._reader = reader
         else:
             self._reader = DenseReader(dense, self.file_starts, genes, self.dtype)
+
+    @property
+    def concurrent(self) -> bool:  # type: ignore[override]
+        """Whether two threads may read at a time, and gain by it.
+
+        Decoding takes the interpreter's lock for every chunk.
+        """
+        if self._plain:
+            return True
+        arrays = self.cacheable_arrays()
+        return cached_share(arrays, flush=False) > _MOSTLY_CACHED
+
+    @property
+    def _x_arrays(self) -> list[StoredArray]:
+        """The arrays of X in all files."""
+        return [
+            array
+            for x in self._xs
+            for array in (
+                (x.data, x.indices) if isinstance(x, SparseX) else (x.values,)
+            )
+        ]
+
+    def cacheable_arrays(self) -> list[StoredArray]:
+        """Return the arrays of X whose chunks a cache keeps."""
+        return [array for array in self._x_arrays if array.chunk_cache is not None]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_block_starts": None}  # of all chunks: not small
@@ -139,6 +177,8 @@ class StoredSource(SourceWithObs):
         # Files that are stored in other types than the source's are converted first.
         if any(x.dtype != self.dtype for x in self._xs):
             extra += self.mean_stored * max(x.dtype.itemsize for x in self._xs)
+        if self.cacheable_arrays():  # kept elements are read in narrower types first
+            extra += self.mean_stored * _KEPT_BYTES
         if self.sparse and self._genes.moves_columns:
             extra += self.mean_stored * (self.dtype.itemsize + self._column_bytes)
         return extra

@@ -21,6 +21,7 @@ __all__ = [
     "InflateError",
     "Inflater",
     "choose_inflater",
+    "find_libdeflate",
     "inflate_windows",
     "prepare",
     "streaming_module",
@@ -50,7 +51,8 @@ class Inflater(Protocol):
         ...
 
 
-def _library() -> Any:  # Any: a ctypes library
+@lru_cache
+def find_libdeflate() -> Any:  # Any: a ctypes library
     """Return libdeflate out of the extension module that carries it, or None."""
     try:
         from deflate import _deflate
@@ -76,7 +78,7 @@ class Libdeflate:
     """Calls libdeflate itself, straight from scratch memory into scratch memory."""
 
     def __init__(self) -> None:
-        library = _library()
+        library = find_libdeflate()
         if library is None:
             raise OSError("libdeflate cannot be called directly on this system")
         self._decompress = library.libdeflate_zlib_decompress

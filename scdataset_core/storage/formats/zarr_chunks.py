@@ -11,12 +11,13 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from ...checks import digest
 from ...errors import CorruptFileError
 from ..chunks import ABSENT, ChunkTable
 from ..decoding.zarr_filters import crc32c_of
 from ..io.open_files import Identity, check_unchanged
 
-__all__ = ["ShardIndex", "ZarrTableMaker", "grid_shape"]
+__all__ = ["FileIdentities", "ShardIndex", "ZarrTableMaker", "grid_shape"]
 
 Integers = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
@@ -95,7 +96,7 @@ class ZarrTableMaker:
         return self._inside_shards(files, identities, self.shards)
 
     def _inside_shards(
-        self, files: "_Files", identities: "_Identities", shards: ShardIndex
+        self, files: "_Files", identities: "FileIdentities", shards: ShardIndex
     ) -> ChunkTable:
         """Return the table of the chunks that the shards' indices list."""
         per_shard = grid_shape(self.file_shape, shards.chunk_shape)
@@ -192,11 +193,25 @@ class _Files(Sequence[str]):
         return path
 
 
-class _Identities(Sequence[Identity | None]):
-    """Holds the identity of each file in 16 bytes; None where there is no file."""
+class FileIdentities(Sequence[Identity | None]):
+    """Holds the identity of each file in 24 bytes; None where there is no file.
 
-    def __init__(self, n_bytes: Integers, mtime_ns: Integers) -> None:
-        self.n_bytes, self._mtime_ns = n_bytes, mtime_ns
+    Parameters
+    ----------
+    n_bytes, mtime_ns
+        See :class:`~..io.open_files.Identity`; -1 bytes where there is no file.
+    ctime_ns
+        When the status of each file last changed, which no program can set back.
+    """
+
+    def __init__(
+        self, n_bytes: Integers, mtime_ns: Integers, ctime_ns: Integers
+    ) -> None:
+        self.n_bytes, self._mtime_ns, self._ctime_ns = n_bytes, mtime_ns, ctime_ns
+
+    def digest(self) -> str:
+        """Return a digest of what all files are."""
+        return digest(np.stack([self.n_bytes, self._mtime_ns, self._ctime_ns]))
 
     def __len__(self) -> int:
         return len(self.n_bytes)
@@ -214,11 +229,12 @@ class _Identities(Sequence[Identity | None]):
         return None if n_bytes < 0 else Identity(n_bytes, int(self._mtime_ns[number]))
 
 
-def _look_at_files(files: _Files) -> _Identities:
+def _look_at_files(files: _Files) -> FileIdentities:
     """Return the identity of every file."""
-    n_bytes = np.full(len(files), -1, np.int64)
-    mtime_ns = np.zeros(len(files), np.int64)
+    known = np.zeros((3, len(files)), np.int64)
+    known[0] = -1
     for number in range(len(files)):
         with suppress(FileNotFoundError):
-            n_bytes[number], mtime_ns[number] = Identity.of(files[number])
-    return _Identities(n_bytes, mtime_ns)
+            status = Path(files[number]).stat()
+            known[:, number] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return FileIdentities(*known)

@@ -156,6 +156,7 @@ class ChunkDecoder:
             bytes_read=n_read,
             bytes_decoded=sum(self._want[i] for i in missing),
             chunks_decoded=len(missing),
+            chunks_cached=len(cached),
             read_s=read_s,
             decode_s=decode_s,
         )
@@ -213,7 +214,11 @@ class ChunkDecoder:
         found = {}
         for i in range(start, stop):
             plain = cache.find(
-                self._array, self._chunk[i], self._unwanted[i], self._want[i]
+                self._array,
+                self._chunk[i],
+                self._unwanted[i],
+                self._want[i],
+                self._context,
             )
             if plain is not None:
                 found[i] = plain

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from ..context import ReadContext
 from .byte_ranges import find_runs
+from .cached_reads import read_cached
 from .column_reads import column_tasks
 from .encoded import encoded_tasks
 from .merged_reads import read_tasks
@@ -41,6 +42,8 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
         If the system cannot read a file.
     """
     asked = [request for request in requests if len(request.starts)]
+    if any(request.array.chunk_cache is not None for request in asked):
+        asked = list(read_cached(asked, context))
     if not asked:
         return
     # Checked all together, then done by kind; a call rarely has more than one kind.

@@ -118,7 +118,7 @@ def test_the_fastest_decoder_there_is_gets_used(monkeypatch) -> None:
 
     choose = inflate.choose_inflater.__wrapped__
     assert isinstance(choose("stream"), inflate.Streaming)
-    monkeypatch.setattr(inflate, "_library", lambda: None)
+    monkeypatch.setattr(inflate, "find_libdeflate", lambda: None)
     with pytest.raises(OSError, match="cannot be called directly"):
         choose("libdeflate")
     pytest.importorskip("deflate")

@@ -1,0 +1,178 @@
+"""What one process has of a cache: its writing thread, its user file and its room."""
+
+import os
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..io.fork_safe_lock import ForkSafeLock
+from .entries import bytes_on_disk, entry_folders, remove_entry
+from .users import UserFile, names_in_use
+from .writing import Writer
+
+__all__ = ["CacheProcess", "process_of"]
+
+# A full cache is looked at again after so many seconds.
+FULL_S = 5.0
+# A process may take this part of the room that is left before it looks again, so that
+# several together do not exceed the limit.
+PART = 64
+# At the end of a process, writing may go on so long.
+LAST_S = 10.0
+
+
+class CacheProcess:
+    """One process's part in a cache.
+
+    Parameters
+    ----------
+    folder
+        The cache's folder.
+    limit
+        Most bytes that it may take; None: no limit.
+    """
+
+    def __init__(self, folder: Path, limit: int | None) -> None:
+        self.folder, self.limit = folder, limit
+        self._pid = os.getpid()
+        self._lock = ForkSafeLock()
+        self._user: UserFile | None = None
+        self._used: Counter[str] = Counter()
+        self._allowed = 0
+        self._full_until = 0.0
+        self._problem: str | None = None
+        self._warned = False
+        self.writer = Writer(self._admit, self._fail)
+        from multiprocessing import util  # here, since it costs time to import
+
+        # Children of multiprocessing end without atexit, but with these.
+        util.Finalize(self, _end, (self.writer, self._remove_user), exitpriority=0)
+
+    @property
+    def user_path(self) -> Path | None:
+        """The file that says what this process uses."""
+        return None if self._user is None else self._user.path
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is no use to offer chunks for now."""
+        return self.writer.is_closed or time.monotonic() < self._full_until
+
+    def begin_use(self, name: str) -> None:
+        """Note that this process uses an array.
+
+        Raises
+        ------
+        OSError
+            If it cannot be noted; reading can go on.
+        """
+        with self._lock:
+            if self._user is None:
+                self._user = UserFile(self.folder)
+            self._used[name] += 1
+            if self._used[name] == 1:
+                self._user.note("+", name)
+
+    def end_use(self, name: str) -> None:
+        """Note that an object of this process does not use an array any more."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._used[name] -= 1
+            if self._used[name] == 0 and self._user is not None:
+                self._user.note("-", name)
+
+    def report(self, problem: str) -> None:
+        """Warn once of what keeps the cache from working.
+
+        Parameters
+        ----------
+        problem
+            What is wrong, and what to do.
+        """
+        with self._lock:
+            if self._warned:
+                return
+            self._warned = True
+        warnings.warn(
+            f"the cache {self.folder}: {problem}; reading goes on without what is"
+            " missing there",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def report_failed_write(self) -> None:
+        """Warn in this thread of what the writing thread met, if anything."""
+        if self._problem is not None and not self._warned:
+            self.report(self._problem)
+
+    def _fail(self, error: OSError) -> None:
+        what = error.strerror or str(error)
+        self._problem = f"nothing more can be kept ({what})"
+
+    def _admit(self, n_bytes: int) -> bool:
+        """Return whether so many bytes may be written; make room where that helps."""
+        if self.limit is None:
+            return True
+        if n_bytes <= self._allowed:
+            self._allowed -= n_bytes
+            return True
+        free = self.limit - bytes_on_disk(self.folder)
+        while free < n_bytes:
+            if not self._remove_one():
+                self._allowed = 0
+                self._full_until = time.monotonic() + FULL_S
+                return False
+            free = self.limit - bytes_on_disk(self.folder)
+        self._allowed = (free - n_bytes) // PART
+        return True
+
+    def _remove_one(self) -> bool:
+        """Remove the array that was not opened for longest and is not in use."""
+        used = names_in_use(self.folder, self.user_path)
+        used |= {name for name, n in self._used.items() if n > 0}
+        for folder in entry_folders(self.folder):
+            if folder.name not in used:
+                remove_entry(folder)
+                if not folder.exists():
+                    return True
+        return False
+
+    def remove_stale(self, folders: list[Path]) -> None:
+        """Remove arrays that can never be used again, unless a process has them."""
+        if folders:
+            used = names_in_use(self.folder, self.user_path)
+            for folder in folders:
+                if folder.name not in used:
+                    remove_entry(folder)
+
+    def _remove_user(self) -> None:
+        if self._user is not None:
+            self._user.remove()
+
+
+def _end(writer: Writer, remove_user: Any) -> None:
+    writer.flush(LAST_S)
+    writer.is_closed = True
+    remove_user()
+
+
+_lock = ForkSafeLock()
+_processes: dict[tuple[int, Path, int | None], CacheProcess] = {}
+
+
+def process_of(folder: Path, limit: int | None) -> CacheProcess:
+    """Return this process's part in a cache; a forked child begins anew."""
+    key = (os.getpid(), folder, limit)
+    found = _processes.get(key)
+    if found is None:
+        with _lock:
+            found = _processes.get(key)
+            if found is None:
+                for other in [k for k in _processes if k[0] != key[0]]:
+                    # The parent's: its thread and its locks are not here.
+                    _processes[other].writer.is_closed = True
+                found = _processes[key] = CacheProcess(folder, limit)
+    return found

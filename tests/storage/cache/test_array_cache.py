@@ -1,0 +1,156 @@
+"""Kept chunks give the same elements as decoded ones, whatever the array is."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scdataset_core.storage import ReadContext
+from scdataset_core.storage.cache import Cache
+from scdataset_core.storage.cache.filling import (
+    attach_cache,
+    cached_share,
+    fill_caches,
+)
+from scdataset_core.storage.reading import chunk_decoder
+from tests.storage.oracle import check, stored, values
+
+
+def write(path, plain, **layout):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=plain, **layout)
+    return stored(path)
+
+
+def with_cache(array, folder, limit=None):
+    attach_cache([array], Cache(folder, limit))
+    return array
+
+
+def counts(n, high, dtype="f4", seed=0):
+    return np.random.default_rng(seed).integers(0, high, n).astype(dtype)
+
+
+PLAIN = {
+    "counts of one byte": counts(1000, 200),
+    "counts of two bytes": counts(1000, 60_000),
+    "counts of both": np.concatenate([counts(500, 200), counts(500, 900)]),
+    "measures": np.random.default_rng(0).normal(size=1000).astype("f4"),
+    "doubles that are singles": np.random.default_rng(0)
+    .normal(size=1000)
+    .astype("f4")
+    .astype("f8"),
+    "doubles": np.random.default_rng(0).normal(size=1000),
+    "signed": values(1000, "i2") - 3,
+    "column ids": counts(1000, 70_000, "i8"),
+    "large ids": counts(1000, 2**40, "u8"),
+    "odd floats": np.array([-0.0, np.nan, np.inf, 1.5, 256.0] * 200, "f4"),
+    "half": counts(1000, 100, "f2"),
+    "booleans": counts(1000, 2, "?"),
+    "other byte order": counts(1000, 500, ">f4"),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("giant", [False, True])
+def test_every_kind_of_number_comes_back_bit_for_bit(
+    tmp_path, monkeypatch, name, giant
+):
+    if giant:
+        monkeypatch.setattr(chunk_decoder, "GIANT", 100)
+        monkeypatch.setattr(chunk_decoder, "WINDOW", 61)
+    plain = PLAIN[name]
+    array = write(tmp_path / "x.h5", plain, chunks=(90,), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    ranges = [(5, 9), (9, 400), (310, 420), (310, 420), (990, 1000), (1000, 1000)]
+    with ReadContext(2) as context:
+        for _ in range(3):
+            array.chunk_cache.cache.process.writer.flush(5.0)
+            check(array, plain, ranges, context=context)
+        assert fill_caches([array], None, 1) == 1.0
+        n_decoded = context.stats.chunks_decoded
+        check(array, plain, [(0, 1000)], context=context)
+        assert context.stats.chunks_decoded == n_decoded
+        read = array.read(0, 1000, context=context)
+    np.testing.assert_array_equal(
+        read.view(np.uint8), plain.astype(plain.dtype.newbyteorder("=")).view(np.uint8)
+    )
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_matrices_come_back_by_rows_and_by_columns(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("matrix")
+    n_rows, n_columns = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 12)))
+    chunks = data.draw(st.tuples(st.integers(1, n_rows), st.integers(1, n_columns)))
+    high = data.draw(st.sampled_from([100, 300, 70_000]))
+    plain = counts(n_rows * n_columns, high).reshape(n_rows, n_columns)
+    array = write(folder / "x.h5", plain, chunks=chunks, compression="gzip")
+    with_cache(array, folder / "cache")
+    columns = None
+    if data.draw(st.booleans()):
+        columns = np.array(
+            data.draw(st.lists(st.integers(0, n_columns - 1), min_size=1, unique=True))
+        )
+    edges = st.integers(0, n_rows)
+    ranges = sorted(
+        tuple(sorted(pair))
+        for pair in data.draw(st.lists(st.tuples(edges, edges), min_size=1))
+    )
+    with ReadContext(2) as context:
+        for _ in range(2):
+            check(array, plain, ranges, context=context, columns=columns)
+            array.chunk_cache.cache.process.writer.flush(5.0)
+        fill_caches([array], None, 1)
+        n_decoded = context.stats.chunks_decoded
+        check(array, plain, ranges, context=context, columns=columns)
+        assert context.stats.chunks_decoded == n_decoded
+
+
+def test_filling_tells_how_far_it_is_and_only_fills_what_is_missing(tmp_path):
+    plain = counts(1000, 200)
+    array = write(tmp_path / "x.h5", plain, chunks=(100,), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    assert cached_share([array]) == 0.0
+    with ReadContext(1) as context:
+        check(array, plain, [(0, 150)], context=context)
+    assert cached_share([array]) == pytest.approx(0.2)
+    told = []
+    assert fill_caches([array], lambda *now: told.append(now), 2) == 1.0
+    assert told[-1] == (8 * 400, 8 * 400)
+    told.clear()
+    assert fill_caches([array], lambda *now: told.append(now), 2) == 1.0
+    assert told == []
+
+
+def test_chunks_that_were_never_written_are_not_counted(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset(
+            "x", (300,), "f4", chunks=(100,), compression="gzip", fillvalue=7
+        )
+        data[100:200] = 1
+    array = with_cache(stored(tmp_path / "x.h5"), tmp_path / "cache")
+    expected = np.repeat(np.array([7, 1, 7], "f4"), 100)
+    with ReadContext(1) as context:
+        for _ in range(2):
+            check(array, expected, [(0, 300)], context=context)
+            assert cached_share([array]) == 1.0
+        assert context.stats.chunks_cached == 1
+
+
+def test_what_is_kept_takes_the_bytes_of_its_narrow_type(tmp_path):
+    plain = counts(400_000, 200)
+    array = write(tmp_path / "x.h5", plain, chunks=(8192,), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    fill_caches([array], None, 1)
+    n_bytes = array.chunk_cache.cache.nbytes
+    assert len(plain) <= n_bytes <= 1.1 * len(plain) + 30_000
+
+
+def test_arrays_that_need_no_cache_get_none(tmp_path):
+    plain = write(tmp_path / "x.h5", counts(100, 9), chunks=(10,))
+    text = write(tmp_path / "y.h5", values(100, "S5"), chunks=(10,), compression=4)
+    for array in (plain, text):
+        attach_cache([array], Cache(tmp_path / "cache"))
+        assert array.chunk_cache is None
