@@ -11,6 +11,7 @@ import typer
 
 from ..sources import open as open_source
 from ..sources.paths import paths_of
+from .cache_commands import cache_app
 from .demo import Comparison, compare
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cache_app)
 
 
 class Filter(StrEnum):

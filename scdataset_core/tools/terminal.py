@@ -37,13 +37,19 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar on a terminal for each stage that is reported, while it lasts."""
+def progress(unit: str = "cells") -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on a terminal for each stage that is reported, while it lasts.
+
+    Parameters
+    ----------
+    unit
+        What is counted.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("cells"),
+        TextColumn(unit),
         TimeElapsedColumn(),
     )
     with Progress(

@@ -149,11 +149,12 @@ class ArrayCache:
         if opened is None:
             return np.zeros(len(chunks), np.uint8)
         check_source(array, context)
-        unknown = np.unique(chunks[opened.kinds[chunks] == 0])
-        if len(unknown):
-            tasks = self._checks(opened, array, unknown, context)
-            context.run(tasks)
-        return opened.kinds[chunks]
+        kinds = opened.kinds[chunks]
+        if not kinds.all():
+            unknown = np.unique(chunks[kinds == 0])
+            context.run(self._checks(opened, array, unknown, context))
+            kinds = opened.kinds[chunks]
+        return kinds
 
     def layout(self, array: ArrayLayout, kind: int) -> ArrayLayout:
         """Return where kept elements of a type lie: an uncompressed array."""

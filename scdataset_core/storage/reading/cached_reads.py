@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..context import ReadContext
 from ..layout import ArrayLayout, ChunkCache
 from .merged_reads import read_tasks
-from .requests import Request, cut_at_chunks, merge_requests
+from .requests import Pieces, Request, cut_at_chunks, merge_requests
 from .uncompressed import plan_plain_reads
 
 __all__ = ["read_cached"]
@@ -99,28 +99,34 @@ def _split(
     kinds = cache.find_kinds(array, pieces.chunk, context)
     parts: list[_Kept] = []
     rest: list[Request] = []
-    present = np.flatnonzero(np.bincount(kinds, minlength=1)).tolist()
+    present = [int(kinds[0])] if len(kinds) else [0]
+    if (kinds != present[0]).any():
+        present = np.flatnonzero(np.bincount(kinds)).tolist()
     for kind in present:
         some = request
         if len(present) > 1:
-            mine = np.flatnonzero(kinds == kind)
-            first = pieces.chunk[mine] * rows[0] + pieces.first[mine]
-            order = np.argsort(first, kind="stable")
-            mine, first = mine[order], first[order]
-            some = replace(
-                request,
-                starts=first,
-                stops=first + pieces.n[mine],
-                which=request.which[pieces.range[mine]],
-                offsets=pieces.offset[mine],
-            )
+            some = _pick(request, pieces, np.flatnonzero(kinds == kind), int(rows[0]))
         if kind:
-            layout = cache.layout(array, kind)
-            parts.append(_Kept(some, cache, kind, layout))
+            parts.append(_Kept(some, cache, kind, cache.layout(array, kind)))
         else:
             rest.append(some)
-    n_found = len(np.unique(pieces.chunk[kinds > 0])) if parts else 0
+    found = pieces.chunk if present[0] else pieces.chunk[kinds > 0]
+    n_found = int(np.count_nonzero(np.diff(found, prepend=-1))) if parts else 0
     return parts, rest, n_found
+
+
+def _pick(request: Request, pieces: Pieces, mine: Integers, rows: int) -> Request:
+    """Return the request for some pieces, in the order of their rows."""
+    first = pieces.chunk[mine] * rows + pieces.first[mine]
+    order = np.argsort(first, kind="stable")
+    mine, first = mine[order], first[order]
+    return replace(
+        request,
+        starts=first,
+        stops=first + pieces.n[mine],
+        which=request.which[pieces.range[mine]],
+        offsets=pieces.offset[mine],
+    )
 
 
 def _read(kept: Sequence[_Kept], context: ReadContext) -> int:

@@ -1,0 +1,158 @@
+"""The commands `scdataset cache ls`, `fill` and `clear`."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from ..sources import open as open_source
+from ..sources.paths import paths_of
+from ..storage.cache import Cache, CacheEntry
+from .terminal import console, progress, show_plain_errors
+
+__all__ = ["cache_app"]
+
+cache_app = typer.Typer(
+    name="cache",
+    help="Look at, fill and clear a cache of decoded chunks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--folder",
+        envvar="SCDATASET_CACHE",
+        metavar="FOLDER",
+        file_okay=False,
+        help="The cache's folder, the one given to open(..., cache=).",
+    ),
+]
+
+
+@cache_app.command("ls")
+def list_entries(
+    folder: Folder,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the entries as JSON.")
+    ] = False,
+) -> None:
+    """List what a cache holds: its arrays, how much of each, and when it was opened."""
+    with show_plain_errors():
+        cache = _existing(folder)
+        entries = cache.entries()
+        if as_json:
+            rows = [asdict(entry) | {"share": entry.share} for entry in entries]
+            console.print(json.dumps(rows, indent=1), soft_wrap=True)
+            return
+        if entries:
+            console.print(_table(entries))
+        console.print(
+            f"{len(entries)} arrays, {cache.nbytes / 1e6:,.1f} MB in {folder}"
+        )
+
+
+@cache_app.command("fill")
+def fill(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES", help="Files, or quoted globs, to decode."),
+    ],
+    folder: Folder,
+    limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help='Most that the cache may take, "200GiB".'),
+    ] = None,
+    x: Annotated[
+        str,
+        typer.Option("--x", metavar="NAME", help="X, raw/X, layers/NAME, obsm/NAME."),
+    ] = "X",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Threads that decode; one a core by default."
+        ),
+    ] = None,
+) -> None:
+    """Decode every chunk of some files once, and keep it."""
+    with show_plain_errors():
+        cache = Cache(folder, limit)
+        paths = [path for given in files for path in paths_of(given) or [given]]
+        lacking = 0
+        with progress("MB") as report:
+            for path in paths:
+                source = open_source(path, x=x, cache=cache)
+                begun = time.perf_counter()
+
+                def tell(done: int, total: int, name: str = Path(path).name) -> None:
+                    report(name, done // 1_000_000, total // 1_000_000)
+
+                share = source.fill_cache(tell, threads)
+                lacking += share < 1 and len(source.cacheable_arrays()) > 0
+                console.print(
+                    _describe_filled(path, source.cacheable_arrays(), share, begun),
+                    soft_wrap=True,
+                )
+        console.print(f"{cache.nbytes / 1e6:,.1f} MB in {folder}", soft_wrap=True)
+    if lacking:
+        raise typer.Exit(1)
+
+
+@cache_app.command("clear")
+def clear(
+    folder: Folder,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILES", help="Only what is kept of these files."),
+    ] = None,
+) -> None:
+    """Remove what a cache keeps: of some files, or all. Nothing else is touched."""
+    with show_plain_errors():
+        cache = _existing(folder)
+        paths = [path for given in files or [] for path in _expand(given)]
+        freed = cache.clear(paths if files else None)
+        console.print(f"freed {freed / 1e6:,.1f} MB in {folder}", soft_wrap=True)
+
+
+def _expand(given: str) -> list[str]:
+    """Return the files that a path or glob names; a file may be gone already."""
+    try:
+        return paths_of(given) or [given]
+    except FileNotFoundError:
+        return [given]
+
+
+def _existing(folder: Path) -> Cache:
+    if not folder.is_dir():
+        raise FileNotFoundError(2, "there is no such cache", str(folder))
+    return Cache(folder)
+
+
+def _describe_filled(path: str, arrays: object, share: float, begun: float) -> str:
+    if not arrays:
+        return f"{path}  is not compressed, and needs no cache"
+    return f"{path}  {share:.1%} kept, {time.perf_counter() - begun:,.1f} s"
+
+
+def _table(entries: list[CacheEntry]) -> Table:
+    table = Table(box=box.SIMPLE if console.is_terminal else None)
+    table.add_column("file", overflow="fold")
+    table.add_column("array", overflow="fold")
+    for name in ("kept", "MB", "opened"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        opened = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.opened))
+        table.add_row(
+            entry.file,
+            entry.array,
+            f"{entry.share:.0%}",
+            f"{entry.nbytes / 1e6:,.1f}",
+            "in use" if entry.in_use else opened,
+        )
+    return table
