@@ -102,7 +102,11 @@ class Ring:
             mmap.mmap(fd, _READ.itemsize * n, offset=_SQES_OFFSET), _READ
         )
         self._reads["opcode"] = _READV
-        np.frombuffer(queues, np.uint32, n, sq[6])[:] = np.arange(n)
+        self._reads["number"] = np.arange(n)
+        self._columns = [
+            self._reads[name] for name in ("fd", "position", "address", "count")
+        ]
+        self._order = np.frombuffer(queues, np.uint32, n, sq[6])
         self._results = np.frombuffer(queues, _RESULT, n_results, cq[5])
         counter = ctypes.c_uint32.from_buffer
         self._begun, self._written = counter(queues, sq[0]), counter(queues, sq[1])
@@ -135,24 +139,20 @@ class Ring:
             Bytes read; 0 where a read was not begun, below 0 where it was refused.
         """
         n_bytes = np.zeros(len(position), np.int64)
+        columns = fd, position, address, count
         for start in range(0, len(position), len(self._reads)):
-            number = np.arange(start, min(start + len(self._reads), len(position)))
+            some = slice(start, start + len(self._reads))
+            n = len(position[some])
+            for column, values in zip(self._columns, columns, strict=True):
+                column[:n] = values[some]
             written = self._written.value
-            slot = (written + number - start) % len(self._reads)
-            for name, values in (
-                ("fd", fd),
-                ("position", position),
-                ("address", address),
-                ("count", count),
-            ):
-                self._reads[name][slot] = values[number]
-            self._reads["number"][slot] = number
-            self._written.value = written + len(number)
+            self._order[(written + np.arange(n)) % len(self._order)] = np.arange(n)
+            self._written.value = written + n
             try:
                 self._submit()
             finally:
                 # The system must not write into memory that is given up.
-                self._wait(n_bytes)
+                self._wait(n_bytes[some])
         return n_bytes
 
     def _submit(self) -> None:

@@ -31,10 +31,10 @@ class LocationNumbers:
     def number(self, table: ChunkTable, file: int) -> int:
         """Return the number of one of a table's files."""
         location = table.location(file)
-        if location not in self._known:
-            self._known[location] = len(self.locations)
+        number = self._known.setdefault(location, len(self.locations))
+        if number == len(self.locations):
             self.locations.append(location)
-        return self._known[location]
+        return number
 
     def numbers(self, table: ChunkTable, files: Integers) -> Integers:
         """Return the number of each of a table's files."""
