@@ -39,6 +39,8 @@ class CheckedOrder:
                     f" got {order.key!r}"
                 )
             self.key = int(order.key) & _MASK
+        if hasattr(order, "blocks"):
+            self.blocks = order.blocks
 
     def __len__(self) -> int:
         return len(self._order)

@@ -25,7 +25,9 @@ class Order(Protocol):
     without it the key comes from the seed of the Loader and the epoch. It may have a
     method ``arrange(rows, *, batch_size, key)``, which takes the place of the shuffle:
     it returns in what order the rows of a fetch make its minibatches, a permutation of
-    ``range(len(rows))``.
+    ``range(len(rows))``; and a method ``blocks(start, stop)``, which gives the number
+    of the block at each of the positions, for
+    :func:`scdataset_core.metrics.plan_blocks`.
     """
 
     shuffle: bool
@@ -151,6 +153,10 @@ class BlockOrder:
             positions[:n_full] = blocks[full // size - first] * size + full % size
         return self._subset.at((positions + self._offset) % self._subset.n)
 
+    def blocks(self, start: int, stop: int) -> Rows:
+        """Return the number of the block at each of the positions."""
+        return np.arange(start, stop, dtype=np.int64) // self._block_size
+
 
 class StorageOrder:
     """Blocks of the rows that start inside whole storage chunks, permuted.
@@ -197,6 +203,15 @@ class StorageOrder:
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return the rows at positions ``[start, stop)``."""
+        return self._subset.at(self._places(start, stop))
+
+    def blocks(self, start: int, stop: int) -> Rows:
+        """Return the number of the block at each of the positions."""
+        places = self._places(start, stop)
+        return np.searchsorted(self._bounds, places, side="right").astype(np.int64) - 1
+
+    def _places(self, start: int, stop: int) -> Rows:
+        """Return the places in the subset of the rows at positions."""
         group = int(np.searchsorted(self._reached, start, side="right")) - 1
         skipped = start - int(self._reached[group])
         parts: list[Rows] = []
@@ -208,8 +223,8 @@ class StorageOrder:
             parts.append(np.repeat(self._bounds[blocks], sizes) + within)
             n_found += len(within)
             group += 1
-        positions = np.concatenate(parts or [np.empty(0, np.int64)])
-        return self._subset.at(positions[skipped : skipped + stop - start])
+        places = np.concatenate(parts or [np.empty(0, np.int64)])
+        return places[skipped : skipped + stop - start]
 
 
 def grid_offset(n: int, seed: int, epoch: int) -> int:

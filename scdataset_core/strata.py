@@ -33,7 +33,9 @@ class StratifiedOrder:
         self._order = order
         self._codes = codes
         self._subset = subset
-        self.key: int = order.key  # type: ignore[attr-defined] # ours all have one
+        # Ours all have both.
+        self.key: int = order.key  # type: ignore[attr-defined]
+        self.blocks = order.blocks  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self._order)

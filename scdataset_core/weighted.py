@@ -127,6 +127,10 @@ class SystematicOrder:
         skipped = int(draws[0]) * size
         return self._subset.at(cells[start - skipped : stop - skipped])
 
+    def blocks(self, start: int, stop: int) -> Rows:
+        """Return the number of the draw at each of the positions."""
+        return np.arange(start, stop, dtype=np.int64) // self._block_size
+
     def _drawn_blocks(self, draws: Rows) -> tuple[Floats, Floats]:
         """Return where the block of each draw starts and ends in the turned sum."""
         slots = permute(draws, n=self._n_draws, key=self._draws_key)

@@ -1,0 +1,93 @@
+"""How much the mean of X varies between minibatches."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["mean_variance_ratio"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def mean_variance_ratio(batches: Iterable[Any]) -> float:
+    """Return the variance of the mean of X in minibatches, over that of random ones.
+
+    The mean of `m` independent cells has the variance of one cell divided by `m`. Cells
+    that come in blocks are alike, and their mean varies more, by the design effect
+    (L. Kish, Survey Sampling, 1965, section 5.4). The same factor is that of the noise
+    of gradients that are linear in X. It is computed as a one-way analysis of
+    variance: the mean square between minibatches, over the variance of all cells
+    together, both summed over the genes.
+
+    Parameters
+    ----------
+    batches
+        X of each minibatch, shape ``(m, n_genes)``, SciPy's sparse arrays or dense
+        ones; `m` may differ. Transform it as for the model: in raw counts a few genes
+        and the depth of cells decide.
+
+    Returns
+    -------
+    ratio
+        About 1 for independent cells, and up to `m` where all cells of a minibatch are
+        alike. NaN if there are fewer than two minibatches, or all cells are equal.
+
+    Raises
+    ------
+    TypeError
+        If X is neither sparse nor a dense array.
+    ValueError
+        If X has not two axes, or minibatches differ in the number of genes.
+
+    Examples
+    --------
+    >>> alike = [np.array([[1.0], [1.0]]), np.array([[3.0], [3.0]])] * 50
+    >>> round(mean_variance_ratio(alike), 2)
+    2.01
+    """
+    sums: Floats | None = None
+    squares, between = 0.0, 0.0
+    n_cells = n_batches = 0
+    for x in batches:
+        total, square, n_rows = _sum_cells(x)
+        if sums is None:
+            sums = np.zeros(len(total))
+        if len(total) != len(sums):
+            raise ValueError(
+                f"minibatch {n_batches} has {len(total)} genes, and those before it"
+                f" {len(sums)}"
+            )
+        if n_rows:
+            sums += total
+            squares += square
+            between += float(total @ total) / n_rows
+            n_cells += n_rows
+            n_batches += 1
+    if sums is None or n_batches < 2:
+        return float("nan")
+    common = float(sums @ sums) / n_cells
+    spread = (squares - common) / (n_cells - 1)
+    if spread <= 1e-12 * squares / n_cells:
+        return float("nan")
+    return max(0.0, between - common) / (n_batches - 1) / spread
+
+
+def _sum_cells(x: Any) -> tuple[Floats, float, int]:
+    """Return the sum of the cells, the sum of all squares, and the number of cells."""
+    if not isinstance(x, np.ndarray) and not hasattr(x, "tocsr"):
+        raise TypeError(
+            "X of a minibatch must be a NumPy array or a sparse one of SciPy, got"
+            f" {type(x).__name__}"
+        )
+    if x.ndim != 2:
+        raise ValueError(f"X must be of shape (m, n_genes), got {x.shape}")
+    total = np.asarray(x.sum(axis=0, dtype=np.float64), np.float64).ravel()
+    if not isinstance(x, np.ndarray):
+        x = x.tocsr()
+        if not x.has_canonical_format:
+            x = x.copy()
+            x.sum_duplicates()
+    values = (x if isinstance(x, np.ndarray) else x.data).astype(np.float64)
+    return total, float((values * values).sum()), x.shape[0]

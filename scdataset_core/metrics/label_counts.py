@@ -1,0 +1,68 @@
+"""Counts of the labels in minibatches, many minibatches at a time."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LabelCounts", "count_labels"]
+
+# Minibatches counted at a time: Python's share of the time is small, and so is memory.
+_GROUP = 4096
+_CELLS = 1 << 22  # most counts that are held at a time
+
+
+class LabelCounts(NamedTuple):
+    """How often each label comes in each of some minibatches.
+
+    Attributes
+    ----------
+    values
+        The labels that occur, shape ``(k,)``.
+    counts
+        Cells of each minibatch with each label, shape ``(n_batches, k)``.
+    sizes
+        Cells of each minibatch, shape ``(n_batches,)``.
+    """
+
+    values: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+
+def count_labels(batches: Iterable[npt.NDArray[Any]]) -> Iterator[LabelCounts]:
+    """Yield the counts of some minibatches after the other, in their order.
+
+    Raises
+    ------
+    ValueError
+        If a minibatch is empty or no 1-D array.
+    """
+    remaining = iter(batches)
+    n_counted = 0
+    while group := list(islice(remaining, _GROUP)):
+        arrays = [np.asarray(batch) for batch in group]
+        for number, array in enumerate(arrays, n_counted):
+            if array.ndim != 1:
+                raise ValueError(
+                    f"minibatch {number} must be a 1-D array of labels,"
+                    f" got shape {array.shape}"
+                )
+            if not len(array):
+                raise ValueError(f"minibatch {number} is empty")
+        n_counted += len(group)
+        values, codes = np.unique(np.concatenate(arrays), return_inverse=True)
+        sizes = np.array([len(array) for array in arrays])
+        codes = codes.reshape(-1)
+        step = max(1, _CELLS // len(values))
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        for first in range(0, len(arrays), step):
+            some = sizes[first : first + step]
+            of_some = codes[ends[first] : ends[first + len(some)]]
+            batch = np.repeat(np.arange(len(some)), some)
+            counts = np.bincount(
+                batch * len(values) + of_some, minlength=len(some) * len(values)
+            )
+            yield LabelCounts(values, counts.reshape(len(some), -1), some)
