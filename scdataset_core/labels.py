@@ -12,6 +12,7 @@ __all__ = [
     "check_labels",
     "code_labels",
     "find_missing",
+    "is_missing",
     "join_classes",
 ]
 
@@ -81,11 +82,12 @@ def find_missing(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if kind in "mM":
         return np.asarray(np.isnat(labels))
     if kind == "O":
-        return np.array([_is_missing(label) for label in labels], bool)
+        return np.array([is_missing(label) for label in labels], bool)
     return np.zeros(len(labels), bool)
 
 
-def _is_missing(label: object) -> bool:
+def is_missing(label: object) -> bool:
+    """Return whether a value stands for none: None, NaN, NaT or pandas' NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:  # pandas.NA has no truth value

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from ..storage.cache import Cache
 from .base import Source
-from .combined.side_by_side import open_arrays
-from .formats import open_files, open_object, what_x_can_be
+from .formats import what_x_can_be
 from .options import Genes, Join, OpenOptions, is_matrix_name
 from .paths import paths_of
+from .reopening import Opening, Reopening
 
 __all__ = ["Source", "open"]
 
@@ -123,16 +123,10 @@ def open(
         columns=columns,
         cache=cache,
     )
-    paths = paths_of(data)
-
-    def open_one(options: OpenOptions) -> Source:
-        if paths is None:
-            return open_object(data, options)
-        return open_files(paths, options)
-
-    source = (
-        open_one(options) if isinstance(x, str) else open_arrays(x, options, open_one)
-    )
+    several = None if isinstance(x, str) else x
+    opening = Opening(paths_of(data), data, several)
+    source = opening.open(options)
+    source.reopened = Reopening(opening, options, source.files)
     for notice in source.notices:
         warnings.warn(notice, stacklevel=2)
     return source

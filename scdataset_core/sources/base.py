@@ -1,6 +1,6 @@
 """What every source of cells is: rows by number, with X, labels and gene names."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..cells import CellInfo, Cells
+from ..cells import Cells
 from ..checks import check_count
 from ..errors import MissingNameError
 from ..form import Form, OutputName, Overflow, StoredRows, find_output
 from .contents import Contents
 from .genes.joins import FileGenes
-from .obs.carried import ObsColumns, not_carried, not_labels
+from .obs.labelled_cells import LabelledCells
 from .read_request import ReadRequest
 from .rows import Rows, check_rows, scatter_values
 
@@ -29,7 +29,7 @@ __all__ = ["Source"]
 _WIDTH_STEP = 128  # of padded rows: accelerators like multiples of it
 
 
-class Source(ABC):
+class Source(LabelledCells):
     """Cells that can be read by row number.
 
     Made by :func:`scdataset_core.open`. A source is small: what it reads stays in its
@@ -74,7 +74,6 @@ class Source(ABC):
     dtype: np.dtype[Any]
     concurrent: bool = False
     natural_block: int
-    info: CellInfo
     genes_report: tuple[FileGenes, ...] = ()
     notices: tuple[str, ...] = ()
     parts: "Mapping[str, Source]" = MappingProxyType({})
@@ -118,58 +117,6 @@ class Source(ABC):
     def contents(self) -> Contents | None:
         """Names of what the (first) file or object holds; None if that is unknown."""
         return None
-
-    @property
-    def categories(self) -> dict[str, list[Any]]:
-        """For each obs column that comes as codes, the label of each code."""
-        return self.info.categories
-
-    def decode(self, column: str, codes: npt.ArrayLike) -> npt.NDArray[np.object_]:
-        """Return the labels that codes of an obs column stand for.
-
-        Plain indexing, ``categories[column][code]``, gives the last label for -1.
-
-        Parameters
-        ----------
-        column
-            An obs column that comes as codes.
-        codes
-            Integers: ``batch["obs"][column]``, one code, or a list, of any shape.
-
-        Returns
-        -------
-        labels
-            Objects, of the shape of `codes`; None where a code is -1: missing, or not
-            in a saved vocabulary.
-
-        Raises
-        ------
-        MissingNameError
-            If the source does not carry the column.
-        TypeError
-            If the column is not labels, or `codes` are no integers.
-        IndexError
-            If there is no label of a code.
-
-        Examples
-        --------
-        >>> import scdataset_core as scd
-        >>> source = scd.open("plates/*.h5ad", obs=["drug"])
-        >>> source.decode("drug", [0, 2, -1]).tolist()
-        ['Afatinib', 'DMSO', None]
-        """
-        from .obs.vocabulary import decode
-
-        if column not in self.obs_columns:
-            raise not_carried(column, self.obs_columns)
-        if column not in self.categories:
-            raise not_labels(column, self.obs_dtype(column))
-        return decode(codes, self.categories[column], column=column)
-
-    @property
-    def obs(self) -> Mapping[str, npt.NDArray[Any]]:
-        """The carried obs columns: codes or numbers, each of shape ``(n_cells,)``."""
-        return ObsColumns(self.obs_columns, self._read_column)
 
     @property
     def block_starts(self) -> Rows | None:
@@ -232,11 +179,6 @@ class Source(ABC):
 
     @property
     @abstractmethod
-    def obs_columns(self) -> tuple[str, ...]:
-        """Names of the obs columns that batches carry."""
-
-    @property
-    @abstractmethod
     def fingerprint(self) -> str:
         """A digest of row counts, stored counts and genes; of no path and no time."""
 
@@ -265,43 +207,6 @@ class Source(ABC):
             ``request.batch_rows(batch)[i]``: a CSR array, an array, or the dict of
             padded rows, as :func:`scdataset_core.form.pack_rows` makes them.
         """
-
-    @abstractmethod
-    def read_obs(
-        self, rows: Rows, context: "ReadContext", names: Sequence[str] | None = None
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return obs columns at some rows: by name int32 codes, numbers or booleans.
-
-        Parameters
-        ----------
-        rows
-            Row numbers of this source, int64, non-decreasing.
-        context
-            Threads and counters for the read.
-        names
-            Carried columns; all of them by default.
-        """
-
-    def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
-        """Return the names of the cells at non-decreasing `rows`.
-
-        None, as here, where the source was opened without ``obs_names=True``.
-        """
-        return None
-
-    def count_missing(self, name: str) -> int | None:
-        """Return how many cells lack a value of a column, None if that is not known."""
-        return None
-
-    def obs_dtype(self, name: str) -> np.dtype[Any]:
-        """Return the type of the values of a carried column."""
-        return self._read_column(name, np.empty(0, np.int64)).dtype
-
-    def _read_column(self, name: str, rows: Rows | None = None) -> npt.NDArray[Any]:
-        from ..storage.context import default_context
-
-        rows = np.arange(len(self), dtype=np.int64) if rows is None else rows
-        return self.read_obs(rows, default_context(), [name])[name]
 
     @property
     def stored_form(self) -> Form:

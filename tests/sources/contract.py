@@ -146,6 +146,41 @@ class SourceContract:
     def source(cls, data: Any) -> Source:
         return cls.open(data, obs=["line", "number", "score", "passed"])
 
+    @pytest.mark.parametrize("carried", [True, False])
+    def test_rows_are_found_by_labels_and_numbers(
+        self, data: Any, source: Source, whole: ad.AnnData, carried: bool
+    ) -> None:
+        if not carried:
+            source = self.open(data)
+        obs = whole.obs
+        line, score = obs["line"].to_numpy(), obs["score"].to_numpy()
+        number = obs["number"].to_numpy()
+        low, high = np.sort(score)[[10, -20]]
+        found = {
+            "one label": (source.where(line="A549"), line == "A549"),
+            "labels": (
+                source.where(line=["MCF7", "HCT15"]),
+                np.isin(line, ["MCF7", "HCT15"]),
+            ),
+            "range": (
+                source.where(score=(low, high)),
+                (score >= low) & (score <= high),
+            ),
+            "numbers": (source.where(number=[3, 60]), np.isin(number, [3, 60])),
+            "booleans": (source.where(passed=True), obs["passed"].to_numpy()),
+            "missing": (source.where(line=None), np.zeros(len(source), bool)),
+            "all of them": (
+                source.where(number < 80, line="MCF7", number=(30, None)),
+                (number < 80) & (line == "MCF7") & (number >= 30),
+            ),
+        }
+        for what, (rows, mask) in found.items():
+            np.testing.assert_array_equal(rows.to_numpy(), np.flatnonzero(mask), what)
+        with pytest.raises(scd.MissingNameError, match='did you mean "line"'):
+            source.where(lin="A549")
+        with pytest.raises(scd.MissingNameError, match='did you mean "A549"'):
+            source.where(line="A-549")
+
     def check(self, source: Source, whole: ad.AnnData, cells: Any) -> None:
         """Check that X, obs and index of every cell are of the same cell."""
         rows = cells["index"]

@@ -15,6 +15,7 @@ from ..ranged.row_arrays import KeptArrays, MemoryArray
 from ..rows import RowMap, Rows, cut_by_file, scatter_values
 from .columns import LabelColumn
 from .joined_columns import JoinedColumns, text_at
+from .labelled_cells import LabelledCells
 from .text import TextArray
 from .vocabulary import join_labels
 
@@ -60,6 +61,10 @@ class ObsReader(ABC):
 
     def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if that is not known."""
+        return None
+
+    def find_other(self, names: Sequence[str]) -> "ObsReader | None":
+        """Return what reads columns that are not carried, None if only `open` can."""
         return None
 
 
@@ -115,7 +120,7 @@ class FileObs(ObsReader):
 class SourceObs(ObsReader):
     """Reads obs from a source."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: LabelledCells) -> None:
         self.columns = source.obs_columns
         self.categories = source.categories
         self.ordered = source.info.ordered
@@ -134,6 +139,11 @@ class SourceObs(ObsReader):
     def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if that is not known."""
         return self._source.count_missing(name)
+
+    def find_other(self, names: Sequence[str]) -> ObsReader | None:
+        """Return what reads columns that the source does not carry."""
+        found = self._source.find_carrier(names)
+        return None if found is None else SourceObs(found)
 
 
 class ChosenObs(ObsReader):
@@ -169,6 +179,11 @@ class ChosenObs(ObsReader):
         names = self._reader.read_names(chosen)
         return None if names is None else scatter_values(names, order)
 
+    def find_other(self, names: Sequence[str]) -> ObsReader | None:
+        """Return what reads columns that the other reader does not carry."""
+        found = self._reader.find_other(names)
+        return None if found is None else ChosenObs(found, self._chosen)
+
     def _sort_chosen(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.intp]]:
         """Return the other reader's rows, sorted, and where each of them belongs."""
         chosen = self._chosen[rows]
@@ -185,6 +200,8 @@ class JoinedObs(ObsReader):
         They carry the same columns.
     starts
         First row of each, and the number of rows.
+    columns
+        The columns; by default all of them, which must then be the same.
 
     Raises
     ------
@@ -192,13 +209,18 @@ class JoinedObs(ObsReader):
         If they differ in their columns, or in what a column is.
     """
 
-    def __init__(self, sources: Sequence[Source], starts: Rows) -> None:
+    def __init__(
+        self,
+        sources: Sequence[LabelledCells],
+        starts: Rows,
+        columns: Sequence[str] | None = None,
+    ) -> None:
         self._sources = tuple(sources)
         self._starts = starts
-        self.columns = sources[0].obs_columns
+        self.columns = sources[0].obs_columns if columns is None else tuple(columns)
         names = [f"source {i}" for i in range(len(sources))]
         for name, source in zip(names, sources, strict=True):
-            if set(source.obs_columns) != set(self.columns):
+            if columns is None and set(source.obs_columns) != set(self.columns):
                 raise FileFormatError(
                     f"{names[0]} carries the obs columns {list(self.columns)} and"
                     f" {name} {list(source.obs_columns)}; open them with the same obs="
@@ -259,6 +281,40 @@ class JoinedObs(ObsReader):
             out[start:stop] = names
         return out
 
+    def find_other(self, names: Sequence[str]) -> ObsReader | None:
+        """Return what reads columns that not all of the sources carry."""
+        carriers = []
+        for source in self._sources:
+            found = source.find_carrier(names)
+            if found is None:
+                return None
+            carriers.append(found)
+        return JoinedObs(carriers, self._starts, names)
+
+
+class _CellsOfReader(LabelledCells):
+    """Cells whose obs columns a reader reads; there is nothing else of them."""
+
+    def __init__(self, reader: ObsReader, n_cells: int) -> None:
+        self._reader = reader
+        self._n_cells = n_cells
+        none = np.empty(0, object)
+        self.info = CellInfo(none, reader.categories, reader.ordered)
+
+    def __len__(self) -> int:
+        return self._n_cells
+
+    @property
+    def obs_columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self._reader.columns
+
+    def read_obs(
+        self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns at `rows`."""
+        return self._reader.read(rows, context, names)
+
 
 class SourceWithObs(Source):
     """A source whose obs columns and names come from an :class:`ObsReader`."""
@@ -307,3 +363,10 @@ class SourceWithObs(Source):
     def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if that is not known."""
         return self._obs.count_missing(name)
+
+    def find_carrier(self, names: Sequence[str]) -> LabelledCells | None:
+        """Return these cells with other columns, where they can be read."""
+        found = self._obs.find_other(names)
+        if found is not None:
+            return _CellsOfReader(found, len(self))
+        return super().find_carrier(names)

@@ -1,0 +1,112 @@
+"""Opens files or an object, and opens them again for obs columns that were left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import FileChangedError
+from ..storage.io.open_files import Identity, check_unchanged
+from .base import Source
+from .combined.side_by_side import open_arrays
+from .formats import open_files, open_object
+from .options import OpenOptions
+
+__all__ = ["Opening", "Reopening"]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What :func:`scdataset_core.open` was asked to open.
+
+    Parameters
+    ----------
+    paths
+        The files; None for an object.
+    obj
+        The object. Any: whatever `open` takes.
+    x
+        The names of several matrices; None where X is the one of the options.
+    """
+
+    paths: list[str] | None
+    obj: Any
+    x: Sequence[str] | None
+
+    def open(self, options: OpenOptions) -> Source:
+        """Return the source."""
+        if self.x is None:
+            return self._open_one(options)
+        return open_arrays(self.x, options, self._open_one)
+
+    def _open_one(self, options: OpenOptions) -> Source:
+        if self.paths is None:
+            return open_object(self.obj, options)
+        return open_files(self.paths, options)
+
+
+class Reopening:
+    """Gives sources of the same cells that carry other obs columns.
+
+    An object in memory does not go along when a source is pickled: its columns can be
+    read in the process that opened it.
+
+    Parameters
+    ----------
+    opening
+        What was opened.
+    options
+        The options it was opened with.
+    files
+        The files of the source.
+    """
+
+    def __init__(
+        self, opening: Opening, options: OpenOptions, files: Sequence[str]
+    ) -> None:
+        self._opening = opening
+        self._options = replace(options, categories=None, obs_names=False, cache=None)
+        here = [file for file in files if Path(file).is_file()]
+        self._identities = {file: Identity.of(file) for file in here}
+        self._latest: Source | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        opening = replace(self._opening, obj=None)
+        return {**vars(self), "_latest": None, "_opening": opening}
+
+    def __call__(self, source: Source, names: Sequence[str]) -> Source | None:
+        """Return a source of the same cells that carries the columns `names`.
+
+        The latest one is kept. The result is None if the object is not there.
+
+        Parameters
+        ----------
+        source
+            The source as it was opened.
+        names
+            Columns that it does not carry.
+
+        Raises
+        ------
+        MissingNameError
+            If there is no such column.
+        FileChangedError
+            If the data is not what it was.
+        """
+        if self._opening.paths is None and self._opening.obj is None:
+            return None
+        latest = self._latest  # another thread may replace it
+        if latest is None or not set(names) <= set(latest.obs_columns):
+            self._latest = latest = self._open(source, names)
+        return latest
+
+    def _open(self, source: Source, names: Sequence[str]) -> Source:
+        for file, identity in self._identities.items():
+            check_unchanged(file, identity)
+        again = self._opening.open(replace(self._options, obs=tuple(names)))
+        if again.fingerprint != source.fingerprint:
+            raise FileChangedError(
+                f"the data changed since it was opened: it had {len(source)} cells, and"
+                f" now has {len(again)}, or other counts or genes; open it again"
+            )
+        return again
