@@ -1,5 +1,6 @@
 """Shuffled minibatches straight out of single-cell files, without torch."""
 
+from . import transforms
 from .cells import Cells
 from .errors import (
     CorruptFileError,
@@ -54,4 +55,5 @@ __all__ = [
     "merge_states",
     "mix",
     "open",
+    "transforms",
 ]

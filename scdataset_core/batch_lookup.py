@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .batching import Batching, PendingBatch
+from .hook_epoch import in_epoch
 from .plan import Plan
 from .readahead import make_item
 from .storage import ReadContext
@@ -76,13 +77,14 @@ class BatchLookup:
             if self._fetch != fetch:
                 self._read(*fetch, plan)
             part = self._pending[number]
-        return make_item(self._batching.make_batch, part.detach())
+        with in_epoch(epoch):
+            return make_item(self._batching.make_batch, part.detach())
 
     def _read(self, epoch: int, number: int, plan: Plan) -> None:
         self._fetch, self._pending = None, {}  # frees the fetch before reading another
         fetch = plan.fetch(number, whole=self._batching.needs_whole_fetches)
         self._batching.prepare()
-        with ReadContext(self._threads) as context:
+        with ReadContext(self._threads) as context, in_epoch(epoch):
             parts = self._batching.read(fetch, context)
         numbers = (batch.number for batch in fetch.batches)
         self._pending = dict(zip(numbers, parts, strict=True))

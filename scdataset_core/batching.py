@@ -1,17 +1,18 @@
 """Batching: a fetch is read and cut into minibatches, with hooks, in the form asked."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cells import Cells, take
+from .cells import Cells
 from .fetch_memory import find_fetch_factor
 from .form import Form, OutputName, Overflow, find_output, pack
-from .outputs.base import Output
+from .hooks import Hooks, check_with_source, fill_rows
+from .outputs.base import Layout, Output
 from .plan import Fetch
 from .sizes import Sizes
 from .sources.base import Source
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batching",
-    "Hooks",
     "ObjectBatching",
     "PendingBatch",
     "SourceBatching",
@@ -34,48 +34,8 @@ Rows = npt.NDArray[np.int64]
 # wait for each other more than they gain (1 MB: a fifth slower; 2 MB: as fast; 4 MB:
 # faster).
 _LEAST_BYTES = 3 << 20
+_PARTS = {"X", "obs", "index"}  # of a batch of cells
 _HDF5_ENDINGS = (".h5ad", ".h5mu", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """The four hooks of the paper. Any: a hook may return what it likes.
-
-    Parameters
-    ----------
-    fetch_callback
-        ``fetch_callback(collection, rows)``: read sorted rows.
-    fetch_transform
-        ``fetch_transform(fetched)``: change what a fetch read.
-    batch_callback
-        ``batch_callback(fetched, positions)``: take a minibatch from it.
-    batch_transform
-        ``batch_transform(batch)``: change a minibatch.
-    """
-
-    fetch_callback: Callable[[Any, Rows], Any] | None = None
-    fetch_transform: Callable[[Any], Any] | None = None
-    batch_callback: Callable[[Any, Rows], Any] | None = None
-    batch_transform: Callable[[Any], Any] | None = None
-
-    @property
-    def on_fetches(self) -> bool:
-        """Whether a hook is given whole fetches."""
-        return self.fetch_callback is not None or self.fetch_transform is not None
-
-    def select(self, fetched: Any, positions: Rows) -> Any:
-        """Return the minibatch at `positions` of what a fetch read."""
-        if self.batch_callback is not None:
-            return self.batch_callback(fetched, positions)
-        return take(fetched, positions)
-
-    def transform_fetch(self, read: Any) -> Any:
-        """Return what `fetch_transform` makes of what a fetch read."""
-        return read if self.fetch_transform is None else self.fetch_transform(read)
-
-    def transform_batch(self, batch: Any) -> Any:
-        """Return what `batch_transform` makes of a minibatch."""
-        return batch if self.batch_transform is None else self.batch_transform(batch)
 
 
 @dataclass(frozen=True)
@@ -314,18 +274,25 @@ class SourceBatching(Batching):
 
     def finish(self, batch: Any) -> Any:
         """Return what the output makes of cells; other objects stay as they are."""
+        cells, more = batch, {}
         if not isinstance(batch, Cells):
-            batch = self._rebuild_cells(batch)
-        if not isinstance(batch, Cells):
-            return batch
+            if isinstance(batch, Mapping) and isinstance(self.output, Layout):
+                more = {name: batch[name] for name in batch if name not in _PARTS}
+                batch = {name: batch[name] for name in batch if name in _PARTS}
+            cells = self._rebuild_cells(batch)
+        if not isinstance(cells, Cells):
+            return {**batch, **more} if more else batch
         layout = self.form.layout
-        if layout.fills(batch["X"]):
-            batch = batch.fill(self.batch_size, layout.fill)
-        return self._finish_cells(batch)
+        n_missing = self.batch_size - cells.n_cells
+        if n_missing > 0 and layout.fills(cells["X"]):
+            more = fill_rows(more, cells.n_cells, layout.fill, n_missing)
+            cells = cells.fill(self.batch_size, layout.fill)
+        done = self._finish_cells(cells)
+        return {**done, **more} if more else done
 
     def _rebuild_cells(self, batch: Any) -> Any:
         """Return Cells for a plain dict of X, obs and index, which a hook may give."""
-        if isinstance(batch, Mapping) and set(batch) == {"X", "obs", "index"}:
+        if isinstance(batch, Mapping) and set(batch) == _PARTS:
             return Cells(batch["X"], batch["obs"], batch["index"], self.collection.info)
         return batch
 
@@ -359,6 +326,7 @@ def make_batching(
     if width is not None and (output is None or not find_output(output).takes_width):
         raise ValueError('width goes with output="padded"')
     form = collection.form_of(output, dtype=dtype, width=width, overflow=overflow)
+    check_with_source(hooks, collection)
     return SourceBatching(
         collection,
         hooks,

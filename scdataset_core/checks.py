@@ -10,6 +10,7 @@ import numpy.typing as npt
 __all__ = [
     "check_count",
     "check_hooks",
+    "check_number",
     "check_seed",
     "count_rows",
     "digest",
@@ -36,6 +37,20 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_number(
+    name: str, value: object, *, above: float | None = None, finite: bool = True
+) -> None:
+    """Raise unless `value` is a number, not NaN, and larger than `above`."""
+    if isinstance(value, bool) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if np.isnan(value) or (finite and np.isinf(value)):
+        raise ValueError(f"{name} must be a finite number, got {value}")
+    if above is not None and value <= above:
+        raise ValueError(f"{name} must be above {above}, got {value}")
 
 
 def check_hooks(hooks: object) -> None:

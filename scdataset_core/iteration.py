@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Self
 
 from .batching import Batching, PendingBatch
+from .hook_epoch import in_epoch
 from .plan import Fetch, Plan
 from .position import Bookmark
 from .readahead import ReadAhead, make_item
@@ -26,6 +27,14 @@ def _fetches(
     for fetch in plan.fetches(skip=skip, whole=batching.needs_whole_fetches):
         context.join_queue()
         yield fetch
+
+
+def _read(
+    fetch: Fetch, batching: Batching, context: ReadContext, epoch: int
+) -> deque[PendingBatch]:
+    """Read a fetch of an epoch, on the thread that reads ahead."""
+    with in_epoch(epoch):
+        return batching.read(fetch, context)
 
 
 class BatchIterator(Iterator[Any]):
@@ -73,7 +82,12 @@ class BatchIterator(Iterator[Any]):
         self.stats = LoaderStats(self._context.stats)
         self._fetches = ReadAhead(
             _fetches(plan, batching, self._context, n_yielded),
-            partial(batching.read, context=self._context),
+            partial(
+                _read,
+                batching=batching,
+                context=self._context,
+                epoch=bookmark.position.epoch,
+            ),
             depth=read_ahead + lanes - 1,
             n_threads=lanes,
         )
@@ -108,7 +122,8 @@ class BatchIterator(Iterator[Any]):
         try:
             part = (self._pending or self._wait_for_fetch()).popleft()
             started = time.perf_counter()
-            batch = make_item(self._batching.make_batch, part)
+            with in_epoch(self._bookmark.position.epoch):
+                batch = make_item(self._batching.make_batch, part)
         except BaseException:
             self.close()
             raise

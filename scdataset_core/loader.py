@@ -9,7 +9,7 @@ from typing import Any, Never, NoReturn, Self
 import numpy.typing as npt
 
 from .batch_lookup import BatchLookup
-from .batching import Hooks, make_batching
+from .batching import make_batching
 from .checks import check_count, check_hooks, check_seed
 from .collection import check_collection, show_collection
 from .dealing import Shard
@@ -17,6 +17,7 @@ from .epochs import EpochOrders, Epochs
 from .errors import StateError
 from .foreign_keywords import check_keywords
 from .form import OutputName, Overflow
+from .hooks import Hooks
 from .iteration import BatchIterator
 from .position import Bookmark, Position, Start
 from .sizes import Sizes, Uneven

@@ -42,6 +42,11 @@ class Purpose(IntEnum):
     MIX = 6
     STARTS = 7
     ROUNDS = 8
+    CHOSEN_GENES = 32
+    ZERO_GENES = 33
+    MASKED_GENES = 34
+    BIN_SIDES = 35
+    BUCKETS = 36
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -82,8 +87,13 @@ def derive_key(seed: int, epoch: int, purpose: Purpose, number: int = 0) -> int:
     return key
 
 
-def hash_numbers(numbers: npt.ArrayLike, *, key: int) -> npt.NDArray[np.uint64]:
+def hash_numbers(
+    numbers: npt.ArrayLike, *, key: int | npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
     """Return a 64-bit hash of each number under `key`, the shape of `numbers`.
+
+    A key is for all numbers; an array of keys, shape ``(k,)``, is for `k` numbers one
+    by one. Under one key, different numbers have different hashes.
 
     Examples
     --------
@@ -93,7 +103,7 @@ def hash_numbers(numbers: npt.ArrayLike, *, key: int) -> npt.NDArray[np.uint64]:
     array = np.asarray(numbers)
     # The overflow is intended; NumPy warns of that of scalars, but not of arrays.
     counters = array.reshape(-1).astype(np.uint64) + np.uint64(1)
-    mixed = _mix(_mix(counters * np.uint64(_STEP)) ^ np.uint64(key))
+    mixed = _mix(_mix(counters * np.uint64(_STEP)) ^ np.asarray(key, np.uint64))
     return mixed.reshape(array.shape)
 
 

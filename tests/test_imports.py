@@ -72,6 +72,7 @@ BASIS = {
     "labels",
     "cell_labels",
     "label_weights",
+    "hook_epoch",
 }
 SAMPLING = {  # integers only
     "permutation",
@@ -97,13 +98,13 @@ CELLS = {
     "cells",
     "form",
     "outputs",
-    "transforms",
     "multiindexable",
     "sources",
     "storage",
 }
 LOADING = {
     "readahead",
+    "hooks",
     "batching",
     "fetch_memory",
     "iteration",
@@ -117,6 +118,7 @@ MAY_IMPORT_ONLY = {
     **dict.fromkeys(SAMPLING - DEALING, BASIS | SAMPLING - DEALING),
     **dict.fromkeys(DEALING, BASIS | SAMPLING),
     "permutation": BASIS,
+    "transforms": BASIS | {"permutation", "cells"},
     "storage": BASIS,
 }
 MUST_NOT_IMPORT = {
