@@ -100,7 +100,7 @@ class _BinValues(Hook):
             draws = (each >> np.uint64(11)).astype(np.float64) * 2.0**-53
         binned = np.zeros(len(stored.values), np.int32)
         binned[filled] = _bin_rows(entries, self.n_bins, draws)
-        return put_entries(x, binned)
+        return put_entries(x, stored, binned)
 
 
 def _bin_rows(

@@ -41,11 +41,15 @@ class Entries(NamedTuple):
         The column of each value.
     starts
         Where each row starts, and the number of entries, shape ``(n_rows + 1,)``.
+    at
+        Where each entry stands in the array of values that holds it, counted through
+        its rows; None where they stand one after the other.
     """
 
     values: Values
     columns: npt.NDArray[np.integer[Any]]
     starts: npt.NDArray[np.int64]
+    at: npt.NDArray[np.int64] | None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -56,8 +60,9 @@ class Entries(NamedTuple):
         """Return some of the entries: themselves where all are kept."""
         if kept.all():
             return self
-        before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
-        return Entries(self.values[kept], self.columns[kept], before[self.starts])
+        at = np.flatnonzero(kept)  # one search through the mask in place of two
+        starts = np.searchsorted(at, self.starts).astype(np.int64, copy=False)
+        return Entries(self.values[at], self.columns[at], starts)
 
     def in_column_order(self) -> "Entries":
         """Return the entries of each row by column, each column once.
@@ -66,8 +71,7 @@ class Entries(NamedTuple):
         """
         columns, starts = self.columns, self.starts
         rises = columns[1:] > columns[:-1]
-        inside = starts[1:-1]
-        rises[inside[(inside > 0) & (inside < len(columns))] - 1] = True
+        rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
         if rises.all():
             return self
         rows = np.repeat(np.arange(len(starts) - 1), self.lengths)
@@ -173,33 +177,39 @@ def find_entries(x: Matrix, *, zeros: bool = False) -> Entries:
     """
     values = get_values(x)
     if isinstance(x, np.ndarray):
-        rows, columns = np.nonzero(values)
-        starts = np.searchsorted(rows, np.arange(len(x) + 1)).astype(np.int64)
-        return Entries(values[rows, columns], columns, starts)
+        # Searching through bools takes a third of the time of searching through floats.
+        at = np.flatnonzero(values != 0)
+        starts = np.searchsorted(at, np.arange(len(x) + 1) * x.shape[1])
+        columns = at % max(x.shape[1], 1)
+        return Entries(values.reshape(-1)[at], columns, starts.astype(np.int64), at)
     if isinstance(x, Mapping):
-        taken = _inside(x)
+        at = np.flatnonzero(np.arange(values.shape[1]) < _lengths(x)[:, None])
         starts = np.concatenate([[0], np.cumsum(_lengths(x), dtype=np.int64)])
-        entries = Entries(values[taken], x["indices"][taken], starts)
+        columns = x["indices"].reshape(-1)[at]
+        entries = Entries(values.reshape(-1)[at], columns, starts, at)
     else:
         starts = x.indptr.astype(np.int64, copy=False)
         entries = Entries(values, x.indices[: len(values)], starts)
     return entries if zeros else entries.keep(entries.values != 0)
 
 
-def put_entries(x: Matrix, values: Values) -> Matrix:
-    """Return X with other values of the entries that ``find_entries(x, zeros=True)``.
+def put_entries(x: Matrix, entries: Entries, values: Values) -> Matrix:
+    """Return X with other values of the entries that are stored; all else is zero.
 
-    All else is zero.
+    Parameters
+    ----------
+    x
+        CSR, dense or padded rows.
+    entries
+        What ``find_entries(x, zeros=True)`` gives.
+    values
+        The new values, shape ``(n_entries,)``.
     """
-    if isinstance(x, np.ndarray):
-        new = np.zeros(x.shape, values.dtype)
-        new[np.nonzero(x)] = values
-        return new
-    if isinstance(x, Mapping):
-        new = np.zeros(x["values"].shape, values.dtype)
-        new[_inside(x)] = values
-        return {**x, "values": new}
-    return put_values(x, values)
+    if entries.at is None:
+        return put_values(x, values)
+    new = np.zeros(get_values(x).shape, values.dtype)
+    new.reshape(-1)[entries.at] = values
+    return put_values(x, new)
 
 
 def _lengths(x: Mapping[str, Any]) -> npt.NDArray[np.int64]:
@@ -212,13 +222,6 @@ def _lengths(x: Mapping[str, Any]) -> npt.NDArray[np.int64]:
             f" got {lengths.min()} to {lengths.max()}"
         )
     return lengths
-
-
-def _inside(x: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    """Return where padded rows have entries, of the shape of their values."""
-    width = x["values"].shape[1]
-    inside: npt.NDArray[np.bool_] = np.arange(width) < _lengths(x)[:, None]
-    return inside
 
 
 def sum_rows(x: Matrix) -> npt.NDArray[np.float64]:

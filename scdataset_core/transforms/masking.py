@@ -94,7 +94,7 @@ class _MaskValues(Hook):
         dtype = _wide_enough(stored.values.dtype, self.mask_value)
         values = stored.values.astype(dtype)  # a copy
         values[hidden] = self.mask_value
-        return put_entries(x, values)
+        return put_entries(x, stored, values)
 
 
 def _wide_enough(dtype: np.dtype[Any], value: float) -> np.dtype[Any]:

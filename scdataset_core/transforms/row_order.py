@@ -39,28 +39,32 @@ def find_row_order(
     >>> find_row_order(values, starts).tolist()
     [1, 2, 0, 3, 4]
     """
-    lengths = np.diff(starts)
-    first = np.repeat(starts[:-1], lengths)
-    low = np.uint64((1 << int(lengths.max(initial=1)).bit_length()) - 1)
+    most = int(np.diff(starts).max(initial=1))
+    low = np.uint64((1 << most.bit_length()) - 1)
+    positions = np.arange(most, dtype=np.uint64)
+    keys = (values + 0.0).view(np.uint64)  # -0.0 becomes 0.0
     # Bits of floats, read as integers, are in the order of the floats once those of
     # negative ones are inverted; here the order is the other way round.
-    keys = (values + 0.0).view(np.uint64)  # -0.0 becomes 0.0
     negative = keys >= _SIGN
-    keys ^= np.where(negative, np.uint64(0), ~_SIGN)
+    keys ^= ~_SIGN
+    if negative.any():
+        keys[negative] ^= ~_SIGN
     keys &= ~low
-    keys |= (np.arange(len(values)) - first).astype(np.uint64)
+    order = np.empty(len(values), np.int64)
     bounds = starts.tolist()
     for start, stop in itertools.pairwise(bounds):
-        keys[start:stop].sort()
-    keys &= low
-    order = keys.astype(np.int64)
-    order += first
+        row = keys[start:stop]
+        row |= positions[: stop - start]
+        row.sort()
+        row &= low
+        np.add(row, start, out=order[start:stop], casting="unsafe")
     found = values[order]
     rises = found[1:] > found[:-1]
-    rises[starts[1:-1][(starts[1:-1] > 0) & (starts[1:-1] < len(values))] - 1] = False
+    inside = starts[(starts > 0) & (starts < len(values))]
+    rises[inside - 1] = False
     if rises.any():
         rows = np.searchsorted(starts, np.flatnonzero(rises), side="right") - 1
-        for row in np.unique(rows).tolist():
-            start, stop = bounds[row], bounds[row + 1]
+        for wrong in np.unique(rows).tolist():
+            start, stop = bounds[wrong], bounds[wrong + 1]
             order[start:stop] = start + np.argsort(-values[start:stop], kind="stable")
     return order

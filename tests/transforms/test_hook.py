@@ -8,7 +8,6 @@ from scipy.sparse import csr_array
 
 import scdataset_core as scd
 from scdataset_core import transforms as tf
-from scdataset_core.hook_epoch import find_hook_epoch, in_epoch
 from tests.transforms.matrices import make_batch
 
 N_GENES = 300  # of the plates of conftest.py
@@ -100,28 +99,6 @@ def test_resume_and_lookup_give_the_same_batches(plates):
     assert (loader.batch(3, epoch=2)["X"] != batches[3]["X"]).nnz == 0
     fetched = make_loader(source, fetch_transform=tf.mask_values(0.5))
     assert (fetched.batch(3, epoch=2)["X"] != batches[3]["X"]).nnz == 0
-
-
-def test_the_epoch_is_that_of_the_loader_inside_hooks_and_0_outside():
-    epochs = []
-
-    def note_epoch(rows):
-        epochs.append(find_hook_epoch())
-        return rows
-
-    loader = scd.Loader(
-        np.arange(12),
-        batch_size=3,
-        fetch_factor=2,
-        fetch_transform=note_epoch,
-        batch_transform=note_epoch,
-    )
-    list(loader), list(loader)
-    assert sorted(epochs) == [0] * 6 + [1] * 6
-    assert find_hook_epoch() == 0
-    with in_epoch(4):
-        assert find_hook_epoch() == 4
-    assert find_hook_epoch() == 0
 
 
 @pytest.mark.parametrize("epoch", [-1, 0.5])

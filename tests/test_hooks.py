@@ -1,0 +1,61 @@
+"""What hooks may add to a batch, and what they may check."""
+
+import numpy as np
+import pytest
+
+import scdataset_core as scd
+
+
+@pytest.fixture
+def source():
+    x = np.arange(1, 22, dtype=np.float32).reshape(7, 3)
+    return scd.open(x)
+
+
+def add_parts(batch):
+    x = batch["X"]
+    more = {"twice": x["values"] * 2, "copies": {"x": x["values"]}, "name": "A"}
+    return {**batch, **more}
+
+
+@pytest.mark.parametrize("name", ["fetch_transform", "batch_transform"])
+def test_what_a_hook_adds_is_filled_with_the_batch(source, name):
+    loader = scd.Loader(
+        source, scd.Streaming(), batch_size=4, output="padded", **{name: add_parts}
+    )
+    last = list(loader)[-1]
+    assert last["index"].tolist() == [4, 5, 6, -1]
+    assert last["name"] == "A"
+    np.testing.assert_array_equal(last["twice"], 2 * last["X"]["values"])
+    np.testing.assert_array_equal(last["copies"]["x"], last["X"]["values"])
+
+
+def test_a_dict_that_is_no_batch_of_cells_stays_as_it_is(source):
+    loader = scd.Loader(
+        source,
+        scd.Streaming(),
+        batch_size=4,
+        output="padded",
+        fetch_transform=lambda cells: {"a": cells["index"]},
+    )
+    assert [batch["a"].tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6]]
+
+
+class Picky:
+    """A hook that goes with no source."""
+
+    def check_source(self, source):
+        raise ValueError(f"not with {source.shape[1]} genes")
+
+    def __call__(self, batch):
+        return batch
+
+
+def test_a_hook_may_refuse_a_source(source):
+    for name in ("fetch_transform", "batch_transform"):
+        with pytest.raises(ValueError, match="not with 3 genes"):
+            scd.Loader(source, **{name: Picky()})
+    # The genes are not known behind other hooks, and raw objects have none.
+    for name in ("fetch_transform", "fetch_callback", "batch_callback"):
+        scd.Loader(source, batch_transform=Picky(), **{name: lambda *given: given[0]})
+    scd.Loader(np.ones((4, 2)), batch_transform=Picky())
