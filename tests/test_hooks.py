@@ -14,8 +14,7 @@ def source():
 
 def add_parts(batch):
     x = batch["X"]
-    more = {"twice": x["values"] * 2, "copies": {"x": x["values"]}, "name": "A"}
-    return {**batch, **more}
+    return {**batch, "twice": x["values"] * 2, "copies": {"x": x["values"]}}
 
 
 @pytest.mark.parametrize("name", ["fetch_transform", "batch_transform"])
@@ -25,9 +24,22 @@ def test_what_a_hook_adds_is_filled_with_the_batch(source, name):
     )
     last = list(loader)[-1]
     assert last["index"].tolist() == [4, 5, 6, -1]
-    assert last["name"] == "A"
     np.testing.assert_array_equal(last["twice"], 2 * last["X"]["values"])
     np.testing.assert_array_equal(last["copies"]["x"], last["X"]["values"])
+
+
+def test_what_has_no_rows_stays_as_it_is(source):
+    more = {"name": "A", "codes": np.arange(2)}
+    loader = scd.Loader(
+        source,
+        scd.Streaming(),
+        batch_size=4,
+        output="padded",
+        batch_transform=lambda batch: {**batch, **more},
+    )
+    last = list(loader)[-1]
+    assert last["name"] == "A"
+    assert last["codes"] is more["codes"]
 
 
 def test_a_dict_that_is_no_batch_of_cells_stays_as_it_is(source):
