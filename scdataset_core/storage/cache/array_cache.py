@@ -19,7 +19,7 @@ from .entries import Entry, count_elements, open_entry, read_kinds, stale_entrie
 from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
 from .kept_files import layout_of_kept, read_checksum, read_index, read_kept
-from .narrowing import N_KINDS, can_keep, kept_dtype, narrow
+from .narrowing import can_keep, kept_dtype, narrow
 from .process import CacheProcess
 from .records import RECORD_BYTES, checksum, make_record, seed_of
 from .writing import ChunkWrite
@@ -63,8 +63,8 @@ class _OpenEntry:
         self.pending: set[int] = set()
         self.giant_kinds: dict[int, int] = {}
         self.layouts = {
-            kind: layout_of_kept(entry.data(kind), array, kind)
-            for kind in range(1, N_KINDS)
+            kind: layout_of_kept(path, array, kind)
+            for kind, path in enumerate(entry.data, 1)
         }
 
 
@@ -188,7 +188,7 @@ class ArrayCache:
         )
         kept = np.empty(end - first, dtype)
         try:
-            read_kept(context, opened.entry.data(kind), position, kept)
+            read_kept(context, opened.entry.data[kind - 1], position, kept)
         except (OSError, ShortReadError, ScdatasetError) as error:
             self.fail(error)
             return None
@@ -223,7 +223,7 @@ class ArrayCache:
         opened.pending.add(chunk)
         self._submit(
             ChunkWrite(
-                opened.entry.data(kind),
+                opened.entry.data[kind - 1],
                 chunk * kept.nbytes,
                 kept,
                 opened.entry.index,
@@ -312,7 +312,7 @@ class ArrayCache:
         context: "ReadContext",
     ) -> None:
         """Compare the bytes of chunks with their checksums; note those that match."""
-        path, generation = opened.entry.data(kind), opened.entry.generation
+        path, generation = opened.entry.data[kind - 1], opened.entry.generation
         n = count_elements(array) * kept_dtype(kind, array.dtype).itemsize
         for chunk, crc in zip(chunks.tolist(), crcs.tolist(), strict=True):
             found = seed_of(generation, chunk, kind)

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -60,14 +61,16 @@ class Entry:
         """Name of the folder."""
         return self.folder.name
 
-    @property
-    def index(self) -> Path:
-        """The file of records."""
-        return self.folder / f"{self.generation}.index"
+    @cached_property
+    def index(self) -> str:
+        """Path of the file of records."""
+        return str(self.folder / f"{self.generation}.index")
 
-    def data(self, kind: int) -> Path:
-        """Return the file of the chunks that are kept in a type."""
-        return self.folder / f"{self.generation}.data{kind}"
+    @cached_property
+    def data(self) -> tuple[str, ...]:
+        """Paths of the files of the chunks that are kept in each type, from kind 1."""
+        start = str(self.folder / self.generation)
+        return tuple(f"{start}.data{kind}" for kind in range(1, N_KINDS))
 
 
 def index_bytes(array: ArrayLayout) -> int:
@@ -116,19 +119,18 @@ def _make(folder: Path, facts: dict[str, Any]) -> Entry:
     """Make the files of an entry; of two processes that do, both use the first's."""
     generation = secrets.token_hex(8)
     made = Entry(folder, generation)
-    index, *data = [made.index, *(made.data(kind) for kind in range(1, N_KINDS))]
-    for path in (index, *data):
+    for path in (made.index, *made.data):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            if path == index:
+            if path == made.index:
                 os.ftruncate(descriptor, facts["n_chunks"] * RECORD_BYTES)
         finally:
             os.close(descriptor)
     text = json.dumps(facts | {"generation": generation}, indent=1)
     if _write_once(folder / FACTS, text, generation):
         return made
-    for path in (index, *data):
-        path.unlink(missing_ok=True)
+    for path in (made.index, *made.data):
+        Path(path).unlink(missing_ok=True)
     return Entry(folder, read_facts(folder)["generation"])
 
 
@@ -181,7 +183,7 @@ def read_kinds(entry: Entry, n_chunks: int) -> npt.NDArray[np.uint8]:
         If the index cannot be read.
     """
     kinds = np.zeros(n_chunks, np.uint8)
-    found = kinds_of(read_records(entry.index.read_bytes()))[:n_chunks]
+    found = kinds_of(read_records(Path(entry.index).read_bytes()))[:n_chunks]
     kinds[: len(found)] = found
     return kinds
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..chunks import ABSENT
 from ..context import ReadContext
 from ..layout import ArrayLayout
-from ..reading.chunk_decoder import ChunkDecoder, WantedChunks
+from ..reading.chunk_decoder import ChunkDecoder, WantedChunks, is_giant
 from .array_cache import ArrayCache, can_be_cached
 from .entries import index_bytes
 from .folder import Cache
@@ -125,8 +125,9 @@ def _decode(
     # Whole chunks are decoded for the cache, and nothing of them is used here.
     little = np.full(len(chunks), array.dtype.itemsize)
     wanted = WantedChunks(chunks, little, np.zeros_like(little))
-    decoder = ChunkDecoder(array, wanted, context)
-    if decoder.is_giant:
+    giant = is_giant(array)
+    decoder = ChunkDecoder(array, wanted, context, ask_cache=giant)
+    if giant:
         for i in range(len(decoder)):
             # A piece may show that the next try needs a wider type, twice at most.
             for _ in range(3):

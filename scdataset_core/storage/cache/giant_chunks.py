@@ -72,7 +72,7 @@ class GiantWrite:
         record = (lambda: self._make_record(crc)) if last else None
         return submit(
             ChunkWrite(
-                entry.data(self.kind),
+                entry.data[self.kind - 1],
                 first * kept.itemsize,
                 kept,
                 entry.index,

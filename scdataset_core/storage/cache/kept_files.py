@@ -1,7 +1,6 @@
 """Reads the files of an entry: kept elements, checksums of them, and records."""
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 SPAN_BYTES = 1 << 20
 
 
-def layout_of_kept(path: Path, array: ArrayLayout, kind: int) -> ArrayLayout:
+def layout_of_kept(path: str, array: ArrayLayout, kind: int) -> ArrayLayout:
     """Return the kept chunks of one type as an array in one piece.
 
     Chunks lie one after the other, whole, so the elements of an array whose chunks are
@@ -40,10 +39,10 @@ def layout_of_kept(path: Path, array: ArrayLayout, kind: int) -> ArrayLayout:
         stored_dtype=dtype,
         pipeline=Pipeline(),
         fill=0,
-        make_table=_OneChunk(str(path), int(np.prod(shape)) * dtype.itemsize),
+        make_table=_OneChunk(path, int(np.prod(shape)) * dtype.itemsize),
     )
     return ArrayLayout(
-        str(path), array.name, shape=shape, dtype=dtype, grid=whole, contiguous=True
+        path, array.name, shape=shape, dtype=dtype, grid=whole, contiguous=True
     )
 
 
@@ -61,22 +60,22 @@ class _OneChunk:
 
 
 def read_kept(
-    context: "ReadContext", path: Path, position: int, target: npt.NDArray[Any]
+    context: "ReadContext", path: str, position: int, target: npt.NDArray[Any]
 ) -> None:
     """Fill an array with bytes of a file of the cache."""
     _read_to(context, path, position, target.ctypes.data, target.nbytes)
 
 
 def _read_to(
-    context: "ReadContext", path: Path, position: int, address: int, n_bytes: int
+    context: "ReadContext", path: str, position: int, address: int, n_bytes: int
 ) -> None:
     table = np.array([[address, n_bytes]], np.uint64)
-    source = context.open_source(Location(str(path)))
+    source = context.open_source(Location(path))
     read_fully(source, position, Destinations(table), 0, 1, n_bytes)
 
 
 def read_checksum(
-    context: "ReadContext", path: Path, position: int, n_bytes: int, seed: int
+    context: "ReadContext", path: str, position: int, n_bytes: int, seed: int
 ) -> int:
     """Return the checksum of bytes of a file of the cache, continued from `seed`."""
     scratch = context.scratch
@@ -92,8 +91,8 @@ def read_index(
     kinds = np.zeros(len(chunks), np.uint8)
     crcs = np.zeros(len(chunks), np.uint32)
     most = SPAN_BYTES // RECORD_BYTES
-    groups = np.flatnonzero(np.diff(chunks // most, prepend=-1))
-    for first, end in itertools.pairwise([*groups.tolist(), len(chunks)]):
+    edges = np.flatnonzero(np.diff(chunks // most)) + 1
+    for first, end in itertools.pairwise([0, *edges.tolist(), len(chunks)]):
         some = chunks[first:end]
         low, high = int(some[0]), int(some[-1]) + 1
         data = np.empty((high - low) * RECORD_BYTES, np.uint8)

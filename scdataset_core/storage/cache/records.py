@@ -7,6 +7,7 @@ lost, doubled, torn or of other bytes does not match, and its chunk is not used.
 """
 
 import ctypes
+import struct
 import zlib
 from functools import lru_cache
 from typing import Any
@@ -47,7 +48,7 @@ def kinds_of(records: Records) -> npt.NDArray[np.uint8]:
 
 def make_record(crc: int, kind: int) -> bytes:
     """Return the record of a chunk."""
-    return np.array((crc, kind, _MARK), _RECORD).tobytes()
+    return struct.pack("<IB3s", crc, kind, _MARK)
 
 
 def seed_of(generation: str, chunk: int, kind: int) -> int:

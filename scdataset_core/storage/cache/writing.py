@@ -9,7 +9,6 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -40,10 +39,10 @@ class ChunkWrite(NamedTuple):
         Called with whether the chunk was written.
     """
 
-    data: Path
+    data: str
     position: int
     kept: npt.NDArray[np.generic]
-    records: Path
+    records: str
     record_position: int
     record: Callable[[], bytes] | None
     done: Callable[[bool], None]
@@ -73,7 +72,7 @@ class Writer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._writing = threading.Lock()
-        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._files: OrderedDict[str, int] = OrderedDict()
         self.is_closed = False
 
     def submit(self, write: ChunkWrite) -> bool:
@@ -148,13 +147,13 @@ class Writer:
             self._write_all(write.records, record, write.record_position)
         return True
 
-    def _write_all(self, path: Path, left: memoryview, position: int) -> None:
+    def _write_all(self, path: str, left: memoryview, position: int) -> None:
         descriptor = self._open(path)
         while left:
             n = os.pwrite(descriptor, left, position)
             left, position = left[n:], position + n
 
-    def _open(self, path: Path) -> int:
+    def _open(self, path: str) -> int:
         """Return a descriptor of a file that is there; it never makes one."""
         descriptor = self._files.get(path)
         if descriptor is not None:

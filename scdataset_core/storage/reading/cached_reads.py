@@ -109,7 +109,7 @@ def _split(
         if kind:
             parts.append(_Kept(some, cache, kind, cache.layout(array, kind)))
         else:
-            rest.append(some)
+            rest.append(replace(some, is_uncached=True))
     found = pieces.chunk if present[0] else pieces.chunk[kinds > 0]
     n_found = int(np.count_nonzero(np.diff(found, prepend=-1))) if parts else 0
     return parts, rest, n_found

@@ -30,7 +30,7 @@ from .byte_ranges import ByteRanges, LocationNumbers, find_runs
 from .chunk_lookup import find_chunks
 from .merged_reads import error_of_read
 
-__all__ = ["ChunkDecoder", "WantedChunks"]
+__all__ = ["ChunkDecoder", "WantedChunks", "is_giant"]
 
 Integers = npt.NDArray[np.int64]
 # A chunk larger than this is decoded in windows where its encoding allows it.
@@ -38,6 +38,11 @@ GIANT = 32 << 20
 WINDOW = 1 << 20
 # No chunk follows ALONE, and none was read before NOTHING.
 ALONE, NOTHING = -1, -2
+
+
+def is_giant(array: ArrayLayout) -> bool:
+    """Return whether chunks are too large to be decoded several at a time."""
+    return array.needed_grid.n_bytes > GIANT
 
 
 class WantedChunks(NamedTuple):
@@ -69,13 +74,21 @@ class ChunkDecoder:
         The chunks; the methods name them by their position here.
     context
         Byte sources, scratch memory and counters.
+    ask_cache
+        Whether the array's cache, if it has one, may have some of the chunks.
     """
 
     def __init__(
-        self, array: ArrayLayout, wanted: WantedChunks, context: ReadContext
+        self,
+        array: ArrayLayout,
+        wanted: WantedChunks,
+        context: ReadContext,
+        *,
+        ask_cache: bool = True,
     ) -> None:
         self._array, self._grid = array, array.needed_grid
         self._context = context
+        self._asked = array.chunk_cache if ask_cache else None
         found = find_chunks(array, wanted.chunk, encoded=True)
         n = len(wanted.chunk)
         self._file = np.zeros(n, np.int64) if found.file is None else found.file
@@ -97,7 +110,7 @@ class ChunkDecoder:
     @property
     def is_giant(self) -> bool:
         """Whether the chunks are too large to be decoded several at a time."""
-        return self._grid.n_bytes > GIANT
+        return is_giant(self._array)
 
     def place_of(self, i: int) -> tuple[str, int]:
         """Return the file of a chunk and its first byte there, to sort by."""
@@ -208,7 +221,7 @@ class ChunkDecoder:
 
     def _find_cached(self, start: int, stop: int) -> dict[int, memoryview]:
         """Return those of some chunks that the array's cache has."""
-        cache = self._array.chunk_cache
+        cache = self._asked
         if cache is None:
             return {}
         found = {}

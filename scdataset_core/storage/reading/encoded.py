@@ -72,9 +72,13 @@ class EncodedRequest:
     ) -> None:
         self._context = context
         self._placer: Placer = make_placer(ranges, number, views)
-        self._n_bytes = ranges.requests[number].array.needed_grid.n_bytes
+        request = ranges.requests[number]
+        self._n_bytes = request.array.needed_grid.n_bytes
         self.decoder = ChunkDecoder(
-            ranges.requests[number].array, self._placer.wanted, context
+            request.array,
+            self._placer.wanted,
+            context,
+            ask_cache=not request.is_uncached,
         )
 
     def tasks(self, n_chunks: int) -> list[tuple[tuple[str, int], Callable[[], None]]]:

@@ -39,6 +39,8 @@ class Request:
     columns
         For a 2-D array, the columns to read, in the order wanted, each at most once;
         None: all.
+    is_uncached
+        Whether the array's cache was asked already, and has nothing of it.
     """
 
     array: ArrayLayout
@@ -48,6 +50,7 @@ class Request:
     which: Integers
     offsets: Integers
     columns: Integers | None = None
+    is_uncached: bool = False
 
 
 class Ranges(NamedTuple):
