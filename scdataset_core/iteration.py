@@ -15,6 +15,7 @@ from .position import Bookmark
 from .readahead import ReadAhead, make_item
 from .stats import LoaderStats
 from .storage import ReadContext
+from .thread_count import choose_threads
 from .thread_ending import Ending
 
 __all__ = ["BatchIterator"]
@@ -56,7 +57,7 @@ class BatchIterator(Iterator[Any]):
     read_ahead
         Fetches to read ahead.
     threads
-        Threads that read and decode.
+        Threads that read and decode; None: this process's share of the cores.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class BatchIterator(Iterator[Any]):
         lanes = batching.count_lanes(n_rows) if read_ahead else 1
         batching.prepare()
         self._lock = threading.RLock()  # a hook may take a batch itself
-        self._context = ReadContext(threads, callers=lanes)
+        n_threads = choose_threads(threads, plan.shard)
+        self._context = ReadContext(n_threads, callers=lanes)
         lanes = self._context.callers
         self._pending: deque[PendingBatch] = deque()
         n_yielded = bookmark.position.yielded

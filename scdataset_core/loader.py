@@ -80,7 +80,7 @@ class Loader:
         Fetches that threads read before they are wanted; one more where two are read at
         a time, as from files that are not compressed. With 0 the consumer reads.
     threads
-        Threads that read and decode; chosen for the machine by default.
+        Threads that read and decode; by default this process's share of the cores.
 
     Raises
     ------

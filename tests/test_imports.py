@@ -110,6 +110,7 @@ LOADING = {
     "iteration",
     "batch_lookup",
     "epochs",
+    "thread_count",
     "loader",
 }
 TOOLS = {"tools", "cli", "adapters"}  # above the loader
