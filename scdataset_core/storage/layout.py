@@ -1,6 +1,6 @@
 """Describes one array: how it is cut into chunks, and how these are encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,16 +41,16 @@ class ChunkCache(Protocol):
     Its methods are called from several threads at a time.
     """
 
-    def find_kinds(
+    def find_kept(
         self,
         array: "ArrayLayout",
         chunks: npt.NDArray[np.int64],
         context: "ReadContext",
-    ) -> npt.NDArray[np.uint8]:
-        """Return for each of some chunks the kind that it is kept in, 0 for none.
+    ) -> "tuple[npt.NDArray[np.uint8], Mapping[int, ArrayLayout]]":
+        """Return in which kind each of some chunks is kept, and where they lie.
 
         It is asked for arrays whose chunks hold whole rows, whose kept elements can be
-        read as those of an uncompressed array, see :meth:`layout`.
+        read as those of an uncompressed array.
 
         Parameters
         ----------
@@ -59,23 +59,20 @@ class ChunkCache(Protocol):
         context
             Threads and byte sources to read with.
 
-        Raises
-        ------
-        FileChangedError
-            If the array's own file is not what it was.
-        """
-        ...
-
-    def layout(self, array: "ArrayLayout", kind: int) -> "ArrayLayout":
-        """Return the uncompressed array in which the chunks of a kind lie.
-
-        Element i of it is element i of `array`, perhaps in a narrower type; only those
-        of chunks of that kind mean something.
+        Returns
+        -------
+        kinds
+            The kind of each chunk, 0 for those that are not kept, as of a file that
+            is not what it was.
+        layouts
+            For each kind the uncompressed array in which its chunks lie. Element i of
+            it is element i of `array`, perhaps in a narrower type; only those of chunks
+            of that kind mean something.
         """
         ...
 
     def fail(self, error: Exception) -> None:
-        """Take note that the array of :meth:`layout` could not be read."""
+        """Take note that an array of :meth:`find_kept` could not be read."""
         ...
 
     def find(

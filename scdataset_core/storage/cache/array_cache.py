@@ -1,26 +1,40 @@
 """The kept chunks of one array, as the reading code asks for them."""
 
+import math
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import ScdatasetError
+from ..chunks import ChunkTable
 from ..first_use import first_use_lock
 from ..io.byte_sources import ShortReadError
+from ..io.open_files import Identity
 from ..layout import ArrayLayout
-from .entries import Entry, count_elements, open_entry, read_kinds, stale_entries
+from .checking import Checks
+from .entries import (
+    Entry,
+    count_elements,
+    describe,
+    name_of,
+    open_entry,
+    read_kinds,
+    stale_entries,
+)
 from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
-from .kept_files import layout_of_kept, read_checksum, read_index, read_kept
+from .kept_files import read_kept
 from .narrowing import can_keep, kept_dtype, narrow
-from .process import CacheProcess
+from .open_entries import OpenEntry, find_unchanged
+from .process import FULL_S, CacheProcess
 from .records import RECORD_BYTES, checksum, make_record, seed_of
 from .writing import ChunkWrite
 
@@ -31,8 +45,6 @@ __all__ = ["ArrayCache", "can_be_cached"]
 
 Integers = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.uint8]
-# One task checks about this much; and so much is read at a time of a larger chunk.
-CHECK_BYTES = 2 << 20
 # A cache whose files fail this often in a process is not asked any more.
 MOST_FAILURES = 8
 
@@ -44,28 +56,22 @@ def can_be_cached(array: ArrayLayout) -> bool:
     )
 
 
-class _OpenEntry:
-    """An entry, and what this process knows of it.
+class _State(NamedTuple):
+    """What a process has of the array's entry.
 
-    Attributes
+    Parameters
     ----------
-    kinds : ndarray of uint8
-        The kind of each chunk whose bytes were checked in this process; 0 for others.
-    pending : set of int
-        Chunks that wait to be written.
-    giant_kinds : dict of int to int
-        The kind to keep a very large chunk in, as far as it is known.
+    pid
+        The process.
+    opened
+        The entry; None: it does without.
+    again
+        When it tries again, on the monotonic clock.
     """
 
-    def __init__(self, entry: Entry, array: ArrayLayout) -> None:
-        self.entry = entry
-        self.kinds: Kinds = np.zeros(len(array.table), np.uint8)
-        self.pending: set[int] = set()
-        self.giant_kinds: dict[int, int] = {}
-        self.layouts = {
-            kind: layout_of_kept(path, array, kind)
-            for kind, path in enumerate(entry.data, 1)
-        }
+    pid: int
+    opened: OpenEntry | None
+    again: float = math.inf
 
 
 class ArrayCache:
@@ -81,7 +87,7 @@ class ArrayCache:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        self._state: tuple[int, _OpenEntry | None] | None = None
+        self._state: _State | None = None
         self._n_failures = 0
         self._synchronous = 0
         self._giants: dict[tuple[int, int], GiantWrite] = {}
@@ -96,71 +102,114 @@ class ArrayCache:
     def _process(self) -> CacheProcess:
         return self.cache.process
 
-    def _open(self, array: ArrayLayout) -> _OpenEntry | None:
+    def _open(self, array: ArrayLayout) -> OpenEntry | None:
         """Return the array's entry, opened in this process; None: do without."""
         state = self._state
-        if state is None or state[0] != os.getpid():
+        if _is_to_begin(state):
             with first_use_lock():
                 state = self._state
-                if state is None or state[0] != os.getpid():
-                    known = None if state is None else state[1]
-                    state = self._state = (os.getpid(), self._begin(array, known))
-        return state[1]
+                if _is_to_begin(state):
+                    self._giants = {}
+                    known = None if state is None else state.opened
+                    # For now, as a warning may be raised as an error.
+                    self._state = _State(os.getpid(), None)
+                    state = self._state = self._begin(array, known)
+        assert state is not None
+        return state.opened
 
-    def _begin(self, array: ArrayLayout, known: _OpenEntry | None) -> _OpenEntry | None:
+    def _begin(self, array: ArrayLayout, known: OpenEntry | None) -> _State:
         """Open the entry, or after a fork go on with the parent's."""
-        self._giants = {}
-        table = array.table
-        if any(known is None for known in table.identities[:1]):
-            return None  # a file that cannot be told from what it was before
+        every, process = array.table.identities, self._process
+        nothing = _State(os.getpid(), None)
+        if not hasattr(every, "digest") and any(each is None for each in every):
+            return nothing  # files that cannot be told from what they were before
         problem = why_unusable(self.cache.folder)
         if problem is None:
+            facts = describe(array)
+            name = name_of(facts)
+            with suppress(OSError):  # it may be there for reading only
+                process.begin_use(name)
             try:
                 opened = known
                 if opened is None:
-                    entry = open_entry(self.cache.folder, array)
-                    opened = _OpenEntry(entry, array)
-                    stale = stale_entries(self.cache.folder, entry)
-                    self._process.remove_stale(stale)
-                self._process.begin_use(opened.entry.name)
-            except (OSError, ValueError, KeyError) as error:
-                what = getattr(error, "strerror", None) or str(error)
-                problem = f"it cannot be used ({what})"
+                    opened = self._open_entry(array, facts)
+            except OSError as error:
+                problem = f"it cannot be used ({error.strerror or error})"
             else:
-                opened.pending = set()
-                name = opened.entry.name
-                weakref.finalize(self, self._process.end_use, name).atexit = False
-                return opened
-        self._process.report(problem)
-        return None
+                if opened is not None:
+                    opened.pending = set()
+                    weakref.finalize(self, process.end_use, name).atexit = False
+                    return _State(os.getpid(), opened)
+                nothing = _State(os.getpid(), None, time.monotonic() + FULL_S)
+            process.end_use(name)
+        if problem is not None:
+            process.report(problem)
+        return nothing
+
+    def _open_entry(
+        self, array: ArrayLayout, facts: dict[str, Any]
+    ) -> OpenEntry | None:
+        """Open or make the array's entry; None: the cache is full."""
+        entry = open_entry(self.cache.folder, facts, self._process.make_room)
+        if entry is None:
+            return None
+        self._process.remove_stale(stale_entries(self.cache.folder, entry))
+        return OpenEntry(entry, array)
 
     # What the reading code asks.
 
-    def find_kinds(
+    def find_kept(
         self, array: ArrayLayout, chunks: Integers, context: "ReadContext"
-    ) -> Kinds:
-        """Return in which type each of some chunks is kept, 0 for those that are not.
+    ) -> tuple[Kinds, Mapping[int, ArrayLayout]]:
+        """Return in which type each of some chunks is kept, and where those of a type.
 
         Chunks that this process has not used before are checked first, on the threads
-        of `context`.
+        of `context`. See :meth:`~..layout.ChunkCache.find_kept`.
         """
         self._process.report_failed_write()
+        opened = self._look(array, context)
+        if opened is None:
+            return np.zeros(len(chunks), np.uint8), {}
+        usable = self._find_unchanged(array, chunks)
+        kinds = opened.kinds[chunks]
+        unknown = chunks[usable & (kinds == 0)]
+        if len(unknown):
+            context.run(self._check(opened, array, np.unique(unknown), context))
+            kinds = opened.kinds[chunks]
+        kinds[~usable] = 0
+        return kinds, opened.layouts
+
+    def _look(self, array: ArrayLayout, context: "ReadContext") -> OpenEntry | None:
+        """Return the array's entry as it is now; None: do without."""
         opened = self._open(array)
         if opened is None:
-            return np.zeros(len(chunks), np.uint8)
-        check_source(array, context)
-        kinds = opened.kinds[chunks]
-        if not kinds.all():
-            unknown = np.unique(chunks[kinds == 0])
-            context.run(self._checks(opened, array, unknown, context))
-            kinds = opened.kinds[chunks]
-        return kinds
+            return None
+        try:
+            if opened.look(self._process, context):
+                return opened
+        except OSError as error:
+            self.fail(error)
+            return None
+        with first_use_lock():
+            if self._state is not None and self._state.opened is opened:
+                self._state = None
+        return self._open(array)
 
-    def layout(self, array: ArrayLayout, kind: int) -> ArrayLayout:
-        """Return where kept elements of a type lie: an uncompressed array."""
-        opened = self._open(array)
-        assert opened is not None  # find_kinds found chunks in it
-        return opened.layouts[kind]
+    def _find_unchanged(
+        self, array: ArrayLayout, chunks: Integers
+    ) -> npt.NDArray[np.bool_]:
+        """Return which chunks are of files that nothing has touched."""
+        table = array.table
+        unchanged = find_unchanged(table, chunks)
+        if table.file_of is None and not unchanged.all():
+            known = table.identities[0]
+            with suppress(OSError):  # a file that is gone is another matter
+                if Identity.of(table.files[0]) == known:
+                    self._process.report(
+                        f"{array.file} was touched since it was opened, and what is"
+                        " kept of it is left aside until it is opened again"
+                    )
+        return unchanged
 
     def find(
         self,
@@ -171,13 +220,13 @@ class ArrayCache:
         context: "ReadContext",
     ) -> memoryview | None:
         """Return a chunk that is kept, see :meth:`~..layout.ChunkCache.find`."""
-        opened = self._open(array)
-        if opened is None:
+        opened = self._look(array, context)
+        if opened is None or not self._find_unchanged(array, np.array([chunk])).all():
             return None
         kind = int(opened.kinds[chunk])
         if not kind:
-            for check in self._checks(opened, array, np.array([chunk]), context):
-                check()
+            for task in self._check(opened, array, np.array([chunk]), context):
+                task()
             kind = int(opened.kinds[chunk])
             if not kind:
                 return None
@@ -198,12 +247,13 @@ class ArrayCache:
 
     def fail(self, error: Exception) -> None:
         """Take note that kept chunks could not be read; they are checked anew."""
-        self._n_failures += 1
-        gone = isinstance(error, FileNotFoundError)
-        with first_use_lock():
+        off = False
+        if not isinstance(error, FileNotFoundError):  # what is gone is begun anew
+            self._n_failures += 1
             off = self._n_failures >= MOST_FAILURES
-            self._state = (os.getpid(), None) if off else None
-        if not gone or off:
+        with first_use_lock():
+            self._state = _State(os.getpid(), None) if off else None
+        if not isinstance(error, FileNotFoundError):
             self._process.report(f"what is kept cannot be read ({error})")
 
     def keep(
@@ -228,7 +278,7 @@ class ArrayCache:
                 kept,
                 opened.entry.index,
                 chunk * RECORD_BYTES,
-                partial(_record, opened.entry, chunk, kind, kept),
+                partial(_record, opened.entry, array.table, chunk, kind, kept),
                 partial(_written, opened, chunk),
             )
         )
@@ -266,6 +316,17 @@ class ArrayCache:
 
     # How it is done.
 
+    def _check(
+        self,
+        opened: OpenEntry,
+        array: ArrayLayout,
+        chunks: Integers,
+        context: "ReadContext",
+    ) -> list[Callable[[], None]]:
+        """Return tasks that check the bytes of chunks."""
+        checks = Checks(opened, array, context, self._process, self.fail)
+        return checks.tasks(chunks)
+
     def _submit(self, write: ChunkWrite) -> bool:
         if self._synchronous:
             self._process.writer.write(write)
@@ -275,66 +336,9 @@ class ArrayCache:
         write.done(False)
         return False
 
-    def _checks(
-        self,
-        opened: _OpenEntry,
-        array: ArrayLayout,
-        chunks: Integers,
-        context: "ReadContext",
-    ) -> list[Callable[[], None]]:
-        """Return functions that check chunks, those of them that the index has."""
-        try:
-            kinds, crcs = read_index(opened.entry, chunks, context)
-        except (OSError, ShortReadError, ScdatasetError) as error:
-            self.fail(error)
-            return []
-        there = np.flatnonzero(kinds)
-        tasks: list[Callable[[], None]] = []
-        n_bytes = count_elements(array) * array.dtype.itemsize
-        step = max(CHECK_BYTES // n_bytes, 1)
-        for kind in np.unique(kinds[there]).tolist():
-            mine = there[kinds[there] == kind]
-            for first in range(0, len(mine), step):
-                some = mine[first : first + step]
-                check = partial(
-                    self._check, opened, array, kind, chunks[some], crcs[some], context
-                )
-                tasks.append(check)
-        return tasks
-
-    def _check(
-        self,
-        opened: _OpenEntry,
-        array: ArrayLayout,
-        kind: int,
-        chunks: Integers,
-        crcs: npt.NDArray[np.uint32],
-        context: "ReadContext",
-    ) -> None:
-        """Compare the bytes of chunks with their checksums; note those that match."""
-        path, generation = opened.entry.data[kind - 1], opened.entry.generation
-        n = count_elements(array) * kept_dtype(kind, array.dtype).itemsize
-        for chunk, crc in zip(chunks.tolist(), crcs.tolist(), strict=True):
-            found = seed_of(generation, chunk, kind)
-            try:
-                for at in range(0, n, CHECK_BYTES):
-                    size = min(CHECK_BYTES, n - at)
-                    found = read_checksum(context, path, chunk * n + at, size, found)
-            except (OSError, ShortReadError, ScdatasetError) as error:
-                self.fail(error)
-                return
-            if found == crc:
-                opened.kinds[chunk] = kind
-            else:
-                opened.pending.discard(chunk)
-                self._process.report(
-                    f"chunk {chunk} of {array.label} is not what was kept, and is read"
-                    " from its file again"
-                )
-
     def _keep_piece(
         self,
-        opened: _OpenEntry,
+        opened: OpenEntry,
         array: ArrayLayout,
         chunk: int,
         start: int,
@@ -347,7 +351,8 @@ class ArrayCache:
             if opened.kinds[chunk] or chunk in opened.pending:
                 return
             kind = opened.giant_kinds.get(chunk, 0)
-            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind)
+            unchanged = partial(_is_unchanged, array.table, chunk)
+            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind, unchanged)
         giant = self._giants.get(key)
         if giant is None:
             return
@@ -357,20 +362,27 @@ class ArrayCache:
             self._giants.pop(key, None)
 
 
-def check_source(array: ArrayLayout, context: "ReadContext") -> None:
-    """Raise if the one file of an array is not any more what it was."""
-    table = array.table
-    if len(table.files) == 1:
-        context.open_source(table.location(0))
+def _is_to_begin(state: _State | None) -> bool:
+    """Return whether the entry is to be opened, for the first time or again."""
+    if state is None or state.pid != os.getpid():
+        return True
+    return state.opened is None and time.monotonic() > state.again
 
 
-def _record(entry: Entry, chunk: int, kind: int, kept: npt.NDArray[Any]) -> bytes:
-    crc = checksum(
-        kept.ctypes.data, kept.nbytes, seed_of(entry.generation, chunk, kind)
-    )
-    return make_record(crc, kind)
+def _is_unchanged(table: ChunkTable, chunk: int) -> bool:
+    return bool(find_unchanged(table, np.array([chunk]))[0])
 
 
-def _written(opened: _OpenEntry, chunk: int, done: bool) -> None:
+def _record(
+    entry: Entry, table: ChunkTable, chunk: int, kind: int, kept: npt.NDArray[Any]
+) -> bytes | None:
+    """Return the record of a chunk, or None if its file is not what it was."""
+    if not _is_unchanged(table, chunk):
+        return None
+    seed = seed_of(entry.generation, chunk, kind)
+    return make_record(checksum(kept.ctypes.data, kept.nbytes, seed), kind)
+
+
+def _written(opened: OpenEntry, chunk: int, done: bool) -> None:
     """Let a chunk be found, or offered again."""
     opened.pending.discard(chunk)

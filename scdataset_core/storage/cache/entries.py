@@ -1,11 +1,15 @@
 """One array of a cache: the folder that holds its kept chunks and their index."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import secrets
+import stat
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -16,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..chunks import ABSENT, ChunkTable
+from ..io.open_files import Identity
 from ..layout import ArrayLayout
 from .narrowing import N_KINDS
 from .records import RECORD_BYTES, kinds_of, read_records
@@ -24,8 +29,10 @@ __all__ = [
     "Entry",
     "bytes_on_disk",
     "count_elements",
+    "describe",
     "entry_folders",
     "index_bytes",
+    "name_of",
     "open_entry",
     "read_facts",
     "read_kinds",
@@ -35,6 +42,10 @@ __all__ = [
 
 FORMAT = 1
 FACTS = "array.json"
+# Room that an entry without chunks takes, at most.
+FACTS_BYTES = 8 << 10
+# Files that belong to no entry, and are as old, were left by a process that was killed.
+LEFT_S = 3600.0
 # Nothing else is ever removed, so other files in the folder are safe.
 _OURS = re.compile(r"array\.json(\.[0-9a-f]{16})?|[0-9a-f]{16}\.(index|data[1-9])")
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{24}")
@@ -72,6 +83,11 @@ class Entry:
         start = str(self.folder / self.generation)
         return tuple(f"{start}.data{kind}" for kind in range(1, N_KINDS))
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the index and of the files of chunks."""
+        return (self.index, *self.data)
+
 
 def index_bytes(array: ArrayLayout) -> int:
     """Return the bytes of an array's index."""
@@ -83,26 +99,61 @@ def _count_chunks(array: ArrayLayout) -> int:
     return prod(-(-n // step) for n, step in zip(array.shape, steps, strict=True))
 
 
-def open_entry(cache_folder: Path, array: ArrayLayout) -> Entry:
-    """Return the entry of an array, made where there is none yet.
+def open_entry(
+    cache_folder: Path, facts: dict[str, Any], make_room: Callable[[int], bool]
+) -> Entry | None:
+    """Return the entry of an array, made where there is none yet that is sound.
 
     Entries of what the same array was before its file changed are never used: this
     one's name says what the file is now.
+
+    Parameters
+    ----------
+    cache_folder
+        The cache's folder.
+    facts
+        What names the array, from :func:`describe`.
+    make_room
+        Returns whether so many bytes may be taken on disk.
+
+    Returns
+    -------
+    entry
+        None where it is not there and the cache is full.
 
     Raises
     ------
     OSError
         If it is not there and cannot be made.
     """
-    facts = _describe(array)
-    folder = cache_folder / _name_of(facts)
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        generation = read_facts(folder)["generation"]
-        os.utime(folder / FACTS)
-        return Entry(folder, generation)
-    with contextlib.suppress(PermissionError):  # it may be there, for reading only
-        folder.mkdir(mode=0o700, exist_ok=True)
+    folder = cache_folder / name_of(facts)
+    entry = _find(folder, facts)
+    if entry is not None:
+        with contextlib.suppress(OSError):  # it may be there for reading only
+            os.utime(folder / FACTS)
+            _remove_leftovers(entry)
+        return entry
+    if not make_room(FACTS_BYTES):
+        return None
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder} is a symbolic link", str(folder))
     return _make(folder, facts)
+
+
+def _find(folder: Path, facts: dict[str, Any]) -> Entry | None:
+    """Return the entry of a folder if it is that of an array, and whole."""
+    try:
+        found = read_facts(folder)
+        entry = Entry(folder, found.pop("generation"))
+        # Compared whole, so that folders that were swapped are not taken for another.
+        sound = found == facts and not folder.is_symlink()
+        sound = sound and all(
+            stat.S_ISREG(Path(path).lstat().st_mode) for path in entry.files
+        )
+    except (OSError, ValueError):
+        return None
+    return entry if sound else None
 
 
 def stale_entries(cache_folder: Path, entry: Entry) -> list[Path]:
@@ -117,44 +168,47 @@ def stale_entries(cache_folder: Path, entry: Entry) -> list[Path]:
 
 def _make(folder: Path, facts: dict[str, Any]) -> Entry:
     """Make the files of an entry; of two processes that do, both use the first's."""
-    generation = secrets.token_hex(8)
-    made = Entry(folder, generation)
-    for path in (made.index, *made.data):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            if path == made.index:
-                os.ftruncate(descriptor, facts["n_chunks"] * RECORD_BYTES)
-        finally:
-            os.close(descriptor)
-    text = json.dumps(facts | {"generation": generation}, indent=1)
-    if _write_once(folder / FACTS, text, generation):
-        return made
-    for path in (made.index, *made.data):
-        Path(path).unlink(missing_ok=True)
-    return Entry(folder, read_facts(folder)["generation"])
+    made = Entry(folder, secrets.token_hex(8))
+    unfinished = folder / f"{FACTS}.{made.generation}"
+    kept = False
+    try:
+        for path in made.files:
+            Path(path).touch(mode=0o600, exist_ok=False)
+        os.truncate(made.index, facts["n_chunks"] * RECORD_BYTES)
+        text = json.dumps(facts | {"generation": made.generation}, indent=1)
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(text)
+        _publish(unfinished, facts)
+        entry = _find(folder, facts)
+        kept = entry == made
+    finally:
+        for path in [str(unfinished), *(() if kept else made.files)]:
+            with contextlib.suppress(OSError):
+                Path(path).unlink(missing_ok=True)
+    if entry is None:
+        raise OSError(errno.EAGAIN, "its files are removed as they are made")
+    return entry
 
 
-def _write_once(path: Path, text: str, suffix: str) -> bool:
-    """Write a file whole, unless there is one; return whether it was written."""
-    unfinished = path.with_name(f"{path.name}.{suffix}")
-    unfinished.write_text(text)
+def _publish(unfinished: Path, facts: dict[str, Any]) -> None:
+    """Give an entry its file of facts, unless another process has made a sound one."""
+    path = unfinished.with_name(FACTS)
     try:
         os.link(unfinished, path)
-    except FileExistsError:
-        try:
-            read_facts(path.parent)
-        except (ValueError, KeyError):  # it is damaged
+    except OSError:  # there is one, or this file system has no hard links
+        if _find(path.parent, facts) is None:
             unfinished.replace(path)
-            return True
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
-            return False
-        unfinished.replace(path)
-        return True
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return True
+
+
+def _remove_leftovers(entry: Entry) -> None:
+    """Remove what processes that were killed left beside the files of an entry."""
+    mine = {FACTS, *(Path(path).name for path in entry.files)}
+    with os.scandir(entry.folder) as items:
+        for item in items:
+            if item.name not in mine and _OURS.fullmatch(item.name):
+                status = item.stat(follow_symlinks=False)
+                if time.time() - status.st_mtime > LEFT_S:
+                    Path(item.path).unlink(missing_ok=True)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -162,39 +216,52 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
-    OSError, ValueError, KeyError
+    OSError, ValueError
         If there is no such file, or it is damaged or of another format.
     """
-    found = json.loads((folder / FACTS).read_text())
-    if not isinstance(found, dict) or found["format"] != FORMAT:
-        raise ValueError("the entry is of another format")
-    facts: dict[str, Any] = found
-    if not re.fullmatch(r"[0-9a-f]{16}", str(facts["generation"])):
-        raise ValueError("the entry is damaged")
-    return facts
+    facts: Any = json.loads((folder / FACTS).read_text("utf-8"))
+    sound = (
+        isinstance(facts, dict)
+        and facts.get("format") == FORMAT
+        and all(isinstance(facts.get(name), str) for name in ("file", "array"))
+        and all(isinstance(facts.get(name), int) for name in ("n_chunks", "n_stored"))
+        and re.fullmatch(r"[0-9a-f]{16}", str(facts.get("generation")))
+    )
+    if not sound:
+        raise ValueError("the entry is damaged, or of another format")
+    return facts  # type: ignore[no-any-return]  # it was checked
 
 
-def read_kinds(entry: Entry, n_chunks: int) -> npt.NDArray[np.uint8]:
-    """Return in which type each chunk is kept, 0 where it is not.
+def read_kinds(entry: Entry, n_chunks: int | None = None) -> npt.NDArray[np.uint8]:
+    """Return in which type each chunk is kept by the index, 0 where it is not.
+
+    Parameters
+    ----------
+    entry
+        The entry.
+    n_chunks
+        Chunks of its array; None: as many as the index has.
 
     Raises
     ------
     OSError
         If the index cannot be read.
     """
+    data = Path(entry.index).read_bytes()
+    found = kinds_of(read_records(data[: len(data) // RECORD_BYTES * RECORD_BYTES]))
+    if n_chunks is None:
+        return found
     kinds = np.zeros(n_chunks, np.uint8)
-    found = kinds_of(read_records(Path(entry.index).read_bytes()))[:n_chunks]
-    kinds[: len(found)] = found
+    kinds[: len(found)] = found[:n_chunks]
     return kinds
 
 
-def _describe(array: ArrayLayout) -> dict[str, Any]:
-    """Return what names an array: its file as it is now, and its chunks."""
+def describe(array: ArrayLayout) -> dict[str, Any]:
+    """Return what names an array: its file as it was opened, and its chunks."""
     grid, table = array.needed_grid, array.table
-    file = os.path.realpath(array.file)
     return {
         "format": FORMAT,
-        "file": file,
+        "file": os.path.realpath(array.file),
         "array": array.name,
         "shape": list(array.shape),
         "dtype": array.dtype.str,
@@ -208,19 +275,18 @@ def _describe(array: ArrayLayout) -> dict[str, Any]:
 
 
 def _identify(table: ChunkTable) -> dict[str, Any]:
-    """Return what the files of an array are now.
+    """Return what the files of an array were when they were opened.
 
-    Besides size and time of the last change it has the time of the last change of
-    status, which no program can set back.
+    Of a local file that is its size, the time of its last change, and that of the last
+    change of its status, which no program can set back.
     """
-    if len(table.files) == 1 and (known := table.identities[0]) is not None:
-        name = table.files[0]
-        facts: dict[str, Any] = {"size": known.n_bytes}
-        if table.store is None:
-            status = Path(name).stat()
-            facts |= {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
-        return facts | {"version": str(known)}
     every: Any = table.identities  # Any: of many files, some sequences have a digest
+    if len(table.files) == 1 and isinstance(known := every[0], Identity):
+        return {
+            "size": known.n_bytes,
+            "mtime_ns": known.mtime_ns,
+            "ctime_ns": known.ctime_ns,
+        }
     if hasattr(every, "digest"):
         version = every.digest()
     else:
@@ -228,9 +294,9 @@ def _identify(table: ChunkTable) -> dict[str, Any]:
     return {"n_files": len(table.files), "version": version}
 
 
-def _name_of(facts: dict[str, Any]) -> str:
+def name_of(facts: dict[str, Any]) -> str:
     """Return the name of an entry's folder: where its array lies, and what it is."""
-    place = f"{facts['file']}\n{facts['array']}"
+    place = json.dumps([facts["file"], facts["array"]])
     known = json.dumps(facts, sort_keys=True)
     return (
         f"{hashlib.sha256(place.encode()).hexdigest()[:16]}"
@@ -273,11 +339,13 @@ def bytes_on_disk(folder: Path) -> int:
 def remove_entry(folder: Path) -> None:
     """Remove the files of an entry, and its folder if nothing else is in it.
 
-    The indices go first, so that no record outlives the bytes it tells of.
+    The facts go first, so that no process finds an entry of which a part is gone, and
+    the indices before the chunks that they tell of.
     """
+    order = {".json": 0, ".index": 1}
     with contextlib.suppress(OSError):
         ours = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
-        for path in sorted(ours, key=lambda path: path.suffix != ".index"):
+        for path in sorted(ours, key=lambda path: order.get(path.suffix, 2)):
             with contextlib.suppress(OSError):
                 path.unlink()
         folder.rmdir()

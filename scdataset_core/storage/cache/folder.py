@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,12 @@ from .entries import (
     remove_entry,
 )
 from .process import CacheProcess, process_of
-from .users import names_in_use
 
 __all__ = ["Cache", "CacheEntry", "why_unusable"]
 
 STAMP = "scdataset-cache.json"
-_STAMP_TEXT = json.dumps({"what": "a cache of scdataset-core", "format": 1}) + "\n"
+FORMAT = 1
+_STAMP_TEXT = json.dumps({"what": "a cache of scdataset-core", "format": FORMAT}) + "\n"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class Cache:
         """Return a cache that may be given as its folder."""
         return cache if isinstance(cache, Cache) else cls(cache)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with contextlib.suppress(OSError):  # the first use says what is wrong
+            prepare_folder(self.folder)
+
     def __repr__(self) -> str:
         limit = "" if self.limit is None else f", limit={self.limit:,}"
         return f"Cache({str(self.folder)!r}{limit}): {self.nbytes:,} bytes"
@@ -141,7 +147,7 @@ class Cache:
     def entries(self) -> list[CacheEntry]:
         """Return what the cache holds, the array opened last at the end."""
         self.process.writer.flush(5.0)
-        used = names_in_use(self.folder, self.process.user_path)
+        used = self.process.names_in_use()
         found = [_read_entry(folder, used) for folder in entry_folders(self.folder)]
         return [entry for entry in found if entry is not None]
 
@@ -167,7 +173,7 @@ class Cache:
             if wanted is not None:
                 try:
                     facts = read_facts(folder)
-                except (OSError, ValueError, KeyError):
+                except (OSError, ValueError):
                     continue
                 if not _is_of(facts["file"], wanted):
                     continue
@@ -193,13 +199,17 @@ def prepare_folder(folder: Path) -> None:
     NotADirectoryError
         If it is a file.
     """
-    with contextlib.suppress(FileExistsError, PermissionError, OSError):
+    try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; give the cache a folder")
-    with contextlib.suppress(PermissionError, FileNotFoundError):
-        if not is_cache(folder) and not _is_anothers(folder):
-            _stamp(folder)
+        usable = not is_cache(folder) and not _is_anothers(folder)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(
+            f"{folder} is a file, or lies in one; give the cache a folder"
+        ) from error
+    except OSError:  # read-only, or out of reach: the first use says so
+        return
+    if usable:
+        _stamp(folder)
 
 
 def is_cache(folder: Path) -> bool:
@@ -217,14 +227,19 @@ def _is_anothers(folder: Path) -> bool:
 
 def _stamp(folder: Path) -> None:
     # Another process may be stamping it: its unfinished files are no other content.
-    others = [path.name for path in folder.iterdir() if not path.name.startswith(STAMP)]
+    try:
+        found = [path.name for path in folder.iterdir()]
+    except OSError:
+        return
+    others = sorted(name for name in found if not name.startswith(STAMP))
     if others and not is_cache(folder):
         raise FileExistsError(
-            f"{folder} has other content ({', '.join(sorted(others)[:3])}) and is no"
+            f"{folder} has other content ({', '.join(others[:3])}) and is no"
             " cache of scdataset-core; give the cache a folder of its own"
         )
-    unfinished = folder / f"{STAMP}.{os.getpid()}"
+    unfinished = folder / f"{STAMP}.{secrets.token_hex(8)}"
     try:
+        folder.chmod(0o700)  # one that was there and empty is private from now on
         unfinished.write_text(_STAMP_TEXT)
         unfinished.replace(folder / STAMP)
     except OSError:  # full or read-only: the first use says so
@@ -232,13 +247,21 @@ def _stamp(folder: Path) -> None:
             unfinished.unlink(missing_ok=True)
 
 
+def _has_other_format(folder: Path) -> bool:
+    """Return whether a stamp says that the cache is of another format."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text("utf-8"))
+        return bool(stamp["format"] != FORMAT)
+    except (OSError, ValueError, TypeError, LookupError):
+        return False  # it was cut short when a machine went down: the name is enough
+
+
 def _read_entry(folder: Path, used: set[str]) -> CacheEntry | None:
     try:
         facts = read_facts(folder)
-        n_chunks = int(facts["n_chunks"])
-        kinds = read_kinds(Entry(folder, facts["generation"]), n_chunks)
+        kinds = read_kinds(Entry(folder, facts["generation"]))
         opened = (folder / "array.json").stat().st_mtime
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return None
     return CacheEntry(
         file=facts["file"],
@@ -263,6 +286,8 @@ def why_unusable(folder: Path) -> str | None:
         return f"it cannot be used ({error.strerror})"
     if not is_cache(folder):
         return "it has no stamp of a cache, and none can be written there"
+    if _has_other_format(folder):
+        return "another version of scdataset-core made it; give this one its own"
     if not hasattr(os, "pwrite"):
         return "this system cannot write at a position of a file"
     return None

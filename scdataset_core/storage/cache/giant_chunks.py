@@ -27,6 +27,8 @@ class GiantWrite:
         Where the chunk is kept, its array, and its number.
     kind
         The type to keep it in; 0: that of the first piece.
+    is_unchanged
+        Returns whether the chunk's file is still what it was.
 
     Attributes
     ----------
@@ -35,9 +37,15 @@ class GiantWrite:
     """
 
     def __init__(
-        self, entry: Entry, array: ArrayLayout, chunk: int, kind: int = 0
+        self,
+        entry: Entry,
+        array: ArrayLayout,
+        chunk: int,
+        kind: int,
+        is_unchanged: Callable[[], bool],
     ) -> None:
         self._entry, self._array, self._chunk = entry, array, chunk
+        self._is_unchanged = is_unchanged
         self.kind = kind
         self._rest = b""
         self._n_done = 0  # elements
@@ -102,4 +110,5 @@ class GiantWrite:
 
     def _make_record(self, crc: int) -> bytes:
         # A piece that was not written leaves a record that fits nothing.
-        return make_record(crc, self.kind) if self._sound else bytes(RECORD_BYTES)
+        sound = self._sound and self._is_unchanged()
+        return make_record(crc, self.kind) if sound else bytes(RECORD_BYTES)

@@ -1,5 +1,6 @@
 """Reads the files of an entry: kept elements, checksums of them, and records."""
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from ..chunks import ChunkTable
 from ..decoding.pipeline import Pipeline
-from ..io.byte_sources import Destinations, Location, read_fully
+from ..io.byte_sources import Destinations, Location, ShortReadError, read_fully
 from ..layout import ArrayLayout, ChunkGrid
 from .entries import Entry
 from .narrowing import kept_dtype
@@ -87,7 +88,10 @@ def read_checksum(
 def read_index(
     entry: Entry, chunks: Integers, context: "ReadContext"
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    """Return kind and checksum that the index has for each of some sorted chunks."""
+    """Return kind and checksum that the index has for each of some sorted chunks.
+
+    An index that was cut short has none for those behind its end.
+    """
     kinds = np.zeros(len(chunks), np.uint8)
     crcs = np.zeros(len(chunks), np.uint32)
     most = SPAN_BYTES // RECORD_BYTES
@@ -95,8 +99,9 @@ def read_index(
     for first, end in itertools.pairwise([0, *edges.tolist(), len(chunks)]):
         some = chunks[first:end]
         low, high = int(some[0]), int(some[-1]) + 1
-        data = np.empty((high - low) * RECORD_BYTES, np.uint8)
-        read_kept(context, entry.index, low * RECORD_BYTES, data)
+        data = np.zeros((high - low) * RECORD_BYTES, np.uint8)
+        with contextlib.suppress(ShortReadError):
+            read_kept(context, entry.index, low * RECORD_BYTES, data)
         records = read_records(data.data)[some - low]
         kinds[first:end] = kinds_of(records)
         crcs[first:end] = records["checksum"]

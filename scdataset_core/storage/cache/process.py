@@ -14,11 +14,13 @@ from .writing import Writer
 
 __all__ = ["CacheProcess", "process_of"]
 
-# A full cache is looked at again after so many seconds.
-FULL_S = 5.0
-# A process may take this part of the room that is left before it looks again, so that
-# several together do not exceed the limit.
-PART = 64
+# A full cache is looked at again after so many seconds, and what other processes use.
+FULL_S = ELSEWHERE_S = 5.0
+# A process may take this part of the room that is left before it looks again, and for
+# no longer than so many seconds, so that several together do not exceed the limit. They
+# write less than LAST_BYTES in these seconds, so the last ones are given out singly.
+PART, ALLOWED_S = 64, 0.05
+LAST_BYTES = 64 << 20
 # At the end of a process, writing may go on so long.
 LAST_S = 10.0
 
@@ -40,10 +42,11 @@ class CacheProcess:
         self._lock = ForkSafeLock()
         self._user: UserFile | None = None
         self._used: Counter[str] = Counter()
-        self._allowed = 0
+        self._allowed, self._allowed_until = 0, 0.0
         self._full_until = 0.0
         self._problem: str | None = None
-        self._warned = False
+        self._elsewhere: set[str] = set()
+        self._elsewhere_until = 0.0
         self.writer = Writer(self._admit, self._fail)
         from multiprocessing import util  # here, since it costs time to import
 
@@ -69,9 +72,12 @@ class CacheProcess:
             If it cannot be noted; reading can go on.
         """
         with self._lock:
+            self._used[name] += 1
             if self._user is None:
                 self._user = UserFile(self.folder)
-            self._used[name] += 1
+                names_in_use(
+                    self.folder, self._user.path
+                )  # removes those of ended ones
             if self._used[name] == 1:
                 self._user.note("+", name)
 
@@ -92,10 +98,11 @@ class CacheProcess:
         problem
             What is wrong, and what to do.
         """
+        key = os.getpid(), self.folder
         with self._lock:
-            if self._warned:
+            if key in _warned:
                 return
-            self._warned = True
+            _warned.add(key)
         warnings.warn(
             f"the cache {self.folder}: {problem}; reading goes on without what is"
             " missing there",
@@ -105,45 +112,62 @@ class CacheProcess:
 
     def report_failed_write(self) -> None:
         """Warn in this thread of what the writing thread met, if anything."""
-        if self._problem is not None and not self._warned:
-            self.report(self._problem)
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            self.report(problem)
 
-    def _fail(self, error: OSError) -> None:
-        what = error.strerror or str(error)
+    def make_room(self, n_bytes: int) -> bool:
+        """Return whether so many bytes may be taken beside those that are written."""
+        with self.writer.lock:
+            return self._admit(n_bytes)
+
+    def is_used_elsewhere(self, name: str) -> bool:
+        """Return whether another living process uses an array, or did a moment ago."""
+        if time.monotonic() > self._elsewhere_until:
+            self._elsewhere = names_in_use(self.folder, self.user_path)
+            self._elsewhere_until = time.monotonic() + ELSEWHERE_S
+        return name in self._elsewhere
+
+    def _fail(self, error: Exception) -> None:
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
         self._problem = f"nothing more can be kept ({what})"
 
     def _admit(self, n_bytes: int) -> bool:
         """Return whether so many bytes may be written; make room where that helps."""
         if self.limit is None:
             return True
-        if n_bytes <= self._allowed:
+        if n_bytes <= self._allowed and time.monotonic() < self._allowed_until:
             self._allowed -= n_bytes
             return True
         free = self.limit - bytes_on_disk(self.folder)
         while free < n_bytes:
             if not self._remove_one():
-                self._allowed = 0
                 self._full_until = time.monotonic() + FULL_S
                 return False
             free = self.limit - bytes_on_disk(self.folder)
-        self._allowed = (free - n_bytes) // PART
+        self._allowed = max(free - n_bytes - LAST_BYTES, 0) // PART
+        self._allowed_until = time.monotonic() + ALLOWED_S
         return True
 
     def _remove_one(self) -> bool:
         """Remove the array that was not opened for longest and is not in use."""
-        used = names_in_use(self.folder, self.user_path)
-        used |= {name for name, n in self._used.items() if n > 0}
+        used = self.names_in_use()
         for folder in entry_folders(self.folder):
-            if folder.name not in used:
+            if folder.name not in used and bytes_on_disk(folder):
                 remove_entry(folder)
-                if not folder.exists():
-                    return True
+                return True
         return False
+
+    def names_in_use(self) -> set[str]:
+        """Return the arrays that this and other processes use."""
+        with self._lock:
+            mine = {name for name, n in self._used.items() if n > 0}
+        return mine | names_in_use(self.folder, self.user_path)
 
     def remove_stale(self, folders: list[Path]) -> None:
         """Remove arrays that can never be used again, unless a process has them."""
         if folders:
-            used = names_in_use(self.folder, self.user_path)
+            used = self.names_in_use()
             for folder in folders:
                 if folder.name not in used:
                     remove_entry(folder)
@@ -160,6 +184,7 @@ def _end(writer: Writer, remove_user: Any) -> None:
 
 
 _lock = ForkSafeLock()
+_warned: set[tuple[int, Path]] = set()
 _processes: dict[tuple[int, Path, int | None], CacheProcess] = {}
 
 

@@ -4,7 +4,7 @@ The queue has a limit in bytes. Where the disk falls behind it is full, and chun
 unkept: nothing ever waits for the disk.
 """
 
-import contextlib
+import errno
 import os
 import threading
 from collections import OrderedDict, deque
@@ -33,8 +33,8 @@ class ChunkWrite(NamedTuple):
     data, position, kept
         File, first byte there, and the bytes.
     records, record_position, record
-        The file of records, what to write there afterwards, and where; None: nothing
-        yet.
+        The file of records, where to write afterwards, and a function that says what,
+        or None: that the chunk must not be kept. No function: nothing is noted yet.
     done
         Called with whether the chunk was written.
     """
@@ -44,12 +44,12 @@ class ChunkWrite(NamedTuple):
     kept: npt.NDArray[np.generic]
     records: str
     record_position: int
-    record: Callable[[], bytes] | None
+    record: Callable[[], bytes | None] | None
     done: Callable[[bool], None]
 
 
-class GoneError(Exception):
-    """Says that a file to write to was removed."""
+class UnkeptError(Exception):
+    """Says that a file cannot be written now, since it was removed for example."""
 
 
 class Writer:
@@ -61,67 +61,87 @@ class Writer:
         Returns whether so many bytes may be written.
     fail
         Called with the error of the disk, after which nothing more is written.
+
+    Attributes
+    ----------
+    is_closed : bool
+        Whether nothing is written any more.
+    lock : Lock
+        Held while a chunk is written.
+    writing : Path or None
+        The file of chunks that is being written, until the record is there too.
+    n_written : int
+        Chunks that were begun to be written.
     """
 
     def __init__(
-        self, admit: Callable[[int], bool], fail: Callable[[OSError], None]
+        self, admit: Callable[[int], bool], fail: Callable[[Exception], None]
     ) -> None:
         self._admit, self._fail = admit, fail
         self._queue: deque[ChunkWrite] = deque()
         self._n_queued = 0
+        self._busy = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._writing = threading.Lock()
         self._files: OrderedDict[str, int] = OrderedDict()
+        self.lock = threading.Lock()
         self.is_closed = False
+        self.writing: str | None = None
+        self.n_written = 0
 
     def submit(self, write: ChunkWrite) -> bool:
         """Queue a chunk; return False where the queue is full."""
         n_bytes = write.kept.nbytes
         with self._changed:
             full = self._n_queued and self._n_queued + n_bytes > QUEUE_BYTES
-            if full or self.is_closed:
+            if full or self.is_closed or not self._has_thread():
                 return False
             self._queue.append(write)
             self._n_queued += n_bytes
-            if self._thread is None:
-                thread = threading.Thread(
-                    target=self._run, name="scdataset-cache", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError:  # no more threads, or the interpreter ends
-                    self._queue.pop()
-                    self._n_queued -= n_bytes
-                    return False
-                self._thread = thread
             self._changed.notify_all()
+        return True
+
+    def _has_thread(self) -> bool:
+        """Start the thread where there is none; return whether there is one."""
+        if self._thread is None:
+            thread = threading.Thread(
+                target=self._run, name="scdataset-cache", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or the interpreter ends
+                return False
+            self._thread = thread
         return True
 
     def write(self, write: ChunkWrite) -> None:
         """Write a chunk now, in this thread."""
         done = False
         try:
-            with self._writing:
+            with self.lock:
                 done = not self.is_closed and self._write(write)
-        except OSError as error:
+        except UnkeptError:
+            pass
+        except Exception as error:  # of the disk, or no memory for the record
             self.is_closed = True
             self._fail(error)
-        except GoneError:
-            pass
         finally:
+            self.writing = None
             write.done(done)
 
     def flush(self, seconds: float) -> None:
         """Wait until the queue is empty, but not longer than some seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._n_queued, seconds)
+            self._changed.wait_for(lambda: not (self._queue or self._busy), seconds)
 
     def close_files(self) -> None:
         """Close the files that are open."""
-        with self._writing:
-            while self._files:
-                _close(self._files.popitem()[1])
+        with self.lock:
+            self._close_files()
+
+    def _close_files(self) -> None:
+        while self._files:
+            self._close(self._files.popitem()[1])
 
     def _run(self) -> None:
         while True:
@@ -130,25 +150,30 @@ class Writer:
                     self._thread = None
                     break
                 write = self._queue.popleft()
+                self._busy = True
             try:
                 self.write(write)
             finally:
                 with self._changed:
-                    self._n_queued -= write.kept.nbytes
+                    self._busy = False
+                    self._n_queued = sum(each.kept.nbytes for each in self._queue)
                     self._changed.notify_all()
         self.close_files()
 
     def _write(self, write: ChunkWrite) -> bool:
         if not self._admit(write.kept.nbytes + PAGES_BYTES):
             return False
+        record = b"" if write.record is None else write.record()
+        if record is None:
+            return False
+        self.n_written += 1
+        self.writing = write.data
         self._write_all(write.data, write.kept.view(np.uint8).data, write.position)
-        if write.record is not None:
-            record = memoryview(write.record())
-            self._write_all(write.records, record, write.record_position)
+        self._write_all(write.records, memoryview(record), write.record_position)
         return True
 
     def _write_all(self, path: str, left: memoryview, position: int) -> None:
-        descriptor = self._open(path)
+        descriptor = self._open(path) if left else -1
         while left:
             n = os.pwrite(descriptor, left, position)
             left, position = left[n:], position + n
@@ -160,17 +185,27 @@ class Writer:
             if os.fstat(descriptor).st_nlink:
                 self._files.move_to_end(path)
                 return descriptor
-            _close(self._files.pop(path))
-        try:
-            descriptor = os.open(path, os.O_WRONLY)
-        except FileNotFoundError as error:
-            raise GoneError from error
+            self._close(self._files.pop(path))
+        while True:
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+                break
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):
+                    raise UnkeptError from error
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                if not self._files:  # others may close theirs
+                    raise UnkeptError from error
+                self._close_files()
         self._files[path] = descriptor
         if len(self._files) > MOST_OPEN:
-            _close(self._files.popitem(last=False)[1])
+            self._close(self._files.popitem(last=False)[1])
         return descriptor
 
-
-def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # a network file system reports late
-        os.close(descriptor)
+    def _close(self, descriptor: int) -> None:
+        try:
+            os.close(descriptor)
+        except OSError as error:  # a network file system tells here that it is full
+            self.is_closed = True
+            self._fail(error)

@@ -198,10 +198,8 @@ class FileIdentities(Sequence[Identity | None]):
 
     Parameters
     ----------
-    n_bytes, mtime_ns
+    n_bytes, mtime_ns, ctime_ns
         See :class:`~..io.open_files.Identity`; -1 bytes where there is no file.
-    ctime_ns
-        When the status of each file last changed, which no program can set back.
     """
 
     def __init__(
@@ -226,7 +224,11 @@ class FileIdentities(Sequence[Identity | None]):
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
         n_bytes = int(self.n_bytes[number])
-        return None if n_bytes < 0 else Identity(n_bytes, int(self._mtime_ns[number]))
+        if n_bytes < 0:
+            return None
+        return Identity(
+            n_bytes, int(self._mtime_ns[number]), int(self._ctime_ns[number])
+        )
 
 
 def _look_at_files(files: _Files) -> FileIdentities:
@@ -235,6 +237,6 @@ def _look_at_files(files: _Files) -> FileIdentities:
     known[0] = -1
     for number in range(len(files)):
         with suppress(FileNotFoundError):
-            status = Path(files[number]).stat()
-            known[:, number] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            now = Identity.of(files[number])
+            known[:, number] = now.n_bytes, now.mtime_ns, now.ctime_ns
     return FileIdentities(*known)

@@ -5,8 +5,8 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,8 @@ def most_open() -> int:
     return max(LEAST_OPEN, min(MOST_OPEN, (limit - LEFT_ALONE) // PART))
 
 
-class Identity(NamedTuple):
+@dataclass(frozen=True)
+class Identity:
     """Tells a local file from what it was before it changed.
 
     Parameters
@@ -48,16 +49,33 @@ class Identity(NamedTuple):
         Size of the file.
     mtime_ns
         Time of its last change, in nanoseconds.
+    ctime_ns
+        Time of the last change of its status, which no program can set back. A new
+        link or another mode changes it too, so it makes no difference to equality: it
+        is for those who keep what they have read, see :meth:`is_that_of`.
     """
 
     n_bytes: int
     mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, file: str | int) -> "Identity":
         """Return the identity that a path or an open file has now."""
         status = os.fstat(file) if isinstance(file, int) else Path(file).stat()
-        return cls(status.st_size, status.st_mtime_ns)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_that_of(self, path: str) -> bool:
+        """Return whether the file at a path is this one, and nothing touched it."""
+        try:
+            status = os.stat(path)  # noqa: PTH116  # asked for every file of a fetch
+        except OSError:
+            return False
+        return (
+            self.ctime_ns == status.st_ctime_ns
+            and self.mtime_ns == status.st_mtime_ns
+            and self.n_bytes == status.st_size
+        )
 
     def __str__(self) -> str:
         return f"{self.n_bytes} bytes, last changed at {self.mtime_ns / 1e9:.6f} s"

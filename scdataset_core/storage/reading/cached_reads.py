@@ -45,11 +45,6 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
         hold anything until all that is returned has been read too.
     context
         Threads, byte sources, buffers and counters.
-
-    Raises
-    ------
-    FileChangedError
-        If a file is not what it was when its array was made.
     """
     kept: list[_Kept] = []
     rest: list[Request] = []
@@ -96,7 +91,7 @@ def _split(
     array, starts = request.array, request.starts
     rows = np.full(len(starts), array.needed_grid.chunk_shape[0])
     pieces = cut_at_chunks(starts, request.stops, request.offsets, rows)
-    kinds = cache.find_kinds(array, pieces.chunk, context)
+    kinds, layouts = cache.find_kept(array, pieces.chunk, context)
     parts: list[_Kept] = []
     rest: list[Request] = []
     present = [int(kinds[0])] if len(kinds) else [0]
@@ -107,7 +102,7 @@ def _split(
         if len(present) > 1:
             some = _pick(request, pieces, np.flatnonzero(kinds == kind), int(rows[0]))
         if kind:
-            parts.append(_Kept(some, cache, kind, cache.layout(array, kind)))
+            parts.append(_Kept(some, cache, kind, layouts[kind]))
         else:
             rest.append(replace(some, is_uncached=True))
     found = pieces.chunk if present[0] else pieces.chunk[kinds > 0]

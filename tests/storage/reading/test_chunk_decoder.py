@@ -16,8 +16,8 @@ class ToyCache:
         self.kept: dict[tuple[str, int], bytes] = {}
         self.n_found = 0
 
-    def find_kinds(self, array, chunks, context):
-        return np.zeros(len(chunks), np.uint8)  # no chunk has an uncompressed copy
+    def find_kept(self, array, chunks, context):
+        return np.zeros(len(chunks), np.uint8), {}  # none has an uncompressed copy
 
     def find(self, array, chunk, unwanted, want, context):
         plain = self.kept.get((array.label, chunk))
