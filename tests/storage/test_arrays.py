@@ -352,7 +352,7 @@ def test_nothing_out_of_bounds_is_read_or_written(
 @pytest.mark.parametrize(
     "target",
     [
-        pytest.param(np.empty(10, "f8"), id="other_type"),
+        pytest.param(np.empty(10, "i8"), id="other_type"),
         pytest.param(np.empty((10, 1), "f4"), id="other_shape"),
         pytest.param(np.empty(20, "f4")[::2], id="not_contiguous"),
         pytest.param(np.frombuffer(bytes(40), "f4"), id="read_only"),

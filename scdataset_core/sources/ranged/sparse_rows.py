@@ -76,12 +76,9 @@ class SparseReader:
 
     @cached_property
     def column_dtype(self) -> np.dtype[Any]:
-        """Type that column ids are read in: the stored one where all files agree.
-
-        Unsigned 64-bit ids that do not fit int64 turn negative there, and are found.
-        """
-        dtypes = {x.indices.dtype for x in self.files}
-        return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.int64)
+        """Type that column ids are read in; ids that do not fit it become -1."""
+        small = max(self.genes.n_stored) <= 2**31
+        return np.dtype(np.int32 if small else np.int64)
 
     def read(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see `Source.read_x`."""
@@ -149,19 +146,12 @@ class SparseReader:
             sizes = [n * width for n in request.batch_sizes]
         values = [context.empty(size, self.dtype) for size in sizes]
         columns = [context.empty(size, self.column_dtype) for size in sizes]
-        requests, casts = [], []
+        requests = []
         for file, a, b in fetch.cuts:
             x, moves = self.files[file], fetch.moves_of(a, b).join()
-            for array, targets in ((x.data, values), (x.indices, columns)):
-                if array.dtype == targets[0].dtype:
-                    requests.append(_request(array, moves, targets))
-                else:
-                    cast = _Cast(array, fetch, a, b, targets, context)
-                    requests.append(cast.request)
-                    casts.append(cast)
+            requests.append(_request(x.data, moves, values))
+            requests.append(_request(x.indices, moves, columns))
         read_requests(requests, context)
-        for cast in casts:
-            cast.place()
         return values, columns
 
     def _pack(
@@ -178,8 +168,6 @@ class SparseReader:
         n_vars = len(self.genes.names)
         if self.genes.moves_columns:
             values, columns, starts = self._mapped(values, columns, starts, rows)
-        elif columns.dtype.kind == "u" and columns.itemsize >= 4:
-            columns = columns.view(f"i{columns.itemsize}")
         return pack_rows(
             values,
             columns,
@@ -201,10 +189,15 @@ class SparseReader:
         wrong = first_outside(columns, np.repeat(limits, np.diff(starts)))
         if wrong is not None:
             place = int(np.searchsorted(starts, wrong, side="right")) - 1
-            raise self._wrong_column(*self._file_of(int(rows[place])), columns[wrong])
+            file, row = self._file_of(int(rows[place]))
+            raise self._wrong_column(file, row, wrong - int(starts[place]))
 
-    def _wrong_column(self, file: int, row: int, column: Any) -> CorruptFileError:
-        indices = self.files[file].indices
+    def _wrong_column(self, file: int, row: int, number: int) -> CorruptFileError:
+        """Return the error for a stored element of a row, with its id as stored."""
+        x = self.files[file]
+        indices = x.indices
+        at = int(x.indptr.read(row, row + 1)[0]) + number
+        column = int(indices.read(at, at + 1)[0])
         reason = ""
         if column < 0:
             reason = (
@@ -271,28 +264,3 @@ def _request(array: StoredArray, moves: Moves, targets: Targets) -> Request:
     return Request(
         array, moves.starts, moves.stops, targets, moves.batches, moves.offsets
     )
-
-
-class _Cast:
-    """A read of elements whose stored type is not that of their targets."""
-
-    def __init__(
-        self,
-        array: StoredArray,
-        fetch: _Fetch,
-        a: int,
-        b: int,
-        targets: Targets,
-        context: ReadContext,
-    ) -> None:
-        moves = fetch.moves_of(a, b)
-        starts = np.cumsum(moves.lengths) - moves.lengths
-        self._targets = targets
-        self._buffer = context.empty(int(moves.lengths.sum()), array.dtype)
-        self._moves = moves._replace(starts=starts)
-        into_buffer = moves._replace(batches=np.zeros_like(starts), offsets=starts)
-        self.request = _request(array, into_buffer, [self._buffer])
-
-    def place(self) -> None:
-        """Convert what was read into its places."""
-        self._moves.copy(self._buffer, self._targets)

@@ -174,8 +174,8 @@ class StoredSource(SourceWithObs):
     def reading_bytes(self, form: Form) -> float:
         """Return the mean bytes that reading a row takes besides what is held of it."""
         extra = super().reading_bytes(form)
-        # Files that are stored in other types than the source's are converted first.
-        if any(x.dtype != self.dtype for x in self._xs):
+        # Dense rows of another type than the source's are converted once all are read.
+        if not self.sparse and any(x.dtype != self.dtype for x in self._xs):
             extra += self.mean_stored * max(x.dtype.itemsize for x in self._xs)
         if self.cacheable_arrays():  # kept elements are read in narrower types first
             extra += self.mean_stored * _KEPT_BYTES

@@ -1,6 +1,6 @@
 """Requests for encoded chunks: each chunk is decoded once, and its rows are placed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..context import ReadContext
 from .byte_ranges import ByteRanges, LocationNumbers
 from .chunk_decoder import ChunkDecoder
-from .placers import Placer, RowPlacer, make_placer, view_as_bytes
+from .placers import PiecePlacer, Placer, make_placer, view_as_bytes
 from .read_advice import advice_tasks
 from .requests import Ranges
 
@@ -73,7 +73,8 @@ class EncodedRequest:
         self._context = context
         self._placer: Placer = make_placer(ranges, number, views)
         request = ranges.requests[number]
-        self._n_bytes = request.array.needed_grid.n_bytes
+        grid = request.array.needed_grid
+        self._n_bytes, self._item_bytes = grid.n_bytes, grid.stored_dtype.itemsize
         self.decoder = ChunkDecoder(
             request.array,
             self._placer.wanted,
@@ -112,14 +113,29 @@ class EncodedRequest:
     def _place_giant(self, i: int) -> None:
         """Do one very large chunk, piece by piece where its rows are whole in it."""
         placer, scratch = self._placer, self._context.scratch
-        if not isinstance(placer, RowPlacer):
+        if not isinstance(placer, PiecePlacer):
             self._place(i, i + 1)
             scratch.trim()
             return
         place_s = 0.0
-        for start, piece in self.decoder.decode_pieces(i):
+        pieces = _cut_at_items(self.decoder.decode_pieces(i), self._item_bytes)
+        for start, piece in pieces:
             begun = perf_counter()
             placer.place_piece(i, piece, start)
             place_s += perf_counter() - begun
         scratch.trim()
         self._context.stats.add(place_s=place_s)
+
+
+def _cut_at_items(
+    pieces: Iterator[tuple[int, memoryview]], item_bytes: int
+) -> Iterator[tuple[int, memoryview]]:
+    """Yield the same bytes, in pieces that begin and end with whole items."""
+    rest = b""
+    for begin, piece in pieces:
+        start = begin - len(rest)
+        whole = memoryview(rest + piece) if rest else piece
+        n = len(whole) // item_bytes * item_bytes
+        rest = bytes(whole[n:])
+        if n:
+            yield start, whole[:n]

@@ -1,6 +1,7 @@
 """Reads of plain bytes: neighbours joined, and shared out among tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from itertools import pairwise
 from time import perf_counter
 
@@ -23,7 +24,7 @@ from .byte_ranges import ByteRanges, LocationNumbers, find_runs, lengths_of
 from .read_advice import advice_tasks
 from .uncompressed import PlainReads
 
-__all__ = ["error_of_read", "read_tasks"]
+__all__ = ["MergedReads", "error_of_read", "read_tasks", "tasks_of"]
 
 Integers = npt.NDArray[np.int64]
 # One task reads about this much, so that threads share a fetch evenly.
@@ -48,9 +49,14 @@ class MergedReads:
         The reads, at least one.
     context
         Byte sources, ring and counters.
+    cuts
+        Reads that begin a group, in whose order all are done; None: any may be joined
+        to the one before it.
     """
 
-    def __init__(self, reads: PlainReads, context: ReadContext) -> None:
+    def __init__(
+        self, reads: PlainReads, context: ReadContext, *, cuts: Integers | None = None
+    ) -> None:
         self._reads = reads
         self._context = context
         ranges = _ranges_of(reads)
@@ -59,11 +65,15 @@ class MergedReads:
         table[:, 1] = reads.n_bytes
         self._destinations = Destinations(table)
         first = _first_of_groups(ranges)
+        if cuts is not None:
+            begins = np.zeros(len(ranges), bool)
+            begins[first] = begins[cuts] = True
+            first = np.flatnonzero(begins)
         count = lengths_of(first, len(ranges))
         size = np.add.reduceat(ranges.n_bytes, first)
         position, of = ranges.position[first], ranges.location_of
         of = None if of is None else of[first]
-        if len(reads.arrays) > 1:
+        if len(reads.arrays) > 1 and cuts is None:
             # Data and indices lie side by side in many files: as the file has them.
             order = np.lexsort((position,) if of is None else (position, of))
             first, count, size = first[order], count[order], size[order]
@@ -71,17 +81,38 @@ class MergedReads:
         self._groups = ByteRanges(ranges.locations, of, position, size)
         self._first, self._count = first, count
 
-    def tasks(self) -> list[Callable[[], None]]:
-        """Return functions that together do all reads."""
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all reads."""
+        return int(self._groups.n_bytes.sum())
+
+    @cached_property
+    def advice(self) -> list[Callable[[], None]]:
+        """Functions that tell the system what will be read, to be called first."""
+        return advice_tasks(self._groups, self._context)
+
+    def tasks(self, *, inline: bool) -> list[Callable[[], None]]:
+        """Return functions that together do all reads.
+
+        Parameters
+        ----------
+        inline
+            Whether there are so few that other threads should not be woken for them.
+        """
+        bounds = self._share_groups(inline=inline)
+        return [self._task(start, stop) for start, stop in pairwise(bounds)]
+
+    def _share_groups(self, *, inline: bool) -> list[int]:
+        """Return where the groups of each task begin, and the number of groups."""
         ends = np.cumsum(self._groups.n_bytes)
-        total = int(ends[-1])
-        advice = advice_tasks(self._groups, self._context)
-        if total <= INLINE_BYTES and not advice:
-            return [self._task(0, len(ends))]
+        if inline:
+            return [0, len(ends)]
         share = TASK_BYTES if self._context.callers == 1 else OWN_TASK_BYTES
-        edges = np.searchsorted(ends, np.arange(share, total + 1, share)) + 1
-        bounds = np.unique(np.concatenate(([0], edges, [len(ends)]))).tolist()
-        return advice + [self._task(start, stop) for start, stop in pairwise(bounds)]
+        edges = np.searchsorted(ends, np.arange(share, int(ends[-1]) + 1, share)) + 1
+        bounds: list[int] = np.unique(
+            np.concatenate(([0], edges, [len(ends)]))
+        ).tolist()
+        return bounds
 
     def _task(self, start: int, stop: int) -> Callable[[], None]:
         return lambda: self._read(slice(start, stop))
@@ -214,4 +245,19 @@ def read_tasks(reads: PlainReads, context: ReadContext) -> list[Callable[[], Non
 
     The destinations must stay in memory until all are done.
     """
-    return MergedReads(reads, context).tasks() if len(reads.position) else []
+    return tasks_of([MergedReads(reads, context)]) if len(reads.position) else []
+
+
+def tasks_of(parts: Sequence[MergedReads]) -> list[Callable[[], None]]:
+    """Return functions that together do the reads of all parts, on any threads."""
+    advice = [advise for part in parts for advise in part.advice]
+    inline = not advice and sum(part.n_bytes for part in parts) <= INLINE_BYTES
+    tasks = [task for part in parts for task in part.tasks(inline=inline)]
+    if inline and len(tasks) > 1:
+        return [partial(_do_all, tasks)]
+    return advice + tasks
+
+
+def _do_all(tasks: Sequence[Callable[[], None]]) -> None:
+    for task in tasks:
+        task()

@@ -1,16 +1,17 @@
 """Copies rows out of decoded chunks, to where the targets want them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from .chunk_decoder import WantedChunks
+from .conversion import convert
 from .requests import Pieces, Ranges, Request, cut_at_chunks
 
-__all__ = ["Placer", "make_placer", "view_as_bytes"]
+__all__ = ["PiecePlacer", "Placer", "make_placer", "view_as_bytes"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -28,6 +29,18 @@ class Placer(Protocol):
 
     def place(self, index: int, plain: memoryview) -> None:
         """Copy what is wanted out of chunk ``wanted.chunk[index]``, decoded."""
+        ...
+
+
+@runtime_checkable
+class PiecePlacer(Placer, Protocol):
+    """A placer that need not see a chunk whole."""
+
+    def place_piece(self, index: int, piece: memoryview, start: int) -> None:
+        """Copy what is wanted out of a piece of a chunk that begins at `start`.
+
+        A piece holds whole elements.
+        """
         ...
 
 
@@ -58,6 +71,8 @@ def make_placer(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
     if len(pieces.chunk) and (np.diff(pieces.chunk) < 0).any():
         order = np.argsort(pieces.chunk, kind="stable")
         pieces = Pieces(*(column[order] for column in pieces))
+    if request.converts:
+        return ConvertingPlacer(ranges, request, pieces)
     if request.columns is None and grid.chunk_shape[1:] == request.array.shape[1:]:
         return RowPlacer(ranges, request, pieces, views)
     return ColumnPlacer(ranges, request, pieces)
@@ -134,6 +149,57 @@ class RowPlacer:
                 shift = self._to[i] - self._at[i]
                 target = self._views[self._which[i]]
                 target[low + shift : high + shift] = piece[low - start : high - start]
+
+
+class ConvertingPlacer:
+    """Converts numbers of a 1-D array to the type of their targets.
+
+    Parameters
+    ----------
+    ranges
+        All ranges and targets.
+    request
+        Which of the requests it is.
+    pieces
+        Its pieces, sorted by chunk.
+    """
+
+    def __init__(self, ranges: Ranges, request: Request, pieces: Pieces) -> None:
+        self._dtype = request.array.dtype
+        chunk, bounds, low, high = _group_by_chunk(pieces)
+        itemsize = self._dtype.itemsize
+        self.wanted = WantedChunks(chunk, high * itemsize, low * itemsize)
+        self._targets, self._wanted = ranges.targets, request.targets[0].dtype
+        self._bounds = bounds.tolist()
+        self._low, self._high = low.tolist(), high.tolist()
+        columns = ranges.target[pieces.range], pieces.offset, pieces.first, pieces.n
+        self._pieces = [column.tolist() for column in columns]
+
+    def place(self, index: int, plain: memoryview) -> None:
+        """Convert what is wanted of a chunk, all at once, and copy it."""
+        low, n = self._low[index], self._high[index] - self._low[index]
+        # The memory may be longer than the chunk, by a part of an element too.
+        values = np.frombuffer(plain, self._dtype, n, low * self._dtype.itemsize)
+        converted = np.empty(n, self._wanted)
+        convert(values, converted)
+        for which, offset, first, length in self._pieces_of(index):
+            target = self._targets[which]
+            target[offset : offset + length] = converted[first - low :][:length]
+
+    def place_piece(self, index: int, piece: memoryview, start: int) -> None:
+        """Convert and copy what is wanted out of a piece, see :class:`PiecePlacer`."""
+        values = np.frombuffer(piece, self._dtype)
+        start //= self._dtype.itemsize
+        for which, offset, first, length in self._pieces_of(index):
+            low, high = max(first, start), min(first + length, start + len(values))
+            if low < high:
+                target = self._targets[which][offset + low - first :][: high - low]
+                convert(values[low - start : high - start], target)
+
+    def _pieces_of(self, index: int) -> Iterator[tuple[int, ...]]:
+        """Yield target, first number there, first number in the chunk, and length."""
+        some = slice(self._bounds[index], self._bounds[index + 1])
+        return zip(*(column[some] for column in self._pieces), strict=True)
 
 
 class ColumnPlacer:

@@ -8,12 +8,18 @@ from ..context import ReadContext
 from .byte_ranges import find_runs
 from .cached_reads import read_cached
 from .column_reads import column_tasks
+from .conversion import can_convert, convert
+from .converted import plan_reads
 from .encoded import encoded_tasks
-from .merged_reads import read_tasks
+from .merged_reads import tasks_of
 from .requests import Ranges, Request, merge_requests
-from .uncompressed import plan_plain_reads
+from .staging import Staging
 
 __all__ = ["read_requests"]
+
+# To read this much in the order of its places, and then convert it, costs less than to
+# plan its way through scratch memory.
+STAGED_BYTES = 4 << 20
 
 
 def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
@@ -46,16 +52,19 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
         asked = list(read_cached(asked, context))
     if not asked:
         return
+    asked, staging = _stage_small(asked, context)
     # Checked all together, then done by kind; a call rarely has more than one kind.
     parts = {
-        kind: merge_requests([request for request in asked if _kind(request) == kind])
+        kind: merge_requests(
+            [request for request in asked if _kind(request) == kind], converts=True
+        )
         for kind in dict.fromkeys(map(_kind, asked))
     }
-    finish: Callable[[], None] | None = None
     tasks: list[Callable[[], None]] = []
+    finish: list[Callable[[], None]] = []
     if "plain" in parts:
-        reads, finish = plan_plain_reads(parts["plain"])
-        tasks += read_tasks(reads, context)
+        reads, finish = plan_reads(parts["plain"], context)
+        tasks += tasks_of(reads)
     if "columns" in parts:
         tasks += column_tasks(parts["columns"], context)
     if "encoded" in parts:
@@ -67,9 +76,35 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
             for number in range(len(ranges.requests))
         ]
     context.run(tasks)
-    if finish is not None:
-        finish()
+    for step in [*finish, *([staging.finish] if staging else [])]:
+        step()
     context.stats.add(bytes_used=sum(part.n_bytes for part in parts.values()))
+
+
+def _stage_small(
+    asked: list[Request], context: ReadContext
+) -> tuple[list[Request], Staging | None]:
+    """Return requests to do; those that convert few numbers go to buffers first."""
+    some = [request for request in asked if _can_stage(request)]
+    n_bytes = sum(
+        int((request.stops - request.starts).sum()) * request.array.dtype.itemsize
+        for request in some
+    )
+    if not some or n_bytes > STAGED_BYTES:
+        return asked, None
+    staging = Staging(context)
+    return [staging.redirect(r) if r in some else r for r in asked], staging
+
+
+def _can_stage(request: Request) -> bool:
+    """Return whether a request is for uncompressed numbers of another type."""
+    array = request.array
+    return (
+        request.converts
+        and array.is_plain
+        and len(array.shape) == 1
+        and can_convert(array.dtype, request.targets[0].dtype)
+    )
 
 
 def _kind(request: Request) -> str:
@@ -98,4 +133,8 @@ def _through_library(ranges: Ranges, number: int) -> None:
         for i in range(first, last):
             part = rows[int(starts[i]) - low : int(stops[i]) - low]
             at = int(request.offsets[i])
-            request.targets[int(request.which[i])][at : at + len(part)] = part
+            target = request.targets[int(request.which[i])][at : at + len(part)]
+            if request.converts:
+                convert(part, target)
+            else:
+                target[...] = part

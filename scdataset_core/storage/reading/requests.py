@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..layout import ArrayLayout
+from .conversion import can_convert
 
 __all__ = ["Pieces", "Ranges", "Request", "cut_at_chunks", "merge_requests"]
 
@@ -30,9 +31,11 @@ class Request:
         The ranges, int64, shape ``(k,)``; `starts` do not decrease. Ranges may be
         empty, repeat and overlap.
     targets
-        C-contiguous arrays of the array's dtype; their rows have the array's trailing
-        shape, or ``(len(columns),)``. Two ranges may not go to the same rows.
-        Requests with the same targets should share this very list, which saves time.
+        C-contiguous arrays of one dtype; their rows have the array's trailing shape, or
+        ``(len(columns),)``. Two ranges may not go to the same rows. Requests with the
+        same targets should share this very list, which saves time. The targets of a 1-D
+        array may be of another dtype than the array, in which it loses no number; or of
+        signed integers: an integer that these cannot hold becomes -1.
     which, offsets
         Number of the target that each range goes to, and its first row there, int64,
         shape ``(k,)``.
@@ -51,6 +54,11 @@ class Request:
     offsets: Integers
     columns: Integers | None = None
     is_uncached: bool = False
+
+    @property
+    def converts(self) -> bool:
+        """Whether the targets are of another type than the array."""
+        return bool(self.targets) and self.targets[0].dtype != self.array.dtype
 
 
 class Ranges(NamedTuple):
@@ -83,7 +91,7 @@ class Ranges(NamedTuple):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all ranges in their targets."""
+        """Bytes of all ranges, in the types of their arrays."""
         rows = np.bincount(self.of, self.stops - self.starts, len(self.requests))
         return sum(
             int(n) * prod(_row_shape(request)) * request.array.dtype.itemsize
@@ -91,8 +99,16 @@ class Ranges(NamedTuple):
         )
 
 
-def merge_requests(requests: Sequence[Request]) -> Ranges:
+def merge_requests(requests: Sequence[Request], *, converts: bool = False) -> Ranges:
     """Check requests, and return the ranges of all of them.
+
+    Parameters
+    ----------
+    requests
+        The requests.
+    converts
+        Whether who asks converts what is read to the type of the targets; else it is an
+        error where that is not the type of the array.
 
     Raises
     ------
@@ -118,7 +134,7 @@ def merge_requests(requests: Sequence[Request]) -> Ranges:
         key = (id(request.targets), (request.array.dtype, row))
         if key not in known:
             known[key] = len(targets)
-            _check_targets(request, row)
+            _check_targets(request, row, converts=converts)
             targets += request.targets
         first_target.append(known[key])
     # Addresses are computed from these numbers: nothing out of bounds gets past here.
@@ -176,8 +192,10 @@ def _row_shape(request: Request) -> tuple[int, ...]:
     return (len(columns),)
 
 
-def _check_targets(request: Request, row: tuple[int, ...]) -> None:
+def _check_targets(request: Request, row: tuple[int, ...], *, converts: bool) -> None:
     dtype = request.array.dtype
+    if converts and not row and can_convert(dtype, request.targets[0].dtype):
+        dtype = request.targets[0].dtype
     for target in request.targets:
         flags = target.flags
         if (

@@ -11,7 +11,16 @@ from ..layout import ArrayLayout
 from .chunk_lookup import find_chunks
 from .requests import Pieces, Ranges, cut_at_chunks
 
-__all__ = ["PlainReads", "plan_plain_reads"]
+__all__ = [
+    "FoundSpans",
+    "PlainReads",
+    "Spans",
+    "copy_repeats",
+    "find_spans",
+    "finish_reads",
+    "place_reads",
+    "plan_plain_reads",
+]
 
 Integers = npt.NDArray[np.int64]
 
@@ -70,10 +79,44 @@ class PlainReads(NamedTuple):
     address: Integers
 
 
-def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | None]:
-    """Return the reads that requests need, and what to call after them, if anything."""
-    arrays = [request.array for request in ranges.requests]
-    wanted = np.ones(len(ranges.of), bool)
+class FoundSpans(NamedTuple):
+    """The runs of bytes of ranges, and where they lie in files.
+
+    Parameters
+    ----------
+    spans
+        The runs, without those of a range that repeats the one before it.
+    position, file
+        Their first bytes, and the numbers of their files; None: 0 for all.
+    missing
+        Runs in chunks that were never written, not among `spans`; None: there are none.
+    wanted
+        Which ranges repeat none before them; None: all.
+    """
+
+    spans: Spans
+    position: Integers
+    file: Integers | None
+    missing: Spans | None
+    wanted: npt.NDArray[np.bool_] | None
+
+    def take(self, ranges: npt.NDArray[np.bool_]) -> "FoundSpans":
+        """Return the runs of some ranges."""
+        some = ranges[self.spans.range]
+        missing = self.missing
+        return FoundSpans(
+            self.spans.take(some),
+            self.position[some],
+            None if self.file is None else self.file[some],
+            None if missing is None else missing.take(ranges[missing.range]),
+            self.wanted,
+        )
+
+
+def find_spans(ranges: Ranges) -> FoundSpans:
+    """Return the runs of bytes of all ranges, and where they lie."""
+    wanted: npt.NDArray[np.bool_] | None = np.ones(len(ranges.of), bool)
+    assert wanted is not None
     np.logical_or(
         ranges.starts[1:] != ranges.starts[:-1],
         ranges.stops[1:] != ranges.stops[:-1],
@@ -82,42 +125,61 @@ def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | N
     # A range that repeats is read once, and copied. Ranges of two requests never are
     # the same, though their numbers may be.
     wanted[ranges.bounds[:-1]] = True
-    has_repeats = not wanted.all()
-    spans = _find_spans(ranges, wanted if has_repeats else None)
+    if wanted.all():
+        wanted = None
+    spans = _cut_spans(ranges, wanted)
     position, file, absent = _find_positions(ranges, spans)
     missing = None
     if absent is not None:
         missing = spans.take(absent)
         spans, position = spans.take(~absent), position[~absent]
         file = None if file is None else file[~absent]
+    return FoundSpans(spans, position + spans.inside, file, missing, wanted)
+
+
+def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | None]:
+    """Return the reads that requests need, and what to call after them, if anything."""
+    found = find_spans(ranges)
+    finish = finish_reads(ranges, found)
+    return place_reads(ranges, found), finish
+
+
+def finish_reads(ranges: Ranges, found: FoundSpans) -> Callable[[], None] | None:
+    """Return what is to be called after the reads that :func:`place_reads` returns."""
+    swapped = [not request.array.stored_natively for request in ranges.requests]
+    if found.missing is None and not any(swapped) and found.wanted is None:
+        return None
+
+    def finish() -> None:
+        if found.missing is not None:
+            _fill(ranges, found.missing)
+        if any(swapped):
+            of = ranges.of[found.spans.range]
+            _swap(ranges, found.spans.take(np.array(swapped)[of]))
+        if found.wanted is not None:
+            copy_repeats(ranges, found.wanted)
+
+    return finish
+
+
+def place_reads(ranges: Ranges, found: FoundSpans) -> PlainReads:
+    """Return the reads of runs of bytes straight into their targets."""
+    spans = found.spans
     addresses = np.array(
         [target.__array_interface__["data"][0] for target in ranges.targets], np.int64
     )
-    reads = PlainReads(
-        arrays,
+    return PlainReads(
+        [request.array for request in ranges.requests],
         ranges.of[spans.range],
         spans.chunk,
-        file,
-        position + spans.inside,
+        found.file,
+        found.position,
         spans.n_bytes,
         addresses[ranges.target[spans.range]] + spans.outside,
     )
-    swapped = [not array.stored_natively for array in arrays]
-    if missing is None and not any(swapped) and not has_repeats:
-        return reads, None
-
-    def finish() -> None:
-        if missing is not None:
-            _fill(ranges, missing)
-        if any(swapped):
-            _swap(ranges, spans.take(np.array(swapped)[reads.of]))
-        if has_repeats:
-            _repeat(ranges, wanted)
-
-    return reads, finish
 
 
-def _find_spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
+def _cut_spans(ranges: Ranges, wanted: npt.NDArray[np.bool_] | None) -> Spans:
     """Return the runs of bytes of all ranges, or of those that are wanted."""
     grids = [request.array.needed_grid for request in ranges.requests]
     of, starts, stops, offset = ranges.of, ranges.starts, ranges.stops, ranges.offset
@@ -217,7 +279,7 @@ def _swap(ranges: Ranges, spans: Spans) -> None:
         run.byteswap(inplace=True)
 
 
-def _repeat(ranges: Ranges, wanted: npt.NDArray[np.bool_]) -> None:
+def copy_repeats(ranges: Ranges, wanted: npt.NDArray[np.bool_]) -> None:
     """Copy what was read for a range to the ranges after it that are the same."""
     targets = ranges.targets
     here = np.flatnonzero(~wanted)
