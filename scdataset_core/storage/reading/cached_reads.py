@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..context import ReadContext
 from ..layout import ArrayLayout, ChunkCache
+from .conversion import convert
 from .merged_reads import read_tasks
 from .requests import Pieces, Request, cut_at_chunks, merge_requests
 from .uncompressed import plan_plain_reads
@@ -132,9 +133,9 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
     n_bytes = 0
     for part in kept:
         request, layout = part.request, part.layout
-        wide = request.array.dtype
+        wide = request.targets[0].dtype
         n_rows = int((request.stops - request.starts).sum())
-        n_bytes += n_rows * prod(layout.shape[1:]) * wide.itemsize
+        n_bytes += n_rows * prod(layout.shape[1:]) * request.array.dtype.itemsize
         targets = request.targets
         which = tuple(map(id, targets))
         if layout.dtype == wide:
@@ -201,13 +202,14 @@ class _Group:
                     counts.tolist(),
                     strict=True,
                 ):
-                    self.wide[which][at : at + n] = self.narrow[which][at : at + n]
+                    some = slice(at, at + n)
+                    convert(self.narrow[which][some], self.wide[which][some])
 
 
 def _widen(wide: Targets, narrow: Targets) -> None:
     with np.errstate(invalid="ignore"):  # what was not read may be anything
         for target, buffer in zip(wide, narrow, strict=True):
-            target[...] = buffer
+            convert(buffer, target)
 
 
 def _like(

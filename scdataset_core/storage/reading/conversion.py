@@ -36,7 +36,8 @@ def convert(values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
     array([ 7, -3, -1], dtype=int32)
     """
     np.copyto(out, values, casting="unsafe")
-    if not values.size or np.can_cast(values.dtype, out.dtype, "safe"):
+    integers = values.dtype.kind in "iu" and out.dtype.kind == "i"
+    if not integers or not values.size or np.can_cast(values.dtype, out.dtype, "safe"):
         return
     limits = np.iinfo(out.dtype)
     if not values.dtype.isnative:

@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scdataset_core.storage import ReadContext, Request, read_requests
+from scdataset_core.storage.cache import Cache
+from scdataset_core.storage.cache.filling import attach_cache, fill_caches
 from scdataset_core.storage.reading import chunk_decoder, converted
 from scdataset_core.storage.reading import read_requests as rr
 from tests.storage.oracle import stored
@@ -154,6 +156,31 @@ def test_very_large_chunks_are_converted_piece_by_piece(
     read_requests([request], context)
     expect(request, values, want)
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("large", [5, 2**31 - 1, 2**31, 2**32 + 5, 2**62])
+def test_what_a_cache_keeps_is_converted_too(tmp_path, context, dtype, large):
+    ids = np.arange(N) % 100
+    if large <= np.iinfo(dtype).max:
+        ids[700:710] = large  # in a chunk that is kept in another type than the others
+    ids = ids.astype(dtype)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=ids, chunks=(100,), compression="gzip")
+    array = stored(tmp_path / "x.h5")
+    attach_cache([array], Cache(tmp_path / "cache", None))
+    rng = np.random.default_rng(0)
+    ranges = [(0, 3), (30, 200), (200, 201), (650, 900)]
+    for _ in range(3):
+        got, want = ([np.full(N, 99, np.int32) for _ in range(2)] for _ in range(2))
+        request = ask(array, ranges, got, rng)
+        read_requests([request], context)
+        expect(request, as_int32(ids), want)
+        np.testing.assert_array_equal(got, want)
+        n_decoded = context.stats.chunks_decoded
+        fill_caches([array], None, 1)
+    read_requests([request], context)
+    assert context.stats.chunks_decoded == n_decoded
 
 
 def test_values_are_widened(tmp_path, context, way):
