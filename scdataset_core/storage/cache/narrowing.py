@@ -9,6 +9,7 @@ __all__ = ["N_KINDS", "can_keep", "common_kind", "kept_dtype", "narrow"]
 
 # Kinds are numbers in the records of a cache: never change what one means.
 _NARROW = ("u1", "u2", "u4", "f4")
+_WHOLE_BYTES = (1, 2, 4)
 _AS_STORED = len(_NARROW) + 1
 N_KINDS = _AS_STORED + 1  # 0 says that a chunk is not kept
 
@@ -63,39 +64,32 @@ def narrow(values: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
     """
     kind = _kind_of_whole(values)
     if kind:
-        kept = _cast(values, kind)
+        kept = values.astype(_NARROW[kind - 1])  # they are in its range
         # Whole numbers of an integer type fit by their range alone.
         if values.dtype.kind in "iu" or _gives_back(kept, values):
             return kind, kept
     if values.dtype == np.float64:
-        kept = _cast(values, _NARROW.index("f4") + 1)
-        if _gives_back(kept, values):
-            return _NARROW.index("f4") + 1, kept
+        kind = _NARROW.index("f4") + 1
+        with np.errstate(invalid="ignore", over="ignore"):
+            kept = values.astype(_NARROW[kind - 1])
+            if _gives_back(kept, values):
+                return kind, kept
     return _AS_STORED, values.copy()
 
 
 def _kind_of_whole(values: npt.NDArray[Any]) -> int:
     """Return the kind that has the range of the values, 0 where none is narrower."""
-    if values.dtype.kind == "b":
+    if values.dtype.kind == "b" or not values.min() >= 0:  # NaN is not either
         return 0
-    low, high = values.min(), values.max()
-    if not low >= 0:  # NaN is not either
-        return 0
-    for kind, name in enumerate(_NARROW[:3], 1):
-        dtype = np.dtype(name)
-        if dtype.itemsize < values.dtype.itemsize and high <= np.iinfo(dtype).max:
+    high = values.max()
+    for kind, n_bytes in enumerate(_WHOLE_BYTES, 1):
+        if n_bytes < values.dtype.itemsize and high < 256**n_bytes:
             return kind
     return 0
-
-
-def _cast(values: npt.NDArray[Any], kind: int) -> npt.NDArray[Any]:
-    with np.errstate(invalid="ignore", over="ignore"):
-        return values.astype(_NARROW[kind - 1])
 
 
 def _gives_back(kept: npt.NDArray[Any], values: npt.NDArray[Any]) -> bool:
     """Return whether a cast back gives the very bits, of -0.0 and NaN too."""
     bits = f"u{values.dtype.itemsize}"
-    with np.errstate(invalid="ignore"):
-        back = kept.astype(values.dtype)
+    back = kept.astype(values.dtype)
     return bool((back.view(bits) == values.view(bits)).all())
