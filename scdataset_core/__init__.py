@@ -26,6 +26,7 @@ from .strategies import (
     BlockShuffling,
     BlockWeightedSampling,
     ClassBalancedSampling,
+    GroupSampling,
     Streaming,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "FileChangedError",
     "FileFormatError",
     "GeneMismatchError",
+    "GroupSampling",
     "Loader",
     "MissingNameError",
     "MultiIndexable",

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .batching import Batching, PendingBatch
+from .batching import Batching
 from .hook_epoch import in_epoch
+from .pending_batches import PendingBatch
 from .plan import Plan
 from .readahead import make_item
 from .storage import ReadContext

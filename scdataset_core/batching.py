@@ -2,18 +2,20 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cells import Cells
+from .cells import Cells, extend, take
 from .fetch_memory import find_fetch_factor
 from .form import Form, OutputName, Overflow, find_output, pack
 from .hooks import Hooks, check_with_source, fill_rows
 from .outputs.base import Layout, Output
+from .pending_batches import PendingBatch, find_stops, pend
 from .plan import Fetch
+from .sets import BatchSets, SetSizes, find_order
 from .sizes import Sizes
 from .sources.base import Source
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Batching",
     "ObjectBatching",
-    "PendingBatch",
     "SourceBatching",
     "make_batching",
 ]
@@ -36,31 +37,6 @@ Rows = npt.NDArray[np.int64]
 _LEAST_BYTES = 3 << 20
 _PARTS = {"X", "obs", "index"}  # of a batch of cells
 _HDF5_ENDINGS = (".h5ad", ".h5mu", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class PendingBatch:
-    """A minibatch that has been read and not made yet.
-
-    Parameters
-    ----------
-    data
-        What the fetch read, or the minibatch itself where `positions` is None.
-    positions
-        Where the minibatch stands in `data`.
-    n_cells
-        Its rows.
-    """
-
-    data: Any
-    positions: Rows | None
-    n_cells: int
-
-    def detach(self) -> "PendingBatch":
-        """Return a copy whose minibatch shares no memory with that of this one."""
-        if self.positions is not None:  # taking the minibatch copies it
-            return self
-        return PendingBatch(self.data.copy(), None, self.n_cells)
 
 
 class Batching:
@@ -101,14 +77,17 @@ class Batching:
 
     def make_batch(self, pending: PendingBatch) -> Any:
         """Make a minibatch that was read; the consumer calls this."""
-        data = pending.data
-        if pending.positions is not None:
-            data = self.hooks.select(data, pending.positions)
-        return self.hooks.transform_batch(self.finish(data))
+        return self.hooks.transform_batch(self.finish(pending))
 
-    def finish(self, batch: Any) -> Any:
+    def take(self, pending: PendingBatch) -> Any:
+        """Return the rows of a minibatch."""
+        if pending.positions is None:
+            return pending.data
+        return self.hooks.select(pending.data, pending.positions)
+
+    def finish(self, pending: PendingBatch) -> Any:
         """Return a minibatch as what was asked for: a dict, an `AnnData` object."""
-        return batch
+        return self.take(pending)
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
         """Return `sizes` with the largest fetch factor that `memory` allows.
@@ -134,12 +113,7 @@ class Batching:
 
     def _cut(self, fetched: Any, fetch: Fetch, positions: Rows) -> deque[PendingBatch]:
         """Cut a fetch, whose place `p` stands at ``positions[p]``, into minibatches."""
-        return deque(
-            PendingBatch(
-                fetched, positions[batch.start : batch.stop], batch.stop - batch.start
-            )
-            for batch in fetch.batches
-        )
+        return pend(fetch, lambda start, stop: (fetched, positions[start:stop]))
 
     def _read_with_callback(self, fetch: Fetch) -> deque[PendingBatch]:
         """Read a fetch with the user's `fetch_callback`, which gets sorted rows."""
@@ -185,6 +159,8 @@ class SourceBatching(Batching):
         What makes a batch of the cells of a minibatch.
     batch_size
         Rows that short batches are filled to, where the layout fills them.
+    set_sizes
+        How many cells a set has, if minibatches are made of sets.
     """
 
     def __init__(
@@ -195,11 +171,13 @@ class SourceBatching(Batching):
         form: Form,
         output: Output,
         batch_size: int,
+        set_sizes: SetSizes | None = None,
     ) -> None:
         super().__init__(collection, hooks)
         self.form = form
         self.output = output
         self.batch_size = batch_size
+        self.set_sizes = set_sizes
         self._finish_cells = output.finisher(collection.info)
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
@@ -208,10 +186,13 @@ class SourceBatching(Batching):
         # What a cache holds may come to be read two fetches at a time.
         two = source.concurrent or len(source.cacheable_arrays()) > 0
         n_reading = 2 if two and read_ahead else 1
+        n_rows = sizes.batch_size
+        if self.set_sizes is not None:
+            n_rows = self.set_sizes.count_rows(n_rows)
         fetch_factor = find_fetch_factor(
             memory,
             row_bytes=source.row_bytes(self.form),
-            batch_size=sizes.batch_size,
+            batch_size=n_rows,
             n_buffers=read_ahead + 2,
             reading_bytes=source.reading_bytes(self.form) * n_reading,
         )
@@ -253,17 +234,16 @@ class SourceBatching(Batching):
             return self._read_with_callback(fetch)
         n_rows = len(fetch.rows)
         together = self.hooks.on_fetches or self.hooks.batch_callback is not None
-        bounds = np.array(
-            [0, n_rows] if together else [0, *(batch.stop for batch in fetch.batches)],
-            np.int64,
-        )
+        edges = [0, n_rows] if together else [0, *find_stops(fetch)]
+        bounds = np.array(edges, np.int64)
         read = self.collection.read_batches(
             fetch.rows, fetch.places, bounds, self.form, context
         )
         if together:
             everywhere = np.arange(n_rows, dtype=np.int64)
             return self._cut(self.hooks.transform_fetch(read[0]), fetch, everywhere)
-        return deque(PendingBatch(cells, None, cells.n_cells) for cells in read)
+        by_start = dict(zip(bounds[:-1].tolist(), read, strict=True))
+        return pend(fetch, lambda start, stop: (by_start[start], None))
 
     def lay_out(self, read: Any) -> Any:
         """Return cells with X in the layout asked for, and other objects unchanged."""
@@ -272,8 +252,18 @@ class SourceBatching(Batching):
             return read
         return cells.replace(X=pack(cells["X"], form=self.form))
 
-    def finish(self, batch: Any) -> Any:
+    def finish(self, pending: PendingBatch) -> Any:
         """Return what the output makes of cells; other objects stay as they are."""
+        batch = self.take(pending)
+        if pending.sets is None:
+            return self._finish(batch, self.batch_size)
+        return self._finish_sets(batch, pending.sets, pending.control)
+
+    def _finish(self, batch: Any, n_rows: int, slots: Rows | None = None) -> Any:
+        """Return what the output makes of cells, short batches filled to `n_rows`.
+
+        The cells stand at `slots` among the rows; first by default.
+        """
         cells, more = batch, {}
         if not isinstance(batch, Cells):
             if isinstance(batch, Mapping) and isinstance(self.output, Layout):
@@ -282,13 +272,43 @@ class SourceBatching(Batching):
             cells = self._rebuild_cells(batch)
         if not isinstance(cells, Cells):
             return {**batch, **more} if more else batch
-        layout = self.form.layout
-        n_missing = self.batch_size - cells.n_cells
-        if n_missing > 0 and layout.fills(cells["X"]):
-            more = fill_rows(more, cells.n_cells, layout.fill, n_missing)
-            cells = cells.fill(self.batch_size, layout.fill)
+        n_cells, layout = cells.n_cells, self.form.layout
+        if n_rows > n_cells and layout.fills(cells["X"]):
+            order = find_order(slots, n_cells, n_rows)
+
+            def fill(part: Any, n_more: int) -> Any:
+                return take(layout.fill(part, n_more), order)
+
+            more = fill_rows(more, n_cells, fill, n_rows - n_cells)
+            cells = cells.fill(n_rows, layout.fill).take(order)
         done = self._finish_cells(cells)
         return {**done, **more} if more else done
+
+    def _finish_sets(
+        self, batch: Any, sets: BatchSets, control: PendingBatch | None
+    ) -> dict[str, Any]:
+        """Return a minibatch with the group of each set, and its controls."""
+        n_sets = self.batch_size // sets.sizes.set_size
+        finished = self._finish(batch, self.batch_size, sets.slots)
+        if not isinstance(finished, Mapping):
+            raise TypeError(
+                "a minibatch of sets is a dict, to which group and control are added,"
+                f" and a hook gave a {type(finished).__name__}; change minibatches in"
+                " batch_transform"
+            )
+        groups = sets.groups.copy()
+        if self.form.layout.fills(finished.get("X")):
+            groups = extend(groups, n_sets - len(groups), -1)
+        elif sets.slots is not None:
+            raise TypeError(
+                'short="keep" fills short sets with empty padded rows, and a hook made'
+                " something else of X; do that in batch_transform"
+            )
+        finished = {**finished, "group": groups}
+        if control is not None:
+            n_controls = n_sets * sets.sizes.control_size
+            finished["control"] = self._finish(self.take(control), n_controls)
+        return finished
 
     def _rebuild_cells(self, batch: Any) -> Any:
         """Return Cells for a plain dict of X, obs and index, which a hook may give."""
@@ -306,14 +326,18 @@ def make_batching(
     width: int | Mapping[str, int] | None,
     overflow: Overflow,
     batch_size: int,
+    set_sizes: SetSizes | None = None,
 ) -> Batching:
     """Check the options of a Loader, and return what makes its minibatches.
 
     Raises
     ------
     ValueError
-        If an option goes with a source and `collection` is no source.
+        If an option goes with a source and `collection` is no source, or the output or
+        `batch_size` does not go with sets of cells.
     """
+    if set_sizes is not None:
+        _check_sets(set_sizes, collection, output, batch_size)
     if not isinstance(collection, Source):
         for name, value in (("output", output), ("dtype", dtype), ("width", width)):
             if value is not None:
@@ -333,7 +357,31 @@ def make_batching(
         form=form,
         output=find_output(form.output if output is None else output),
         batch_size=batch_size,
+        set_sizes=set_sizes,
     )
+
+
+def _check_sets(
+    sizes: SetSizes, collection: Any, output: OutputName | None, batch_size: int
+) -> None:
+    """Raise if sets of cells do not go with what minibatches are."""
+    sizes.check_batch_size(batch_size)
+    if not isinstance(collection, Source):
+        raise ValueError(
+            "sets of cells go with dict batches, which hold the group of each set, and"
+            f" those of a {type(collection).__name__} are of its own type; pass"
+            " scdataset_core.open(obj)"
+        )
+    if output == "anndata":
+        raise ValueError(
+            'output="anndata" has no place for the groups and controls of sets of'
+            ' cells; ask for "csr", "dense" or "padded"'
+        )
+    if sizes.may_be_short and output != "padded":
+        raise ValueError(
+            'short="keep" fills short sets with empty rows, which only output="padded"'
+            f' has, got output={output!r}; ask for it, or for short="resample"'
+        )
 
 
 def invert(places: Rows) -> Rows:

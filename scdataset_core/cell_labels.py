@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import digest
+from .checks import count_rows, digest
+from .errors import MissingNameError, nearest
 from .labels import Classes, Coded, check_labels, code_labels, join_classes
 
-__all__ = ["CellLabels", "narrow", "read_labels"]
+__all__ = ["CellLabels", "find_cells", "read_labels"]
 
 
 class CellLabels:
@@ -179,8 +180,31 @@ def read_labels(source: Any, name: str, given: str | npt.NDArray[Any]) -> Coded:
     return Coded(values, np.array(labels, object))
 
 
-def narrow(codes: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
-    """Return codes in the narrowest signed type that holds them."""
-    most = int(codes.max(initial=-1))
-    kinds = (np.int8, np.int16, np.int32)
-    return codes.astype(next(kind for kind in kinds if most <= np.iinfo(kind).max))
+def find_cells(source: Any, wanted: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return which cells have certain labels in all of some obs columns.
+
+    Parameters
+    ----------
+    source
+        The source.
+    wanted
+        By column the label, or a list of labels.
+
+    Raises
+    ------
+    MissingNameError
+        If there is no such column, or no such label in it.
+    """
+    found = np.ones(count_rows(source), bool)
+    for column, given in wanted.items():
+        coded = read_labels(source, column, column)
+        known = {label: code for code, label in enumerate(coded.labels.tolist())}
+        labels = given if isinstance(given, list | tuple | set) else [given]
+        for label in labels:
+            if label not in known:
+                raise MissingNameError(
+                    f'obs column "{column}" has no label {label!r};'
+                    f" {nearest(label, map(str, known))}"
+                )
+        found &= np.isin(coded.codes, [known[label] for label in labels])
+    return found

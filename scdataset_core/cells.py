@@ -13,7 +13,7 @@ from .info import CellInfo
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["CellInfo", "Cells"]
+__all__ = ["CellInfo", "Cells", "extend", "take"]
 
 FILLER_ROW = -1
 
@@ -128,12 +128,12 @@ class Cells(Mapping[str, Any]):
         if missing <= 0:
             return self
         obs = {
-            name: _extend(values, missing, self._obs_filler(name, values))
+            name: extend(values, missing, self._obs_filler(name, values))
             for name, values in self._parts["obs"].items()
         }
         x = fill_x(self._parts["X"], missing)
-        index = _extend(self._parts["index"], missing, FILLER_ROW)
-        names = None if self.names is None else _extend(self.names, missing, "")
+        index = extend(self._parts["index"], missing, FILLER_ROW)
+        names = None if self.names is None else extend(self.names, missing, "")
         return Cells(x, obs, index, self.info, names)
 
     def _obs_filler(self, name: str, values: npt.NDArray[Any]) -> Any:
@@ -183,6 +183,7 @@ def _copy_x(x: Any) -> Any:
     return own
 
 
-def _extend(values: npt.NDArray[Any], missing: int, filler: Any) -> npt.NDArray[Any]:
+def extend(values: npt.NDArray[Any], missing: int, filler: Any) -> npt.NDArray[Any]:
+    """Return `values` with `missing` more along the first axis, which are `filler`."""
     tail = np.full((missing, *values.shape[1:]), filler, values.dtype)
     return np.concatenate([values, tail])

@@ -8,8 +8,9 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, Self
 
-from .batching import Batching, PendingBatch
+from .batching import Batching
 from .hook_epoch import in_epoch
+from .pending_batches import PendingBatch
 from .plan import Fetch, Plan
 from .position import Bookmark
 from .readahead import ReadAhead, make_item
@@ -129,7 +130,7 @@ class BatchIterator(Iterator[Any]):
         except BaseException:
             self.close()
             raise
-        self.stats.count(part.n_cells, time.perf_counter() - started)
+        self.stats.count(part.n_read, time.perf_counter() - started)
         self._bookmark.advance()
         self._left -= 1
         return batch

@@ -14,6 +14,7 @@ __all__ = [
     "find_missing",
     "is_missing",
     "join_classes",
+    "leave_out",
 ]
 
 _SMALL_RANGE = 1 << 16  # a table of as many counts is small whatever the labels
@@ -162,6 +163,23 @@ def join_classes(
         codes, used = _number_used(keys, len(parts) * size)
         parts = np.column_stack([parts[used // max(size, 1)], used % max(size, 1)])
     return Classes(codes, parts.astype(np.int32))
+
+
+def leave_out(classes: Classes, left_out: npt.NDArray[np.bool_] | None) -> Classes:
+    """Return the classes that some cell has that is not left out.
+
+    Parameters
+    ----------
+    classes
+        The classes of all cells.
+    left_out
+        Which cells are left out, shape ``(n,)``; None: none.
+    """
+    if left_out is None:
+        return classes
+    codes = np.where(left_out, np.int32(-1), classes.codes)
+    left = join_classes([codes], [len(classes.parts)])
+    return Classes(left.codes, classes.parts[left.parts[:, 0]])
 
 
 def _number_used(

@@ -73,9 +73,9 @@ class Loader:
         The share of the work this loader yields.
     fetch_callback, fetch_transform, batch_callback, batch_transform
         Hooks: ``fetch_callback(collection, rows)`` reads sorted rows,
-        ``fetch_transform(fetched)`` changes what was read, ``batch_callback(fetched,
-        positions)`` takes a minibatch out of it, and ``batch_transform(batch)`` changes
-        a minibatch. The thread that reads ahead runs the first two.
+        ``fetch_transform(fetched)`` changes them, ``batch_callback(fetched,
+        positions)`` takes a minibatch out of them, ``batch_transform(batch)`` changes
+        it. The thread that reads ahead runs the first two.
     read_ahead
         Fetches that threads read before they are wanted; one more where two are read at
         a time, as from files that are not compressed. With 0 the consumer reads.
@@ -131,9 +131,7 @@ class Loader:
             check_count("threads", threads)
         check_seed(seed)
         if isinstance(source, Loader):
-            raise TypeError(
-                "a Loader is no source of rows; give its own, loader.source"
-            )
+            raise TypeError("a Loader is no source of rows; give its loader.source")
         self.source = check_collection(source)
         self.strategy = BlockShuffling() if strategy is None else strategy
         self.seed = int(seed)
@@ -150,6 +148,7 @@ class Loader:
             width=width,
             overflow=overflow,
             batch_size=sizes.batch_size,
+            set_sizes=getattr(self.strategy, "set_sizes", None),
         )
         if memory is not None:
             sizes = self._batching.fit(sizes, memory, read_ahead=self.read_ahead)

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from .checks import first_outside
 from .orders import Order, Rows
 from .permutation import shuffled
+from .sets import Sets, SetSizes
 
 __all__ = ["CheckedOrder", "check_order", "check_rows"]
 
@@ -30,6 +31,8 @@ class CheckedOrder:
         self._name = name
         self._n_source = n_source
         self.shuffle = bool(order.shuffle)
+        # Orders of sets have these; no others do.
+        self.set_sizes: SetSizes | None = getattr(order, "set_sizes", None)
         if hasattr(order, "key"):
             if isinstance(order.key, bool) or not isinstance(
                 order.key, int | np.integer
@@ -48,10 +51,15 @@ class CheckedOrder:
     def __repr__(self) -> str:
         return f"CheckedOrder({self._order!r})"
 
+    def sets(self, first: int, stop: int) -> Sets:
+        """Return sets `first` up to `stop` of an order of sets."""
+        given: Sets = self._order.sets(first, stop)  # type: ignore[attr-defined] # see above
+        return given
+
     @property
     def is_arranged(self) -> bool:
         """Whether the order says itself how a fetch makes minibatches."""
-        return hasattr(self._order, "arrange")
+        return hasattr(self._order, "arrange") or self.set_sizes is not None
 
     def arrange(self, rows: Rows, *, batch_size: int, key: int) -> Rows:
         """Return the rows of a fetch in the order in which they make minibatches.

@@ -11,6 +11,7 @@ from .dealing import Dealing, Ranges, Shard, union
 from .order_checks import check_order
 from .orders import Order
 from .permutation import Purpose, derive_key, hash_numbers
+from .sets import BatchSets, Sets, pick_cells
 from .sizes import Sizes, Uneven
 
 __all__ = ["Batch", "Fetch", "Plan"]
@@ -44,12 +45,16 @@ class Fetch:
         The place of each row once the rows are in the order of the minibatches.
     batches
         The minibatches to yield: batch `b` has the places ``[b.start, b.stop)``.
+    sets
+        The sets of each minibatch, where minibatches are made of sets of cells; their
+        controls have the places from ``b.stop`` on.
     """
 
     number: int
     rows: Rows
     places: Rows
     batches: tuple[Batch, ...]
+    sets: tuple[BatchSets, ...] = ()
 
 
 class Plan:
@@ -82,7 +87,8 @@ class Plan:
     Raises
     ------
     ValueError
-        If a size is below 1 or a rank or worker is outside its range.
+        If a size is below 1, a rank or worker is outside its range, or the order is of
+        sets of cells and `batch_size` is no multiple of their size.
     """
 
     def __init__(
@@ -102,6 +108,8 @@ class Plan:
     ) -> None:
         self.order = check_order(order, name=type(order).__name__)
         sizes = Sizes(batch_size, fetch_factor, drop_last, uneven)
+        if self.order.set_sizes is not None:
+            self.order.set_sizes.check_batch_size(sizes.batch_size)
         self.dealing = Dealing(len(order), sizes, union(done))
         self.shard = Shard(rank, world_size, worker, num_workers)
         self._share = self.dealing.share(self.shard)
@@ -109,7 +117,7 @@ class Plan:
             key = getattr(self.order, "key", derive_key(0, 0, Purpose.SHUFFLE))
         self._key = key
         self._window_fetches = max(1, _WINDOW_ROWS // sizes.fetch_rows)
-        self._window: tuple[int, Rows] | None = None
+        self._window: tuple[int, Rows, Sets | None] | None = None
 
     def __len__(self) -> int:
         """Return the number of minibatches this rank and worker yields."""
@@ -165,30 +173,60 @@ class Plan:
         return self._fetch(number, tuple(range(first, stop)), whole=whole)
 
     def _fetch(self, number: int, held: tuple[int, ...], *, whole: bool) -> Fetch:
-        size, factor = self.dealing.sizes.batch_size, self.dealing.sizes.fetch_factor
-        key = int(hash_numbers(number, key=self._key))
-        rows = self.order.arrange(self._rows(number), batch_size=size, key=key)
-        first = number * factor
-        bounds = [
-            ((batch - first) * size, min((batch - first + 1) * size, len(rows)))
-            for batch in held
-        ]
-        if not whole and len(held) < factor:
-            rows = np.concatenate([rows[low:high] for low, high in bounds])
-            stops = np.cumsum([high - low for low, high in bounds]).tolist()
-            bounds = list(zip([0, *stops[:-1]], stops, strict=True))
+        first = number * self.dealing.sizes.fetch_factor
+        pieces = self._pieces(number)
+        # Whole fetches have the rows of a short minibatch that is left out, too.
+        read = range(first, first + len(pieces)) if whole else held
+        parts = [pieces[batch - first][0] for batch in read]
+        stops = np.cumsum([len(part) for part in parts]).tolist()
+        starts = dict(zip(read, [0, *stops], strict=False))
+        batches, found = [], []
+        for batch in held:
+            part, sets = pieces[batch - first]
+            start, n_cells = starts[batch], len(part)
+            if sets is not None:
+                n_cells -= sets.n_controls
+                found.append(sets)
+            batches.append(Batch(batch, start, start + n_cells))
+        rows = np.concatenate(parts)
         places = np.argsort(rows, kind="stable").astype(np.int64, copy=False)
-        batches = tuple(Batch(n, *at) for n, at in zip(held, bounds, strict=True))
-        return Fetch(number, rows[places], places, batches)
+        return Fetch(number, rows[places], places, tuple(batches), tuple(found))
 
-    def _rows(self, number: int) -> Rows:
-        """Return the rows of a fetch; those of its neighbours are looked up with it."""
+    def _pieces(self, number: int) -> list[tuple[Rows, BatchSets | None]]:
+        """Return the rows that each minibatch of a fetch reads, and its sets."""
+        size = self.dealing.sizes.batch_size
+        key = int(hash_numbers(number, key=self._key))
+        rows, sets = self._look_up(number)
+        rows = self.order.arrange(rows, batch_size=size, key=key)
+        starts = range(0, len(rows), size)
+        sizes = self.order.set_sizes
+        if sizes is None or sets is None:
+            return [(rows[start : start + size], None) for start in starts]
+        per_set = sizes.set_size
+        return [
+            pick_cells(
+                rows[start : start + size],
+                sets.part(start // per_set, (start + size) // per_set),
+                sizes,
+            )
+            for start in starts
+        ]
+
+    def _look_up(self, number: int) -> tuple[Rows, Sets | None]:
+        """Return the rows and sets of a fetch; its neighbours are looked up with it."""
         fetch_rows = self.dealing.sizes.fetch_rows
         window = number // self._window_fetches
         first = window * self._window_fetches * fetch_rows
+        sizes = self.order.set_sizes
         if self._window is None or self._window[0] != window:
-            stop = first + self._window_fetches * fetch_rows
-            rows = self.order.rows(first, min(stop, self.dealing.n_rows))
-            self._window = (window, rows)
+            stop = min(first + self._window_fetches * fetch_rows, self.dealing.n_rows)
+            sets = None
+            if sizes is not None:
+                sets = self.order.sets(first // sizes.set_size, stop // sizes.set_size)
+            self._window = (window, self.order.rows(first, stop), sets)
+        _, rows, sets = self._window
         start = number * fetch_rows - first
-        return self._window[1][start : start + fetch_rows]
+        stop = start + fetch_rows
+        if sizes is not None and sets is not None:
+            sets = sets.part(start // sizes.set_size, stop // sizes.set_size)
+        return rows[start:stop], sets

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .orders import Order, Rows, Subset
+from .orders import BlockOrder, Rows, StorageOrder, Subset
 from .permutation import hash_numbers
 
 __all__ = ["StratifiedOrder", "deal_evenly"]
 
 
 class StratifiedOrder:
-    """The rows of another order, each fetch dealt evenly by label.
+    """The rows of an order of blocks, each fetch dealt evenly by label.
 
     Parameters
     ----------
@@ -28,14 +28,15 @@ class StratifiedOrder:
     shuffle = True
 
     def __init__(
-        self, order: Order, codes: npt.NDArray[Any], subset: Subset | None
+        self,
+        order: BlockOrder | StorageOrder,
+        codes: npt.NDArray[Any],
+        subset: Subset | None,
     ) -> None:
         self._order = order
         self._codes = codes
         self._subset = subset
-        # Ours all have both.
-        self.key: int = order.key  # type: ignore[attr-defined]
-        self.blocks = order.blocks  # type: ignore[attr-defined]
+        self.key = order.key
 
     def __len__(self) -> int:
         return len(self._order)
@@ -43,6 +44,10 @@ class StratifiedOrder:
     def rows(self, start: int, stop: int) -> Rows:
         """Return the rows at positions ``[start, stop)``."""
         return self._order.rows(start, stop)
+
+    def blocks(self, start: int, stop: int) -> Rows:
+        """Return the number of the block at each of the positions."""
+        return self._order.blocks(start, stop)
 
     def arrange(self, rows: Rows, *, batch_size: int, key: int) -> Rows:
         """Return in what order the rows of a fetch make its minibatches."""

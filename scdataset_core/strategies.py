@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count, count_rows, digest
+from .group_sampling import GroupSampling
 from .listed_rows import ListedRows
 from .orders import (
     ArrayOrder,
@@ -33,6 +34,7 @@ __all__ = [
     "BlockShuffling",
     "BlockWeightedSampling",
     "ClassBalancedSampling",
+    "GroupSampling",
     "Strategy",
     "Streaming",
 ]

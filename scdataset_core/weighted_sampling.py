@@ -8,15 +8,15 @@ import numpy.typing as npt
 
 from .checks import check_count, count_rows
 from .label_weights import balance_weights
-from .listed_rows import ListedRows, copy_frozen
 from .orders import Order, Subset
-from .row_sets import RowSet, as_index
+from .row_sets import RowSet
 from .weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
     find_inclusion,
     sum_up,
 )
+from .weighted_rows import WeightedRows
 
 __all__ = ["BlockWeightedSampling", "ClassBalancedSampling"]
 
@@ -34,7 +34,7 @@ class _Prepared(NamedTuple):
         return self.n == n and all(old is new for old, new in pairs)
 
 
-class BlockWeightedSampling(ListedRows):
+class BlockWeightedSampling(WeightedRows):
     """Cells drawn by weight, in blocks so that reads stay contiguous.
 
     With replacement the expected count of every cell in an epoch is exactly
@@ -92,32 +92,11 @@ class BlockWeightedSampling(ListedRows):
                 "sampling_size is ignored when replace=True", UserWarning, stacklevel=2
             )
         self.block_size = block_size
-        self.weights = None if weights is None else self._check_weights(weights)
+        self.weights = self._take_weights(weights)
         self.total_size = total_size
         self.replace = replace
         self.sampling_size = sampling_size
         self._prepared: _Prepared | None = None
-
-    def _check_weights(self, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        array = np.asarray(weights, dtype=np.float64)
-        if array.ndim != 1:
-            raise ValueError(f"weights must be 1-D, got shape {array.shape}")
-        bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
-        if len(bad):
-            raise ValueError(
-                "weights must be finite and not negative,"
-                f" got {array[bad[0]]} at position {bad[0]}"
-            )
-        if not array.any():
-            raise ValueError("weights must not all be zero")
-        if self.indices is not None and len(array) < len(self.indices):
-            raise ValueError(
-                f"weights must be given for every row or for each of the"
-                f" {len(self.indices)} indices, got {len(array)}"
-            )
-        if self._sorting is not None and len(array) == len(self._sorting):
-            array = array[self._sorting]
-        return copy_frozen(array)
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the draws of this epoch."""
@@ -158,27 +137,6 @@ class BlockWeightedSampling(ListedRows):
                 parts = find_inclusion(parts, self.sampling_size)
             self._prepared = prepared = _Prepared(n, values, sum_up(parts))
         return prepared.reached
-
-    def _weights_of(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
-        """Return the weight of each row that may be drawn."""
-        if self.weights is None:
-            return np.ones(subset.n)
-        if self.indices is not None and len(self.weights) == subset.n:
-            chosen = self.weights
-        elif len(self.weights) == n:
-            chosen = self.weights
-            if self.indices is not None:
-                chosen = chosen[as_index(self.indices, n)]
-        else:
-            listed = "" if self.indices is None else f" or the {subset.n} indices"
-            raise ValueError(
-                f"weights must be given for each of the {n} rows{listed},"
-                f" got {len(self.weights)}"
-            )
-        if not chosen.any():
-            raise ValueError("weights must not all be zero for the rows in indices")
-        # The weights are scaled so that their sum does not overflow.
-        return np.asarray(chosen / chosen.max())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_prepared": None}
@@ -222,4 +180,4 @@ class ClassBalancedSampling(BlockWeightedSampling):
             replace=replace,
             sampling_size=sampling_size,
         )
-        self.weights = self._check_weights(balance_weights(labels, self.indices))
+        self.weights = self._take_weights(balance_weights(labels, self.indices))

@@ -38,7 +38,7 @@ def test_a_loader_is_neither_indexed_nor_a_source():
     loader = Loader(np.arange(8))
     with pytest.raises(TypeError, match="a Loader is iterated, not indexed"):
         loader[0]
-    with pytest.raises(TypeError, match=r"give its own, loader\.source"):
+    with pytest.raises(TypeError, match=r"give its loader\.source"):
         Loader(loader)
 
 

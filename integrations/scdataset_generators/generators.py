@@ -69,6 +69,8 @@ def cells(loader: Loader) -> Generator[Any, None, None]:
     ------
     TypeError
         If `loader` is not a Loader.
+    ValueError
+        If its minibatches are made of sets of cells, which belong together.
 
     Examples
     --------
@@ -79,6 +81,11 @@ def cells(loader: Loader) -> Generator[Any, None, None]:
     [0, 1, 2, 3, 4, 5]
     """
     check_loader(loader)
+    if getattr(loader.strategy, "set_sizes", None) is not None:
+        raise ValueError(
+            f"cells() takes minibatches apart, and the cells of a set belong together"
+            f" ({loader.strategy!r}); use batches(loader)"
+        )
     return _iterate_cells(loader)
 
 

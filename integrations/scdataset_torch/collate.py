@@ -51,7 +51,8 @@ def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBa
     -------
     collate
         The function. Codes and other integers of obs become int64, the type that
-        embeddings and losses need; X keeps its type.
+        embeddings and losses need, and so do those of groups; X keeps its type.
+        Controls of sets are converted as the minibatch is.
 
     Raises
     ------
@@ -92,6 +93,10 @@ class _ToTensors:
                 tensors[name] = {
                     key: _convert_labels(column) for key, column in part.items()
                 }
+            elif name == "group":
+                tensors[name] = _convert_labels(part)
+            elif name == "control":
+                tensors[name] = self(part)
             elif isinstance(part, Mapping):
                 tensors[name] = {key: to_tensor(array) for key, array in part.items()}
             elif is_csr(part) and self.layout == "dense":

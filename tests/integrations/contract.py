@@ -46,8 +46,9 @@ def make_loader(n_rows: int = N_ROWS, **options: Any) -> scd.Loader:
 def plate_loader(plates: Path, **options: Any) -> scd.Loader:
     """Return a Loader over three plates of 400 cells, with labels."""
     source = scd.open(plates / "*.h5ad", obs=True)
-    given_: dict[str, Any] = {"batch_size": 64, "fetch_factor": 4, "seed": 3}
-    return scd.Loader(source, scd.BlockShuffling(8), **(given_ | options))
+    given_: dict[str, Any] = {"strategy": scd.BlockShuffling(8), "seed": 3}
+    given_ |= {"batch_size": 64, "fetch_factor": 4}
+    return scd.Loader(source, **(given_ | options))
 
 
 def in_turn(loader: scd.Loader, n_workers: int, epoch: int) -> Iterator[Any]:
@@ -168,6 +169,25 @@ class AdapterContract:
             self.one_epoch(plate_loader(plates, output=output)),
             self.expected(loader, 0),
         )
+
+    @pytest.mark.parametrize(
+        "short", [pytest.param("resample", marks=pytest.mark.slow), "keep"]
+    )
+    def test_sets_and_their_controls_are_the_loaders(
+        self, plates: Path, short: str
+    ) -> None:
+        sets = scd.GroupSampling(
+            ["cell_line", "drug"],
+            32,
+            control={"drug": "DMSO"},
+            match=["cell_line", "plate"],
+            short=short,
+        )
+        output = "padded" if short == "keep" else None
+        options = {"strategy": sets, "fetch_factor": 2, "output": output}
+        batches = list(self.one_epoch(plate_loader(plates, **options)))
+        assert_all_same(batches, self.expected(plate_loader(plates, **options), 0))
+        assert all({"group", "control"} <= set(batch) for batch in batches)
 
     def test_every_epoch_is_a_new_order_of_all_rows(self) -> None:
         running = iter(self.run(make_loader()))

@@ -228,3 +228,10 @@ def test_feeds_a_pool_of_processes() -> None:
         while group := list(itertools.islice(running, 8)):
             totals += pool.map(total, group)
     assert totals == [total(batch) for batch in make_loader()]
+
+
+def test_sets_of_cells_are_not_taken_apart(plates: Path) -> None:
+    source = scd.open(plates / "plate1.h5ad", obs=["drug"])
+    loader = scd.Loader(source, scd.GroupSampling("drug", 8), batch_size=16)
+    with pytest.raises(ValueError, match="the cells of a set belong together"):
+        cells(loader)

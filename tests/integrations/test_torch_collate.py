@@ -45,6 +45,16 @@ def test_sparse_x_takes_the_layout(layout, expected, kind):
     assert np.array_equal(batch["X"].to_dense().numpy(), X.toarray())
 
 
+def test_groups_and_controls_become_tensors_of_the_layout():
+    groups = np.array([4], np.int32)
+    batch = make_batch() | {"group": groups, "control": make_batch()}
+    tensors = to_tensors("dense")(batch)
+    assert tensors["group"].dtype == torch.int64
+    assert tensors["control"]["X"].layout == torch.strided
+    assert tensors["control"]["obs"]["well"].dtype == torch.int64
+    assert copy.deepcopy(tensors)["control"]["index"].tolist() == [7, 3]
+
+
 def test_integers_of_obs_are_int64_and_the_rest_as_it_is():
     obs = to_tensors()(make_batch())["obs"]
     types = {name: column.dtype for name, column in obs.items()}

@@ -1,0 +1,75 @@
+"""The base of strategies that draw rows by weight."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .listed_rows import ListedRows, copy_frozen
+from .orders import Subset
+from .row_sets import as_index
+
+__all__ = ["WeightedRows"]
+
+
+class WeightedRows(ListedRows):
+    """Base of the strategies that take a weight for each row.
+
+    Attributes
+    ----------
+    weights
+        A weight for each row of the source, or for each of `indices`; None: all alike.
+    """
+
+    weights: npt.NDArray[np.float64] | None
+
+    def _take_weights(
+        self, weights: npt.ArrayLike | None
+    ) -> npt.NDArray[np.float64] | None:
+        """Return a copy of the weights that a user gave, checked.
+
+        Raises
+        ------
+        ValueError
+            If they are negative, NaN, infinite or all zero, or too few.
+        """
+        if weights is None:
+            return None
+        array = np.asarray(weights, dtype=np.float64)
+        if array.ndim != 1:
+            raise ValueError(f"weights must be 1-D, got shape {array.shape}")
+        bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+        if len(bad):
+            raise ValueError(
+                "weights must be finite and not negative,"
+                f" got {array[bad[0]]} at position {bad[0]}"
+            )
+        if not array.any():
+            raise ValueError("weights must not all be zero")
+        if self.indices is not None and len(array) < len(self.indices):
+            raise ValueError(
+                f"weights must be given for every row or for each of the"
+                f" {len(self.indices)} indices, got {len(array)}"
+            )
+        if self._sorting is not None and len(array) == len(self._sorting):
+            array = array[self._sorting]
+        return copy_frozen(array)
+
+    def _weights_of(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
+        """Return the weight of each row that may be drawn."""
+        if self.weights is None:
+            return np.ones(subset.n)
+        if self.indices is not None and len(self.weights) == subset.n:
+            chosen = self.weights
+        elif len(self.weights) == n:
+            chosen = self.weights
+            if self.indices is not None:
+                chosen = chosen[as_index(self.indices, n)]
+        else:
+            listed = "" if self.indices is None else f" or the {subset.n} indices"
+            raise ValueError(
+                f"weights must be given for each of the {n} rows{listed},"
+                f" got {len(self.weights)}"
+            )
+        if not chosen.any():
+            raise ValueError("weights must not all be zero for the rows in indices")
+        # The weights are scaled so that their sum does not overflow.
+        return np.asarray(chosen / chosen.max())

@@ -1,0 +1,57 @@
+"""Labels of cells, given as arrays or by the name of an obs column."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scdataset_core as scd
+from scdataset_core.cell_labels import CellLabels
+
+CODES = np.array([2, 0, 2, -1])
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        pytest.param("drug", ["drug"], id="column"),
+        pytest.param(["drug", "plate"], ["drug", "plate"], id="columns"),
+        pytest.param(("drug",), ["drug"], id="tuple"),
+        pytest.param(CODES, ["labels"], id="array"),
+        pytest.param(CODES.tolist(), ["labels"], id="numbers"),
+        pytest.param(["a", "b", "a", "b"], ["labels"], id="strings_that_repeat"),
+        pytest.param([CODES, CODES], ["labels0", "labels1"], id="arrays"),
+        pytest.param(["drug", CODES], ["drug", "labels1"], id="both"),
+        pytest.param({"mine": CODES, "drug": "drug"}, ["mine", "drug"], id="mapping"),
+    ],
+)
+def test_columns_have_names(given, names: list[str]) -> None:
+    assert list(CellLabels(given, "labels").columns) == names
+
+
+def test_classes_are_kept_for_a_source_and_not_pickled(plates: Path) -> None:
+    sources = [scd.open(plates / f"plate{i}.h5ad", obs=["drug"]) for i in (1, 2)]
+    labels = CellLabels("drug", "labels")
+    first, again = labels.read(sources[0]), labels.read(sources[0])
+    assert first[0] is again[0]
+    assert labels.read(sources[1])[0].codes.tolist() != first[0].codes.tolist()
+    copied = pickle.loads(pickle.dumps(labels))
+    assert copied.read(sources[0])[0].codes.tolist() == first[0].codes.tolist()
+    assert len(pickle.dumps(labels)) < 1000
+
+
+def test_numbers_and_booleans_of_obs_are_labels(plates: Path) -> None:
+    source = scd.open(plates / "plate1.h5ad", obs=["total_counts"])
+    classes, coded = CellLabels("total_counts", "labels").read(source)
+    values = source.obs["total_counts"]
+    assert (coded[0].labels[classes.codes] == values).all()
+
+
+def test_what_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(TypeError, match="a ndarray has none"):
+        CellLabels("drug", "labels").read(CODES)
+    with pytest.raises(TypeError, match="must name an obs column"):
+        CellLabels({"a": None}, "labels")
+    with pytest.raises(ValueError, match="of the same cells, got 2 and 4"):
+        CellLabels([CODES, CODES[:2]], "labels")
