@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .label_counts import LabelCounts, count_labels
+from .label_counts import LabelCounts, count_labels, number_labels
 
 __all__ = [
     "chi_squares",
@@ -24,8 +24,9 @@ def label_shares(labels: npt.ArrayLike) -> dict[Any, float]:
     Parameters
     ----------
     labels
-        The label of every row, shape ``(n,)``: codes, numbers or strings. A missing
-        label, such as the code -1, counts as a label of its own.
+        The label of every row, shape ``(n,)``: codes, numbers or strings. The code -1
+        of a missing label counts as a label of its own; so do NaN and None together,
+        as None.
 
     Raises
     ------
@@ -42,8 +43,8 @@ def label_shares(labels: npt.ArrayLike) -> dict[Any, float]:
         raise ValueError(
             f"labels must be a non-empty 1-D array, got shape {array.shape}"
         )
-    values, counts = np.unique(array, return_counts=True)
-    return dict(zip(values.tolist(), (counts / len(array)).tolist(), strict=True))
+    values, numbers = number_labels(array)
+    return dict(zip(values, (np.bincount(numbers) / len(array)).tolist(), strict=True))
 
 
 def total_variations(
@@ -187,9 +188,10 @@ def successive_correlation(
         together = (counts[:-1] * counts[1:] / found).sum(axis=1)
         products += _sum_products(together, sizes[:-1], sizes[1:])
         if last is not None:
-            _, old, new = np.intersect1d(last.values, values, return_indices=True)
-            shared = last.counts[-1, old] * counts[0, new] / found[new]
-            products += _sum_products(shared.sum(), last.sizes[-1:], sizes[:1])
+            before = dict(zip(last.values, last.counts[-1].tolist(), strict=True))
+            shared = np.array([before.get(value, 0) for value in values]) * counts[0]
+            together = np.array([(shared / found).sum()])
+            products += _sum_products(together, last.sizes[-1:], sizes[:1])
         last = counted
         n_batches += len(sizes)
     if n_batches < 2 or squares <= 1e-9 * n_batches:
@@ -224,9 +226,9 @@ def _find_shares(
     counted: LabelCounts, shares: dict[Any, float]
 ) -> tuple[Floats, float]:
     """Return the share of each label that occurs, and that of all others together."""
-    found = np.array([shares.get(label, 0.0) for label in counted.values.tolist()])
+    found = np.array([shares.get(label, 0.0) for label in counted.values])
     if not found.all():
-        label = counted.values.tolist()[int(np.argmin(found))]
+        label = counted.values[int(np.argmin(found))]
         raise ValueError(
             f"a minibatch holds the label {label!r}, which has no share; give the"
             " shares of all labels of the data set, as label_shares(labels) does"

@@ -47,25 +47,28 @@ def mean_variance_ratio(batches: Iterable[Any]) -> float:
     >>> round(mean_variance_ratio(alike), 2)
     2.01
     """
-    sums: Floats | None = None
+    shift, sums = np.zeros(0), np.zeros(0)
     squares, between = 0.0, 0.0
     n_cells = n_batches = 0
-    for x in batches:
-        total, square, n_rows = _sum_cells(x)
-        if sums is None:
-            sums = np.zeros(len(total))
-        if len(total) != len(sums):
+    for x in map(_check_matrix, batches):
+        if not n_batches:
+            # That of the first minibatch is taken off every mean, which changes no
+            # variance, and loses fewer digits.
+            shift = _find_shift(x)
+            sums = np.zeros(x.shape[1])
+        if x.shape[1] != len(sums):
             raise ValueError(
-                f"minibatch {n_batches} has {len(total)} genes, and those before it"
+                f"minibatch {n_batches} has {x.shape[1]} genes, and those before it"
                 f" {len(sums)}"
             )
-        if n_rows:
+        if x.shape[0]:
+            total, square = _sum_cells(x, shift)
             sums += total
             squares += square
-            between += float(total @ total) / n_rows
-            n_cells += n_rows
+            between += float(total @ total) / x.shape[0]
+            n_cells += x.shape[0]
             n_batches += 1
-    if sums is None or n_batches < 2:
+    if n_batches < 2:
         return float("nan")
     common = float(sums @ sums) / n_cells
     spread = (squares - common) / (n_cells - 1)
@@ -74,8 +77,8 @@ def mean_variance_ratio(batches: Iterable[Any]) -> float:
     return max(0.0, between - common) / (n_batches - 1) / spread
 
 
-def _sum_cells(x: Any) -> tuple[Floats, float, int]:
-    """Return the sum of the cells, the sum of all squares, and the number of cells."""
+def _check_matrix(x: Any) -> Any:
+    """Return X of a minibatch, dense or in a sparse form of one value a place."""
     if not isinstance(x, np.ndarray) and not hasattr(x, "tocsr"):
         raise TypeError(
             "X of a minibatch must be a NumPy array or a sparse one of SciPy, got"
@@ -83,11 +86,28 @@ def _sum_cells(x: Any) -> tuple[Floats, float, int]:
         )
     if x.ndim != 2:
         raise ValueError(f"X must be of shape (m, n_genes), got {x.shape}")
-    total = np.asarray(x.sum(axis=0, dtype=np.float64), np.float64).ravel()
     if not isinstance(x, np.ndarray):
         x = x.tocsr()
         if not x.has_canonical_format:
             x = x.copy()
             x.sum_duplicates()
-    values = (x if isinstance(x, np.ndarray) else x.data).astype(np.float64)
-    return total, float((values * values).sum()), x.shape[0]
+    return x
+
+
+def _find_shift(x: Any) -> Floats:
+    """Return the mean of dense cells, and 0 for sparse ones, which must stay sparse."""
+    if isinstance(x, np.ndarray) and len(x):
+        return np.asarray(x.mean(axis=0, dtype=np.float64), np.float64)
+    return np.zeros(x.shape[1])
+
+
+def _sum_cells(x: Any, shift: Floats) -> tuple[Floats, float]:
+    """Return the sum of the cells less the shift of each, and that of all squares."""
+    if not isinstance(x, np.ndarray) and shift.any():
+        x = x.toarray()
+    if isinstance(x, np.ndarray):
+        x = x.astype(np.float64) - shift
+        return x.sum(axis=0), float((x * x).sum())
+    values = x.data.astype(np.float64)
+    total = np.asarray(x.sum(axis=0, dtype=np.float64), np.float64).ravel()
+    return total, float(values @ values)

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LabelCounts", "count_labels"]
+from ..labels import code_labels
+
+__all__ = ["LabelCounts", "count_labels", "number_labels"]
 
 # Minibatches counted at a time: Python's share of the time is small, and so is memory.
 _GROUP = 4096
@@ -20,14 +22,14 @@ class LabelCounts(NamedTuple):
     Attributes
     ----------
     values
-        The labels that occur, shape ``(k,)``.
+        The labels that occur; None stands for those that are missing.
     counts
         Cells of each minibatch with each label, shape ``(n_batches, k)``.
     sizes
         Cells of each minibatch, shape ``(n_batches,)``.
     """
 
-    values: npt.NDArray[Any]
+    values: list[Any]
     counts: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
 
@@ -53,9 +55,8 @@ def count_labels(batches: Iterable[npt.NDArray[Any]]) -> Iterator[LabelCounts]:
             if not len(array):
                 raise ValueError(f"minibatch {number} is empty")
         n_counted += len(group)
-        values, codes = np.unique(np.concatenate(arrays), return_inverse=True)
+        values, codes = number_labels(np.concatenate(arrays))
         sizes = np.array([len(array) for array in arrays])
-        codes = codes.reshape(-1)
         step = max(1, _CELLS // len(values))
         ends = np.concatenate([[0], np.cumsum(sizes)])
         for first in range(0, len(arrays), step):
@@ -66,3 +67,28 @@ def count_labels(batches: Iterable[npt.NDArray[Any]]) -> Iterator[LabelCounts]:
                 batch * len(values) + of_some, minlength=len(some) * len(values)
             )
             yield LabelCounts(values, counts.reshape(len(some), -1), some)
+
+
+def number_labels(
+    labels: npt.NDArray[Any],
+) -> tuple[list[Any], npt.NDArray[np.integer[Any]]]:
+    """Return the labels that occur, and which of them each cell has.
+
+    NaN, None and NaT are one label, None; the code -1 is a label as any other.
+
+    Examples
+    --------
+    >>> values, numbers = number_labels(np.array(["b", None, "b"], object))
+    >>> values, numbers.tolist()
+    (['b', None], [0, 1, 0])
+    """
+    if labels.dtype.kind in "biuUS":
+        found, numbers = np.unique(labels, return_inverse=True)
+        return found.tolist(), numbers.reshape(-1)
+    codes, present = code_labels(labels, "labels")
+    values = present.tolist()
+    is_missing = codes < 0
+    if is_missing.any():
+        codes = np.where(is_missing, np.int32(len(values)), codes)
+        values.append(None)
+    return values, codes

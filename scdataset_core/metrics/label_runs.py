@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..permutation import Purpose, derive_key, hash_numbers
+from .label_counts import number_labels
 
 __all__ = ["LabelRuns"]
 
@@ -200,8 +201,7 @@ def _number(labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
             if low >= -(2**31) and high < 2**31:
                 labels = labels.astype(np.int32)
             return np.asarray(labels - labels.dtype.type(low), np.int32)
-    _, codes = np.unique(labels, return_inverse=True)
-    return np.asarray(codes.reshape(-1), np.int32)
+    return np.asarray(number_labels(labels)[1], np.int32)
 
 
 def _sum_within(parts: Integers, opens: npt.NDArray[np.bool_]) -> Integers:

@@ -81,6 +81,17 @@ def test_shares_count_missing_labels_as_a_label():
     assert label_shares(np.array([-1, 0, 0, 0], np.int32)) == {-1: 0.25, 0: 0.75}
 
 
+@pytest.mark.parametrize(
+    "missing", [pytest.param(None, id="None"), pytest.param(np.nan, id="NaN")]
+)
+def test_missing_labels_are_one_label(missing):
+    labels = np.array(["a", missing, "b", missing], object)
+    shares = label_shares(labels)
+    assert shares == {"a": 0.25, "b": 0.25, None: 0.5}
+    assert total_variations([labels, labels[:1]], shares).tolist() == [0, 0.75]
+    assert label_shares([1.5, np.nan, np.nan, 1.5]) == {1.5: 0.5, None: 0.5}
+
+
 def test_no_minibatches_have_no_distances():
     assert total_variations([], {0: 1}).shape == (0,)
     assert chi_squares([], {0: 1}).shape == (0,)

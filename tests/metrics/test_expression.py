@@ -59,6 +59,22 @@ def test_entries_stored_twice_are_one_value():
     assert mean_variance_ratio(batches) == pytest.approx(mean_variance_ratio(dense))
 
 
+def test_cells_far_from_zero_are_not_taken_for_equal():
+    batches = np.random.default_rng(0).normal(size=(300, 20, 2))
+    expected = mean_variance_ratio(batches)
+    assert mean_variance_ratio(batches + 1e8) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_sparse_and_dense_minibatches_mix(first):
+    batches = list(np.random.default_rng(0).poisson(0.4, size=(30, 10, 5)))
+    mixed = [
+        sparse.csr_array(batch) if number % 2 == first else batch
+        for number, batch in enumerate(batches)
+    ]
+    assert mean_variance_ratio(mixed) == pytest.approx(mean_variance_ratio(batches))
+
+
 @pytest.mark.parametrize(
     "batches",
     [[], [np.ones((4, 2))], [np.ones((4, 2))] * 3, [np.zeros((0, 2)), np.eye(2)]],
