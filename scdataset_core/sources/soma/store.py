@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,9 +254,17 @@ def tiledb_context(config: Mapping[str, Any]) -> Any:  # Any: a SOMATileDBContex
     key = repr(sorted(config.items()))
     found = _contexts.get(key)
     if found is None:
+        _prepare_for_forks()
         made = tiledbsoma.SOMATileDBContext(tiledb_config=dict(config))
         found = _contexts.setdefault(key, made)
     return found
+
+
+@cache
+def _prepare_for_forks() -> None:
+    """Let forked processes forget what is opened here, from the first opening on."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_abandon_all)
 
 
 def _abandon_all() -> None:
@@ -269,7 +278,3 @@ def _abandon_all() -> None:
 def _keep_for_ever(held: dict[str, Any]) -> None:
     """Keep objects from being closed, which would wait for threads that are gone."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
