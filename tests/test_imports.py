@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,8 +154,13 @@ def modules(root: Path) -> dict[str, Path]:
     return {name(path): path for path in sorted(root.rglob("*.py"))}
 
 
-def imported_names(module: str, path: Path) -> Iterator[str]:
-    """Yield every module or name imported anywhere in a file, type-only ones too."""
+@cache
+def imported_names(module: str, path: Path) -> tuple[str, ...]:
+    """Return every module or name imported anywhere in a file, type-only ones too."""
+    return tuple(iterate_imports(module, path))
+
+
+def iterate_imports(module: str, path: Path) -> Iterator[str]:
     package = module.split(".")
     if path.name != "__init__.py":
         package = package[:-1]

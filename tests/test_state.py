@@ -25,7 +25,7 @@ def lists(iterator):
     fetch_factor=st.integers(1, 5),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=40)
+@settings(max_examples=settings().max_examples // 2)
 def test_resumes_at_every_possible_point(n, batch_size, fetch_factor, seed):
     def make():
         return Loader(
@@ -80,7 +80,7 @@ TOPOLOGY = st.tuples(st.integers(1, 4), st.integers(1, 3))
     topologies=st.lists(TOPOLOGY, min_size=1, max_size=4),
     data=st.data(),
 )
-@settings(max_examples=150)
+@settings(max_examples=2 * settings().max_examples)
 def test_merged_states_resume_on_any_number_of_ranks_and_workers(
     n, batch_size, fetch_factor, uneven, drop_last, topologies, data
 ):

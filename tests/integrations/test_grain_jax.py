@@ -88,8 +88,15 @@ def test_densify_of_another_form_is_an_error(x: Any) -> None:
         densify(x, 3)
 
 
-@pytest.mark.parametrize("layout", ["bcoo", "bcsr"])
-@pytest.mark.parametrize("nse", [None, 5000, (100, 4500, 9000)])
+@pytest.mark.parametrize(
+    ("layout", "nse"),
+    [
+        ("bcoo", None),
+        ("bcoo", (100, 4500, 9000)),
+        ("bcsr", None),
+        ("bcsr", 5000),
+    ],
+)
 def test_sparse_of_csr(plates: Path, layout: Any, nse: Any) -> None:
     x = next(iter(plate_loader(plates)))["X"]
     made = to_sparse(x, N_GENES, layout=layout, nse=nse)

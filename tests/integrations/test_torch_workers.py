@@ -272,8 +272,15 @@ def full_epoch(epoch, num_workers):
     return in_turn(epoch, max(1, num_workers))
 
 
-@stateful_cases
-@pytest.mark.parametrize("n_taken", [0, 7, 50])
+@pytest.mark.parametrize(
+    ("num_workers", "persistent", "n_taken"),
+    [
+        (0, False, 7),
+        pytest.param(2, False, 0, marks=needs_fork),
+        pytest.param(2, False, 7, marks=needs_fork),
+        pytest.param(2, True, 50, marks=needs_fork),
+    ],
+)
 def test_stateful_dataloader_resumes_exactly_and_twice(
     num_workers, persistent, n_taken
 ):

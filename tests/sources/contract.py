@@ -30,6 +30,16 @@ N_GENES = 11
 LINES = ["MCF7", "A549", "HCT15"]  # not in the order of the alphabet
 
 
+FORMS = [
+    Form("csr"),
+    Form("csr", np.dtype(np.float64)),
+    Form("dense"),
+    Form("dense", np.dtype(np.float16)),
+    Form("padded", width=N_GENES),
+    Form("padded", np.dtype(np.float64), width=N_GENES + 5),
+]
+
+
 def make_parts() -> list[ad.AnnData]:
     """Return three AnnDatas of the same genes; column 0 of X holds the row number + 1.
 
@@ -229,28 +239,17 @@ class SourceContract:
         assert one_of(cells["X"]).shape == (0, N_GENES)
         assert [len(values) for values in cells["obs"].values()] == [0] * 4
 
-    @pytest.mark.parametrize(
-        "form",
-        [
-            Form("csr"),
-            Form("csr", np.dtype(np.float64)),
-            Form("dense"),
-            Form("dense", np.dtype(np.float16)),
-            Form("padded", width=N_GENES),
-            Form("padded", np.dtype(np.float64), width=N_GENES + 5),
-        ],
-        ids=lambda form: f"{form.output}-{form.dtype}",
-    )
     @given(data=st.data())
     @settings(
-        max_examples=settings().max_examples // 4,
+        max_examples=settings().max_examples // 2,
         suppress_health_check=[
             # The fixtures are read only.
             HealthCheck.function_scoped_fixture,
             HealthCheck.differing_executors,
         ],
     )
-    def test_parts_hold_any_rows_at_any_places(self, form, source, whole, data):
+    def test_batches_hold_any_rows_at_any_places(self, source, whole, data):
+        form = data.draw(st.sampled_from(FORMS))
         n = len(source)
         rows = np.sort(data.draw(st.lists(st.integers(0, n - 1), max_size=60)))
         rows = rows.astype(np.int64)

@@ -33,9 +33,15 @@ def write(path, adata, version=3, chunks=20):
     return path
 
 
-@pytest.fixture(params=[2, 3])
-def path(tmp_path, request):
-    return write(tmp_path / "a.zarr", make_parts()[0], request.param)
+@pytest.fixture(scope="module", params=[2, 3])
+def whole(tmp_path_factory, request):
+    path = tmp_path_factory.mktemp("store") / "a.zarr"
+    return write(path, make_parts()[0], request.param)
+
+
+@pytest.fixture
+def path(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "a.zarr")
 
 
 def files_of(path, name):
@@ -100,8 +106,8 @@ def lose(path, name, *numbers):
         files[number].unlink()
 
 
-@pytest.fixture(params=[2, 3])
-def annotated(tmp_path, request):
+@pytest.fixture(scope="module", params=[2, 3])
+def whole_annotated(tmp_path_factory, request):
     """Return a store whose obs has a column of every kind, in several files each."""
     n = 40
     obs = pd.DataFrame(
@@ -118,7 +124,7 @@ def annotated(tmp_path, request):
     )
     x = np.ones((n, 4), np.float32)
     adata = ad.AnnData(x, obs, pd.DataFrame(index=list("wxyz")))
-    path = tmp_path / "a.zarr"
+    path = tmp_path_factory.mktemp("store") / "a.zarr"
     with (
         ad.settings.override(zarr_write_format=request.param),
         warnings.catch_warnings(),
@@ -126,6 +132,11 @@ def annotated(tmp_path, request):
         warnings.simplefilter("ignore")  # advice to write version 3
         adata.write_zarr(path, chunks=(10, 4))
     return path
+
+
+@pytest.fixture
+def annotated(whole_annotated, tmp_path):
+    return shutil.copytree(whole_annotated, tmp_path / "a.zarr")
 
 
 def test_a_whole_store_says_nothing(annotated):

@@ -16,7 +16,7 @@ import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
-from tests.sources.anndata_files.test_zarr_sources import (
+from tests.sources.anndata_files.zarr_stores import (
     edit,
     forget_consolidated,
     recut,
@@ -29,8 +29,8 @@ numcodecs = pytest.importorskip("numcodecs")
 
 
 @pytest.fixture
-def path(tmp_path):
-    return write(tmp_path / "a.zarr", make_parts()[0])
+def path(copy_store, tmp_path):
+    return copy_store(tmp_path / "a.zarr")
 
 
 def opened(data, **options):
@@ -183,8 +183,8 @@ def test_a_store_without_cells_beside_one_with_cells(tmp_path, path):
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("size", [0, 10**19])
 @pytest.mark.parametrize("name", ["X/data", "X/indptr", "obs/number", "var/_index"])
-def test_chunks_of_a_size_that_none_can_have(tmp_path, version, size, name):
-    path = write(tmp_path / "a.zarr", make_parts()[0], version=version)
+def test_chunks_of_a_size_that_none_can_have(copy_store, tmp_path, version, size, name):
+    path = copy_store(tmp_path / "a.zarr", version)
     forget_consolidated(path)
     if version == 2:
         edit(path / name / ".zarray", chunks=[size])
@@ -198,17 +198,23 @@ def test_chunks_of_a_size_that_none_can_have(tmp_path, version, size, name):
 class TestCodecs:
     """Codecs that run code, and those that are not there."""
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def with_text(cls, tmp_path_factory):
+        part = make_parts()[0]
+        part.obs["note"] = [f"n{i}" for i in range(37)]
+        path = write(tmp_path_factory.mktemp("store") / "a.zarr", part, version=2)
+        forget_consolidated(path)
+        return path
+
     @pytest.mark.parametrize("place", ["compressor", "first filter", "last filter"])
     @pytest.mark.parametrize(
         "name", ["var/_index", "obs/line/categories", "obs/_index", "obs/note"]
     )
     def test_pickle_is_refused_wherever_it_stands(
-        self, tmp_path, monkeypatch, place, name
+        self, with_text, tmp_path, monkeypatch, place, name
     ):
-        part = make_parts()[0]
-        part.obs["note"] = [f"n{i}" for i in range(37)]
-        path = write(tmp_path / "a.zarr", part, version=2)
-        forget_consolidated(path)
+        path = shutil.copytree(with_text, tmp_path / "a.zarr")
         canary = tmp_path / "canary"
         described = path / name / ".zarray"
         metadata = json.loads(described.read_text())
@@ -239,8 +245,10 @@ class TestCodecs:
             pytest.param("nobodys", "install the package that brings it", id="unknown"),
         ],
     )
-    def test_codec_of_version_2_that_is_not_installed(self, tmp_path, codec, how):
-        path = write(tmp_path / "a.zarr", make_parts()[0], version=2)
+    def test_codec_of_version_2_that_is_not_installed(
+        self, copy_store, tmp_path, codec, how
+    ):
+        path = copy_store(tmp_path / "a.zarr", version=2)
         forget_consolidated(path)
         edit(path / "X/data/.zarray", compressor={"id": codec})
         with pytest.raises(ValueError, match=rf"X/data is encoded .*{codec}.*{how}"):

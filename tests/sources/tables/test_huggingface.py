@@ -80,7 +80,10 @@ class TestSavedFolder(SourceContract):
 class Variant(TestSavedFolder):
     """Another way to hold the same; one other process is enough."""
 
-    @pytest.mark.parametrize("method", ["spawn"])
+    @pytest.mark.parametrize(
+        "method", [pytest.param("spawn", marks=pytest.mark.slow), "fork"]
+    )
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
     def test_reads_in_other_processes(self, source, whole, method):
         super().test_reads_in_other_processes(source, whole, method)
 

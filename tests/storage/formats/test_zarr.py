@@ -69,7 +69,9 @@ def written(folder, plain, *, chunks, shards=None, **options):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_version_3(tmp_path, shape, codec):
     size, chunks, shards = SHAPES[shape]
-    for dtype in ("float32", "int64", "uint16", "bool", "float16"):
+    dtypes = ["float32", "int64", "uint16", "bool", "float16"]
+    # How chunks lie has nothing to do with how wide their elements are.
+    for dtype in dtypes if shape in ("vector", "matrix_shards") else dtypes[::3]:
         plain = values(size, dtype)
         array = written(
             tmp_path, plain, chunks=chunks, shards=shards, compressors=CODECS_3[codec]
