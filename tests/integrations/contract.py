@@ -306,6 +306,8 @@ class AdapterContract:
                 list(batches)
         del batches
         gc.collect()
+        for process in set(multiprocessing.active_children()) - before:
+            process.join(60)  # it was told to end, and does so on a busy machine too
         after = {*reading_threads(), *multiprocessing.active_children()}
         assert after <= before
 
