@@ -111,6 +111,7 @@ def test_an_epoch_without_a_minibatch_says_why():
 
 
 def test_a_strategy_that_may_be_empty_is_not_warned_of():
-    strategy = BlockShuffling(4, drop_last=True)
-    strategy.may_be_empty = True
-    make_epochs(3, strategy).warn_if_empty(0, 1, stacklevel=1)
+    class MayBeEmpty(BlockShuffling):
+        may_be_empty = True
+
+    make_epochs(3, MayBeEmpty(4, drop_last=True)).warn_if_empty(0, 1, stacklevel=1)

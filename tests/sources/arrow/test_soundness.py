@@ -8,7 +8,7 @@ from scdataset_core.sources.arrow.soundness import check_sound
 pa = pytest.importorskip("pyarrow")
 
 
-def int32(*values: int) -> "pa.Buffer":
+def int32(*values):
     return pa.array(values, pa.int32()).buffers()[1]
 
 

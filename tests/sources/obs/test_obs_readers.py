@@ -34,6 +34,10 @@ STARTS = np.array([0, 7, 12])
 JOINED = JoinedObs(SOURCES, STARTS)
 
 
+def read_names(reader, rows):
+    return list(reader.read_names(np.array(rows, np.int64)))
+
+
 def read(reader, rows, names=None):
     with ReadContext(1) as context:
         return reader.read(np.array(rows, np.int64), context, names)
@@ -56,12 +60,11 @@ def test_several_sources_have_one_vocabulary_and_one_type(rows):
 
 
 def test_names_of_cells_are_there_if_every_source_has_them():
-    rows = np.array([0, 6, 7, 11])
-    names = ["cellb0", "cellb6", "cella0", "cella4"]
-    assert JOINED.read_names(rows).tolist() == names
+    rows, names = [0, 6, 7, 11], ["cellb0", "cellb6", "cella0", "cella4"]
+    assert read_names(JOINED, rows) == names
     without = JoinedObs([SOURCES[0], make_source(5, ["a"])], STARTS)
-    assert without.read_names(rows) is None
-    assert without.read_names(rows[:2]).tolist() == names[:2]
+    assert without.read_names(np.array(rows)) is None
+    assert read_names(without, rows[:2]) == names[:2]
 
 
 def test_only_the_columns_asked_for_are_read():
@@ -91,14 +94,13 @@ def test_labels_and_numbers_do_not_join():
 @settings(suppress_health_check=[HealthCheck.differing_executors])
 def test_chosen_rows_come_in_the_order_in_which_they_were_chosen(data):
     chosen = np.array(data.draw(st.lists(st.integers(0, 11), min_size=1)), np.int64)
-    rows = data.draw(st.lists(st.integers(0, len(chosen) - 1)).map(sorted))
+    rows = data.draw(st.lists(st.integers(0, len(chosen) - 1), min_size=1).map(sorted))
     reader = ChosenObs(JOINED, chosen)
     got, want = read(reader, rows), read(JOINED, np.arange(12))
     for name in ("line", "number"):
         np.testing.assert_array_equal(got[name], want[name][chosen[rows]])
-    names = JOINED.read_names(np.arange(12))
-    at = np.array(rows, np.int64)
-    assert reader.read_names(at).tolist() == names[chosen[at]].tolist()
+    names = read_names(JOINED, range(12))
+    assert read_names(reader, rows) == [names[i] for i in chosen[rows]]
 
 
 def test_missing_values_are_counted_where_they_are_known():

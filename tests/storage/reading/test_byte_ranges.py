@@ -30,7 +30,7 @@ def test_overlapping_runs_cover_every_range_and_lie_apart(spans, gap):
     first = find_runs(starts, stops, gap=gap, overlap=True)
     counts = lengths_of(first, len(starts))
     assert counts.sum() == len(starts)
-    ends = []
+    ends: list[int] = []
     for begin, count in zip(first, counts, strict=True):
         if ends:
             assert starts[begin] > ends[-1] + gap
