@@ -71,6 +71,20 @@ class ChunkCache(Protocol):
         """
         ...
 
+    def confirm(
+        self,
+        array: "ArrayLayout",
+        chunks: npt.NDArray[np.int64],
+        kind: int,
+        layout: "ArrayLayout",
+        context: "ReadContext",
+    ) -> bool:
+        """Return whether chunks are still as :meth:`find_kept` found them.
+
+        It is asked after they were read, with chunks of one kind and its layout.
+        """
+        ...
+
     def fail(self, error: Exception) -> None:
         """Take note that an array of :meth:`find_kept` could not be read."""
         ...

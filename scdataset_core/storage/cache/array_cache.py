@@ -14,14 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ScdatasetError
-from ..chunks import ChunkTable
 from ..first_use import first_use_lock
 from ..io.byte_sources import ShortReadError
 from ..io.open_files import Identity
 from ..layout import ArrayLayout
 from .checking import Checks
 from .entries import (
-    Entry,
     count_elements,
     describe,
     name_of,
@@ -33,9 +31,9 @@ from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
 from .kept_files import read_kept
 from .narrowing import can_keep, kept_dtype, narrow
-from .open_entries import OpenEntry, find_unchanged
+from .open_entries import OpenEntry, find_unchanged, is_unchanged
 from .process import FULL_S, CacheProcess
-from .records import RECORD_BYTES, checksum, make_record, seed_of
+from .records import RECORD_BYTES
 from .writing import ChunkWrite
 
 if TYPE_CHECKING:
@@ -171,13 +169,39 @@ class ArrayCache:
         if opened is None:
             return np.zeros(len(chunks), np.uint8), {}
         usable = self._find_unchanged(array, chunks)
+        kinds = self._check_new(opened, array, chunks, context, usable)
+        kinds[~usable] = 0
+        return kinds, opened.layouts
+
+    def confirm(
+        self,
+        array: ArrayLayout,
+        chunks: Integers,
+        kind: int,
+        layout: ArrayLayout,
+        context: "ReadContext",
+    ) -> bool:
+        """Return whether chunks are still what was checked, now that they were read."""
+        opened = self._look(array, context)
+        if opened is None or opened.layouts[kind] is not layout:
+            return False
+        return bool((self._check_new(opened, array, chunks, context) == kind).all())
+
+    def _check_new(
+        self,
+        opened: OpenEntry,
+        array: ArrayLayout,
+        chunks: Integers,
+        context: "ReadContext",
+        usable: "npt.NDArray[np.bool_] | bool" = True,
+    ) -> Kinds:
+        """Return the kinds of chunks; those new to this process are checked first."""
         kinds = opened.kinds[chunks]
-        unknown = chunks[usable & (kinds == 0)]
+        unknown = chunks[(kinds == 0) & usable]
         if len(unknown):
             context.run(self._check(opened, array, np.unique(unknown), context))
             kinds = opened.kinds[chunks]
-        kinds[~usable] = 0
-        return kinds, opened.layouts
+        return kinds
 
     def _look(self, array: ArrayLayout, context: "ReadContext") -> OpenEntry | None:
         """Return the array's entry as it is now; None: do without."""
@@ -223,13 +247,10 @@ class ArrayCache:
         opened = self._look(array, context)
         if opened is None or not self._find_unchanged(array, np.array([chunk])).all():
             return None
-        kind = int(opened.kinds[chunk])
+        chunks = np.array([chunk])
+        kind = int(self._check_new(opened, array, chunks, context)[0])
         if not kind:
-            for task in self._check(opened, array, np.array([chunk]), context):
-                task()
-            kind = int(opened.kinds[chunk])
-            if not kind:
-                return None
+            return None
         dtype = kept_dtype(kind, array.dtype)
         first, end = unwanted // array.dtype.itemsize, -(-want // array.dtype.itemsize)
         position = (
@@ -240,6 +261,8 @@ class ArrayCache:
             read_kept(context, opened.entry.data[kind - 1], position, kept)
         except (OSError, ShortReadError, ScdatasetError) as error:
             self.fail(error)
+            return None
+        if not self.confirm(array, chunks, kind, opened.layouts[kind], context):
             return None
         plain = np.empty(end, array.dtype)
         plain[first:] = kept
@@ -278,8 +301,8 @@ class ArrayCache:
                 kept,
                 opened.entry.index,
                 chunk * RECORD_BYTES,
-                partial(_record, opened.entry, array.table, chunk, kind, kept),
-                partial(_written, opened, chunk),
+                partial(opened.make_record, array.table, chunk, kind, kept),
+                partial(opened.end_write, chunk),
             )
         )
 
@@ -351,7 +374,7 @@ class ArrayCache:
             if opened.kinds[chunk] or chunk in opened.pending:
                 return
             kind = opened.giant_kinds.get(chunk, 0)
-            unchanged = partial(_is_unchanged, array.table, chunk)
+            unchanged = partial(is_unchanged, array.table, chunk)
             self._giants[key] = GiantWrite(opened.entry, array, chunk, kind, unchanged)
         giant = self._giants.get(key)
         if giant is None:
@@ -367,22 +390,3 @@ def _is_to_begin(state: _State | None) -> bool:
     if state is None or state.pid != os.getpid():
         return True
     return state.opened is None and time.monotonic() > state.again
-
-
-def _is_unchanged(table: ChunkTable, chunk: int) -> bool:
-    return bool(find_unchanged(table, np.array([chunk]))[0])
-
-
-def _record(
-    entry: Entry, table: ChunkTable, chunk: int, kind: int, kept: npt.NDArray[Any]
-) -> bytes | None:
-    """Return the record of a chunk, or None if its file is not what it was."""
-    if not _is_unchanged(table, chunk):
-        return None
-    seed = seed_of(entry.generation, chunk, kind)
-    return make_record(checksum(kept.ctypes.data, kept.nbytes, seed), kind)
-
-
-def _written(opened: OpenEntry, chunk: int, done: bool) -> None:
-    """Let a chunk be found, or offered again."""
-    opened.pending.discard(chunk)

@@ -73,6 +73,7 @@ class Checks:
 
     def _check(self, kind: int, chunks: Integers, crcs: npt.NDArray[np.uint32]) -> None:
         opened = self._opened
+        n_forgotten = opened.n_forgotten
         for chunk, crc in zip(chunks.tolist(), crcs.tolist(), strict=True):
             try:
                 opened.note(kind, self._process, self._context)
@@ -81,7 +82,7 @@ class Checks:
                 self._fail(error)
                 return
             if found == crc:
-                opened.kinds[chunk] = kind
+                opened.add(chunk, kind, n_forgotten, self._process)
                 continue
             opened.pending.discard(chunk)
             self._process.report(

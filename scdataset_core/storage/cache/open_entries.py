@@ -1,37 +1,28 @@
 """An entry as one process has it open, and what it has found sound there."""
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..chunks import ABSENT, ChunkTable
+from ..chunks import ChunkTable
 from ..io.byte_sources import Location
 from ..io.open_files import Identity
 from ..layout import ArrayLayout
-from .entries import Entry, read_kinds
+from .entries import Entry
 from .kept_files import layout_of_kept
 from .process import CacheProcess
+from .records import checksum, make_record, seed_of
+from .writing import FileStatus
 
 if TYPE_CHECKING:
     from ..context import ReadContext
 
-__all__ = ["OpenEntry", "find_unchanged"]
+__all__ = ["OpenEntry", "find_unchanged", "is_unchanged"]
 
 Integers = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.uint8]
-
-
-class _Status(NamedTuple):
-    """What the system says of a file of chunks, and what was written by then."""
-
-    inode: int
-    n_bytes: int
-    ctime_ns: int
-    n_links: int
-    n_written: int
 
 
 class OpenEntry:
@@ -47,28 +38,42 @@ class OpenEntry:
         The kind to keep a very large chunk in, as far as it is known.
     layouts : dict of int to ArrayLayout
         Where the chunks of each kind lie.
+    n_forgotten : int
+        How often something of :attr:`kinds` was forgotten.
     """
 
     def __init__(self, entry: Entry, array: ArrayLayout) -> None:
         self.entry = entry
         self.kinds: Kinds = np.zeros(len(array.table), np.uint8)
+        self.n_forgotten = 0
         self.pending: set[int] = set()
         self.giant_kinds: dict[int, int] = {}
         self.layouts = {
             kind: layout_of_kept(path, array, kind)
             for kind, path in enumerate(entry.data, 1)
         }
-        self._stored = array.table.offsets != ABSENT
-        self._seen: dict[int, _Status] = {}
-        self._is_quiet = self._is_complete = False
+        self._seen: dict[int, tuple[FileStatus, int | None]] = {}
 
     def note(self, kind: int, process: CacheProcess, context: "ReadContext") -> None:
         """Note what a file of chunks is, before the first of them is checked."""
         if kind not in self._seen:
-            self._seen[kind] = self._status(kind, process, context)
+            path = self.entry.data[kind - 1]
+            descriptor = _descriptor(path, context)
+            self._seen[kind] = process.writer.find_status(path, descriptor)
+
+    def add(
+        self, chunk: int, kind: int, n_forgotten: int, process: CacheProcess
+    ) -> None:
+        """Note a chunk as checked, unless something was forgotten since it was read."""
+        with process.lock:
+            if self.n_forgotten == n_forgotten:
+                self.kinds[chunk] = kind
 
     def look(self, process: CacheProcess, context: "ReadContext") -> bool:
-        """Forget what was checked of files that something but writers has changed.
+        """Forget what was checked of files that others than this process have changed.
+
+        Other processes only add chunks. But what they write cannot be told from damage,
+        and to check chunks again costs little of what they cost to decode.
 
         Returns
         -------
@@ -82,60 +87,41 @@ class OpenEntry:
         """
         try:
             os.stat(self.entry.index)  # noqa: PTH116  # at every read
-            now = {kind: self._status(kind, process, context) for kind in self._seen}
+            for kind, (known, n_foreign) in list(self._seen.items()):
+                path = self.entry.data[kind - 1]
+                descriptor = _descriptor(path, context)
+                if FileStatus.of(descriptor) == known:
+                    continue
+                now, n_now = process.writer.find_status(path, descriptor)
+                if not now.n_links:
+                    return False
+                if n_now is None or n_now != n_foreign:
+                    with process.lock:
+                        self.n_forgotten += 1
+                        self.kinds[self.kinds == kind] = 0
+                self._seen[kind] = now, n_now
         except FileNotFoundError:
             return False
-        quiet = True
-        for kind, status in now.items():
-            known = self._seen[kind]
-            if status[:4] == known[:4]:
-                continue
-            if not status.n_links:
-                return False
-            if not self._was_written(kind, known, status, process):
-                self.kinds[self.kinds == kind] = 0
-            self._seen[kind] = status
-            quiet = False
-        if quiet and not self._is_quiet and not self._is_complete and now:
-            kept = read_kinds(self.entry, len(self.kinds)) > 0
-            self._is_complete = bool(kept[self._stored].all())
-        self._is_quiet = quiet
         return True
 
-    def _was_written(
-        self, kind: int, known: _Status, now: _Status, process: CacheProcess
-    ) -> bool:
-        """Return whether writers may have changed a file.
+    def make_record(
+        self, table: ChunkTable, chunk: int, kind: int, kept: npt.NDArray[Any]
+    ) -> bytes | None:
+        """Return the record of a chunk, or None if its file is not what it was."""
+        if not is_unchanged(table, chunk):
+            return None
+        seed = seed_of(self.entry.generation, chunk, kind)
+        return make_record(checksum(kept.ctypes.data, kept.nbytes, seed), kind)
 
-        They add chunks, and a record after each, until all are there. What else there
-        is to see is damage. Checking without need is not wrong either.
-        """
-        writer, path = process.writer, self.entry.data[kind - 1]
-        return (
-            now.inode == known.inode
-            and now.n_bytes >= known.n_bytes
-            and not self._is_complete
-            and (writer.writing == path or now.ctime_ns <= _ctime_ns(self.entry.index))
-            and (
-                writer.n_written != known.n_written
-                or process.is_used_elsewhere(self.entry.name)
-            )
-        )
-
-    def _status(
-        self, kind: int, process: CacheProcess, context: "ReadContext"
-    ) -> _Status:
-        n_written = process.writer.n_written
-        source = context.open_source(Location(self.entry.data[kind - 1]))
-        assert source.descriptor is not None  # a local file has one
-        now = os.fstat(source.descriptor)
-        return _Status(
-            now.st_ino, now.st_size, now.st_ctime_ns, now.st_nlink, n_written
-        )
+    def end_write(self, chunk: int, done: bool) -> None:
+        """Let a chunk be found, or offered again."""
+        self.pending.discard(chunk)
 
 
-def _ctime_ns(path: str) -> int:
-    return Path(path).stat().st_ctime_ns
+def _descriptor(path: str, context: "ReadContext") -> int:
+    descriptor = context.open_source(Location(path)).descriptor
+    assert descriptor is not None  # a local file has one
+    return descriptor
 
 
 def find_unchanged(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_]:
@@ -150,6 +136,11 @@ def find_unchanged(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_]
     files, which = np.unique(table.file_of[chunks], return_inverse=True)
     unchanged = np.array([_is_unchanged(table, file) for file in files.tolist()], bool)
     return unchanged[which]
+
+
+def is_unchanged(table: ChunkTable, chunk: int) -> bool:
+    """Return whether the file of a chunk is what it was when it was opened."""
+    return bool(find_unchanged(table, np.array([chunk]))[0])
 
 
 def _is_unchanged(table: ChunkTable, file: int) -> bool:

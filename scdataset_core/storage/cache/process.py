@@ -14,8 +14,8 @@ from .writing import Writer
 
 __all__ = ["CacheProcess", "process_of"]
 
-# A full cache is looked at again after so many seconds, and what other processes use.
-FULL_S = ELSEWHERE_S = 5.0
+# A full cache is looked at again after so many seconds.
+FULL_S = 5.0
 # A process may take this part of the room that is left before it looks again, and for
 # no longer than so many seconds, so that several together do not exceed the limit. They
 # write less than LAST_BYTES in these seconds, so the last ones are given out singly.
@@ -39,14 +39,12 @@ class CacheProcess:
     def __init__(self, folder: Path, limit: int | None) -> None:
         self.folder, self.limit = folder, limit
         self._pid = os.getpid()
-        self._lock = ForkSafeLock()
+        self.lock = ForkSafeLock()
         self._user: UserFile | None = None
         self._used: Counter[str] = Counter()
         self._allowed, self._allowed_until = 0, 0.0
         self._full_until = 0.0
         self._problem: str | None = None
-        self._elsewhere: set[str] = set()
-        self._elsewhere_until = 0.0
         self.writer = Writer(self._admit, self._fail)
         from multiprocessing import util  # here, since it costs time to import
 
@@ -71,7 +69,7 @@ class CacheProcess:
         OSError
             If it cannot be noted; reading can go on.
         """
-        with self._lock:
+        with self.lock:
             self._used[name] += 1
             if self._user is None:
                 self._user = UserFile(self.folder)
@@ -85,7 +83,7 @@ class CacheProcess:
         """Note that an object of this process does not use an array any more."""
         if self._pid != os.getpid():
             return
-        with self._lock:
+        with self.lock:
             self._used[name] -= 1
             if self._used[name] == 0 and self._user is not None:
                 self._user.note("-", name)
@@ -99,7 +97,7 @@ class CacheProcess:
             What is wrong, and what to do.
         """
         key = os.getpid(), self.folder
-        with self._lock:
+        with self.lock:
             if key in _warned:
                 return
             _warned.add(key)
@@ -120,13 +118,6 @@ class CacheProcess:
         """Return whether so many bytes may be taken beside those that are written."""
         with self.writer.lock:
             return self._admit(n_bytes)
-
-    def is_used_elsewhere(self, name: str) -> bool:
-        """Return whether another living process uses an array, or did a moment ago."""
-        if time.monotonic() > self._elsewhere_until:
-            self._elsewhere = names_in_use(self.folder, self.user_path)
-            self._elsewhere_until = time.monotonic() + ELSEWHERE_S
-        return name in self._elsewhere
 
     def _fail(self, error: Exception) -> None:
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -160,7 +151,7 @@ class CacheProcess:
 
     def names_in_use(self) -> set[str]:
         """Return the arrays that this and other processes use."""
-        with self._lock:
+        with self.lock:
             mine = {name for name, n in self._used.items() if n > 0}
         return mine | names_in_use(self.folder, self.user_path)
 

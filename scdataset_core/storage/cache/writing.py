@@ -14,13 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ChunkWrite", "Writer"]
+__all__ = ["ChunkWrite", "FileStatus", "Writer"]
 
 # So many bytes may wait to be written.
 QUEUE_BYTES = 32 << 20
 # The thread ends after so many seconds without work.
 IDLE_S = 1.0
 MOST_OPEN = 16
+# A reader waits no longer for the chunk that is being written.
+WAIT_S = 0.05
 # A write takes whole pages of the disk, of the index too.
 PAGES_BYTES = 16 << 10
 
@@ -48,6 +50,21 @@ class ChunkWrite(NamedTuple):
     done: Callable[[bool], None]
 
 
+class FileStatus(NamedTuple):
+    """Tells an open file from what it was before anything was written to it."""
+
+    inode: int
+    n_bytes: int
+    ctime_ns: int
+    n_links: int
+
+    @classmethod
+    def of(cls, descriptor: int) -> "FileStatus":
+        """Return what an open file is now."""
+        now = os.fstat(descriptor)
+        return cls(now.st_ino, now.st_size, now.st_ctime_ns, now.st_nlink)
+
+
 class UnkeptError(Exception):
     """Says that a file cannot be written now, since it was removed for example."""
 
@@ -68,10 +85,6 @@ class Writer:
         Whether nothing is written any more.
     lock : Lock
         Held while a chunk is written.
-    writing : Path or None
-        The file of chunks that is being written, until the record is there too.
-    n_written : int
-        Chunks that were begun to be written.
     """
 
     def __init__(
@@ -86,8 +99,7 @@ class Writer:
         self._files: OrderedDict[str, int] = OrderedDict()
         self.lock = threading.Lock()
         self.is_closed = False
-        self.writing: str | None = None
-        self.n_written = 0
+        self._known: dict[str, tuple[int, FileStatus]] = {}
 
     def submit(self, write: ChunkWrite) -> bool:
         """Queue a chunk; return False where the queue is full."""
@@ -100,6 +112,31 @@ class Writer:
             self._n_queued += n_bytes
             self._changed.notify_all()
         return True
+
+    def find_status(self, path: str, descriptor: int) -> tuple[FileStatus, int | None]:
+        """Return what a file is now, and how often others had written to it.
+
+        Parameters
+        ----------
+        path, descriptor
+            The file, open for reading.
+
+        Returns
+        -------
+        status
+            What the file is.
+        n_foreign
+            Between two calls with the same number, this writer alone has written to it.
+            None: it is not known who has.
+        """
+        if not self.lock.acquire(timeout=WAIT_S):
+            return FileStatus.of(descriptor), None
+        try:
+            status = FileStatus.of(descriptor)
+            n_foreign, known = self._known.get(path, (0, None))
+            return status, n_foreign if status == known else None
+        finally:
+            self.lock.release()
 
     def _has_thread(self) -> bool:
         """Start the thread where there is none; return whether there is one."""
@@ -126,7 +163,6 @@ class Writer:
             self.is_closed = True
             self._fail(error)
         finally:
-            self.writing = None
             write.done(done)
 
     def flush(self, seconds: float) -> None:
@@ -166,17 +202,23 @@ class Writer:
         record = b"" if write.record is None else write.record()
         if record is None:
             return False
-        self.n_written += 1
-        self.writing = write.data
         self._write_all(write.data, write.kept.view(np.uint8).data, write.position)
         self._write_all(write.records, memoryview(record), write.record_position)
         return True
 
     def _write_all(self, path: str, left: memoryview, position: int) -> None:
-        descriptor = self._open(path) if left else -1
-        while left:
-            n = os.pwrite(descriptor, left, position)
-            left, position = left[n:], position + n
+        if not left:
+            return
+        descriptor = self._open(path)
+        n_foreign, known = self._known.get(path, (0, None))
+        if FileStatus.of(descriptor) != known:
+            n_foreign += 1
+        try:
+            while left:
+                n = os.pwrite(descriptor, left, position)
+                left, position = left[n:], position + n
+        finally:
+            self._known[path] = n_foreign, FileStatus.of(descriptor)
 
     def _open(self, path: str) -> int:
         """Return a descriptor of a file that is there; it never makes one."""

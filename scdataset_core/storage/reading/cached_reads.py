@@ -34,6 +34,12 @@ class _Kept(NamedTuple):
     cache: ChunkCache
     kind: int
     layout: ArrayLayout
+    chunks: Integers
+
+    def is_sound(self, context: ReadContext) -> bool:
+        """Return whether what was read was not changed since it was checked."""
+        array = self.request.array
+        return self.cache.confirm(array, self.chunks, self.kind, self.layout, context)
 
 
 def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[Request]:
@@ -66,6 +72,8 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
     except Exception as error:  # whatever is wrong with the cache, the source is there
         for cache in {id(part.cache): part.cache for part in kept}.values():
             cache.fail(error)
+        return requests
+    if not all(part.is_sound(context) for part in kept):
         return requests
     context.stats.add(chunks_cached=n_chunks, bytes_used=n_bytes)
     return rest
@@ -103,7 +111,8 @@ def _split(
         if len(present) > 1:
             some = _pick(request, pieces, np.flatnonzero(kinds == kind), int(rows[0]))
         if kind:
-            parts.append(_Kept(some, cache, kind, layouts[kind]))
+            mine = pieces.chunk[kinds == kind]
+            parts.append(_Kept(some, cache, kind, layouts[kind], mine))
         else:
             rest.append(replace(some, is_uncached=True))
     found = pieces.chunk if present[0] else pieces.chunk[kinds > 0]
