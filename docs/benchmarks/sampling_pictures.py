@@ -20,24 +20,28 @@ import numpy.typing as npt
 
 import scdataset_core as scd
 
-N_CELLS, BATCH_SIZE, FETCH_FACTOR = 96, 8, 3
+N_CELLS, BATCH_SIZE, FETCH_FACTOR, SET_SIZE = 96, 8, 3, 4
 SEED = 3  # its first fetch of blocks meets all three plates
 COLOURS = ("#2f6f9f", "#c2703d", "#5b8c5a", "#8661a8")
-ROW, CELL, GAP = 6.5, 11, 26  # widths of a row, of a cell, between minibatches
-WIDTH = round(N_CELLS * ROW)
+ROW, CELL = 6.5, 11  # widths of a row of the data, and of a cell of a minibatch
+FILE_GAP, SET_GAP, BATCH_GAP = 6, 5, 26
+N_FILES = 3
+WIDTH = round(N_CELLS * ROW + (N_FILES - 1) * FILE_GAP)
 
 Rows = npt.NDArray[np.int64]
 
 # Three plates, one after the other; and three cell types, of 75, 18 and 3 cells.
-PLATES = np.repeat([0, 1, 2], 32)
+PLATES = np.repeat([0, 1, 2], N_CELLS // N_FILES)
 TYPES = np.random.default_rng(4).permutation(np.repeat([0, 1, 2], [75, 18, 3]))
+# On each plate 8 wells of 4 cells: two of controls, and two of each of three drugs.
+DRUGS = np.tile(np.repeat([0, 1, 2, 3, 0, 1, 2, 3], 4), N_FILES)
 
 
 def squares(places: Sequence[tuple[float, int]], *, top: float, size: float) -> str:
     """Return squares as one path a colour; `places` are of (x, label)."""
+    side = size - 1
     parts = []
     for label in sorted({label for _, label in places}):
-        side = size - 1
         path = "".join(
             f"M{x:g} {top:g}h{side:g}v{side:g}h-{side:g}z"
             for x, other in places
@@ -47,41 +51,69 @@ def squares(places: Sequence[tuple[float, int]], *, top: float, size: float) -> 
     return "".join(parts)
 
 
-def draw(labels: npt.NDArray[Any], batches: Sequence[Rows], path: Path) -> None:
-    """Draw the minibatches of a fetch, and where in the file their rows lie."""
-    every = [(row * ROW, int(label)) for row, label in enumerate(labels)]
-    chosen = [every[row] for row in np.unique(np.concatenate(batches))]
-    left = 0.0
-    drawn, captions = [], []
+def draw(
+    labels: npt.NDArray[Any], batches: Sequence[dict[str, Rows]], *, set_size: int
+) -> str:
+    """Return a picture of the minibatches of a fetch, and of where their rows lie."""
+    x_of_row = np.arange(N_CELLS) * ROW + PLATES * FILE_GAP
+    every = list(zip(x_of_row.tolist(), labels.tolist(), strict=True))
+    read = np.unique(
+        np.concatenate([rows for part in batches for rows in part.values()])
+    )
+    bottom, left = 62, 0.0
+    captions, drawn = [], []
     for number, batch in enumerate(batches):
         captions.append(f'<text x="{left:g}" y="56">minibatch {number}</text>')
-        cells = [
-            (left + place * CELL, int(labels[row])) for place, row in enumerate(batch)
-        ]
-        drawn.append(squares(cells, top=62, size=CELL))
-        left += len(batch) * CELL + GAP
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 76"'
-        f' width="{WIDTH}" height="76" font-family="sans-serif" font-size="11"'
+        places = np.arange(len(batch["cells"]))
+        at = left + places * CELL + places // set_size * SET_GAP
+        for line, rows in enumerate(batch.values()):
+            cells = list(zip(at.tolist(), labels[rows].tolist(), strict=True))
+            drawn.append(squares(cells, top=bottom + line * (CELL + 3), size=CELL))
+        left = at[-1] + CELL + BATCH_GAP
+    height = bottom + len(batches[0]) * (CELL + 3)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
+        f' width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="11"'
         ' fill="#777">\n'
-        '<text x="0" y="11">the rows in file order; in full colour: the fetch</text>\n'
+        '<text x="0" y="11">the rows of three files; in full colour: the fetch</text>\n'
         f'<g opacity="0.2">{squares(every, top=17, size=ROW)}</g>\n'
-        f"{squares(chosen, top=17, size=ROW)}\n"
-        f"{''.join(captions)}\n{''.join(drawn)}\n</svg>\n",
-        encoding="utf-8",
+        f"{squares([every[row] for row in read], top=17, size=ROW)}\n"
+        f"{''.join(captions)}\n{''.join(drawn)}\n</svg>\n"
     )
 
 
-def first_fetch(strategy: Any) -> list[Rows]:
-    """Return the rows of the minibatches of the first fetch."""
+def first_fetch(source: scd.Source, strategy: Any) -> list[dict[str, Rows]]:
+    """Return the rows of the minibatches of the first fetch, and of their controls."""
     sizes = {"batch_size": BATCH_SIZE, "fetch_factor": FETCH_FACTOR}
-    loader = scd.Loader(np.arange(N_CELLS), strategy, **sizes, seed=SEED)
-    return list(islice(loader, FETCH_FACTOR))
+    loader = scd.Loader(source, strategy, **sizes, seed=SEED)
+    found = []
+    for batch in islice(loader, FETCH_FACTOR):
+        rows = {"cells": batch["index"]}
+        if "control" in batch:
+            rows["control"] = batch["control"]["index"]
+        found.append(rows)
+    return found
+
+
+def make_source() -> scd.Source:
+    """Return cells in memory with a plate and a drug, and nothing in X."""
+    import pandas as pd
+    from anndata import AnnData
+
+    names = np.array(["control", "drug1", "drug2", "drug3"])
+    obs = pd.DataFrame(
+        {"plate": pd.Categorical(PLATES.astype(str)), "drug": names[DRUGS]},
+        index=np.arange(N_CELLS).astype(str),
+    )
+    return scd.open(AnnData(np.zeros((N_CELLS, 1), np.float32), obs=obs), obs=True)
 
 
 def pictures() -> dict[str, tuple[npt.NDArray[Any], Any]]:
     """Return the labels and the strategy of each picture."""
     kept = scd.RowSet.of(N_CELLS, PLATES != 1)
+    groups = scd.GroupSampling(
+        "drug", SET_SIZE, control={"drug": "control"}, match="plate"
+    )
     return {
         "streaming": (PLATES, scd.Streaming()),
         "random": (PLATES, scd.BlockShuffling(1)),
@@ -89,6 +121,7 @@ def pictures() -> dict[str, tuple[npt.NDArray[Any], Any]]:
         "rows": (PLATES, scd.BlockShuffling(4, kept)),
         "strata": (PLATES, scd.BlockShuffling(4, stratify=PLATES)),
         "balanced": (TYPES, scd.ClassBalancedSampling(TYPES, 2)),
+        "groups": (DRUGS, groups),
     }
 
 
@@ -97,8 +130,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
+    source = make_source()
     for name, (labels, strategy) in pictures().items():
-        draw(labels, first_fetch(strategy), options.folder / f"sampling-{name}.svg")
+        set_size = getattr(strategy, "set_size", BATCH_SIZE)
+        text = draw(labels, first_fetch(source, strategy), set_size=set_size)
+        path = options.folder / f"sampling-{name}.svg"
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
