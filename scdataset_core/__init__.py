@@ -20,6 +20,7 @@ from .row_sets import RowSet
 from .sources import open
 from .sources.base import Source
 from .sources.combined.one_after_another import concat
+from .splits import load_split, split
 from .state import merge_states
 from .storage.cache import Cache
 from .strategies import (
@@ -54,8 +55,10 @@ __all__ = [
     "Streaming",
     "class_weights",
     "concat",
+    "load_split",
     "merge_states",
     "mix",
     "open",
+    "split",
     "transforms",
 ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 __all__ = [
     "WORD",
     "WORD_ROWS",
+    "BitPacker",
     "Words",
     "count_below",
     "find_bits",
@@ -34,6 +35,30 @@ _BITS = np.unpackbits(
 _BYTE_COUNTS = _BITS.sum(axis=1, dtype=np.uint8)
 # Which bits of each byte are set, in order; 8 where there are no more.
 _NTH_BIT = np.sort(np.where(_BITS == 1, np.arange(8), 8), axis=1)
+
+
+class BitPacker:
+    """Packs booleans into words, piece after piece.
+
+    Parameters
+    ----------
+    n
+        How many there will be.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._octets = np.zeros(-(-n // WORD_ROWS) * 8, np.uint8)
+        self._at = 0
+
+    def add(self, mask: npt.NDArray[np.bool_]) -> None:
+        """Pack the next piece; all but the last have a multiple of 8 booleans."""
+        octets = np.packbits(mask, bitorder="little")
+        self._octets[self._at : self._at + len(octets)] = octets
+        self._at += len(octets)
+
+    def words(self) -> Words:
+        """Return the words."""
+        return self._octets.view(WORD)
 
 
 def running_counts(words: Words) -> tuple[Integers, int]:

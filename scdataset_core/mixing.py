@@ -1,9 +1,7 @@
 """Mixing: several sources in given proportions, as one source and one strategy."""
 
 import itertools
-import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from .checks import check_count
 from .order_checks import CheckedOrder
 from .orders import Order, Rows
 from .permutation import Purpose, derive_key
+from .proportions import find_integers
 from .sources.base import Source
 from .sources.combined.one_after_another import concat
 from .sources.options import Join
@@ -19,10 +18,6 @@ from .strategies import BlockShuffling
 from .strategy_orders import order_of
 
 __all__ = ["MixedOrder", "Mixture", "mix"]
-
-# A position times a weight must fit into 64 bits, see `MixedOrder._counts`.
-_MOST_WEIGHT = 1 << 30
-_MOST_DENOMINATOR = 10**6
 
 
 def mix(
@@ -92,7 +87,7 @@ def mix(
             )
     if total_size is not None:
         check_count("total_size", total_size)
-    weights = _find_integers(proportions)
+    weights = find_integers(proportions)
     return joined, Mixture(sources, weights, strategies, total_size)
 
 
@@ -290,22 +285,3 @@ class MixedOrder:
             counts.append(taken)
             rest = rest - taken
         return [*counts, rest]
-
-
-def _find_integers(proportions: Sequence[float]) -> list[int]:
-    """Return integers in the given proportions; short decimals and ratios are exact."""
-    given = [float(part) for part in proportions]
-    for part in given:
-        if not (math.isfinite(part) and part > 0):
-            raise ValueError(
-                f"proportions must be positive numbers, got {part}; leave out a source"
-                " that is not wanted"
-            )
-    parts = [Fraction(part).limit_denominator(_MOST_DENOMINATOR) for part in given]
-    scale = math.lcm(*(part.denominator for part in parts))
-    whole = [int(part * scale) for part in parts]
-    weights = [part // max(math.gcd(*whole), 1) for part in whole]
-    if sum(weights) <= _MOST_WEIGHT and all(weights):
-        return weights
-    total = sum(given)
-    return [max(1, round(part / total * (_MOST_WEIGHT // 2))) for part in given]

@@ -47,6 +47,7 @@ class Purpose(IntEnum):
     MASKED_GENES = 34
     BIN_SIDES = 35
     BUCKETS = 36
+    SPLIT = 48
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -6,7 +6,15 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from .bits import WORD, WORD_ROWS, Words, count_below, find_bits, running_counts
+from .bits import (
+    WORD,
+    WORD_ROWS,
+    BitPacker,
+    Words,
+    count_below,
+    find_bits,
+    running_counts,
+)
 from .checks import check_count, digest_pieces, first_outside
 
 __all__ = ["WINDOW_ROWS", "RowSet", "as_index"]
@@ -128,13 +136,10 @@ class RowSet:
             Booleans for the first rows, for those after these, and so on: in all
             `n_rows`, and in each mask but the last a multiple of 8.
         """
-        packed = np.zeros(-(-n_rows // WORD_ROWS) * 8, np.uint8)
-        at = 0
+        packer = BitPacker(n_rows)
         for mask in masks:
-            piece = np.packbits(mask, bitorder="little")
-            packed[at : at + len(piece)] = piece
-            at += len(piece)
-        return cls(n_rows, packed.view(WORD))
+            packer.add(mask)
+        return cls(n_rows, packer.words())
 
     @property
     def n_rows(self) -> int:

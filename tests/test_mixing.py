@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.mixing import _find_integers
 
 
 def array_source(n, first):
@@ -170,19 +169,6 @@ def test_a_source_without_end_needs_no_memory():
     order = mixture.order(source, seed=0, epoch=10**5)
     rows = order.rows(10**12, 10**12 + 1000)
     assert int((rows < 7).sum()) == 900
-
-
-@pytest.mark.parametrize(
-    ("proportions", "weights"),
-    [
-        ([0.7, 0.3], [7, 3]),
-        ([50, 100], [1, 2]),
-        ([1 / 3, 2 / 3], [1, 2]),
-        ([0.15, 0.25, 0.6], [3, 5, 12]),
-    ],
-)
-def test_proportions_become_small_integers(proportions, weights):
-    assert _find_integers(proportions) == weights
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,16 @@ class Reopening:
             self._latest = latest = self._open(source, names)
         return latest
 
+    def with_all_genes(self) -> Source | None:
+        """Return a source of the same cells that no genes were chosen for.
+
+        It is None where none were chosen at first, or the object is not there.
+        """
+        is_gone = self._opening.paths is None and self._opening.obj is None
+        if self._options.genes is None or is_gone:
+            return None
+        return self._opening.open(replace(self._options, genes=None, obs=()))
+
     def _open(self, source: Source, names: Sequence[str]) -> Source:
         for file, identity in self._identities.items():
             check_unchanged(file, identity)

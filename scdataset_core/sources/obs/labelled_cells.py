@@ -1,7 +1,7 @@
 """What a source knows of its cells' labels: obs columns, names, and rows by label."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,13 @@ class LabelledCells(ABC):
     ----------
     info : CellInfo
         Names of the genes, and the labels of the columns that come as codes.
-    reopened : callable or None
-        Returns, for this source and some names, a source of the same cells that carries
-        these columns. :func:`scdataset_core.open` sets it.
+    reopened : Reopening or None
+        Opens the same cells again with other obs columns or genes; set by
+        :func:`scdataset_core.open`.
     """
 
     info: CellInfo
-    # Any: a Source, which this module is below of.
-    reopened: "Callable[[Any, Sequence[str]], LabelledCells | None] | None" = None
+    reopened: Any = None  # Any: a Reopening, which is above this module
 
     @abstractmethod
     def __len__(self) -> int:
@@ -220,7 +219,10 @@ class LabelledCells(ABC):
 
     def find_carrier(self, names: Sequence[str]) -> "LabelledCells | None":
         """Return these cells with other columns, None where they cannot be read."""
-        return None if self.reopened is None else self.reopened(self, names)
+        found: LabelledCells | None = None
+        if self.reopened is not None:
+            found = self.reopened(self, names)
+        return found
 
     def _column(self, name: str) -> AskedColumn:
         return AskedColumn(
