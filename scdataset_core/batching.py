@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .buckets import Buckets
 from .cells import Cells, extend, take
 from .fetch_memory import find_fetch_factor
-from .form import Form, OutputName, Overflow, find_output, pack
+from .form import Form, OutputName, Overflow, Width, find_output, pack
 from .hooks import Hooks, check_with_source, fill_rows
 from .outputs.base import Layout, Output
 from .pending_batches import PendingBatch, find_stops, pend
@@ -49,6 +50,8 @@ class Batching:
     hooks
         The user's hooks.
     """
+
+    buckets: Buckets | None = None  # how rows of a fetch are put together by length
 
     def __init__(self, collection: Any, hooks: Hooks) -> None:
         self.collection = collection
@@ -178,6 +181,8 @@ class SourceBatching(Batching):
         self.output = output
         self.batch_size = batch_size
         self.set_sizes = set_sizes
+        if form.widths:
+            self.buckets = Buckets(form.widths, collection.read_lengths)
         self._finish_cells = output.finisher(collection.info)
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
@@ -273,6 +278,8 @@ class SourceBatching(Batching):
         if not isinstance(cells, Cells):
             return {**batch, **more} if more else batch
         n_cells, layout = cells.n_cells, self.form.layout
+        if self.form.widths:
+            cells = cells.replace(X=layout.narrow(cells["X"], self.form.widths))
         if n_rows > n_cells and layout.fills(cells["X"]):
             order = find_order(slots, n_cells, n_rows)
 
@@ -323,7 +330,7 @@ def make_batching(
     *,
     output: OutputName | None,
     dtype: npt.DTypeLike | None,
-    width: int | Mapping[str, int] | None,
+    width: Width,
     overflow: Overflow,
     batch_size: int,
     set_sizes: SetSizes | None = None,

@@ -12,6 +12,7 @@ __all__ = [
     "check_hooks",
     "check_number",
     "check_seed",
+    "check_widths",
     "count_rows",
     "digest",
     "digest_pieces",
@@ -51,6 +52,16 @@ def check_number(
         raise ValueError(f"{name} must be a finite number, got {value}")
     if above is not None and value <= above:
         raise ValueError(f"{name} must be above {above}, got {value}")
+
+
+def check_widths(width: object) -> tuple[int, ...]:
+    """Return one or several widths, increasing, after checking that they are counts."""
+    several: list[Any] = list(width) if isinstance(width, Iterable) else [width]
+    if not several or isinstance(width, str | bytes):
+        raise ValueError(f"width must be an integer, or several, got {width!r}")
+    for one in several:
+        check_count("width", one)
+    return tuple(sorted({int(one) for one in several}))
 
 
 def check_hooks(hooks: object) -> None:

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from .buckets import Buckets
 from .collection import describe_collection, find_fingerprint
 from .dealing import NOTHING_DONE, Dealing, Shard, union
 from .errors import StateError
@@ -32,12 +33,17 @@ class EpochOrders:
         Which rows an epoch has. Any: of this library, of 0.3, or the user's own.
     seed
         Key of all randomness.
+    buckets
+        How the rows of a fetch are put together by length, if they are.
     """
 
-    def __init__(self, source: Any, strategy: Any, seed: int) -> None:
+    def __init__(
+        self, source: Any, strategy: Any, seed: int, buckets: Buckets | None = None
+    ) -> None:
         self.source = source
         self.strategy = strategy
         self.seed = seed
+        self.buckets = buckets
         self._latest: tuple[int, Order] | None = None
         self._description: dict[str, Any] | None = None
 
@@ -46,6 +52,8 @@ class EpochOrders:
         latest = self._latest  # another thread may replace it meanwhile
         if latest is None or latest[0] != epoch:
             order = order_of(self.strategy, self.source, seed=self.seed, epoch=epoch)
+            if self.buckets is not None:
+                order = self.buckets.arrange_fetches(order)
             self._latest = latest = epoch, order
         return latest[1]
 
@@ -57,6 +65,8 @@ class EpochOrders:
             self._description = (
                 name if describe is None else dict(describe(self.source))
             )
+            if self.buckets is not None:  # they decide what a minibatch holds
+                self._description |= self.buckets.describe()
         return self._description
 
     def __getstate__(self) -> dict[str, Any]:

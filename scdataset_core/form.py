@@ -30,12 +30,14 @@ __all__ = [
     "OutputName",
     "Overflow",
     "StoredRows",
+    "Width",
     "find_output",
     "pack",
     "pack_dense",
     "pack_rows",
 ]
 
+Width = int | Sequence[int] | Mapping[str, int] | None
 OutputName = Literal["csr", "dense", "padded", "anndata"]
 
 # Every output; a new one is a module of `outputs`, and a line here.
@@ -82,6 +84,9 @@ class Form:
         ``"largest"`` to keep its `width` largest values.
     by_name
         Where X is several arrays: the form of each that differs from this one.
+    widths
+        Where padded rows may have one of several widths: all of them, increasing. A
+        minibatch has the smallest that holds its longest row; `width` is the largest.
     """
 
     output: str
@@ -89,6 +94,7 @@ class Form:
     width: int | None = None
     overflow: Overflow = "error"
     by_name: "Mapping[str, Form]" = field(default_factory=dict, hash=False)
+    widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         layout = find_output(self.output)
@@ -152,7 +158,8 @@ class Form:
         name_row: NameRow = _name_row_of_batch,
     ) -> Packing:
         dtype = self.value_dtype(stored)
-        return Packing(dtype, self.width, self.overflow, empty, name_row)
+        widths = self.widths
+        return Packing(dtype, self.width, self.overflow, empty, name_row, widths)
 
 
 def pack(x: Any, *, form: Form) -> Any:  # Any: as pack_rows

@@ -16,7 +16,7 @@ from .dealing import Shard
 from .epochs import EpochOrders, Epochs
 from .errors import StateError
 from .foreign_keywords import check_keywords
-from .form import OutputName, Overflow
+from .form import OutputName, Overflow, Width
 from .hooks import Hooks
 from .iteration import BatchIterator
 from .position import Bookmark, Position, Start
@@ -59,7 +59,9 @@ class Loader:
     width
         Columns of padded rows; by default the longest stored row (at most the genes
         selected), rounded up to 128. Where X is several arrays, each has its own: give
-        one for all, or by name.
+        one for all, or by name. Several, as in ``[512, 1024, 2048]``: each minibatch
+        has the smallest that holds its longest row, and in a fetch that is shuffled,
+        rows which need the same width come into the same minibatches.
     overflow
         What happens to a row with more stored values than `width`: ``"error"``, or
         ``"largest"`` to keep its largest values.
@@ -108,7 +110,7 @@ class Loader:
         drop_last: bool = False,
         output: OutputName | None = None,
         dtype: npt.DTypeLike | None = None,
-        width: int | Mapping[str, int] | None = None,
+        width: Width = None,
         overflow: Overflow = "error",
         memory: int | str | None = None,
         uneven: Uneven = "trim",
@@ -152,7 +154,9 @@ class Loader:
         )
         if memory is not None:
             sizes = self._batching.fit(sizes, memory, read_ahead=self.read_ahead)
-        orders = EpochOrders(self.source, self.strategy, self.seed)
+        orders = EpochOrders(
+            self.source, self.strategy, self.seed, self._batching.buckets
+        )
         self._epochs = Epochs(orders, sizes)
         self._start: Start  # where the next iteration begins
         self._latest: Bookmark  # where the latest iterator stands
@@ -317,15 +321,6 @@ class Loader:
         ----------
         epoch
             The epoch; by default ``loader.epoch``.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> loader = Loader(np.arange(6), batch_size=2)
-        >>> first = next(iter(loader))
-        >>> loader.load_state_dict(loader.state_dict())
-        >>> len(list(loader.fresh())), len(list(loader))
-        (3, 2)
         """
         epoch = self.epoch if epoch is None else epoch
         check_count("epoch", epoch, least=0)

@@ -93,6 +93,7 @@ SAMPLING = {  # integers only
     "strategies",
     "strategies_03",
     "strategy_orders",
+    "buckets",
     "sizes",
     "position",
     "dealing",

@@ -67,6 +67,8 @@ class Packing(NamedTuple):  # made for each minibatch: quicker than a dataclass
         Gives memory for what must be written anew, as `numpy.empty` does.
     name_row
         Says what a row is called in errors.
+    widths
+        The widths that padded rows may have, increasing; empty where it is one.
     """
 
     dtype: np.dtype[Any]  # Any: the scalar type is a run-time value
@@ -74,6 +76,7 @@ class Packing(NamedTuple):  # made for each minibatch: quicker than a dataclass
     overflow: Overflow
     empty: Empty
     name_row: NameRow
+    widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,10 @@ class Layout(Output):
     def fill(self, x: Any, n_missing: int) -> Any:
         """Return X with `n_missing` empty rows after it."""
         raise NotImplementedError
+
+    def narrow(self, x: Any, widths: tuple[int, ...]) -> Any:
+        """Return X in the smallest of its layout's `widths` that holds its rows."""
+        return x
 
     def row_bytes(self, stored: StoredRows, packing: Packing) -> float:
         """Return the mean bytes of a row of X."""

@@ -36,9 +36,12 @@ class PaddedOutput(Layout):
         """Return sparse rows with index 0 and value 0 after them."""
         check_values(rows, packing)
         assert packing.width is not None  # see `check`
-        width, n_rows = packing.width, len(rows.starts) - 1
+        n_rows = len(rows.starts) - 1
         lengths = np.diff(rows.starts)
         _fit(lengths, packing)
+        width = packing.width
+        if packing.widths:
+            width = int(_choose_width(packing.widths, lengths.max(initial=0)))
         indices = make_zeros((n_rows, width), np.dtype(np.int32), packing.empty)
         values = make_zeros((n_rows, width), packing.dtype, packing.empty)
         for row in range(n_rows):
@@ -56,6 +59,8 @@ class PaddedOutput(Layout):
         self, pieces: Sequence[tuple[Any, npt.NDArray[np.int64]]], empty: Empty
     ) -> Any:
         """Return padded rows of several, each array for itself."""
+        width = max(x["values"].shape[1] for x, _ in pieces)
+        pieces = [(_widen(x, width), places) for x, places in pieces]
         return {
             name: put_at_places([(x[name], places) for x, places in pieces], empty)
             for name in pieces[0][0]
@@ -70,6 +75,20 @@ class PaddedOutput(Layout):
         if isinstance(x, Mapping):
             return {name: self.fill(part, n_missing) for name, part in x.items()}
         return np.concatenate([x, np.zeros((n_missing, *x.shape[1:]), x.dtype)])
+
+    def narrow(self, x: Any, widths: tuple[int, ...]) -> Any:
+        """Return padded rows in the smallest of `widths` that holds them.
+
+        X that a hook has made another thing of, or of another width, stays as it is.
+        """
+        if not isinstance(x, dict) or x.keys() != {"indices", "values", "length"}:
+            return x
+        width = int(_choose_width(widths, x["length"].max(initial=0)))
+        now = x["values"].shape[1]
+        if now not in widths or now <= width:
+            return x
+        parts = {name: x[name][:, :width].copy() for name in ("indices", "values")}
+        return {**x, **parts}
 
     def row_bytes(self, stored: StoredRows, packing: Packing) -> float:
         """Return the bytes of a row: `width` values and int32 columns."""
@@ -92,8 +111,14 @@ class DirectRows:
 
     def __init__(self, packing: Packing) -> None:
         assert packing.width is not None  # see `PaddedOutput.check`
-        self.width = packing.width
+        self._widths = packing.widths or (packing.width,)
         self._packing = packing
+
+    def choose_widths(
+        self, longest: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.integer[Any]]:
+        """Return the width of each minibatch, given the length of its longest row."""
+        return _choose_width(self._widths, longest)
 
     def fit(self, lengths: npt.NDArray[np.int64], name_row: NameRow) -> bool:
         """Return whether all rows fit; raise if a longer one is an error."""
@@ -104,15 +129,35 @@ class DirectRows:
         values: npt.NDArray[Any],
         columns: npt.NDArray[Any],
         lengths: npt.NDArray[np.int64],
+        width: int,
     ) -> dict[str, npt.NDArray[Any]]:
         """Return padded rows of the memory that was read into, cleared after each."""
-        values = values.reshape(-1, self.width)
-        columns = columns.reshape(-1, self.width)
+        values = values.reshape(-1, width)
+        columns = columns.reshape(-1, width)
         for row, length in enumerate(lengths.tolist()):
             values[row, length:] = 0
             columns[row, length:] = 0
         length_of = lengths.astype(np.int32)
         return {"indices": columns, "values": values, "length": length_of}
+
+
+def _choose_width(
+    widths: tuple[int, ...], longest: npt.NDArray[np.int64]
+) -> npt.NDArray[np.integer[Any]]:
+    """Return the smallest width that holds each length, the largest where none does."""
+    at = np.searchsorted(widths, longest)
+    return np.asarray(widths)[np.minimum(at, len(widths) - 1)]
+
+
+def _widen(x: Mapping[str, Any], width: int) -> Mapping[str, Any]:
+    """Return padded rows with more columns of padding."""
+    more = width - x["values"].shape[1]
+    if not more:
+        return x
+    wide = {
+        name: np.pad(x[name], ((0, 0), (0, more))) for name in ("indices", "values")
+    }
+    return {**x, **wide}
 
 
 def _fit(

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import Cells
-from ..checks import check_count
+from ..checks import check_widths
 from ..errors import MissingNameError
-from ..form import Form, OutputName, Overflow, StoredRows, find_output
+from ..form import Form, OutputName, Overflow, StoredRows, Width, find_output
 from .contents import Contents
 from .genes.joins import FileGenes
 from .obs.labelled_cells import LabelledCells
@@ -191,6 +191,14 @@ class Source(LabelledCells):
     def longest_row(self) -> int:
         """Return the largest number of stored values in a row, `genes` applied."""
 
+    def read_lengths(self, rows: Rows) -> Rows:
+        """Return what non-decreasing rows store; raise ValueError if it is unknown."""
+        known = "when they are read" if self.sparse else "to be all genes"
+        known = "to each of its parts" if self.parts else known
+        raise ValueError(
+            f"the length of rows of a {type(self).__name__} is known {known}"
+        )
+
     @abstractmethod
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request.
@@ -218,7 +226,7 @@ class Source(LabelledCells):
         output: OutputName | None = None,
         *,
         dtype: npt.DTypeLike | None = None,
-        width: int | Mapping[str, int] | None = None,
+        width: Width = None,
         overflow: Overflow = "error",
     ) -> Form:
         """Return the form that batches of this source have.
@@ -230,8 +238,8 @@ class Source(LabelledCells):
         dtype
             Type of the values; as stored by default.
         width
-            Columns of padded rows; by default the longest stored row (at most the
-            genes selected), rounded up to 128.
+            Columns of padded rows, or the several that a minibatch may have; by default
+            the longest stored row (at most the genes selected), rounded up to 128.
         overflow
             What happens to longer rows, see :class:`scdataset_core.form.Form`.
         """
@@ -242,14 +250,42 @@ class Source(LabelledCells):
                 "width by name goes with several arrays, and X is one here: give an"
                 " integer"
             )
+        widths: tuple[int, ...] = ()
         if find_output(layout).takes_width:
             if width is None:
-                longest = min(self.longest_row(), self.shape[1])
-                width = max(1, -(-longest // _WIDTH_STEP)) * _WIDTH_STEP
-            else:
-                check_count("width", width)
+                longest = max(1, min(self.longest_row(), self.shape[1]))
+                width = -(-longest // _WIDTH_STEP) * _WIDTH_STEP
+            widths = check_widths(width)
         value_type = None if dtype is None else np.dtype(dtype).newbyteorder("=")
-        return Form(layout, value_type, width, overflow)
+        largest = max(widths, default=None)
+        several = widths if len(widths) > 1 else ()
+        return Form(layout, value_type, largest, overflow, widths=several)
+
+    def row_lengths(self, rows: npt.ArrayLike | None = None) -> Rows:
+        """Return the number of stored values of rows, without reading X.
+
+        Parameters
+        ----------
+        rows
+            Row numbers, shape ``(k,)``, in any order; all rows by default.
+
+        Returns
+        -------
+        lengths
+            int64, shape ``(k,)``.
+
+        Raises
+        ------
+        ValueError
+            Of dense rows, where genes are left out, and without row pointers.
+        """
+        if rows is None:
+            return self.read_lengths(np.arange(len(self), dtype=np.int64))
+        wanted = np.asarray(rows)
+        order = np.argsort(wanted, kind="stable")
+        lengths = np.empty(wanted.shape, np.int64)
+        lengths[order] = self.read_lengths(self.check_rows(wanted[order]))
+        return lengths
 
     def row_bytes(self, form: Form) -> float:
         """Return the mean bytes of a row as it is held in `form`."""

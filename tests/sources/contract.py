@@ -122,6 +122,7 @@ class SourceContract:
     sparse = True
     one_file = False  # whether all parts end up in one file or object
     has_block_starts = True  # whether the source knows where its storage chunks start
+    knows_lengths = True  # whether it knows how long sparse rows are before reading
 
     @classmethod
     def write(cls, folder: Path, parts: list[ad.AnnData]) -> Any:
@@ -372,6 +373,41 @@ class SourceContract:
         stored = np.diff(whole.X.indptr) if self.sparse else [N_GENES]
         assert source.longest_row() == max(stored)
         assert source.mean_stored == pytest.approx(np.mean(stored))
+
+    def test_lengths_of_rows_are_known_before_reading_or_refused(self, data, whole):
+        source = self.open(data)
+        rows = np.array([5, 99, 0, 5, 41])
+        if not (self.sparse and self.knows_lengths):
+            with pytest.raises(ValueError, match="the length of rows of a"):
+                source.row_lengths(rows)
+            return
+        lengths = np.diff(whole.X.indptr)
+        assert source.row_lengths().tolist() == lengths.tolist()
+        assert source.row_lengths(rows).tolist() == lengths[rows].tolist()
+        with pytest.raises(ValueError, match="lengths of rows are not known where"):
+            self.open(data, genes=["gene3"]).row_lengths(rows)
+
+    def test_padded_minibatches_of_several_widths(self, data, whole):
+        if not (self.sparse and self.knows_lengths):
+            return
+        loader = scd.Loader(
+            self.open(data),
+            scd.BlockShuffling(4),
+            batch_size=8,
+            fetch_factor=4,
+            output="padded",
+            width=[4, 6, N_GENES],
+        )
+        batches = list(loader)
+        found = np.concatenate([batch["index"] for batch in batches])
+        assert sorted(found[found >= 0].tolist()) == list(range(len(whole)))
+        for batch in batches:
+            x, real = batch["X"], batch["index"] >= 0
+            wanted = whole.X[batch["index"][real]].toarray()
+            np.testing.assert_array_equal(dense_of(x)[real], wanted)
+            width = min(w for w in (4, 6, N_GENES) if w >= x["length"].max())
+            assert x["values"].shape == x["indices"].shape == (8, width)
+        assert len({batch["X"]["values"].shape for batch in batches}) > 1
 
     def test_fingerprint_is_of_contents_not_of_paths(self, source, parts, tmp_path):
         again = self.open(self.write(tmp_path, parts), obs=["line"])

@@ -12,7 +12,7 @@ from ..contents import Contents
 from ..fingerprints import fingerprint
 from ..obs.obs_readers import ChosenObs, ObsReader, SourceObs, SourceWithObs
 from ..read_request import ReadRequest
-from ..rows import RowMap
+from ..rows import RowMap, Rows
 from ..summaries import describe_files, show_source
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class ChosenRowsSource(SourceWithObs):
     def longest_row(self) -> int:
         """Return the largest number of stored values in a row of the whole source."""
         return self._source.longest_row()
+
+    def read_lengths(self, rows: Rows) -> Rows:
+        """Return the stored values of non-decreasing rows."""
+        return self._source.row_lengths(self._rows[rows])
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""

@@ -187,6 +187,16 @@ class ConcatSource(SourceWithObs):
         longest = max(source.longest_row() for source in self._sources)
         return min(longest, self.shape[1])
 
+    def read_lengths(self, rows: Rows) -> Rows:
+        """Return the stored values of non-decreasing rows, as their sources know."""
+        self._genes.check_all_kept()
+        lengths = np.empty_like(rows)
+        for source in self._sources:
+            source.read_lengths(np.empty(0, np.int64))  # raises if it does not know
+        for i, a, b in cut_by_file(rows, self._starts):
+            lengths[a:b] = self._sources[i].read_lengths(rows[a:b] - self._starts[i])
+        return lengths
+
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         form = request.form

@@ -1,6 +1,6 @@
 """Several arrays of the same cells side by side: one batch carries them all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
-from ...form import Form, OutputName, Overflow
+from ...form import Form, OutputName, Overflow, Width
 from ...multiindexable import MultiIndexable
 from ...storage import StoredArray
 from ..base import Source
@@ -146,11 +146,17 @@ class SideBySideSource(SourceWithObs):
         output: OutputName | None = None,
         *,
         dtype: npt.DTypeLike | None = None,
-        width: int | Mapping[str, int] | None = None,
+        width: Width = None,
         overflow: Overflow = "error",
     ) -> Form:
         """Return the form that batches have; `width` may be given by name."""
         widths = width if isinstance(width, Mapping) else {}
+        for one in widths.values() if widths is width else [width]:
+            if isinstance(one, Iterable):
+                raise ValueError(
+                    f"several widths, {one}, go with one X, and X is several arrays;"
+                    ' give one width for each by name: width={"X": 2048}'
+                )
         for name in widths:
             if name not in self.parts:
                 raise MissingNameError(
@@ -161,7 +167,7 @@ class SideBySideSource(SourceWithObs):
             name: part.form_of(
                 output,
                 dtype=dtype,
-                width=width if isinstance(width, int) else widths.get(name),
+                width=widths.get(name) if width is widths else width,
                 overflow=overflow,
             )
             for name, part in self.parts.items()

@@ -88,6 +88,14 @@ class GeneJoin:
         """Whether columns of any file are moved or left out."""
         return any(column_map is not None for column_map in self.column_maps)
 
+    def check_all_kept(self) -> None:
+        """Raise unless the source has all genes of every file."""
+        if any(has is not None and (has < 0).any() for has in self.column_maps):
+            raise ValueError(
+                "the lengths of rows are not known where genes are left out (genes=,"
+                " or a join), since files only tell those of all genes"
+            )
+
     def stored_columns(self, file: int) -> npt.NDArray[np.int64] | None:
         """Return the file's column for each column of the source, -1 where it has none.
 

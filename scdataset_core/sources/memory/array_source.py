@@ -19,6 +19,7 @@ from ..obs.obs_readers import FileObs, SourceWithObs
 from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..read_request import ReadRequest
+from ..rows import Rows
 from ..summaries import show_source
 
 if TYPE_CHECKING:
@@ -198,6 +199,15 @@ class ArraySource(SourceWithObs):
             if self.genes.column_maps[0] is None
             else min(longest, self.shape[1])
         )
+
+    def read_lengths(self, rows: Rows) -> Rows:
+        """Return the stored values of non-decreasing rows, from the row pointers."""
+        if not self.sparse:
+            return super().read_lengths(rows)
+        self.genes.check_all_kept()
+        pointers = self._x.indptr.astype(np.int64, copy=False)
+        lengths: Rows = pointers[rows + 1] - pointers[rows]
+        return lengths
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""

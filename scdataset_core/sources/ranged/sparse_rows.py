@@ -38,12 +38,16 @@ class _Fetch:
         Where the elements of each row lie in its file, and where they go.
     row_starts
         For each minibatch, where its rows start, and the number of its elements.
+    widths
+        For each minibatch, the elements that the place of a row has; None where rows
+        are packed.
     """
 
     rows: Rows
     cuts: Cuts
     moves: Moves
     row_starts: list[Rows]
+    widths: list[int] | None = None
 
     def moves_of(self, start: int, stop: int) -> Moves:
         """Return the moves of some of the rows."""
@@ -83,36 +87,53 @@ class SparseReader:
     def read(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see `Source.read_x`."""
         direct = self._find_direct_rows(request.form)
-        fetch = self._locate(request, None if direct is None else direct.width)
+        fetch = self._locate(request, direct)
         if direct is not None and not direct.fit(
             fetch.moves.lengths, lambda row: self._name_of(fetch.rows[row])
         ):
             direct, fetch = None, self._locate(request, None)
-        width = None if direct is None else direct.width
-        values, columns = self._read_elements(request, fetch, width)
+        values, columns = self._read_elements(request, fetch)
 
         def pack(batch: int) -> Any:
             rows, starts = request.batch_rows(batch), fetch.row_starts[batch]
             found = values[batch], columns[batch], starts, rows
-            if direct is None:
+            if direct is None or fetch.widths is None:
                 return self._pack(*found, request.form, request.context)
-            x = direct.finish(values[batch], columns[batch], np.diff(starts))
-            ends = np.arange(len(rows) + 1) * direct.width
+            width = fetch.widths[batch]
+            x = direct.finish(values[batch], columns[batch], np.diff(starts), width)
+            ends = np.arange(len(rows) + 1) * width
             self._check_columns(x["indices"].reshape(-1), ends, rows)
             return x
 
         return request.make_batches(pack)
 
-    def _locate(self, request: ReadRequest, width: int | None) -> _Fetch:
-        """Find where rows lie; their places are packed, or `width` elements each."""
-        rows, places, bounds = request.rows, request.places, request.bounds
-        cuts = cut_by_file(rows, self.file_starts)
+    def find_ranges(
+        self, rows: Rows, cuts: Cuts, context: ReadContext
+    ) -> tuple[Rows, Rows]:
+        """Return where the elements of non-decreasing rows start and stop.
+
+        Parameters
+        ----------
+        rows
+            Rows of the source.
+        cuts
+            Which of them lie in which file, in whose elements they start and stop.
+        context
+            Threads for the read.
+        """
         starts, stops = np.empty_like(rows), np.empty_like(rows)
         for file, a, b in cuts:
             local = rows[a:b] - self.file_starts[file]
             starts[a:b], stops[a:b] = find_row_ranges(
-                self.files[file], local, self.kept, request.context
+                self.files[file], local, self.kept, context
             )
+        return starts, stops
+
+    def _locate(self, request: ReadRequest, direct: DirectRows | None) -> _Fetch:
+        """Find where rows lie; their places are packed, or as wide as `direct` says."""
+        rows, places, bounds = request.rows, request.places, request.bounds
+        cuts = cut_by_file(rows, self.file_starts)
+        starts, stops = self.find_ranges(rows, cuts, request.context)
         lengths = stops - starts
         ends = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(scatter_values(lengths, places), out=ends[1:])
@@ -121,11 +142,16 @@ class SparseReader:
             for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
         ]
         which = request.batch_of_row
-        if width is None:
+        if direct is None:
             offsets = ends[places] - ends[bounds[which]]
-        else:
-            offsets = request.position_of_row * width
-        return _Fetch(rows, cuts, Moves(starts, lengths, which, offsets), row_starts)
+            moves = Moves(starts, lengths, which, offsets)
+            return _Fetch(rows, cuts, moves, row_starts)
+        longest = np.zeros(request.n_batches, np.int64)
+        np.maximum.at(longest, which, lengths)
+        widths = direct.choose_widths(longest)
+        offsets = request.position_of_row * widths[which]
+        moves = Moves(starts, lengths, which, offsets)
+        return _Fetch(rows, cuts, moves, row_starts, widths.tolist())
 
     def _find_direct_rows(self, form: Form) -> DirectRows | None:
         """Return how elements are read straight into X, if they can be."""
@@ -136,14 +162,15 @@ class SparseReader:
         return form.direct_rows(self.dtype, self.column_dtype)
 
     def _read_elements(
-        self, request: ReadRequest, fetch: _Fetch, width: int | None
+        self, request: ReadRequest, fetch: _Fetch
     ) -> tuple[Targets, Targets]:
         """Read values and columns of all rows into a buffer each for every batch."""
         context = request.context
-        if width is None:
+        if fetch.widths is None:
             sizes = [int(starts[-1]) for starts in fetch.row_starts]
         else:
-            sizes = [n * width for n in request.batch_sizes]
+            pairs = zip(request.batch_sizes, fetch.widths, strict=True)
+            sizes = [n * width for n, width in pairs]
         values = [context.empty(size, self.dtype) for size in sizes]
         columns = [context.empty(size, self.column_dtype) for size in sizes]
         requests = []

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import FileFormatError
 from ...form import Form
-from ...storage import StoredArray
+from ...storage import StoredArray, default_context
 from ...storage.cache import Cache
 from ...storage.cache.filling import attach_cache, cached_share
 from ..contents import Contents
@@ -18,7 +18,7 @@ from ..genes.var_columns import join_var
 from ..obs.joined_columns import JoinedColumns
 from ..obs.obs_readers import FileObs, SourceWithObs
 from ..read_request import ReadRequest
-from ..rows import Rows
+from ..rows import Rows, cut_by_file
 from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
@@ -196,6 +196,15 @@ class StoredSource(SourceWithObs):
         if not self._genes.moves_columns:
             return self._longest
         return min(self._longest, self.shape[1])
+
+    def read_lengths(self, rows: Rows) -> Rows:
+        """Return the stored values of non-decreasing rows, from the row pointers."""
+        if isinstance(self._reader, DenseReader):
+            return super().read_lengths(rows)
+        self._genes.check_all_kept()
+        cuts = cut_by_file(rows, self.file_starts)
+        starts, stops = self._reader.find_ranges(rows, cuts, default_context())
+        return stops - starts
 
     @property
     def block_starts(self) -> Rows:

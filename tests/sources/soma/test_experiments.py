@@ -23,12 +23,15 @@ soma_io = pytest.importorskip("tiledbsoma.io")
 
 
 class TestSeveralExperiments(SourceContract):
+    knows_lengths = False
+
     @classmethod
     def write(cls, folder, parts):
         return [write(folder / f"{i}.soma", part) for i, part in enumerate(parts)]
 
 
 class TestOneExperiment(SourceContract):
+    knows_lengths = False
     one_file = True
 
     @classmethod

@@ -64,6 +64,7 @@ def make_dataset(part, marker=True):
 
 
 class TestSavedFolder(SourceContract):
+    knows_lengths = False
     one_file = True
 
     @classmethod
