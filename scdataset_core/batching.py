@@ -278,8 +278,9 @@ class SourceBatching(Batching):
         if not isinstance(cells, Cells):
             return {**batch, **more} if more else batch
         n_cells, layout = cells.n_cells, self.form.layout
-        if self.form.widths:
-            cells = cells.replace(X=layout.narrow(cells["X"], self.form.widths))
+        if widths := self.form.widths:
+            cells = cells.replace(X=layout.narrow(cells["X"], widths))
+            more = {name: layout.narrow(part, widths) for name, part in more.items()}
         if n_rows > n_cells and layout.fills(cells["X"]):
             order = find_order(slots, n_cells, n_rows)
 

@@ -155,6 +155,17 @@ def test_hooks_on_fetches_get_the_same_minibatches(source, hooks):
             np.testing.assert_array_equal(part, other["X"][name])
 
 
+def test_what_a_hook_adds_is_as_wide_as_x(source):
+    masking = scd.transforms.mask_values(0.5)
+    for name in ("fetch_transform", "batch_transform"):
+        loader = make_loader(source, **{name: masking})
+        batches = list(loader)
+        assert len({batch["X"]["values"].shape for batch in batches}) == 3
+        for batch in batches:
+            shape = batch["X"]["values"].shape
+            assert batch["target"]["values"].shape == shape
+
+
 def test_rows_that_are_too_long(source):
     with pytest.raises(ValueError, match="stored values and width is 20"):
         list(make_loader(source, width=[10, 20]))

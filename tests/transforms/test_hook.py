@@ -262,3 +262,28 @@ def test_hooks_pickle():
         tf.mask_values(0.1),
     ):
         assert pickle.loads(pickle.dumps(hook)) == hook
+
+
+@pytest.mark.parametrize("output", ["csr", "padded"])
+def test_sets_with_controls(plates, output):
+    source = open_plates(plates, obs=["drug", "cell_line"])
+    sets = scd.GroupSampling(
+        ["drug", "cell_line"], 5, control={"drug": "DMSO"}, match=["cell_line"]
+    )
+    hook = tf.compose(tf.normalize_total(100), tf.mask_values(0.5))
+    width = [16, 32, 64] if output == "padded" else None
+    found = []
+    for name in ("batch_transform", "fetch_transform"):
+        loader = scd.Loader(
+            source, sets, batch_size=20, output=output, width=width, **{name: hook}
+        )
+        found.append(next(iter(loader)))
+    for part in ("X", "target"):
+        one, other = (flatten(batch[part]) for batch in found)
+        for array, expected in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, expected)
+    for batch in found:
+        for cells in (batch, batch["control"]):
+            target = cells["target"]
+            total = target["values"] if output == "padded" else target
+            np.testing.assert_allclose(total.sum(axis=1), 100, rtol=1e-5)
