@@ -1,13 +1,38 @@
 """`Format`: what a format of files, or a kind of object, declares about itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ScdatasetError
+from ..storage import StoredArray
 from .base import Source
 from .options import OpenOptions
 
-__all__ = ["Format", "comes_from"]
+__all__ = ["FileNode", "Format", "comes_from"]
+
+
+@dataclass(frozen=True)
+class FileNode:
+    """A group or an array of a file.
+
+    Parameters
+    ----------
+    path
+        Its path in the file, without a leading slash; "" for the root.
+    node
+        The object of h5py or zarr, open as long as the file is walked over; None where
+        it cannot be looked at.
+    error
+        What is wrong with it, as with a link that leads nowhere.
+    describe
+        Returns the array by which its ranges are read; None for a group.
+    """
+
+    path: str
+    node: Any  # Any: h5py's or zarr's, whose attrs, shape and dtype mean the same
+    error: ScdatasetError | None = None
+    describe: Callable[[Any], StoredArray] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +61,9 @@ class Format:
         Those of the options that few formats have, and this one takes: of
         ``"vocabulary"``, ``"columns"``, ``"cache"`` and ``"ms"``
         (``x="ms/MEASUREMENT/..."``).
+    walk
+        Yields every group and array of a file, for tools that look at whole files;
+        None: such tools open the file, and see what a source shows.
     """
 
     name: str
@@ -43,6 +71,7 @@ class Format:
     open: Callable[[Any, OpenOptions], Source]  # Any: a list of paths, or an object
     endings: tuple[str, ...] = ()
     own_options: frozenset[str] = frozenset()
+    walk: Callable[[str], Iterator[FileNode]] | None = None
 
 
 def comes_from(obj: object, *packages: str) -> bool:

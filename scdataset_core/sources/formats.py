@@ -17,7 +17,7 @@ from .anndata_files.formats import (
 )
 from .anndata_objects.formats import ANNCOLLECTIONS, ANNDATAS, MUDATAS
 from .base import Source
-from .format_declaration import Format
+from .format_declaration import FileNode, Format
 from .memory.formats import ARRAYS, INDEXED_OBJECTS
 from .options import OpenOptions
 from .paths import paths_of
@@ -30,7 +30,15 @@ from .tables.formats import (
     PARQUET_FILES,
 )
 
-__all__ = ["Format", "open_files", "open_object", "register", "what_x_can_be"]
+__all__ = [
+    "FileNode",
+    "Format",
+    "format_of",
+    "open_files",
+    "open_object",
+    "register",
+    "what_x_can_be",
+]
 
 
 def _is_several(obj: object) -> bool:
@@ -110,7 +118,7 @@ def register(file_format: Format) -> None:
 
 def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
     """Open files of one format as one source."""
-    formats = [_format_of(path) for path in paths]
+    formats = [format_of(path) for path in paths]
     for path, other in zip(paths, formats, strict=True):
         if other is not formats[0]:
             raise FileFormatError(
@@ -196,7 +204,7 @@ def what_x_can_be(name: object, data: object) -> str:
     return f"{must}; there are: {', '.join(known)}" if known else must
 
 
-def _format_of(path: str) -> Format:
+def format_of(path: str) -> Format:
     """Return the format that recognises a path; an error says what the path is."""
     for kind in FILE_FORMATS:
         if kind.recognise(path):

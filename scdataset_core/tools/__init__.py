@@ -1,1 +1,8 @@
-"""Tools built on the loader: synthetic plates, the demo, and its classifier."""
+"""Tools built on the loader: what the command line does, as functions.
+
+:func:`verify` returns plain data, which ``--json`` prints.
+"""
+
+from .verification import verify
+
+__all__ = ["verify"]

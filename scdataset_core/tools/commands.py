@@ -16,6 +16,7 @@ from .demo import Comparison, compare
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
 from .verdict import conclusions, table
+from .verify_command import verify_files
 
 __all__ = ["app"]
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cache_app)
+app.command("verify")(verify_files)
 
 
 class Filter(StrEnum):

@@ -1,12 +1,12 @@
 """The formats of AnnData's files: `.h5mu`, `.h5ad`, zarr, and open files of these."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..base import Source
-from ..format_declaration import Format, comes_from
+from ..format_declaration import FileNode, Format, comes_from
 from ..options import OpenOptions
 
 __all__ = ["H5AD_FILES", "H5MU_FILES", "HDF5_HANDLES", "ZARR_GROUPS", "ZARR_STORES"]
@@ -102,15 +102,27 @@ def _open_group(group: Any, options: OpenOptions) -> Source:  # Any: a zarr.Grou
     return open_group(group, options)
 
 
+def _walk_hdf5(path: str) -> Iterator[FileNode]:
+    from .walking import walk_hdf5
+
+    return walk_hdf5(path)
+
+
+def _walk_zarr(path: str) -> Iterator[FileNode]:
+    from .walking import walk_zarr
+
+    return walk_zarr(path)
+
+
 _OWN = frozenset({"cache"})
 H5MU_FILES = Format(
-    "an .h5mu file", _is_h5mu, _open_h5mu, endings=("h5mu",), own_options=_OWN
+    "an .h5mu file", _is_h5mu, _open_h5mu, ("h5mu",), _OWN, walk=_walk_hdf5
 )
 H5AD_FILES = Format(
-    "an .h5ad file", _is_hdf5, _open_h5ad, endings=("h5ad", "h5"), own_options=_OWN
+    "an .h5ad file", _is_hdf5, _open_h5ad, ("h5ad", "h5"), _OWN, walk=_walk_hdf5
 )
 ZARR_STORES = Format(
-    "a zarr store", _is_zarr, _open_zarr, endings=("zarr",), own_options=_OWN
+    "a zarr store", _is_zarr, _open_zarr, ("zarr",), _OWN, walk=_walk_zarr
 )
 HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle, own_options=_OWN)
 ZARR_GROUPS = Format("a zarr group", _is_group, _open_group, own_options=_OWN)

@@ -20,7 +20,7 @@ from .zarr_tree import ZarrTree
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["open_group", "open_zarr"]
+__all__ = ["open_group", "open_store", "open_zarr"]
 
 _COLLECTION = "annbatch-preshuffled"
 _MEMBER = re.compile(r"dataset_(\d+)")
@@ -29,7 +29,7 @@ _MEMBER = re.compile(r"dataset_(\d+)")
 def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over stores, in their order."""
     import_optional("zarr", extra="zarr", needed_by="zarr stores")
-    groups = [(path, _open_store(path)) for path in paths]
+    groups = [(path, open_store(path)) for path in paths]
     return _join(groups, options)
 
 
@@ -68,7 +68,7 @@ def _iterate_groups(
         yield f"{path}/{name}", group[name]
 
 
-def _open_store(path: str) -> "zarr.Group":
+def open_store(path: str) -> "zarr.Group":
     """Open a store; errors name it."""
     import zarr
     from zarr.storage import LocalStore, ZipStore

@@ -1,0 +1,68 @@
+"""Walks over all groups and arrays of a file, for tools that look at whole files."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from ...errors import ScdatasetError
+from ..format_declaration import FileNode
+from .file_tree import FileTree
+
+__all__ = ["walk_hdf5", "walk_zarr"]
+
+
+def walk_hdf5(path: str) -> Iterator[FileNode]:
+    """Yield every group and array of an HDF5 file, without leaving the file.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be opened.
+    """
+    from .hdf5_tree import Hdf5Tree, open_checked
+
+    @contextmanager
+    def open_tree() -> Iterator[FileTree]:
+        with open_checked(path) as root:
+            yield Hdf5Tree(root, path, allow_external=False)
+
+    return _walk(open_tree())
+
+
+def walk_zarr(path: str) -> Iterator[FileNode]:
+    """Yield every group and array of a zarr store, see :func:`walk_hdf5`."""
+    from .zarr_sources import open_store
+    from .zarr_tree import ZarrTree
+
+    @contextmanager
+    def open_tree() -> Iterator[FileTree]:
+        yield ZarrTree(open_store(path), path)
+
+    return _walk(open_tree())
+
+
+def _walk(opened: AbstractContextManager[FileTree]) -> Iterator[FileNode]:
+    with opened as tree:
+        yield FileNode("", tree.root)
+        yield from _visit(tree, "", tree.root, set())
+
+
+def _visit(
+    tree: FileTree, path: str, group: Any, seen: set[Any]
+) -> Iterator[FileNode]:  # Any: a group of h5py or zarr, and what tells its nodes apart
+    for name in sorted(group):
+        inner = f"{path}/{name}" if path else name
+        try:
+            node = tree.find(inner)
+        except ScdatasetError as error:
+            yield FileNode(inner, None, error=error)
+            continue
+        key = getattr(node, "id", None) or inner
+        if node is None or key in seen:  # a second link to it
+            continue
+        seen.add(key)
+        if tree.is_array(node):
+            yield FileNode(inner, node, describe=tree.describe_array)
+        else:
+            yield FileNode(inner, node)
+            yield from _visit(tree, inner, node, seen)

@@ -1,0 +1,288 @@
+"""Verifies files: reads everything in them once, and names what is damaged."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ScdatasetError
+from ..loader import Loader
+from ..sources import open as open_source
+from ..sources.formats import FileNode, format_of
+from ..sources.paths import paths_of
+from ..storage import ReadContext, StoredArray, default_context
+from ..storage.chunks import ABSENT
+from ..storage.reading.chunk_decoder import ChunkDecoder, WantedChunks
+from ..strategies import Streaming
+
+__all__ = ["verify"]
+
+# A task reads about so much, and is done again chunk by chunk where something is wrong.
+TASK_BYTES = 2 << 20
+ROUND = 32
+_ERRORS = (ScdatasetError, OSError, ValueError, RuntimeError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is wrong.
+
+    Parameters
+    ----------
+    file
+        The file.
+    dataset
+        The array in it; None where the file as a whole is wrong.
+    chunk
+        Number of the chunk of that array; None where it is not known.
+    error
+        What is wrong, in words.
+    """
+
+    file: str
+    dataset: str | None
+    chunk: int | None
+    error: str
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array to be read, and what its elements must be below, where that is known."""
+
+    stored: StoredArray
+    below: int | None = None
+
+
+def verify(
+    data: Any,
+    *,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Read everything in some files once, in parallel, and say what is damaged.
+
+    Every chunk of every array of `.h5ad`, `.h5mu` and zarr is decoded, to its checksum
+    where it has one; column ids and row pointers of sparse matrices are checked.
+    Of other formats, X and obs are read in file order up to the first error.
+
+    Parameters
+    ----------
+    data
+        A path, a glob, or a list of paths.
+    threads
+        Threads that read and decode; None: one a core, at most 8.
+    progress
+        Called now and then with a file's name, the bytes of it that are done, and those
+        it has.
+
+    Returns
+    -------
+    report
+        Plain data: ``ok``; ``n_files``; ``n_chunks`` and ``n_bytes``, what was
+        decoded; ``seconds``; and ``damaged``, a list of ``{"file", "dataset", "chunk",
+        "error"}``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If `data` is no path.
+    """
+    paths = paths_of(data)
+    if paths is None:
+        raise TypeError(
+            f"verify takes paths of files, a glob, or a list, got {type(data).__name__}"
+        )
+    begun = time.perf_counter()
+    with ReadContext(threads) as context:
+        check = _Check(context, progress)
+        for path in paths:
+            check.file(path)
+    return {
+        "ok": not check.damaged,
+        "n_files": len(paths),
+        "n_chunks": context.stats.chunks_decoded,
+        "n_bytes": check.n_bytes,
+        "seconds": time.perf_counter() - begun,
+        "damaged": [asdict(damage) for damage in check.damaged],
+    }
+
+
+class _Check:
+    """Reads files, and collects what is wrong with them."""
+
+    def __init__(
+        self, context: ReadContext, progress: Callable[[str, int, int], object] | None
+    ) -> None:
+        self._context, self._progress = context, progress
+        self.damaged: list[Damage] = []
+        self.n_bytes = 0
+
+    def file(self, path: str) -> None:
+        """Read one file."""
+        try:
+            walk = format_of(path).walk
+            arrays = None if walk is None else list(self._arrays(path, walk(path)))
+        except _ERRORS as error:
+            self._note(path, None, None, error)
+            return
+        before = len(self.damaged)
+        if arrays is not None:
+            self._read_arrays(path, arrays)
+        # What is there may still not fit together.
+        if len(self.damaged) == before:
+            self._open(path, read=arrays is None)
+
+    def _note(
+        self, path: str, dataset: str | None, chunk: int | None, error: Exception
+    ) -> None:
+        self.damaged.append(Damage(path, dataset, chunk, str(error)))
+
+    def _arrays(self, path: str, nodes: Iterator[FileNode]) -> Iterator[_Array]:
+        """Yield the arrays of a file."""
+        limits: dict[str, int] = {}
+        for node in nodes:
+            if node.error is not None:
+                self._note(path, f"/{node.path}", None, node.error)
+            elif node.describe is None:
+                limits.update(_limits(node.path, node.node))
+            elif node.node.shape:
+                try:
+                    yield _Array(node.describe(node.node), limits.get(node.path))
+                except _ERRORS as error:
+                    self._note(path, f"/{node.path}", None, error)
+
+    def _read_arrays(self, path: str, arrays: Sequence[_Array]) -> None:
+        total = sum(array.stored.nbytes_stored for array in arrays)
+        done = 0
+        for array in arrays:
+            tasks = self._tasks(path, array)
+            n_bytes, of = 0, array.stored.nbytes_stored
+            while some := list(islice(tasks, ROUND)):
+                self._context.run([task for task, _ in some])
+                n_bytes += sum(n for _, n in some)
+                if self._progress is not None:
+                    self._progress(path, done + min(n_bytes, of), total)
+            done += of
+
+    def _tasks(
+        self, path: str, array: _Array
+    ) -> Iterator[tuple[Callable[[], None], int]]:
+        """Yield functions that read an array, and the bytes that each reads."""
+        stored = array.stored
+        if stored.grid is None or stored.is_plain or not stored.dtype.itemsize:
+            yield from self._plain_tasks(path, array)
+            return
+        try:
+            table = stored.table
+        except _ERRORS as error:
+            self._note(path, stored.name, None, error)
+            return
+        chunks = np.flatnonzero(table.offsets != ABSENT)
+        step = max(TASK_BYTES // max(stored.grid.n_bytes, 1), 1)
+        for first in range(0, len(chunks), step):
+            some = chunks[first : first + step]
+            task = partial(self._decode, path, array, some)
+            yield task, int(table.sizes[some].sum())
+
+    def _plain_tasks(
+        self, path: str, array: _Array
+    ) -> Iterator[tuple[Callable[[], None], int]]:
+        stored = array.stored
+        row = max(stored.dtype.itemsize, 8) * int(np.prod(stored.shape[1:]))
+        step = max(TASK_BYTES // max(row, 1), 1)
+        for start in range(0, len(stored), step):
+            stop = min(start + step, len(stored))
+            yield partial(self._read, path, array, start, stop), (stop - start) * row
+
+    def _read(self, path: str, array: _Array, start: int, stop: int) -> None:
+        """Read rows of an array that is not decoded here."""
+        stored = array.stored
+        try:
+            rows = stored.read(start, stop, context=default_context())
+            _check_elements(rows, array, f"rows {start} to {stop}")
+        except _ERRORS as error:
+            self._note(path, stored.name, None, error)
+        else:
+            self.n_bytes += rows.nbytes
+
+    def _decode(self, path: str, array: _Array, chunks: npt.NDArray[np.int64]) -> None:
+        """Decode chunks; if something is wrong, one by one."""
+        stored = array.stored
+        n_bytes = np.full(len(chunks), stored.needed_grid.n_bytes)
+        try:
+            wanted = WantedChunks(chunks, n_bytes, np.zeros_like(n_bytes))
+            decoder = ChunkDecoder(stored, wanted, self._context)
+            if decoder.is_giant:
+                for i in range(len(decoder)):
+                    for _ in decoder.decode_pieces(i):
+                        pass
+            else:
+                for i, plain in decoder.decode(0, len(decoder)):
+                    values = _wanted_elements(stored, int(chunks[i]), plain)
+                    _check_elements(values, array, f"chunk {chunks[i]}")
+        except _ERRORS as error:
+            if len(chunks) == 1:
+                self._note(path, stored.name, int(chunks[0]), error)
+                return
+            for i in range(len(chunks)):
+                self._decode(path, array, chunks[i : i + 1])
+        else:
+            self.n_bytes += int(n_bytes.sum())
+
+    def _open(self, path: str, *, read: bool) -> None:
+        """Open a file as a source, which checks that its parts fit; read it too."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                source = open_source(path, obs=True)
+                if read:
+                    done = 0
+                    for batch in Loader(source, Streaming(), batch_size=1024):
+                        done += len(batch["index"])
+                        if self._progress is not None:
+                            self._progress(path, done, len(source))
+                elif source.sparse:
+                    source.longest_row()  # looks at all row pointers
+            except _ERRORS as error:
+                self._note(path, None, None, error)
+
+
+def _limits(name: str, group: Any) -> Iterator[tuple[str, int]]:
+    """Yield what the column ids of a sparse matrix must be below."""
+    kind = group.attrs.get("encoding-type")
+    shape = group.attrs.get("shape")
+    if kind in ("csr_matrix", "csc_matrix") and shape is not None and len(shape) == 2:
+        n = int(shape[1] if kind == "csr_matrix" else shape[0])
+        yield f"{name}/indices", n
+
+
+def _wanted_elements(
+    stored: StoredArray, chunk: int, plain: memoryview
+) -> npt.NDArray[Any]:
+    """Return the elements of a decoded chunk that belong to the array."""
+    values = np.frombuffer(plain, stored.dtype)
+    if stored.needed_grid.chunk_shape[1:] == stored.shape[1:] == ():
+        first = chunk * stored.needed_grid.chunk_shape[0]
+        values = values[: len(stored) - first]
+    return values
+
+
+def _check_elements(values: npt.NDArray[Any], array: _Array, where: str) -> None:
+    below = array.below
+    if below is None or not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= below:
+        wrong = low if low < 0 else high
+        raise ValueError(
+            f"{array.stored.label}: {where} has the column {wrong}, and there are"
+            f" {below}"
+        )
