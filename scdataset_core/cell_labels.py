@@ -1,16 +1,15 @@
 """Labels of the cells of a source: arrays that a user gives, or obs columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .checks import count_rows, digest
-from .errors import MissingNameError, nearest
+from .checks import digest
 from .labels import Classes, Coded, check_labels, code_labels, join_classes
 
-__all__ = ["CellLabels", "find_cells", "read_labels"]
+__all__ = ["CellLabels", "read_columns"]
 
 
 class CellLabels:
@@ -37,7 +36,7 @@ class CellLabels:
     def __init__(self, given: Any, name: str) -> None:
         self.columns = _parse(given, name)
         self._name = name
-        self._read: tuple[Any, Classes, list[Coded]] | None = None
+        self._codes: tuple[Any, npt.NDArray[np.int32]] | None = None
         arrays = {k: v for k, v in self.columns.items() if not isinstance(v, str)}
         lengths = {len(array) for array in arrays.values()}
         if len(lengths) > 1:
@@ -48,12 +47,12 @@ class CellLabels:
         self.length = lengths.pop() if lengths else None
 
     @property
-    def from_source(self) -> bool:
-        """Whether some labels are obs columns, so that there is one for each row."""
-        return any(isinstance(column, str) for column in self.columns.values())
+    def obs_columns(self) -> list[str]:
+        """The obs columns among the labels; of these there is one for each row."""
+        return [column for column in self.columns.values() if isinstance(column, str)]
 
-    def read(self, source: Any) -> tuple[Classes, list[Coded]]:
-        """Return the class of each cell, and the labels of each column; kept.
+    def read(self, source: Any) -> tuple[Classes, list[npt.NDArray[Any]]]:
+        """Return the class of each cell, and the label of each code of each column.
 
         Parameters
         ----------
@@ -66,21 +65,32 @@ class CellLabels:
             If a column is named and `source` has none.
         MissingNameError
             If the source has no such column.
+        ValueError
+            If the columns are not of the same cells.
         """
-        kept = self._read  # another thread may replace it
-        if kept is None or (self.from_source and kept[0] is not source):
-            coded = [read_labels(source, *item) for item in self.columns.items()]
-            lengths = {len(part.codes) for part in coded}
-            if len(lengths) > 1:
-                raise ValueError(
-                    f"the labels of {self._name} must be of the same cells, got"
-                    f" {' and '.join(str(length) for length in sorted(lengths))}"
-                )
-            classes = join_classes(
-                [part.codes for part in coded], [len(part.labels) for part in coded]
+        read = iter(read_columns(source, self.obs_columns))
+        coded = [
+            next(read) if isinstance(column, str) else code_labels(column, name)
+            for name, column in self.columns.items()
+        ]
+        lengths = {len(part.codes) for part in coded}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"the labels of {self._name} must be of the same cells, got"
+                f" {' and '.join(str(length) for length in sorted(lengths))}"
             )
-            self._read = kept = source, classes, coded
-        return kept[1], kept[2]
+        labels = [part.labels for part in coded]
+        classes = join_classes(
+            [part.codes for part in coded], [len(part) for part in labels]
+        )
+        return classes, labels
+
+    def codes(self, source: Any) -> npt.NDArray[np.int32]:
+        """Return the class of each cell, -1 where a label is missing; kept."""
+        kept = self._codes  # another thread may replace it
+        if kept is None or (self.obs_columns and kept[0] is not source):
+            self._codes = kept = source, self.read(source)[0].codes
+        return kept[1]
 
     def sort(self, order: npt.NDArray[np.int64]) -> None:
         """Put the arrays in another order, as the cells that they are of were put."""
@@ -89,13 +99,9 @@ class CellLabels:
             for name, column in self.columns.items()
         }
 
-    def describe(self, source: Any) -> dict[str, str]:
-        """Return the name of each column, and a digest of its labels."""
-        _, coded = self.read(source)
-        return {
-            name: digest(part.codes)
-            for name, part in zip(self.columns, coded, strict=True)
-        }
+    def describe(self, source: Any) -> dict[str, Any]:
+        """Return the names of the columns, and a digest of the classes of the cells."""
+        return {"columns": list(self.columns), "codes": digest(self.codes(source))}
 
     def __repr__(self) -> str:
         shown = [
@@ -105,7 +111,7 @@ class CellLabels:
         return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_read": None}
+        return {**vars(self), "_codes": None}
 
 
 def _parse(given: Any, name: str) -> dict[str, str | npt.NDArray[Any]]:
@@ -147,64 +153,39 @@ def _freeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array
 
 
-def read_labels(source: Any, name: str, given: str | npt.NDArray[Any]) -> Coded:
-    """Return the labels of cells as codes, in the source's vocabulary if it has one.
+def read_columns(source: Any, names: Sequence[str]) -> list[Coded]:
+    """Return the labels of obs columns as codes, also of columns not opened with.
+
+    The codes are those of the source's vocabulary, if it has one for the column.
 
     Parameters
     ----------
     source
-        What the cells are of. Any: a Source; any object where an array is given.
-    name
-        Name of the labels, for errors.
-    given
-        An obs column, or the labels themselves.
+        The source. Any: a Source, a room above this one.
+    names
+        The columns.
 
     Raises
     ------
     TypeError
-        If a column is named and `source` has no obs columns.
+        If `source` has no obs columns.
     MissingNameError
         If the source has no such column.
     """
-    if not isinstance(given, str):
-        return code_labels(given, name)
-    if not hasattr(source, "categories"):
+    if not names:
+        return []
+    if not hasattr(source, "find_columns"):
         raise TypeError(
-            f'"{given}" names an obs column, and a {type(source).__name__} has none;'
+            f'"{names[0]}" names an obs column, and a {type(source).__name__} has none;'
             " give an array with the label of each cell"
         )
-    values = source.obs[given]
-    labels = source.categories.get(given)
-    if labels is None:
-        return code_labels(values, f'obs column "{given}"')
-    return Coded(values, np.array(labels, object))
-
-
-def find_cells(source: Any, wanted: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    """Return which cells have certain labels in all of some obs columns.
-
-    Parameters
-    ----------
-    source
-        The source.
-    wanted
-        By column the label, or a list of labels.
-
-    Raises
-    ------
-    MissingNameError
-        If there is no such column, or no such label in it.
-    """
-    found = np.ones(count_rows(source), bool)
-    for column, given in wanted.items():
-        coded = read_labels(source, column, column)
-        known = {label: code for code, label in enumerate(coded.labels.tolist())}
-        labels = given if isinstance(given, list | tuple | set) else [given]
-        for label in labels:
-            if label not in known:
-                raise MissingNameError(
-                    f'obs column "{column}" has no label {label!r};'
-                    f" {nearest(label, map(str, known))}"
-                )
-        found &= np.isin(coded.codes, [known[label] for label in labels])
-    return found
+    found = source.find_columns(names)
+    coded = []
+    for name in names:
+        column = found[name]
+        values = np.concatenate(list(column.windows(len(source))))
+        if column.labels is None:
+            coded.append(code_labels(values, f'obs column "{name}"'))
+        else:
+            coded.append(Coded(values, np.array(column.labels, object)))
+    return coded

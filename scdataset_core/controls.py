@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .cell_labels import find_cells
 from .checks import count_rows
 from .labels import Classes, join_classes
 from .listed_rows import copy_frozen
@@ -60,10 +59,16 @@ def find_controls(source: Any, control: Control | None) -> npt.NDArray[np.bool_]
     """Return which rows of the source are controls, or None if none are asked for."""
     if control is None:
         return None
-    if isinstance(control, Mapping):
-        return find_cells(source, control)
     n = count_rows(source)
-    return RowSet.of(n, control).mask(0, n)
+    if not isinstance(control, Mapping):
+        return RowSet.of(n, control).mask(0, n)
+    if not hasattr(source, "where"):
+        raise TypeError(
+            f"control={control!r} names obs columns, and a {type(source).__name__} has"
+            " none; give a mask of all rows"
+        )
+    found: RowSet = source.where(**control)
+    return found.mask(0, n)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .cell_labels import read_labels
+from .cell_labels import read_columns
 from .checks import check_count, count_rows, digest
 from .controls import Match, check_control, check_match, find_controls
 from .grouped_cells import GroupedCells, group_cells
@@ -64,16 +64,16 @@ class GroupSampling(WeightedRows):
     Parameters
     ----------
     groups
-        What makes a group: an obs column, or an array with the label of each row of the
-        source, or of each of `indices`; or a list of these, whose combinations are the
-        groups, or a mapping from names to these. A cell that lacks a label is in no
-        group.
+        What makes a group: an obs column (which the source need not carry), or an array
+        with the label of each row of the source, or of each of `indices`; or a list of
+        these, whose combinations are the groups, or a mapping from names to these. A
+        cell that lacks a label is in no group.
     set_size
         Cells of a set.
     control
-        Which cells are controls: labels by obs column, such as ``{"drug": "DMSO"}``, or
-        a list of labels for a column; a cell must fit in all columns. Or a RowSet, or a
-        mask of all rows. Controls are in no group.
+        Which cells are controls: conditions by obs column, such as ``{"drug":
+        "DMSO"}``, as :meth:`Source.where` takes them; or a RowSet, a mask of all rows,
+        or row numbers. Controls are in no group.
     match
         Obs columns in which a set and its controls agree. The cells of a set then agree
         in them too, also where they are not among `groups`. If no control agrees with a
@@ -264,9 +264,10 @@ class GroupSampling(WeightedRows):
     def _prepare_anew(self, source: Any) -> _Prepared:
         subset, n = self._subset(source), count_rows(source)
         rows = subset.at(np.arange(subset.n, dtype=np.int64))
+        self._find_columns(source)
         listed = slice(None) if self.indices is None else as_index(self.indices, n)
         is_control = find_controls(source, self.control)
-        classes, coded = self._labels.read(source)
+        classes, vocabularies = self._labels.read(source)
         codes = classes.codes
         if not self._is_for_listed(codes, source, "groups"):
             classes = leave_out(classes, is_control)
@@ -275,9 +276,9 @@ class GroupSampling(WeightedRows):
             classes = leave_out(classes, is_control[listed])
             codes = classes.codes
         labels = {
-            name: column.labels[part].tolist()
-            for name, column, part in zip(
-                self._labels.columns, coded, classes.parts.T, strict=True
+            name: vocabulary[part].tolist()
+            for name, vocabulary, part in zip(
+                self._labels.columns, vocabularies, classes.parts.T, strict=True
             )
         }
         weights = None if self.weights is None else self._weights_of(subset, n)
@@ -298,13 +299,20 @@ class GroupSampling(WeightedRows):
             reached = sum_up(weights[positions])
         return _Prepared(source, labels, cells, reached)
 
+    def _find_columns(self, source: Any) -> None:
+        """Let the source find all columns at once: it opens its files once for them."""
+        controls = self.control if isinstance(self.control, Mapping) else ()
+        names = [*self._labels.obs_columns, *controls, *self.match]
+        if hasattr(source, "find_columns"):
+            source.find_columns(dict.fromkeys(names))
+
     def _find_match(
         self, source: Any, is_control: npt.NDArray[np.bool_] | None, listed: Any
     ) -> Match | None:
         """Return what sets and controls must agree in, of the rows that are listed."""
         if is_control is None:
             return None
-        coded = [read_labels(source, name, name) for name in self.match]
+        coded = read_columns(source, self.match)
         names_groups = self.match and self._labels.columns.get(self.match[0])
         return Match(
             is_control[listed],

@@ -18,7 +18,15 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Purpose", "derive_key", "hash_numbers", "permute", "shuffled", "uniform"]
+__all__ = [
+    "Purpose",
+    "derive_key",
+    "hash_numbers",
+    "permute",
+    "permute_each",
+    "shuffled",
+    "uniform",
+]
 
 _MASK = 2**64 - 1
 _STEP = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
@@ -29,6 +37,9 @@ _SECOND = 0x94D049BB133111EB
 # permutations equally likely, which a Feistel network of a few bits does not.
 _TABLE_LIMIT = 1024
 _ROUNDS = 6
+# The same for each of many ranges at once, whose tables are made together: 64 ranges of
+# 128 take 0.7 ms, the network for 4,096 positions takes 0.6 ms.
+_SMALL_LIMIT = 128
 
 
 class Purpose(IntEnum):
@@ -208,11 +219,108 @@ def _feistel(
 
 
 def _turn(
-    half: npt.NDArray[np.uint64], key: np.uint64, bits: int
+    half: npt.NDArray[np.uint64],
+    key: np.uint64 | npt.NDArray[np.uint64],
+    bits: int | npt.NDArray[np.uint64],
 ) -> npt.NDArray[np.uint64]:
     """Return the top `bits` bits of a mix of `half`, which all of its bits reach."""
     mixed = (half + key) * np.uint64(_FIRST)
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(_SECOND)
-    mixed >>= np.uint64(64 - bits)
+    mixed >>= np.uint64(64) - np.asarray(bits, np.uint64)
     return mixed
+
+
+def permute_each(
+    positions: npt.NDArray[np.int64],
+    owners: npt.NDArray[np.int64],
+    *,
+    sizes: npt.NDArray[np.int64],
+    keys: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.int64]:
+    """Return where keyed permutations of several ranges send positions.
+
+    It takes as long as :func:`permute` for as many positions of one range, not a call
+    for each range. The permutations are others than those of :func:`permute`.
+
+    Parameters
+    ----------
+    positions
+        Positions to look up, shape ``(k,)``, each in ``[0, sizes[owner])``.
+    owners
+        Which range each position is of, shape ``(k,)``.
+    sizes, keys
+        The size of each range, from 1 to 2**53, and the key of its permutation.
+
+    Examples
+    --------
+    >>> keys = hash_numbers([0, 1], key=7)
+    >>> ranges = {"sizes": np.array([3, 1000]), "keys": keys}
+    >>> sorted(permute_each(np.arange(3), np.zeros(3, int), **ranges).tolist())
+    [0, 1, 2]
+    """
+    found = np.empty_like(positions)
+    is_small = (sizes <= _SMALL_LIMIT)[owners]
+    small, large = np.flatnonzero(is_small), np.flatnonzero(~is_small)
+    if small.size:
+        ranges, own = np.unique(owners[small], return_inverse=True)
+        starts, table = _join_tables(sizes[ranges], keys[ranges])
+        found[small] = table[starts[own.reshape(-1)] + positions[small]]
+    if large.size:
+        own = owners[large]
+        found[large] = _walk_each(
+            positions[large].astype(np.uint64),
+            sizes[own].astype(np.uint64),
+            keys[own],
+            np.frexp(sizes[own] - 1)[1].astype(np.uint64),
+        )
+    return found
+
+
+def _join_tables(
+    sizes: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the permutation of each range starts in an array of all of them."""
+    starts = np.cumsum(sizes) - sizes
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    places = np.arange(len(owners)) - starts[owners]
+    counters = (places + 1).astype(np.uint64) * np.uint64(_STEP)
+    hashes = _mix(_mix(counters) ^ keys[owners])
+    return starts, np.lexsort((hashes, owners)) - starts[owners]
+
+
+def _walk_each(
+    values: npt.NDArray[np.uint64],
+    n: npt.NDArray[np.uint64],
+    keys: npt.NDArray[np.uint64],
+    bits: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.int64]:
+    """Apply to each value a network of its own until the result is below its `n`."""
+    out = _feistel_each(values, bits, keys)
+    outside = np.flatnonzero(out >= n)
+    while outside.size:
+        again = _feistel_each(out[outside], bits[outside], keys[outside])
+        out[outside] = again
+        outside = outside[again >= n[outside]]
+    return out.astype(np.int64)
+
+
+def _feistel_each(
+    values: npt.NDArray[np.uint64],
+    bits: npt.NDArray[np.uint64],
+    keys: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.uint64]:
+    """Return where a bijection of ``range(2**bits)`` of its own sends each value."""
+    one = np.uint64(1)
+    low_bits = bits >> one
+    high_bits = bits - low_bits
+    low = values & ((one << low_bits) - one)
+    high = values >> low_bits
+    for turn in range(_ROUNDS):
+        turn_keys = _mix(keys + np.uint64(_STEP * (turn + 1) & _MASK))
+        if turn % 2:
+            low = low ^ _turn(high, turn_keys, low_bits)
+        else:
+            high = high ^ _turn(low, turn_keys, high_bits)
+    joined: npt.NDArray[np.uint64] = (high << low_bits) | low
+    return joined

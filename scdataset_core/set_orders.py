@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .grouped_cells import GroupedCells
-from .permutation import Purpose, derive_key, hash_numbers, permute
+from .permutation import Purpose, derive_key, hash_numbers, permute, permute_each
 from .sets import Sets, SetSizes
 
 __all__ = ["CoveringSets", "SetOrder", "count_sets"]
@@ -282,14 +282,15 @@ def _turn_blocks(
         np.int64
     )
     key = derive_key(seed, number, Purpose.BLOCKS, use)
-    n_blocks = sizes // block_size
     slots, within = np.divmod(steps, block_size)
     blocks = slots.copy()
     owners, first, owner = np.unique(ranges, return_index=True, return_inverse=True)
-    keys = hash_numbers(owners, key=key).tolist()
-    for i, at in enumerate(first.tolist()):
-        n = int(n_blocks[at])
-        if n > 1:
-            mine = (owner == i)[:, None] & (slots < n)
-            blocks[mine] = permute(slots[mine], n=n, key=keys[i])
+    n_blocks = sizes[first] // block_size
+    is_whole = slots < n_blocks[owner.reshape(-1)][:, None]
+    blocks[is_whole] = permute_each(
+        slots[is_whole],
+        np.broadcast_to(owner.reshape(-1, 1), slots.shape)[is_whole],
+        sizes=n_blocks,
+        keys=hash_numbers(owners, key=key),
+    )
     return (blocks * block_size + within + offsets[:, None]) % sizes[:, None]

@@ -170,7 +170,7 @@ class BlockShuffling(ListedRows):
         blocks = self._blocks(source, subset, seed, epoch)
         if self.stratify is None:
             return blocks
-        codes = self.stratify.read(source)[0].codes
+        codes = self.stratify.codes(source)
         is_listed = self._is_for_listed(codes, source, "stratify")
         return StratifiedOrder(blocks, codes, subset if is_listed else None)
 

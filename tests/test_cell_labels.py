@@ -30,22 +30,21 @@ def test_columns_have_names(given, names: list[str]) -> None:
     assert list(CellLabels(given, "labels").columns) == names
 
 
-def test_classes_are_kept_for_a_source_and_not_pickled(plates: Path) -> None:
-    sources = [scd.open(plates / f"plate{i}.h5ad", obs=["drug"]) for i in (1, 2)]
+def test_codes_are_kept_for_a_source_and_not_pickled(plates: Path) -> None:
+    sources = [scd.open(plates / f"plate{i}.h5ad") for i in (1, 2)]
     labels = CellLabels("drug", "labels")
-    first, again = labels.read(sources[0]), labels.read(sources[0])
-    assert first[0] is again[0]
-    assert labels.read(sources[1])[0].codes.tolist() != first[0].codes.tolist()
+    first = labels.codes(sources[0])
+    assert labels.codes(sources[0]) is first
+    assert labels.codes(sources[1]).tolist() != first.tolist()
     copied = pickle.loads(pickle.dumps(labels))
-    assert copied.read(sources[0])[0].codes.tolist() == first[0].codes.tolist()
+    assert copied.codes(sources[0]).tolist() == first.tolist()
     assert len(pickle.dumps(labels)) < 1000
 
 
 def test_numbers_and_booleans_of_obs_are_labels(plates: Path) -> None:
     source = scd.open(plates / "plate1.h5ad", obs=["total_counts"])
-    classes, coded = CellLabels("total_counts", "labels").read(source)
-    values = source.obs["total_counts"]
-    assert (coded[0].labels[classes.codes] == values).all()
+    classes, labels = CellLabels("total_counts", "labels").read(source)
+    assert (labels[0][classes.codes] == source.obs["total_counts"]).all()
 
 
 def test_what_cannot_be_read_is_an_error() -> None:

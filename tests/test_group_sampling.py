@@ -371,6 +371,29 @@ def test_blocks_of_a_group_are_read_together() -> None:
     assert np.median(runs) <= 5
 
 
+@pytest.mark.parametrize("obs", [None, ["drug"]])
+def test_columns_that_the_source_does_not_carry_are_read(plates, source, obs) -> None:
+    bare = scd.open(plates / "*.h5ad", obs=obs)
+    strategy = scd.GroupSampling(["cell_line", "drug"], 8, **CONTROLLED)
+    loaders = [scd.Loader(s, strategy, batch_size=32) for s in (source, bare)]
+    for one, other in zip(*loaders, strict=True):
+        assert as_text(one) == as_text(other)
+        assert list(other["obs"]) == (obs or [])
+    assert strategy.groups(bare) == strategy.groups(source)
+
+
+def test_a_saved_vocabulary_says_the_codes_of_groups(plates: Path) -> None:
+    saved = {"drug": ["Bortezomib", "Afatinib"]}
+    with pytest.warns(UserWarning, match="DMSO"):
+        own = scd.open(plates / "plate1.h5ad", obs=["drug"], categories=saved)
+    strategy = scd.GroupSampling(["drug", "cell_line"], 8)
+    labels = strategy.groups(own)
+    assert labels["drug"] == ["Bortezomib"] * 4 + ["Afatinib"] * 4
+    for batch in scd.Loader(own, strategy, batch_size=32):
+        names = own.decode("drug", sets_of(batch, "drug", 8)[:, 0])
+        assert names.tolist() == [labels["drug"][group] for group in batch["group"]]
+
+
 def test_epochs_and_seeds_give_other_sets(source) -> None:
     strategy = scd.GroupSampling("drug", 8)
     loader = scd.Loader(source, strategy, batch_size=16, seed=1)

@@ -11,6 +11,7 @@ from scdataset_core.permutation import (
     derive_key,
     hash_numbers,
     permute,
+    permute_each,
     shuffled,
     uniform,
 )
@@ -128,3 +129,40 @@ def test_keys_differ_in_every_part():
 def test_refuses_what_is_out_of_range(positions, n, message):
     with pytest.raises(ValueError, match=message):
         permute(np.array(positions), n=n, key=0)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=6).map(np.array),
+    key=KEYS,
+    data=st.data(),
+)
+def test_many_ranges_are_permuted_at_once(sizes, key, data):
+    keys = hash_numbers(np.arange(len(sizes)), key=key)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    positions = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    found = permute_each(positions, owners, sizes=sizes, keys=keys)
+    for i, size in enumerate(sizes):
+        assert np.array_equal(np.sort(found[owners == i]), np.arange(size))
+    some = np.array(data.draw(st.lists(st.integers(0, len(owners) - 1), max_size=9)))
+    some = some.astype(np.int64)
+    alone = permute_each(positions[some], owners[some], sizes=sizes, keys=keys)
+    assert np.array_equal(alone, found[some])
+
+
+@pytest.mark.parametrize("n", [7, 128, 129, 150, 1000, 4096, 100_003])
+def test_pairs_of_many_ranges_land_uniformly(n):
+    keys = hash_numbers(np.arange(2000), key=3)
+    sizes = np.full(2000, n)
+    owners = np.arange(2000)
+    first, second = (
+        permute_each(np.full(2000, at), owners, sizes=sizes, keys=keys)
+        for at in (n // 3, n // 3 + 1)
+    )
+    assert chi_square_p(first, n) > 1e-4 or n < N_BINS
+    difference = (second - first) % n - 1  # never 0
+    assert chi_square_p(difference, n - 1) > 1e-4 or n < N_BINS
+    for values, n_values in ((first, n), (difference, n - 1)):
+        counts = np.bincount(values * 6 // n_values, minlength=6)
+        sizes_of_bins = np.bincount(np.arange(n_values) * 6 // n_values, minlength=6)
+        expected = 2000 * sizes_of_bins / n_values
+        assert chi2.sf(((counts - expected) ** 2 / expected).sum(), 5) > 1e-4
