@@ -16,7 +16,6 @@ import numpy.typing as npt
 from ...errors import ScdatasetError
 from ..first_use import first_use_lock
 from ..io.byte_sources import ShortReadError
-from ..io.open_files import Identity
 from ..layout import ArrayLayout
 from .checking import Checks
 from .entries import (
@@ -31,9 +30,15 @@ from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
 from .kept_files import read_kept
 from .narrowing import can_keep, kept_dtype, narrow
-from .open_entries import OpenEntry, find_unchanged, is_unchanged
+from .open_entries import OpenEntry
 from .process import FULL_S, CacheProcess
 from .records import RECORD_BYTES
+from .unchanged_files import (
+    check_table,
+    find_unchanged,
+    is_touched,
+    is_unchanged,
+)
 from .writing import ChunkWrite
 
 if TYPE_CHECKING:
@@ -87,6 +92,7 @@ class ArrayCache:
         self.cache = cache
         self._state: _State | None = None
         self._n_failures = 0
+        self._is_touched = False
         self._synchronous = 0
         self._giants: dict[tuple[int, int], GiantWrite] = {}
 
@@ -128,9 +134,7 @@ class ArrayCache:
             with suppress(OSError):  # it may be there for reading only
                 process.begin_use(name)
             try:
-                opened = known
-                if opened is None:
-                    opened = self._open_entry(array, facts)
+                opened = known or self._open_entry(array, facts)
             except OSError as error:
                 problem = f"it cannot be used ({error.strerror or error})"
             else:
@@ -222,17 +226,21 @@ class ArrayCache:
     def _find_unchanged(
         self, array: ArrayLayout, chunks: Integers
     ) -> npt.NDArray[np.bool_]:
-        """Return which chunks are of files that nothing has touched."""
-        table = array.table
-        unchanged = find_unchanged(table, chunks)
-        if table.file_of is None and not unchanged.all():
-            known = table.identities[0]
-            with suppress(OSError):  # a file that is gone is another matter
-                if Identity.of(table.files[0]) == known:
-                    self._process.report(
-                        f"{array.file} was touched since it was opened, and what is"
-                        " kept of it is left aside until it is opened again"
-                    )
+        """Return which chunks are of files that nothing has touched.
+
+        Raises
+        ------
+        FileChangedError
+            If the array's one file was written anew under its old size and time.
+        """
+        unchanged = find_unchanged(array.table, chunks)
+        if not unchanged.all() and not self._is_touched and is_touched(array):
+            check_table(array)
+            self._is_touched = True
+            self._process.report(
+                f"{array.file} was touched since it was opened, and what is kept of it"
+                " is left aside until it is opened again"
+            )
         return unchanged
 
     def find(
@@ -251,12 +259,9 @@ class ArrayCache:
         kind = int(self._check_new(opened, array, chunks, context)[0])
         if not kind:
             return None
-        dtype = kept_dtype(kind, array.dtype)
         first, end = unwanted // array.dtype.itemsize, -(-want // array.dtype.itemsize)
-        position = (
-            chunk * count_elements(array) * dtype.itemsize + first * dtype.itemsize
-        )
-        kept = np.empty(end - first, dtype)
+        kept = np.empty(end - first, kept_dtype(kind, array.dtype))
+        position = (chunk * count_elements(array) + first) * kept.itemsize
         try:
             read_kept(context, opened.entry.data[kind - 1], position, kept)
         except (OSError, ShortReadError, ScdatasetError) as error:

@@ -8,20 +8,19 @@ import numpy.typing as npt
 
 from ..chunks import ChunkTable
 from ..io.byte_sources import Location
-from ..io.open_files import Identity
 from ..layout import ArrayLayout
 from .entries import Entry
 from .kept_files import layout_of_kept
 from .process import CacheProcess
 from .records import checksum, make_record, seed_of
+from .unchanged_files import is_unchanged
 from .writing import FileStatus
 
 if TYPE_CHECKING:
     from ..context import ReadContext
 
-__all__ = ["OpenEntry", "find_unchanged", "is_unchanged"]
+__all__ = ["OpenEntry"]
 
-Integers = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.uint8]
 
 
@@ -122,27 +121,3 @@ def _descriptor(path: str, context: "ReadContext") -> int:
     descriptor = context.open_source(Location(path)).descriptor
     assert descriptor is not None  # a local file has one
     return descriptor
-
-
-def find_unchanged(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_]:
-    """Return of each chunk whether its file is what it was when it was opened.
-
-    A store tells itself when a source has changed; files are looked at.
-    """
-    if table.store is not None:
-        return np.ones(len(chunks), bool)
-    if table.file_of is None:
-        return np.full(len(chunks), _is_unchanged(table, 0))
-    files, which = np.unique(table.file_of[chunks], return_inverse=True)
-    unchanged = np.array([_is_unchanged(table, file) for file in files.tolist()], bool)
-    return unchanged[which]
-
-
-def is_unchanged(table: ChunkTable, chunk: int) -> bool:
-    """Return whether the file of a chunk is what it was when it was opened."""
-    return bool(find_unchanged(table, np.array([chunk]))[0])
-
-
-def _is_unchanged(table: ChunkTable, file: int) -> bool:
-    known = table.identities[file]
-    return isinstance(known, Identity) and known.is_that_of(table.files[file])

@@ -71,12 +71,14 @@ class CacheProcess:
         """
         with self.lock:
             self._used[name] += 1
-            if self._user is None:
-                self._user = UserFile(self.folder)
+            if self._user is None or not self._user.path.exists():
+                self._user = UserFile(self.folder)  # its folder may have been removed
                 names_in_use(
                     self.folder, self._user.path
                 )  # removes those of ended ones
-            if self._used[name] == 1:
+                for used in +self._used:
+                    self._user.note("+", used)
+            elif self._used[name] == 1:
                 self._user.note("+", name)
 
     def end_use(self, name: str) -> None:

@@ -74,8 +74,11 @@ class UserFile:
         if self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self.path.unlink()
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "_descriptor", -1)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def names_in_use(folder: Path, own: Path | None) -> set[str]:

@@ -72,7 +72,7 @@ def start(script, *arguments, **options):
 
 
 def finish(process, timeout=60):
-    """Return the last line that a process printed, which must end well, and its errors."""
+    """Return the last line and the errors that a process printed; it must end well."""
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err
     return out.strip().rpartition("\n")[2], err

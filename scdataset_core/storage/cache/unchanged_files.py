@@ -1,0 +1,66 @@
+"""Tells whether the files of an array are what they were when they were opened."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import FileChangedError
+from ..chunks import ChunkTable
+from ..io.open_files import Identity
+from ..layout import ArrayLayout
+
+__all__ = ["check_table", "find_unchanged", "is_touched", "is_unchanged"]
+
+Integers = npt.NDArray[np.int64]
+
+
+def find_unchanged(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_]:
+    """Return of each chunk whether its file is what it was when it was opened.
+
+    A store tells itself when a source has changed; files are looked at.
+    """
+    if table.store is not None:
+        return np.ones(len(chunks), bool)
+    if table.file_of is None:
+        return np.full(len(chunks), _is_same(table, 0))
+    files, which = np.unique(table.file_of[chunks], return_inverse=True)
+    same = np.array([_is_same(table, file) for file in files.tolist()], bool)
+    return same[which]
+
+
+def is_unchanged(table: ChunkTable, chunk: int) -> bool:
+    """Return whether the file of a chunk is what it was when it was opened."""
+    return bool(find_unchanged(table, np.array([chunk]))[0])
+
+
+def _is_same(table: ChunkTable, file: int) -> bool:
+    known = table.identities[file]
+    return isinstance(known, Identity) and known.is_that_of(table.files[file])
+
+
+def is_touched(array: ArrayLayout) -> bool:
+    """Return whether an array's one file changed, but for its size and time."""
+    table = array.table
+    if len(table.files) != 1:
+        return False
+    try:
+        return bool(Identity.of(table.files[0]) == table.identities[0])
+    except OSError:  # it is gone, which those find out who read it
+        return False
+
+
+def check_table(array: ArrayLayout) -> None:
+    """Raise if the chunks of a file that was touched lie elsewhere than they did.
+
+    A new link or another mode changes the status of a file, and so does a program that
+    writes it anew and sets back its time. What such a file holds must not be read by
+    the old table.
+    """
+    old, new = array.table, array.needed_grid.make_table()
+    if not (
+        np.array_equal(old.offsets, new.offsets)
+        and np.array_equal(old.sizes, new.sizes)
+    ):
+        raise FileChangedError(
+            f"{array.file} was written anew since it was opened, under the size and"
+            " time it had; open the source again once nothing writes to it"
+        )
