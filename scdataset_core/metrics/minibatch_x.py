@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..loader import Loader
 from ..sources.base import Source
@@ -19,7 +20,7 @@ def read_x(loader: Loader, sizes: Sequence[int], x: bool | str) -> Iterator[Any]
     loader
         A fresh Loader.
     sizes
-        Cells of each minibatch; what a padded minibatch holds beyond is left out.
+        Cells of each minibatch; the rows that fill a padded minibatch up are left out.
     x
         The name of one array where X is several; else True.
     """
@@ -28,7 +29,10 @@ def read_x(loader: Loader, sizes: Sequence[int], x: bool | str) -> Iterator[Any]
         for n_cells, batch in zip(sizes, batches, strict=False):
             found = _find_x(batch, x)
             if isinstance(found, Mapping):
-                found = _unpad(found, n_cells, _count_genes(loader.source, x))
+                kept = np.arange(len(found["length"])) < n_cells
+                if "index" in batch:  # rows may be filled anywhere
+                    kept = np.asarray(batch["index"]) >= 0
+                found = _unpad(found, kept, _count_genes(loader.source, x))
             yield found
     finally:
         batches.close()
@@ -60,13 +64,15 @@ def _count_genes(source: Any, x: bool | str) -> int | None:
     return len(source.info.parts.get(str(x), source.info.var_names))
 
 
-def _unpad(padded: Mapping[str, Any], n_cells: int, n_vars: int | None) -> Any:
-    """Return padded rows as a sparse array."""
+def _unpad(
+    padded: Mapping[str, Any], kept: npt.NDArray[np.bool_], n_vars: int | None
+) -> Any:
+    """Return those of the padded rows that are kept as a sparse array."""
     from scipy.sparse import csr_array
 
-    values, indices = padded["values"][:n_cells], padded["indices"][:n_cells]
-    lengths = np.asarray(padded["length"][:n_cells], np.int64)
+    values, indices = padded["values"][kept], padded["indices"][kept]
+    lengths = np.asarray(padded["length"][kept], np.int64)
     stored = np.arange(values.shape[1]) < lengths[:, None]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     parts = (values[stored], indices[stored], starts)
-    return csr_array(parts, shape=None if n_vars is None else (n_cells, n_vars))
+    return csr_array(parts, shape=None if n_vars is None else (len(lengths), n_vars))

@@ -21,7 +21,7 @@ from scdataset_core.metrics import (
 
 @pytest.fixture(scope="module")
 def source(plates):
-    return scd.open(plates / "*.h5ad", obs=["plate", "drug", "total_counts"])
+    return scd.open(plates / "*.h5ad", obs=["plate", "cell_line", "drug"])
 
 
 def make_loader(source, strategy=None, **options):
@@ -238,3 +238,19 @@ def test_epoch_without_minibatches_is_an_error():
         loader = scd.Loader(np.zeros(3), batch_size=8, drop_last=True)
     with pytest.raises(ValueError, match="epoch 0 of the loader has no minibatch"):
         measure_sampling(loader, np.zeros(3))
+
+
+@pytest.mark.parametrize("short", ["resample", "drop", "keep"])
+def test_sets_are_measured_without_their_controls(source, short):
+    strategy = scd.GroupSampling(
+        "cell_line", 8, control={"drug": "DMSO"}, match="plate", short=short
+    )
+    loader = make_loader(source, strategy, output="padded")
+    batches = list(loader.fresh())
+    kept = [batch["obs"]["plate"][batch["index"] >= 0] for batch in batches]
+    quality = measure_sampling(loader, "plate", n_batches=None)
+    assert quality.n_batches == len(batches)
+    assert quality.measured.entropy == pytest.approx(batch_entropies(kept).mean())
+    rows = [np.sort(batch["index"][batch["index"] >= 0]) for batch in batches]
+    expected = mean_variance_ratio(source.read(part)["X"] for part in rows)
+    assert quality.measured.variance == pytest.approx(expected, rel=1e-5)
