@@ -77,16 +77,16 @@ class BatchLookup:
             fetch = epoch, number // plan.dealing.sizes.fetch_factor
             if self._fetch != fetch:
                 self._read(*fetch, plan)
-            part = self._pending[number]
+            pending = self._pending[number]
         with in_epoch(epoch):
-            return make_item(self._batching.make_batch, part.detach())
+            return make_item(self._batching.make_batch, pending.detach())
 
     def _read(self, epoch: int, number: int, plan: Plan) -> None:
         self._fetch, self._pending = None, {}  # frees the fetch before reading another
         fetch = plan.fetch(number, whole=self._batching.needs_whole_fetches)
         self._batching.prepare()
         with ReadContext(self._threads) as context, in_epoch(epoch):
-            parts = self._batching.read(fetch, context)
+            pending = self._batching.read(fetch, context)
         numbers = (batch.number for batch in fetch.batches)
-        self._pending = dict(zip(numbers, parts, strict=True))
+        self._pending = dict(zip(numbers, pending, strict=True))
         self._fetch = epoch, number

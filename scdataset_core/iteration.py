@@ -123,14 +123,14 @@ class BatchIterator(Iterator[Any]):
 
     def _next(self) -> Any:
         try:
-            part = (self._pending or self._wait_for_fetch()).popleft()
+            pending = (self._pending or self._wait_for_fetch()).popleft()
             started = time.perf_counter()
             with in_epoch(self._bookmark.position.epoch):
-                batch = make_item(self._batching.make_batch, part)
+                batch = make_item(self._batching.make_batch, pending)
         except BaseException:
             self.close()
             raise
-        self.stats.count(part.n_read, time.perf_counter() - started)
+        self.stats.count(pending.n_read, time.perf_counter() - started)
         self._bookmark.advance()
         self._left -= 1
         return batch
@@ -138,12 +138,12 @@ class BatchIterator(Iterator[Any]):
     def _wait_for_fetch(self) -> deque[PendingBatch]:
         """Wait for the next fetch that has minibatches, and return them."""
         started = time.perf_counter()
-        parts: deque[PendingBatch] = deque()
-        while not parts:
-            parts = next(self._fetches)
-        self._pending = parts
+        pending: deque[PendingBatch] = deque()
+        while not pending:
+            pending = next(self._fetches)
+        self._pending = pending
         self.stats.wait_s += time.perf_counter() - started
-        return parts
+        return pending
 
     def close(self) -> None:
         """Stop reading, and abandon the epoch where it stands."""

@@ -119,8 +119,8 @@ class Mixture:
         self.total_size = total_size
 
     def __repr__(self) -> str:
-        parts = zip(self.weights, self.strategies, strict=True)
-        shown = ", ".join(f"{weight} of {strategy!r}" for weight, strategy in parts)
+        pairs = zip(self.weights, self.strategies, strict=True)
+        shown = ", ".join(f"{weight} of {strategy!r}" for weight, strategy in pairs)
         size = "" if self.total_size is None else f", total_size={self.total_size}"
         return f"Mixture({shown}{size})"
 
@@ -131,15 +131,15 @@ class Mixture:
         ``derive_key(seed, 0, Purpose.MIX, i)``, so that sources of one size are
         shuffled differently.
         """
-        n = sum(len(part) for part in self.sources)
+        n = sum(map(len, self.sources))
         if len(source) != n:
             raise ValueError(
                 f"the mixture is of {n} cells and the source has {len(source)}; give"
                 " the Loader the source that mix() returned with the strategy"
             )
         children = [
-            _Passes(part, strategy, derive_key(seed, 0, Purpose.MIX, i))
-            for i, (part, strategy) in enumerate(
+            _Passes(one, strategy, derive_key(seed, 0, Purpose.MIX, i))
+            for i, (one, strategy) in enumerate(
                 zip(self.sources, self.strategies, strict=True)
             )
         ]
@@ -151,16 +151,16 @@ class Mixture:
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the mixture: JSON values."""
-        parts = []
-        for strategy, part in zip(self.strategies, self.sources, strict=True):
+        described = []
+        for strategy, one in zip(self.strategies, self.sources, strict=True):
             describe = getattr(strategy, "describe", None)
             name = {"name": type(strategy).__name__}
-            parts.append(name if describe is None else dict(describe(part)))
+            described.append(name if describe is None else dict(describe(one)))
         return {
             "name": type(self).__name__,
             "weights": list(self.weights),
             "total_size": self.total_size,
-            "strategies": parts,
+            "strategies": described,
         }
 
 
@@ -206,7 +206,7 @@ class _Passes:
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return the rows of the source at positions ``[start, stop)``."""
-        parts = []
+        pieces = []
         while start < stop:
             number, at = divmod(start, self.length)
             order = self._pass(number)
@@ -216,9 +216,9 @@ class _Passes:
                     f" {len(order)} in another; in a mixture they must be as many"
                 )
             n = min(self.length - at, stop - start)
-            parts.append(order.rows(at, at + n))
+            pieces.append(order.rows(at, at + n))
             start += n
-        return np.concatenate(parts)
+        return np.concatenate(pieces)
 
 
 class MixedOrder:

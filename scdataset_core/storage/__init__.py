@@ -4,7 +4,7 @@ from .arrays import StoredArray
 from .context import ReadContext, default_context
 from .decoding.filters import CodecError, Filter
 from .decoding.registry import register_decoder
-from .first_use import first_use_lock
+from .io.fork_safe_lock import first_use_lock
 from .layout import ArrayLayout, ChunkGrid
 from .reading.read_requests import read_requests
 from .reading.requests import Request

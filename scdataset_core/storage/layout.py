@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import CorruptFileError
 from .chunks import ChunkTable
 from .decoding.pipeline import Pipeline
-from .first_use import first_use_lock
+from .io.fork_safe_lock import first_use_lock
 
 if TYPE_CHECKING:
     from .context import ReadContext

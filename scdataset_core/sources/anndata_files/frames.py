@@ -6,7 +6,7 @@ from ...errors import FileFormatError
 from ...storage import StoredArray
 from ..obs.columns import LabelColumn, NumberColumn, Unreadable, check_length
 from ..ranged.cell_file import DenseX
-from ..ranged.column_rows import ColumnRows
+from ..ranged.dense_rows import ColumnRows
 from .data_frames import StoredFrame
 from .file_tree import FileTree
 

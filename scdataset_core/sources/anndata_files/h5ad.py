@@ -8,8 +8,7 @@ import numpy as np
 
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
-from ..ranged.joined_files import join_files
-from ..ranged.stored_source import StoredSource
+from ..ranged.stored_source import StoredSource, join_files
 from .cell_files import locate_cells
 from .hdf5_tree import Hdf5Tree, open_checked
 from .matrices import describe_dense
@@ -25,12 +24,12 @@ __all__ = [
 
 def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over `files`, in their order."""
-    parts = []
+    cell_files = []
     for file in files:
         with open_checked(file) as root:
             tree = Hdf5Tree(root, file, allow_external=options.allow_external)
-            parts.append(locate_cells(tree, options))
-    return join_files(parts, options)
+            cell_files.append(locate_cells(tree, options))
+    return join_files(cell_files, options)
 
 
 def open_handle(

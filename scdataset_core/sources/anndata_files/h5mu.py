@@ -17,8 +17,8 @@ from ..obs.obs_readers import FileObs
 from ..obs.text import TextArray, decode_list
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
-from ..ranged.joined_files import join_files
 from ..ranged.row_arrays import MemoryArray, RowArray
+from ..ranged.stored_source import join_files
 from ..rows import Rows
 from .cell_files import locate_cells
 from .data_frames import StoredFrame
@@ -37,7 +37,7 @@ __all__ = ["open_h5mu"]
 
 
 class _File:
-    """The parts of one file: modalities, the row of each cell in them, and labels."""
+    """One file: its modalities, the row of each cell in them, and labels."""
 
     def __init__(self, root: "h5py.File", file: str, options: OpenOptions) -> None:
         check_mudata(options, root.attrs.get("axis", 0), file)
@@ -45,21 +45,21 @@ class _File:
         table = StoredFrame(tree, "obs")
         self.names: TextArray = table.index_text()
         self.n_obs = len(self.names)
-        self.layouts: dict[str, CellFile] = {}
+        self.modalities: dict[str, CellFile] = {}
         self.at: dict[str, Rows | None] = {}
         known = table.column_names
         own: dict[str, Column] = {}
         for name in _modality_names(tree):
             group = tree.group(f"mod/{name}")
             assert group is not None  # _modality_names lists groups
-            part = Hdf5Tree(group, file, allow_external=options.allow_external)
-            layout = locate_cells(part, without_labels(options))
-            given = self._map(tree, part, name)
-            self.at[name] = row_order(given, layout.x.n_obs, name, file)
-            self.layouts[name] = layout
+            modality = Hdf5Tree(group, file, allow_external=options.allow_external)
+            found = locate_cells(modality, without_labels(options))
+            given = self._map(tree, modality, name)
+            self.at[name] = row_order(given, found.x.n_obs, name, file)
+            self.modalities[name] = found
             for column in columns_of_modality(options, name):
                 if f"{name}:{column}" not in known:
-                    read = StoredFrame(part, "obs").columns((column,), self.n_obs)
+                    read = StoredFrame(modality, "obs").columns((column,), self.n_obs)
                     own[f"{name}:{column}"] = _reorder_column(
                         read[column], self.at[name]
                     )
@@ -68,14 +68,14 @@ class _File:
             wanted = tuple(column for column in wanted if column not in own)
         self.columns = {**table.columns(wanted, self.n_obs), **own}
 
-    def _map(self, tree: Hdf5Tree, part: Hdf5Tree, name: str) -> npt.NDArray[Any]:
+    def _map(self, tree: Hdf5Tree, modality: Hdf5Tree, name: str) -> npt.NDArray[Any]:
         """Return each cell's row in a modality, counted from 1; 0 where it has none."""
         found: Any = tree.find(f"obsmap/{name}")  # Any: a data set where is_array
         if tree.is_array(found):
             return np.asarray(found[()])
         own = {
             cell: i
-            for i, cell in enumerate(StoredFrame(part, "obs").index().tolist(), 1)
+            for i, cell in enumerate(StoredFrame(modality, "obs").index().tolist(), 1)
         }
         cells = self.names.read(0, self.n_obs)
         return np.array([own.get(cell, 0) for cell in cells], np.int64)
@@ -87,21 +87,21 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
     for file in files:
         with open_checked(file) as root:
             read.append(_File(root, file, options))
-        if list(read[-1].layouts) != list(read[0].layouts):
+        if list(read[-1].modalities) != list(read[0].modalities):
             raise FileFormatError(
-                f"{files[0]} has the modalities {list(read[0].layouts)} and {file}"
-                f" {list(read[-1].layouts)}; open files of the same modalities"
+                f"{files[0]} has the modalities {list(read[0].modalities)} and {file}"
+                f" {list(read[-1].modalities)}; open files of the same modalities"
             )
-    starts = np.cumsum([0, *(part.n_obs for part in read)])
+    starts = np.cumsum([0, *(one.n_obs for one in read)])
     own = without_labels(options)
     parts: dict[str, Source] = {}
-    for name in read[0].layouts:
-        source = join_files([part.layouts[name] for part in read], own)
-        at = _join_orders([part.at[name] for part in read], starts)
+    for name in read[0].modalities:
+        source = join_files([one.modalities[name] for one in read], own)
+        at = _join_orders([one.at[name] for one in read], starts)
         parts[name] = source if at is None else ChosenRowsSource(source, at)
-    columns: list[Mapping[str, Column]] = [part.columns for part in read]
+    columns: list[Mapping[str, Column]] = [one.columns for one in read]
     table = join_obs(files, columns, options.obs, options.categories)
-    names = [part.names for part in read] if options.obs_names else None
+    names = [one.names for one in read] if options.obs_names else None
     return SideBySideSource(parts, FileObs(table, names, starts))
 
 

@@ -11,8 +11,7 @@ from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_stores import reopen_group, store_name
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
-from ..ranged.joined_files import join_files
-from ..ranged.stored_source import StoredSource
+from ..ranged.stored_source import StoredSource, join_files
 from .cell_files import locate_cells
 from .zarr_completeness import check_whole, describe_lacking
 from .zarr_tree import ZarrTree
@@ -43,15 +42,15 @@ def open_group(group: "zarr.Group", options: OpenOptions) -> StoredSource:
 def _join(
     groups: Sequence[tuple[str, "zarr.Group"]], options: OpenOptions
 ) -> StoredSource:
-    parts: list[CellFile] = []
+    cell_files: list[CellFile] = []
     lacking: list[str] = []
     for path, outer in groups:
         for name, group in _iterate_groups(path, outer):
             tree = ZarrTree(group, name)
-            parts.append(locate_cells(tree, options))
-            lacking += check_whole(parts[-1], tree)
-    notices = (*_explain_slow_arrays(parts), *describe_lacking(lacking))
-    return join_files(parts, options, notices=notices)
+            cell_files.append(locate_cells(tree, options))
+            lacking += check_whole(cell_files[-1], tree)
+    notices = (*_explain_slow_arrays(cell_files), *describe_lacking(lacking))
+    return join_files(cell_files, options, notices=notices)
 
 
 def _iterate_groups(
@@ -87,11 +86,11 @@ def open_store(path: str) -> "zarr.Group":
     return found
 
 
-def _explain_slow_arrays(parts: Sequence[CellFile]) -> tuple[str, ...]:
+def _explain_slow_arrays(cell_files: Sequence[CellFile]) -> tuple[str, ...]:
     """Return one notice that says why zarr-python reads X, if it does anywhere."""
     reasons: dict[str, str] = {}
-    for part in parts:
-        x = part.x
+    for cell_file in cell_files:
+        x = cell_file.x
         arrays = (x.data, x.indices) if isinstance(x, SparseX) else (x.values,)
         for array in arrays:
             if isinstance(array.library, ZarrLibrary):

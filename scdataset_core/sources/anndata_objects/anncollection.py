@@ -10,7 +10,7 @@ from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.one_after_another import concat
 from ..options import OpenOptions
-from ..ranged.joined_files import join_files
+from ..ranged.stored_source import join_files
 from .anndata_object import (
     columns_of,
     is_in_file,
@@ -74,7 +74,7 @@ def _open_whole(collection: "AnnCollection", options: OpenOptions) -> Source:
     slices = [slice(a, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)]
     members = list(zip(collection.adatas, slices, strict=True))
     if all(is_in_file(adata, options) and not adata.is_view for adata, _ in members):
-        parts = [
+        cell_files = [
             locate_in_file(
                 adata,
                 columns_of(frame.iloc[rows], options),
@@ -83,7 +83,7 @@ def _open_whole(collection: "AnnCollection", options: OpenOptions) -> Source:
             )
             for adata, rows in members
         ]
-        return join_files(parts, options)
+        return join_files(cell_files, options)
     sources = [
         open_with(adata, frame.iloc[rows], collection.obs_names[rows], options)
         for adata, rows in members

@@ -27,8 +27,8 @@ from ..obs.obs_readers import FileObs, ObsReader
 from ..obs.text import MemoryText
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, DenseX, SparseX
-from ..ranged.joined_files import join_files
 from ..ranged.row_arrays import MemoryArray
+from ..ranged.stored_source import join_files
 from .held_contents import HeldContents
 from .lazy_arrays import is_lazy, locate_lazy
 

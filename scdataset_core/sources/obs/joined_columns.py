@@ -205,8 +205,8 @@ def join_obs(
     categories: dict[str, list[Label]] = {}
     unseen: dict[str, list[Label]] = {}
     for name in names:
-        parts = _settled([part[name] for part in columns])
-        joined[name], vocabulary = _joined(name, files, parts, saved)
+        found = _settled([of_file[name] for of_file in columns])
+        joined[name], vocabulary = _joined(name, files, found, saved)
         if vocabulary is not None:
             categories[name] = vocabulary.labels
             if vocabulary.unseen:
@@ -221,17 +221,19 @@ def join_obs(
 def _joined(
     name: str,
     files: Sequence[str],
-    parts: Sequence[Column],
+    columns: Sequence[Column],
     saved: Mapping[str, Sequence[Label]],
 ) -> "tuple[_Labels | _Numbers, Vocabulary | None]":
     """Return one column over all files, and its vocabulary if it is labels."""
-    if _kind(name, files, parts) is NumberColumn:
+    if _kind(name, files, columns) is NumberColumn:
         if name in saved:
             raise FileFormatError(
                 f'categories names "{name}", which is numbers in {files[0]}'
             )
-        return _join_numbers([p for p in parts if type(p) is NumberColumn]), None
-    labels = [part for part in parts if isinstance(part, LabelColumn)]
+        return _join_numbers(
+            [column for column in columns if type(column) is NumberColumn]
+        ), None
+    labels = [column for column in columns if isinstance(column, LabelColumn)]
     vocabulary = (
         saved_labels(saved[name], labels)
         if name in saved
@@ -246,10 +248,10 @@ def _carried(
     left_out: dict[str, str],
 ) -> tuple[str, ...]:
     """Return the columns that ``obs=True`` carries; why not others, in `left_out`."""
-    names = dict.fromkeys(name for part in columns for name in part)
+    names = dict.fromkeys(name for of_file in columns for name in of_file)
     for name in names:
-        for file, part in zip(files, columns, strict=True):
-            column = part.get(name)
+        for file, of_file in zip(files, columns, strict=True):
+            column = of_file.get(name)
             if column is None:
                 left_out[name] = f"{file} has none"
             elif isinstance(column, Unreadable):
@@ -265,38 +267,38 @@ def _left_out_notice(left_out: Mapping[str, str], n_carried: int) -> str:
     )
 
 
-def _settled(parts: Sequence[Column]) -> Sequence[Column]:
+def _settled(columns: Sequence[Column]) -> Sequence[Column]:
     """Return the columns, those of files without cells as something the others are.
 
     An empty table has columns of numbers where the others hold labels, and lists no
     categories: it has nothing to disagree with.
     """
-    known = [part for part in parts if not isinstance(part, Unreadable)]
-    filled = [part for part in known if part.arrays[0].shape[0]]
-    if not filled or len(filled) == len(parts):
-        return parts
+    known = [column for column in columns if not isinstance(column, Unreadable)]
+    filled = [column for column in known if column.arrays[0].shape[0]]
+    if not filled or len(filled) == len(columns):
+        return columns
     like = filled[0]
     ordered = isinstance(like, LabelColumn) and like.ordered
     return [
-        part
-        if isinstance(part, Unreadable)
-        or part.arrays[0].shape[0]
-        or (type(part) is type(like) and not ordered)
+        column
+        if isinstance(column, Unreadable)
+        or column.arrays[0].shape[0]
+        or (type(column) is type(like) and not ordered)
         else like
-        for part in parts
+        for column in columns
     ]
 
 
 def _kind(
-    name: str, files: Sequence[str], parts: Sequence[Column]
+    name: str, files: Sequence[str], columns: Sequence[Column]
 ) -> type[LabelColumn] | type[NumberColumn]:
     kinds: dict[type[LabelColumn] | type[NumberColumn], str] = {}
-    for file, part in zip(files, parts, strict=True):
-        if isinstance(part, Unreadable):
+    for file, column in zip(files, columns, strict=True):
+        if isinstance(column, Unreadable):
             raise FileFormatError(
-                f'{file}: obs column "{name}" cannot be carried: {part.reason}'
+                f'{file}: obs column "{name}" cannot be carried: {column.reason}'
             )
-        kinds.setdefault(type(part), file)
+        kinds.setdefault(type(column), file)
     if len(kinds) == 2:
         raise FileFormatError(
             f'obs column "{name}" is labels in {kinds[LabelColumn]} and numbers in'
@@ -305,11 +307,11 @@ def _kind(
     return next(iter(kinds))
 
 
-def _join_numbers(parts: Sequence[NumberColumn]) -> _Numbers:
-    if any(part.any_missing() for part in parts):
-        return _Numbers(parts, np.dtype(np.float64))
-    dtype = np.result_type(*(part.values.dtype for part in parts))
-    return _Numbers([NumberColumn(part.values) for part in parts], dtype)
+def _join_numbers(columns: Sequence[NumberColumn]) -> _Numbers:
+    if any(column.any_missing() for column in columns):
+        return _Numbers(columns, np.dtype(np.float64))
+    dtype = np.result_type(*(column.values.dtype for column in columns))
+    return _Numbers([NumberColumn(column.values) for column in columns], dtype)
 
 
 def _unseen_notice(unseen: Mapping[str, Sequence[Label]]) -> str:

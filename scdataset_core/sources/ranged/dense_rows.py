@@ -11,11 +11,12 @@ import numpy.typing as npt
 from ...form import pack_dense
 from ...storage import ReadContext, Request, read_requests
 from ..genes.joins import GeneJoin
+from ..obs.columns import NumberColumn
 from ..read_request import ReadRequest
 from ..rows import Moves, Rows, cut_by_file, files_of_rows
 from .cell_file import DenseX
 
-__all__ = ["DenseReader"]
+__all__ = ["ColumnRows", "DenseReader"]
 
 
 @dataclass(frozen=True)
@@ -157,3 +158,28 @@ class _Move:
             else:
                 buffers[batch][offsets[mine]] = 0
                 buffers[batch][np.ix_(offsets[mine], self._present)] = values[mine]
+
+
+@dataclass(frozen=True)
+class ColumnRows:
+    """Reads rows of a table of numbers, in place of a format's library.
+
+    Parameters
+    ----------
+    columns
+        The columns of the table.
+    dtype
+        Type of the rows.
+    """
+
+    columns: Sequence[NumberColumn]
+    dtype: np.dtype[Any]
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``start`` to ``stop``, with NaN where a value is missing."""
+        rows = np.empty((stop - start, len(self.columns)), self.dtype)
+        for at, column in enumerate(self.columns):
+            rows[:, at] = column.values.read(start, stop)
+            if column.mask is not None:
+                rows[column.mask.read(start, stop).astype(bool), at] = np.nan
+        return rows

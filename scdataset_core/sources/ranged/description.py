@@ -7,7 +7,7 @@ from ...storage import StoredArray
 from ..base import Source
 from ..genes.joins import FileGenes
 from ..summaries import describe_files, shorten_path, show_source
-from .column_rows import ColumnRows
+from .dense_rows import ColumnRows
 
 __all__ = ["describe"]
 

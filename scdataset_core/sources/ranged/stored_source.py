@@ -13,10 +13,11 @@ from ...storage.cache import Cache
 from ...storage.cache.filling import attach_cache, cached_share
 from ..contents import Contents
 from ..fingerprints import fingerprint
-from ..genes.joins import GeneJoin
+from ..genes.joins import GeneJoin, join_genes
 from ..genes.var_columns import join_var
-from ..obs.joined_columns import JoinedColumns
+from ..obs.joined_columns import JoinedColumns, join_obs
 from ..obs.obs_readers import FileObs, SourceWithObs
+from ..options import OpenOptions
 from ..read_request import ReadRequest
 from ..rows import Rows, cut_by_file
 from .cell_file import CellFile, DenseX, SparseX
@@ -29,7 +30,7 @@ from .sparse_rows import SparseReader
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["StoredSource"]
+__all__ = ["StoredSource", "join_files"]
 
 # Elements that data in one piece is taken to be read in: about AnnData's own chunks.
 _PIECE_ELEMENTS = 1 << 15
@@ -46,7 +47,7 @@ class StoredSource(SourceWithObs):
 
     Parameters
     ----------
-    parts
+    cell_files
         Where everything lies in each file.
     genes
         How the genes of the files are joined.
@@ -62,7 +63,7 @@ class StoredSource(SourceWithObs):
 
     def __init__(
         self,
-        parts: Sequence[CellFile],
+        cell_files: Sequence[CellFile],
         genes: GeneJoin,
         obs: JoinedColumns,
         *,
@@ -70,32 +71,33 @@ class StoredSource(SourceWithObs):
         notices: Sequence[str] = (),
         cache: Cache | None = None,
     ) -> None:
-        self.files = tuple(part.file for part in parts)
-        self.file_starts = np.cumsum([0, *(part.x.n_obs for part in parts)])
+        xs = [cell_file.x for cell_file in cell_files]
+        self.files = tuple(cell_file.file for cell_file in cell_files)
+        self.file_starts = np.cumsum([0, *(each.n_obs for each in xs)])
         self.x = x
         self.genes_report = genes.report
         self._genes = genes
-        self._xs = tuple(part.x for part in parts)
-        self._containers = tuple(part.container for part in parts)
+        self._xs = tuple(xs)
+        self._containers = tuple(cell_file.container for cell_file in cell_files)
         self._longest: int | None = None
         self._block_starts: Rows | None = None
-        sparse = [part.x for part in parts if isinstance(part.x, SparseX)]
-        dense = [part.x for part in parts if isinstance(part.x, DenseX)]
+        sparse = [each for each in xs if isinstance(each, SparseX)]
+        dense = [each for each in xs if isinstance(each, DenseX)]
         if sparse and dense:
             raise FileFormatError(
                 f"{x} is sparse in {sparse[0].data.file} and dense in"
                 f" {dense[0].values.file}; write it the same way in all files"
             )
         self.sparse = bool(sparse)
-        self._plain = all(part.x.values.is_plain for part in parts)
+        self._plain = all(each.values.is_plain for each in xs)
         self.cache = cache
         if cache is not None:
             attach_cache(self._x_arrays, cache)
-        filled = [part.x for part in parts if part.x.n_obs] or [parts[0].x]
+        filled = [each for each in xs if each.n_obs] or xs[:1]
         self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
-        self.dtype = np.result_type(*(part.x.dtype for part in parts))
+        self.dtype = np.result_type(*(each.dtype for each in xs))
         kept = KeptArrays([*(x.indptr for x in sparse), *obs.arrays])
-        names = [part.names for part in parts]
+        names = [cell_file.names for cell_file in cell_files]
         obs_reader = FileObs(obs, names, self.file_starts, kept)
         self._set_obs(obs_reader, genes.names, notices)
         self._reader: SparseReader | DenseReader
@@ -239,3 +241,27 @@ def _chunk_rows(x: SparseX | DenseX) -> float:
     else:
         chunk_rows = float(chunk)
     return max(1.0, min(chunk_rows, x.n_obs))
+
+
+def join_files(
+    cell_files: Sequence[CellFile], options: OpenOptions, *, notices: Sequence[str] = ()
+) -> StoredSource:
+    """Return the source over files, one after the other.
+
+    Parameters
+    ----------
+    cell_files
+        Where everything lies in each file.
+    options
+        How genes are joined, and which genes and labels are kept.
+    notices
+        What the user is warned of, besides what is noticed of the labels.
+    """
+    files = [cell_file.file for cell_file in cell_files]
+    names = [cell_file.var_names for cell_file in cell_files]
+    columns = [cell_file.obs for cell_file in cell_files]
+    genes = join_genes(files, names, options.join, options.genes)
+    obs = join_obs(files, columns, options.obs, options.categories)
+    return StoredSource(
+        cell_files, genes, obs, x=options.x, notices=notices, cache=options.cache
+    )

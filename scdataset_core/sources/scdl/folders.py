@@ -14,8 +14,7 @@ from ..obs.columns import Column
 from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
-from ..ranged.joined_files import join_files
-from ..ranged.stored_source import StoredSource
+from ..ranged.stored_source import StoredSource, join_files
 from .features import FeatureIndex, gene_names, read_index
 from .header import ARRAYS, Header, read_header, read_row_count
 from .obs_columns import ObsTableFile
@@ -179,7 +178,7 @@ def _cell_files(folders: Sequence[_Folder], options: OpenOptions) -> list[CellFi
     files = [file for folder in folders for file in folder.var.files]
     names = dict(zip(files, gene_names(files), strict=True))
     wants_obs = bool(options.obs) or options.obs_names
-    parts = []
+    cell_files = []
     for folder in folders:
         obs = _FolderObs(folder) if wants_obs else None
         edges = folder.var.bounds if obs is None else obs.edges
@@ -190,11 +189,11 @@ def _cell_files(folders: Sequence[_Folder], options: OpenOptions) -> list[CellFi
             if len(edges) > 2:
                 path = f"{path} (rows {start} to {stop})"
             if obs is None:
-                parts.append(CellFile(path, x, var_names, {}))
+                cell_files.append(CellFile(path, x, var_names, {}))
             else:
                 columns, cells = obs.at(start, stop, options)
-                parts.append(CellFile(path, x, var_names, columns, cells))
-    return parts
+                cell_files.append(CellFile(path, x, var_names, columns, cells))
+    return cell_files
 
 
 def _describe_rows(folder: _Folder, start: int, stop: int, n_vars: int) -> SparseX:

@@ -15,7 +15,7 @@ from ..options import OpenOptions
 from ..rows import Rows
 from .locations import find_x, name_column, read_genes
 from .obs_columns import JOINID, SomaText, obs_columns, read_joinids
-from .soma_source import SomaPart, SomaSource
+from .soma_source import SomaCells, SomaSource
 from .store import RowIds, SomaArray, SomaStore, describe_error, tiledb_context
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class _Wanted:
 def open_soma(paths: Sequence[str], options: OpenOptions) -> SomaSource:
     """Return the source over experiments, in their order."""
     _import_tiledbsoma()
-    parts = []
+    found = []
     for path in paths:
         experiment = _open_folder(path)
         store = SomaStore(path, experiment.tiledb_timestamp_ms, {})
-        parts.append(_part(experiment, store, options, _Wanted()))
+        found.append(_locate_cells(experiment, store, options, _Wanted()))
         experiment.close()
-    return _join(parts, options)
+    return _join(found, options)
 
 
 def open_experiment(
@@ -54,8 +54,8 @@ def open_experiment(
 ) -> SomaSource:
     """Return the source over an open experiment, as it was when that was opened."""
     _import_tiledbsoma()
-    part = _part(experiment, _store_of(experiment), options, _Wanted())
-    return _join([part], options)
+    one = _locate_cells(experiment, _store_of(experiment), options, _Wanted())
+    return _join([one], options)
 
 
 def open_query(
@@ -75,18 +75,18 @@ def open_query(
         np.unique(query.obs_joinids().to_numpy()),
         np.unique(query.var_joinids().to_numpy()),
     )
-    return _join([_part(experiment, store, options, wanted)], options)
+    return _join([_locate_cells(experiment, store, options, wanted)], options)
 
 
-def _part(
+def _locate_cells(
     experiment: Any,  # Any: a tiledbsoma.Experiment
     store: SomaStore,
     options: OpenOptions,
     wanted: _Wanted,
-) -> SomaPart:
-    """Find the parts of an experiment; errors name the experiment."""
+) -> SomaCells:
+    """Find the cells of an experiment; errors name the experiment."""
     try:
-        return _find_parts(experiment, store, options, wanted)
+        return _find_cells(experiment, store, options, wanted)
     except (ScdatasetError, MemoryError):
         raise
     except Exception as error:  # tiledbsoma raises what TileDB does
@@ -96,12 +96,12 @@ def _part(
         ) from error
 
 
-def _find_parts(
+def _find_cells(
     experiment: Any,  # Any: a tiledbsoma.Experiment
     store: SomaStore,
     options: OpenOptions,
     wanted: _Wanted,
-) -> SomaPart:
+) -> SomaCells:
     if "obs" not in experiment:
         raise FileFormatError(f"{store.name} has no obs, the table of its cells")
     table = SomaArray.of(store, experiment.obs.uri, "obs")
@@ -127,15 +127,15 @@ def _find_parts(
             )
         names = SomaText.of(table, ids, named)
     notices = (*table.notices, *x.array.notices)
-    return SomaPart(store.name, x, genes.names, columns, names, notices)
+    return SomaCells(store.name, x, genes.names, columns, names, notices)
 
 
-def _join(parts: Sequence[SomaPart], options: OpenOptions) -> SomaSource:
-    files = [part.file for part in parts]
-    names = [part.var_names for part in parts]
+def _join(found: Sequence[SomaCells], options: OpenOptions) -> SomaSource:
+    files = [one.file for one in found]
+    names = [one.var_names for one in found]
     genes = join_genes(files, names, options.join, options.genes)
-    obs = join_obs(files, [p.obs for p in parts], options.obs, options.categories)
-    return SomaSource(parts, genes, obs)
+    obs = join_obs(files, [one.obs for one in found], options.obs, options.categories)
+    return SomaSource(found, genes, obs)
 
 
 def _open_folder(path: str) -> Any:  # Any: a tiledbsoma.Experiment

@@ -22,12 +22,12 @@ from ..summaries import describe_files, show_source
 from .coordinates import SomaX
 from .obs_columns import SomaKept, SomaText
 
-__all__ = ["SomaPart", "SomaSource"]
+__all__ = ["SomaCells", "SomaSource"]
 
 
 @dataclass(frozen=True)
-class SomaPart:
-    """The parts of one experiment that are wanted.
+class SomaCells:
+    """Where the cells of one experiment lie, and the genes and labels that are wanted.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class SomaSource(SourceWithObs):
 
     Parameters
     ----------
-    parts
+    experiments
         The experiments.
     genes
         How their genes are joined.
@@ -69,10 +69,10 @@ class SomaSource(SourceWithObs):
     """
 
     def __init__(
-        self, parts: Sequence[SomaPart], genes: GeneJoin, obs: JoinedColumns
+        self, experiments: Sequence[SomaCells], genes: GeneJoin, obs: JoinedColumns
     ) -> None:
-        self.files = tuple(part.file for part in parts)
-        self._xs = tuple(part.x for part in parts)
+        self.files = tuple(one.file for one in experiments)
+        self._xs = tuple(one.x for one in experiments)
         self._genes = genes
         self.file_starts = np.cumsum([0, *(x.ids.n for x in self._xs)])
         self.sparse = self._xs[0].sparse
@@ -83,8 +83,8 @@ class SomaSource(SourceWithObs):
                     f" {_form(x.sparse)} in {file}; write it the same way in all"
                 )
         self.dtype = np.result_type(*(x.dtype for x in self._xs))
-        names = [part.names for part in parts]
-        own = [notice for part in parts for notice in part.notices]
+        names = [one.names for one in experiments]
+        own = [notice for one in experiments for notice in one.notices]
         reader = FileObs(obs, names, self.file_starts, SomaKept(obs.arrays))
         self._set_obs(reader, genes.names, own)
         self.genes_report = genes.report

@@ -153,29 +153,29 @@ class TableReader:
         self, request: ReadRequest, segments: Sequence[Segments]
     ) -> list[Any]:
         width, context = len(self.x.genes.names), request.context
-        parts = [context.empty(n * width, self.x.dtype) for n in request.batch_sizes]
+        dense = [context.empty(n * width, self.x.dtype) for n in request.batch_sizes]
         which, offsets = request.batch_of_row, request.position_of_row * width
         context.run(
             [
                 partial(
                     Moves(s.starts, s.lengths, which[s.of], offsets[s.of]).copy,
                     s.values,
-                    parts,
+                    dense,
                 )
                 for s in segments
             ]
         )
         columns = self.genes.stored_columns(0)
 
-        def pack(part: int) -> Any:
-            x = parts[part].reshape(-1, width)
+        def pack(batch: int) -> Any:
+            x = dense[batch].reshape(-1, width)
             if columns is not None:
                 x = x[:, columns]
             return pack_dense(
                 x,
                 form=request.form,
                 empty=context.empty,
-                name_row=lambda row: self.x.where(int(request.batch_rows(part)[row])),
+                name_row=lambda row: self.x.where(int(request.batch_rows(batch)[row])),
             )
 
         return request.make_batches(pack)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ScdatasetError
-from ..first_use import first_use_lock
 from ..io.byte_sources import ShortReadError
+from ..io.fork_safe_lock import first_use_lock
 from ..layout import ArrayLayout
 from .checking import Checks
 from .entries import (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ..chunks import ChunkTable
 from ..decoding.pipeline import Pipeline
-from ..first_use import first_use_lock
+from ..io.fork_safe_lock import first_use_lock
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
 from .description import Description

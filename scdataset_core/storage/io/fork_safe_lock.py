@@ -1,10 +1,10 @@
-"""A lock that every forked process gets anew."""
+"""A lock that every forked process gets anew, and the one that guards first uses."""
 
 import os
 import threading
 from types import TracebackType
 
-__all__ = ["ForkSafeLock"]
+__all__ = ["ForkSafeLock", "first_use_lock"]
 
 
 class ForkSafeLock:
@@ -32,3 +32,16 @@ class ForkSafeLock:
         traceback: TracebackType | None,
     ) -> None:
         self._lock.release()
+
+
+_first_use = ForkSafeLock()
+
+
+def first_use_lock() -> ForkSafeLock:
+    """Return the one lock to hold while something is made on its first use.
+
+    Chunk tables and the arrays that a source keeps in memory are made when a thread
+    first needs them. The thread holds this lock meanwhile, so that no other makes them
+    too.
+    """
+    return _first_use

@@ -40,10 +40,10 @@ def encoded_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], Non
 def _stored_ranges(decoders: list[ChunkDecoder]) -> ByteRanges:
     """Return the stored bytes of all chunks, sorted by source and position."""
     numbering = LocationNumbers()
-    parts = [decoder.stored_ranges(numbering) for decoder in decoders]
-    position = np.concatenate([part.position for part in parts])
-    of = np.concatenate([part.location_of for part in parts])
-    n_bytes = np.concatenate([part.n_bytes for part in parts])
+    ranges = [decoder.stored_ranges(numbering) for decoder in decoders]
+    position = np.concatenate([some.position for some in ranges])
+    of = np.concatenate([some.location_of for some in ranges])
+    n_bytes = np.concatenate([some.n_bytes for some in ranges])
     order = np.lexsort((position, of))
     return ByteRanges(numbering.locations, of[order], position[order], n_bytes[order])
 

@@ -54,7 +54,7 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
         return
     asked, staging = _stage_small(asked, context)
     # Checked all together, then done by kind; a call rarely has more than one kind.
-    parts = {
+    by_kind = {
         kind: merge_requests(
             [request for request in asked if _kind(request) == kind], converts=True
         )
@@ -62,15 +62,15 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     }
     tasks: list[Callable[[], None]] = []
     finish: list[Callable[[], None]] = []
-    if "plain" in parts:
-        reads, finish = plan_reads(parts["plain"], context)
+    if "plain" in by_kind:
+        reads, finish = plan_reads(by_kind["plain"], context)
         tasks += tasks_of(reads)
-    if "columns" in parts:
-        tasks += column_tasks(parts["columns"], context)
-    if "encoded" in parts:
-        tasks += encoded_tasks(parts["encoded"], context)
-    if "library" in parts:
-        ranges = parts["library"]
+    if "columns" in by_kind:
+        tasks += column_tasks(by_kind["columns"], context)
+    if "encoded" in by_kind:
+        tasks += encoded_tasks(by_kind["encoded"], context)
+    if "library" in by_kind:
+        ranges = by_kind["library"]
         tasks += [
             partial(_through_library, ranges, number)
             for number in range(len(ranges.requests))
@@ -78,7 +78,7 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     context.run(tasks)
     for step in [*finish, *([staging.finish] if staging else [])]:
         step()
-    context.stats.add(bytes_used=sum(part.n_bytes for part in parts.values()))
+    context.stats.add(bytes_used=sum(request.n_bytes for request in by_kind.values()))
 
 
 def _stage_small(
@@ -131,10 +131,10 @@ def _through_library(ranges: Ranges, number: int) -> None:
         if request.columns is not None:
             rows = rows[:, request.columns]
         for i in range(first, last):
-            part = rows[int(starts[i]) - low : int(stops[i]) - low]
+            piece = rows[int(starts[i]) - low : int(stops[i]) - low]
             at = int(request.offsets[i])
-            target = request.targets[int(request.which[i])][at : at + len(part)]
+            target = request.targets[int(request.which[i])][at : at + len(piece)]
             if request.converts:
-                convert(part, target)
+                convert(piece, target)
             else:
-                target[...] = part
+                target[...] = piece
