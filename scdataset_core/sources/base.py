@@ -126,9 +126,13 @@ class Source(LabelledCells):
         """
         return None
 
+    def x_arrays(self) -> "Sequence[StoredArray]":
+        """Return the arrays that hold X, where ranges of them are read from files."""
+        return ()
+
     def cacheable_arrays(self) -> "Sequence[StoredArray]":
         """Return the arrays of X whose decoded chunks a cache keeps."""
-        return ()
+        return [array for array in self.x_arrays() if array.chunk_cache is not None]
 
     @property
     def cached(self) -> float:

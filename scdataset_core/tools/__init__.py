@@ -1,8 +1,12 @@
 """Tools built on the loader: what the command line does, as functions.
 
-:func:`verify` returns plain data, which ``--json`` prints.
+They return plain data, which ``--json`` prints.
+
+- :func:`inspect` says what files hold, how it is stored, and what is wrong.
+- :func:`verify` reads everything in files, and names what is damaged.
 """
 
+from .inspection import inspect
 from .verification import verify
 
-__all__ = ["verify"]
+__all__ = ["inspect", "verify"]

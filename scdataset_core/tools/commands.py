@@ -13,6 +13,7 @@ from ..sources import open as open_source
 from ..sources.paths import paths_of
 from .cache_commands import cache_app
 from .demo import Comparison, compare
+from .inspect_command import inspect_files
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
 from .verdict import conclusions, table
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cache_app)
+app.command("inspect")(inspect_files)
 app.command("verify")(verify_files)
 
 

@@ -55,11 +55,9 @@ class ChosenRowsSource(SourceWithObs):
         """Whether two threads may read at a time, and gain by it."""
         return self._source.concurrent
 
-    def cacheable_arrays(self) -> list[StoredArray]:
-        """Return the arrays of X whose chunks a cache keeps."""
-        return [
-            array for source in [self._source] for array in source.cacheable_arrays()
-        ]
+    def x_arrays(self) -> list[StoredArray]:
+        """Return the arrays that hold X, where ranges of them are read from files."""
+        return [array for source in [self._source] for array in source.x_arrays()]
 
     def __repr__(self) -> str:
         n_obs = len(self._source)

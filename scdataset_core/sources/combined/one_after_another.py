@@ -133,11 +133,9 @@ class ConcatSource(SourceWithObs):
         """Whether two threads may read at a time, and gain by it."""
         return all(source.concurrent for source in self._sources)
 
-    def cacheable_arrays(self) -> list[StoredArray]:
-        """Return the arrays of X whose chunks a cache keeps."""
-        return [
-            array for source in self._sources for array in source.cacheable_arrays()
-        ]
+    def x_arrays(self) -> list[StoredArray]:
+        """Return the arrays that hold X, where ranges of them are read from files."""
+        return [array for source in self._sources for array in source.x_arrays()]
 
     def __repr__(self) -> str:
         n_obs, n_vars = self.shape

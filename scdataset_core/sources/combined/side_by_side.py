@@ -88,13 +88,9 @@ class SideBySideSource(SourceWithObs):
         """Whether two threads may read at a time, and gain by it."""
         return all(part.concurrent for part in self.parts.values())
 
-    def cacheable_arrays(self) -> list[StoredArray]:
-        """Return the arrays of X whose chunks a cache keeps."""
-        return [
-            array
-            for source in self.parts.values()
-            for array in source.cacheable_arrays()
-        ]
+    def x_arrays(self) -> list[StoredArray]:
+        """Return the arrays that hold X, where ranges of them are read from files."""
+        return [array for source in self.parts.values() for array in source.x_arrays()]
 
     def __repr__(self) -> str:
         arrays = [

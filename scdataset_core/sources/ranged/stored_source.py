@@ -92,7 +92,7 @@ class StoredSource(SourceWithObs):
         self._plain = all(each.values.is_plain for each in xs)
         self.cache = cache
         if cache is not None:
-            attach_cache(self._x_arrays, cache)
+            attach_cache(self.x_arrays(), cache)
         filled = [each for each in xs if each.n_obs] or xs[:1]
         self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
         self.dtype = np.result_type(*(each.dtype for each in xs))
@@ -119,9 +119,8 @@ class StoredSource(SourceWithObs):
         arrays = self.cacheable_arrays()
         return cached_share(arrays, flush=False) > _MOSTLY_CACHED
 
-    @property
-    def _x_arrays(self) -> list[StoredArray]:
-        """The arrays of X in all files."""
+    def x_arrays(self) -> list[StoredArray]:
+        """Return the arrays that hold X in all files."""
         return [
             array
             for x in self._xs
@@ -129,10 +128,6 @@ class StoredSource(SourceWithObs):
                 (x.data, x.indices) if isinstance(x, SparseX) else (x.values,)
             )
         ]
-
-    def cacheable_arrays(self) -> list[StoredArray]:
-        """Return the arrays of X whose chunks a cache keeps."""
-        return [array for array in self._x_arrays if array.chunk_cache is not None]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_block_starts": None}  # of all chunks: not small

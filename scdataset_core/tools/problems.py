@@ -1,0 +1,134 @@
+"""What may be wrong with files of cells, and the line that mends it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..sources import Source
+
+__all__ = [
+    "Problem",
+    "count_missing",
+    "problems_of_arrays",
+    "problems_of_names",
+    "problems_of_rows",
+]
+
+# A chunk that decodes to more than this makes every read of a few rows dear.
+GIANT_BYTES = 64 << 20
+# What is smaller is read quickly however it is stored.
+LEAST_BYTES = 16 << 20
+N_ROWS = 64  # are read to see how their values are stored
+MOST_NAMED = 3
+
+
+class Problem(NamedTuple):
+    """Something that is wrong, or dearer than it need be.
+
+    Parameters
+    ----------
+    file
+        The file.
+    what
+        What is wrong.
+    mends
+        The line that mends it; None where nothing need be done.
+    """
+
+    file: str
+    what: str
+    mends: str | None
+
+
+def problems_of_arrays(path: str, name: str, source: Source) -> Iterator[Problem]:
+    """Yield what is dear about the way a matrix is stored."""
+    for array in source.x_arrays():
+        grid = array.grid
+        if grid is None:
+            if array.nbytes_stored < LEAST_BYTES:
+                continue
+            yield Problem(
+                path,
+                f"{array.name} can only be read by its format's own library, slowly",
+                f'anndata.read_h5ad({path!r}).write_h5ad("new.h5ad")',
+            )
+            continue
+        if grid.pipeline and grid.n_bytes > GIANT_BYTES:
+            yield Problem(
+                path,
+                f"{array.name} has chunks of {grid.n_bytes / 2**20:,.0f} MiB, and each"
+                " is decoded whole for any of its rows",
+                f'anndata.read_h5ad({path!r}).write_h5ad("new.h5ad", '
+                'compression="gzip")',
+            )
+    dtype = source.dtype
+    if dtype.kind == "f" and dtype.itemsize > 4:
+        yield Problem(
+            path,
+            f"{name} is {dtype}, twice the bytes of float32",
+            'scd.Loader(source, dtype="float32")  # or write it anew as float32',
+        )
+    ids = [a for a in source.x_arrays()[1::2] if source.sparse]
+    if any(a.dtype.itemsize == 8 for a in ids) and source.shape[1] < 2**31:
+        yield Problem(
+            path,
+            f"{name} has 64-bit column ids: 12 bytes a stored value in place of 8",
+            'scd.open(files, cache="folder")  # keeps about 3, if they are compressed',
+        )
+
+
+def problems_of_names(path: str, source: Source) -> Iterator[Problem]:
+    """Yield what is wrong with the names of genes and the labels of cells."""
+    names, counts = np.unique(source.var_names.astype(str), return_counts=True)
+    if (twice := names[counts > 1]).size:
+        yield Problem(
+            path,
+            f"{len(twice):,} names of genes occur more than once"
+            f" ({', '.join(twice[:MOST_NAMED])})",
+            "adata.var_names_make_unique()",
+        )
+    for name in source.obs_columns:
+        missing = count_missing(source, name)
+        if missing:
+            yield Problem(
+                path,
+                f"obs column {name} has {missing:,} missing labels, which come as -1"
+                if name in source.categories
+                else f"obs column {name} has {missing:,} missing values",
+                f"rows = source.where({name}=None)  # and ~rows for the others",
+            )
+
+
+def count_missing(source: Source, name: str) -> int:
+    """Return how many cells have no label, or NaN, in an obs column; it is read."""
+    values = source.obs[name]
+    if name in source.categories:
+        return int(np.count_nonzero(values < 0))
+    return int(np.count_nonzero(np.isnan(values))) if values.dtype.kind == "f" else 0
+
+
+def problems_of_rows(path: str, source: Source) -> Iterator[Problem]:
+    """Yield what a few rows show: column ids that are not in order, or repeat."""
+    n = min(len(source), N_ROWS)
+    if not source.sparse or source.parts or not n:
+        return
+    rows = np.unique(np.linspace(0, len(source) - 1, n).astype(np.int64))
+    try:
+        x = source.read(rows)["X"]
+    except Exception as error:  # verify tells all that is damaged
+        yield Problem(path, str(error), f"scdataset verify {path}")
+        return
+    unsorted = repeated = False
+    for start, stop in zip(x.indptr[:-1], x.indptr[1:], strict=True):
+        steps = np.diff(x.indices[start:stop].astype(np.int64))
+        unsorted |= bool((steps < 0).any())
+        repeated |= len(np.unique(x.indices[start:stop])) < stop - start
+    if repeated:
+        yield Problem(
+            path, "rows name a column more than once", "adata.X.sum_duplicates()"
+        )
+    if unsorted:
+        yield Problem(
+            path, "column ids are not in order within rows", "adata.X.sort_indices()"
+        )
