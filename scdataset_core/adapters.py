@@ -4,12 +4,22 @@ The packages ``scdataset_torch``, ``scdataset_grain`` and ``scdataset_generators
 this module; nothing in the core does.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from .dealing import Shard
 from .loader import Loader
+from .splits import Split
+from .strategies import BlockShuffling, Streaming
 
-__all__ = ["check_loader", "check_undivided", "load_rest_of_epoch"]
+__all__ = [
+    "check_loader",
+    "check_undivided",
+    "load_rest_of_epoch",
+    "loaders_of_split",
+    "separate_options",
+]
 
 
 def check_loader(loader: object, name: str = "loader") -> None:
@@ -97,3 +107,73 @@ def load_rest_of_epoch(loader: Loader, state: Mapping[str, Any]) -> None:
     """
     loader.load_state_dict(state)
     loader.set_epoch(loader.epoch)  # keeps the position, also at the end of the epoch
+
+
+def separate_options(
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of a Loader among those of a Loader and a framework.
+
+    Parameters
+    ----------
+    options
+        Keyword arguments that the user gave. Those that divide a Loader's work, such as
+        ``num_workers``, are the framework's.
+
+    Returns
+    -------
+    own, others
+        The options of the Loader, and the rest.
+    """
+    names = set(inspect.signature(Loader).parameters)
+    names -= {"source", "strategy", "unknown", *vars(Shard())}
+    own = {name: value for name, value in options.items() if name in names}
+    return own, {name: x for name, x in options.items() if name not in names}
+
+
+def loaders_of_split(
+    split: Split, strategy: Any, options: Mapping[str, Any]
+) -> dict[str, Loader]:
+    """Return a Loader for each part of a split.
+
+    Parameters
+    ----------
+    split
+        The split, with its source.
+    strategy
+        How the part called ``train`` is drawn; ``BlockShuffling()`` if None. Any: one
+        of this library, or a user's own with a method `restrict`. The other parts are
+        read in the order of the file.
+    options
+        Options of the Loaders. ``drop_last`` is for training alone: the other parts
+        are evaluated whole.
+
+    Raises
+    ------
+    TypeError
+        If the strategy cannot be restricted to the rows of a part.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scdataset_core import split
+    >>> parts = split(np.arange(10), {"train": 0.8, "test": 0.2})
+    >>> loaders = loaders_of_split(parts, None, {"batch_size": 4})
+    >>> {name: len(loader) for name, loader in loaders.items()}
+    {'train': 2, 'test': 1}
+    """
+    strategy = BlockShuffling() if strategy is None else strategy
+    if not hasattr(strategy, "restrict"):
+        raise TypeError(
+            f"{strategy!r} has no method restrict(rows), which returns it for the rows"
+            " of a part; make a Loader for each part"
+        )
+    loaders = {}
+    for name, rows in split.items():
+        if name == "train":
+            loader = Loader(split.source, strategy.restrict(rows), **options)
+        else:
+            whole = {**options, "drop_last": False}
+            loader = Loader(split.source, Streaming(indices=rows), **whole)
+        loaders[name] = loader
+    return loaders

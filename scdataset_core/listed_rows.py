@@ -1,7 +1,8 @@
 """The base of the strategies: an optional set of rows, its state and its repr."""
 
+import copy
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +119,35 @@ class ListedRows:
             f"{name} must have a label for each of the {n} rows{listed}, got"
             f" {len(parts)}"
         )
+
+    def restrict(self, rows: RowSet) -> Self:
+        """Return the same strategy for these rows of the source only.
+
+        Parameters
+        ----------
+        rows
+            The rows, such as a part of a split.
+
+        Raises
+        ------
+        ValueError
+            If `rows` are none, or the strategy has `indices` of its own.
+
+        Examples
+        --------
+        >>> from scdataset_core import RowSet, Streaming
+        >>> rows = RowSet.of(9, [2, 5])
+        >>> Streaming().restrict(rows).order(range(9), seed=0, epoch=0).rows(0, 2)
+        array([2, 5])
+        """
+        if self.indices is not None:
+            raise ValueError(
+                f"{self!r} has indices already; leave them out, or give it"
+                " those of the part, indices=parts[...]"
+            )
+        other = copy.copy(self)
+        other.indices = other._check_indices(rows)
+        return other
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the strategy: JSON values, rows as digests.

@@ -6,8 +6,14 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from scdataset_core import Loader
-from scdataset_core.adapters import check_loader
+from scdataset_core.adapters import (
+    check_loader,
+    loaders_of_split,
+    separate_options,
+)
+from scdataset_core.errors import MissingNameError, nearest
 from scdataset_core.optional import naming_extra
+from scdataset_core.splits import Split
 
 from .dataset import LoaderDataset
 from .misuse import check_dataloader_options
@@ -124,16 +130,25 @@ class LoaderDataModule(LightningDataModule):
     Parameters
     ----------
     train, val, test, predict
-        The Loaders, not sharded.
+        The Loaders, not sharded. Or in place of all of them a split with parts of these
+        names (:func:`scdataset_core.split`): the module makes the Loaders.
+    strategy
+        With a split, how cells are drawn for training; ``BlockShuffling()`` by default.
+        The other parts are read in the order of the file.
     collate
         A function that is applied to each batch, such as ``to_tensors("dense")``.
     **options
-        Options of ``DataLoader``: num_workers, pin_memory, persistent_workers, ...
+        Options of ``DataLoader``: num_workers, pin_memory, persistent_workers, ... With
+        a split also those of the Loaders: batch_size, fetch_factor, output, ...;
+        ``drop_last`` is for training alone.
 
     Raises
     ------
     TypeError
-        If an argument is not a Loader, or an option would make batches of batches.
+        If an argument is not a Loader, or an option would make batches of batches; if a
+        split and Loaders are given, or `strategy` without a split.
+    MissingNameError
+        If a part of a split is not called as one of the stages.
 
     Examples
     --------
@@ -141,20 +156,39 @@ class LoaderDataModule(LightningDataModule):
     >>> data = LoaderDataModule(train=Loader(np.arange(10), batch_size=4))
     >>> [len(batch) for batch in data.train_dataloader()]
     [4, 4, 2]
+
+    >>> from scdataset_core import BlockShuffling, split
+    >>> parts = split(np.arange(10), {"train": 0.8, "val": 0.2})
+    >>> data = LoaderDataModule(parts, strategy=BlockShuffling(2), batch_size=4)
+    >>> len(data.train_dataloader().dataset), len(data.val_dataloader().dataset)
+    (2, 1)
     """
 
     def __init__(
         self,
-        train: Loader | None = None,
+        train: Loader | Split | None = None,
         val: Loader | None = None,
         test: Loader | None = None,
         predict: Loader | None = None,
         *,
+        strategy: Any = None,  # Any: of the core, or the user's own
         collate: Callable[[Any], Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        given = {"train": train, "val": val, "test": test, "predict": predict}
+        given: dict[str, Any] = {
+            "train": train,
+            "val": val,
+            "test": test,
+            "predict": predict,
+        }
+        if isinstance(train, Split):
+            given, options = _open_split(given, strategy, options)
+        elif strategy is not None:
+            raise TypeError(
+                "strategy goes with a split; a Loader has its own,"
+                " Loader(source, strategy)"
+            )
         for name, loader in given.items():
             if loader is not None:
                 check_loader(loader, name)
@@ -164,7 +198,8 @@ class LoaderDataModule(LightningDataModule):
         self._options = options
         self._datasets: dict[str, _StageDataset] = {}
         # The trainer's epoch 0 is the epoch at which the Loader stands.
-        self._epoch_offset = 0 if train is None else train.next_epoch
+        training = given["train"]
+        self._epoch_offset = 0 if training is None else training.next_epoch
 
     def _dataloader(self, name: str) -> Any:
         loader = self._loaders[name]
@@ -252,3 +287,26 @@ class LoaderDataModule(LightningDataModule):
 
 def _begin_epoch_0(dataset: _StageDataset) -> None:
     dataset.begin_epoch(0)
+
+
+def _open_split(
+    given: Mapping[str, Any], strategy: Any, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the Loaders of a split by stage, and the options of ``DataLoader``."""
+    split = given["train"]
+    for name in ("val", "test", "predict"):
+        if given[name] is not None:
+            raise TypeError(
+                f"a split stands for all Loaders, and {name} is one; give the Loaders"
+                " alone, or the split alone"
+            )
+    for name in split:
+        if name not in given:
+            raise MissingNameError(
+                f'the split has a part "{name}", and the stages of Lightning are'
+                f" {', '.join(given)}; {nearest(name, given)} Or give a Loader for"
+                " each stage"
+            )
+    own, others = separate_options(options)
+    loaders = loaders_of_split(split, strategy, own)
+    return {name: loaders.get(name) for name in given}, others

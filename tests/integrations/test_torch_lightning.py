@@ -18,7 +18,7 @@ import torch
 from scdataset_torch import to_tensors
 from scdataset_torch.lightning import LoaderDataModule
 
-from scdataset_core import BlockShuffling, Loader, Streaming, open
+from scdataset_core import BlockShuffling, Loader, Streaming, open, split
 from tests.integrations.contract import InProcessContract
 from tests.integrations.torch_contract import DataLoaderContract
 
@@ -448,3 +448,58 @@ def test_state_of_a_dataloader_counts_what_it_gave():
     assert sorted(np.concatenate(seen).tolist()) == list(range(100))
     assert len(list(other)) == 10
     assert other.dataset.epoch == 1
+
+
+def test_a_split_stands_for_the_loaders():
+    parts = split(open(ROWS), {"train": 0.6, "val": 0.3, "test": 0.1}, seed=1)
+    data = LoaderDataModule(
+        parts,
+        strategy=BlockShuffling(4),
+        batch_size=8,
+        fetch_factor=2,
+        seed=3,
+        drop_last=True,
+        collate=lambda batch: batch["index"],
+        num_workers=0,
+    )
+    loader = Loader(
+        parts.source,
+        BlockShuffling(4, indices=parts["train"]),
+        batch_size=8,
+        fetch_factor=2,
+        seed=3,
+        drop_last=True,
+    )
+    seen = [rows.tolist() for rows in data.train_dataloader()]
+    assert seen == [batch["index"].tolist() for batch in loader]
+    for name in ("val", "test"):
+        rows = np.concatenate(list(getattr(data, f"{name}_dataloader")()))
+        assert rows[rows >= 0].tolist() == list(parts[name])
+    assert data.predict_dataloader() == []
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda parts: {"val": Loader(np.arange(10))}, TypeError, "and val is one"),
+        (lambda parts: {"shuffle": True}, TypeError, "shuffle is the Loader's"),
+        (lambda parts: {"strategy": object()}, TypeError, "no method restrict"),
+        (
+            lambda parts: {"strategy": Streaming(indices=[1])},
+            ValueError,
+            "has indices already",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_split_is_refused(make, error, message):
+    parts = split(np.arange(100), {"train": 0.6, "val": 0.4})
+    with pytest.raises(error, match=message):
+        LoaderDataModule(parts, **make(parts))
+
+
+def test_parts_are_called_as_the_stages():
+    parts = split(np.arange(100), {"train": 0.6, "valid": 0.4})
+    with pytest.raises(KeyError, match=r'part "valid".*mean "val"'):
+        LoaderDataModule(parts)
+    with pytest.raises(TypeError, match="strategy goes with a split"):
+        LoaderDataModule(train=Loader(np.arange(10)), strategy=Streaming())
