@@ -13,7 +13,7 @@ from .cells import Cells, extend, take
 from .fetch_memory import find_fetch_factor
 from .form import Form, OutputName, Overflow, Width, find_output, pack
 from .hooks import Hooks, check_with_source, fill_rows
-from .outputs.base import Layout, Output
+from .outputs.base import MatrixLayout, Output
 from .pending_batches import PendingBatch, find_stops, pend
 from .plan import Fetch
 from .sets import BatchSets, SetSizes, find_order
@@ -271,7 +271,7 @@ class SourceBatching(Batching):
         """
         cells, more = batch, {}
         if not isinstance(batch, Cells):
-            if isinstance(batch, Mapping) and isinstance(self.output, Layout):
+            if isinstance(batch, Mapping) and isinstance(self.output, MatrixLayout):
                 more = {name: batch[name] for name in batch if name not in _PARTS}
                 batch = {name: batch[name] for name in batch if name in _PARTS}
             cells = self._rebuild_cells(batch)

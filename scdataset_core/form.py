@@ -11,7 +11,7 @@ from .checks import first_outside
 from .outputs.anndata import AnnDataOutput
 from .outputs.base import (
     Empty,
-    Layout,
+    MatrixLayout,
     NameRow,
     Output,
     Overflow,
@@ -98,7 +98,7 @@ class Form:
 
     def __post_init__(self) -> None:
         layout = find_output(self.output)
-        if not isinstance(layout, Layout):
+        if not isinstance(layout, MatrixLayout):
             raise ValueError(
                 f"output={self.output!r} is no layout of X; give the one that it has"
             )
@@ -111,10 +111,10 @@ class Form:
         layout.check(self.dtype, self.width)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> MatrixLayout:
         """The object that lays X out."""
         layout = OUTPUTS[self.output]
-        assert isinstance(layout, Layout)  # see `__post_init__`
+        assert isinstance(layout, MatrixLayout)  # see `__post_init__`
         return layout
 
     def of(self, name: str) -> "Form":

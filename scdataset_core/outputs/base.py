@@ -12,7 +12,7 @@ from ..checks import first_unfit
 from ..info import CellInfo
 
 __all__ = [
-    "Layout",
+    "MatrixLayout",
     "Output",
     "Overflow",
     "Packing",
@@ -111,8 +111,9 @@ class StoredRows:
 class Output:
     """What a Loader is asked for by ``output=``: one object for each name.
 
-    A new output is a module of this package with a subclass (of :class:`Layout` where
-    it lays X out in its own way), and its line in ``scdataset_core.form.OUTPUTS``.
+    A new output is a module of this package with a subclass (of :class:`MatrixLayout`
+    where it lays X out in its own way), and its line in
+    ``scdataset_core.form.OUTPUTS``.
     """
 
     name: str
@@ -133,7 +134,7 @@ class Output:
         return Cells.to_dict
 
 
-class Layout(Output):
+class MatrixLayout(Output):
     """An output that lays X out in its own way; a batch is a dict."""
 
     def prepare(self) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .base import Empty, Layout, Packing, SparseRows, StoredRows, cast, check_values
+from .base import (
+    Empty,
+    MatrixLayout,
+    Packing,
+    SparseRows,
+    StoredRows,
+    cast,
+    check_values,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CsrOutput", "make_csr"]
 
 
-class CsrOutput(Layout):
+class CsrOutput(MatrixLayout):
     """``output="csr"``: sparse rows. SciPy has no float16, which becomes float32."""
 
     name = "csr"

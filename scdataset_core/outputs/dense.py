@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ..checks import first_unfit
 from .base import (
     Empty,
-    Layout,
+    MatrixLayout,
     Packing,
     SparseRows,
     StoredRows,
@@ -24,7 +24,7 @@ from .csr import make_csr
 __all__ = ["DenseOutput"]
 
 
-class DenseOutput(Layout):
+class DenseOutput(MatrixLayout):
     """``output="dense"``: an array ``(n_rows, n_vars)``."""
 
     name = "dense"

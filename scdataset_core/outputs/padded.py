@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from .base import (
     Empty,
-    Layout,
+    MatrixLayout,
     NameRow,
     Packing,
     SparseRows,
@@ -21,7 +21,7 @@ from .base import (
 __all__ = ["DirectRows", "PaddedOutput"]
 
 
-class PaddedOutput(Layout):
+class PaddedOutput(MatrixLayout):
     """``output="padded"``: `indices` and `values` ``(n_rows, width)``, and `length`."""
 
     name = "padded"

@@ -7,10 +7,10 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.form import OUTPUTS, Form, pack_dense
-from scdataset_core.outputs.base import Layout, Output
+from scdataset_core.outputs.base import MatrixLayout, Output
 
 
-class CooOutput(Layout):
+class CooOutput(MatrixLayout):
     """Coordinates of the stored values."""
 
     name = "coo"

@@ -1,1 +1,1 @@
-"""Files of AnnData's layout: `.h5ad`, `.h5mu` and zarr stores."""
+"""Files of AnnData's schema: `.h5ad`, `.h5mu` and zarr stores."""

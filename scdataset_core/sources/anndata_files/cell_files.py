@@ -1,4 +1,4 @@
-"""Where the cells, genes and labels of one file of AnnData's layout lie."""
+"""Where the cells, genes and labels of one file of AnnData's schema lie."""
 
 from ...errors import FileFormatError
 from ..options import OpenOptions

@@ -1,4 +1,4 @@
-"""The data frames of AnnData's layout, as every version of AnnData writes them."""
+"""The data frames of AnnData's schema, as every version of AnnData writes them."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ __all__ = ["StoredFrame"]
 
 
 class StoredFrame:
-    """A data frame in a file of AnnData's layout: ``obs``, ``var``, ``raw/var``.
+    """A data frame in a file of AnnData's schema: ``obs``, ``var``, ``raw/var``.
 
     AnnData 0.7 and later write it as a group, with a data set or a group for each
     column; earlier versions write one data set of records.

@@ -1,4 +1,4 @@
-"""`FileTree`: how AnnData's layout is looked up in a file, whatever its format."""
+"""`FileTree`: how AnnData's schema is looked up in a file, whatever its format."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol

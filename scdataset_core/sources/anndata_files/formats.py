@@ -31,7 +31,7 @@ def _is_hdf5(path: str) -> bool:
 
 
 def _is_h5mu(path: str) -> bool:
-    """Return whether a file is HDF5 of MuData's layout."""
+    """Return whether a file is HDF5 of MuData's schema."""
     if not _is_hdf5(path):
         return False
     import h5py

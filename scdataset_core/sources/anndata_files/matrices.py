@@ -1,4 +1,4 @@
-"""Where X lies in a file of AnnData's layout, and the names of its columns."""
+"""Where X lies in a file of AnnData's schema, and the names of its columns."""
 
 import re
 from typing import Any

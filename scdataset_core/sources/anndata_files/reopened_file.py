@@ -1,4 +1,4 @@
-"""What a file of AnnData's layout holds besides its cells, read when it is asked."""
+"""What a file of AnnData's schema holds besides its cells, read when it is asked."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = ["ReopenedFile"]
 
 @dataclass(frozen=True)
 class ReopenedFile:
-    """A file of AnnData's layout, which is opened again for each question.
+    """A file of AnnData's schema, which is opened again for each question.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Zarr stores of AnnData's layout: one, several as one, and annbatch's collections."""
+"""Zarr stores of AnnData's schema: one, several as one, and annbatch's collections."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ def _join(
 def _iterate_groups(
     path: str, group: "zarr.Group"
 ) -> Iterator[tuple[str, "zarr.Group"]]:
-    """Yield a group of AnnData's layout; of a collection, its members by number."""
+    """Yield a group of AnnData's schema; of a collection, its members by number."""
     if group.attrs.get("encoding-type") != _COLLECTION:
         yield path, group
         return

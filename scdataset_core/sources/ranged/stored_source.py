@@ -1,4 +1,4 @@
-"""Cells in files of AnnData's layout: one file, or several as one."""
+"""Cells in files of AnnData's schema: one file, or several as one."""
 
 from collections.abc import Sequence
 from functools import cached_property
