@@ -18,9 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from make_plates import make_plates
+from make_plates import folder_of, make_plates
 
 import scdataset_core as scd
+from scdataset_core.tools.plate_layouts import LAYOUTS
 
 BATCH = 64
 WARM_UP_S = 0.5
@@ -99,6 +100,7 @@ def run(cases: Cases, description: str | None, versions: list[ModuleType]) -> No
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cells", type=int, default=10_000, help="of a plate")
+    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="default")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
@@ -110,6 +112,7 @@ def run(cases: Cases, description: str | None, versions: list[ModuleType]) -> No
         stored_per_cell=1_950,
         compressions=("none", "gzip"),
         seed=0,
+        layouts=[options.layout],
     )
     machine = platform.processor() or platform.machine()
     results: dict[str, Any] = {
@@ -118,7 +121,8 @@ def run(cases: Cases, description: str | None, versions: list[ModuleType]) -> No
         "versions": {m.__name__: m.__version__ for m in [*versions, scd]},
     }
     for compression in ("none", "gzip"):
-        files = sorted(map(str, (options.data / compression).glob("*.h5ad")))
+        home = options.data / folder_of(options.layout, compression)
+        files = sorted(map(str, home.glob("*.h5ad")))
         rows = measure(cases, files, repeats=options.repeats, seconds=options.seconds)
         results[compression] = rows
         print(f"\n{compression}\n| | cells/s | of the Loader's | first batch |")

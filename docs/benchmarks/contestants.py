@@ -29,6 +29,8 @@ class Setting:
     block: int | str  # rows of a block, or "storage"
     fetch: int  # minibatches in a fetch
     genes: int = 0  # how many genes to select and densify; 0: all, sparse
+    cache: str = ""  # folder of this library's chunk cache; "": none
+    fill: bool = False  # whether the cache is filled, or emptied, before an epoch
 
     def __post_init__(self) -> None:
         """Take the lists JSON gives for tuples."""
@@ -47,10 +49,15 @@ def open_scdataset_core(setting: Setting) -> Epoch:
     """Open the plates with this library."""
     import scdataset_core as scd
 
-    source = scd.open(list(setting.paths))
+    if setting.cache and not setting.fill:
+        scd.Cache(setting.cache).clear()
+    files, cache = list(setting.paths), setting.cache or None
+    source = scd.open(files, cache=cache)
     if setting.genes:
         genes = chosen_genes(source.shape[1], setting.genes)
-        source = scd.open(list(setting.paths), genes=genes)
+        source = scd.open(files, genes=genes, cache=cache)
+    if setting.fill:
+        source.fill_cache()
     if isinstance(setting.block, str):
         strategy = scd.BlockShuffling(block_size="storage", chunks=2)
     else:
@@ -68,6 +75,25 @@ def open_scdataset_core(setting: Setting) -> Epoch:
             yield int(batch["X"].shape[0])
 
     return epoch
+
+
+def fill_cache(paths: list[str], folder: str) -> dict[str, float]:
+    """Fill an empty cache; return the seconds, its bytes, and the counts it holds."""
+    import time
+
+    import scdataset_core as scd
+
+    scd.Cache(folder).clear()
+    source = scd.open(paths, cache=folder)
+    began = time.perf_counter()
+    source.fill_cache()
+    return {
+        "seconds": time.perf_counter() - began,
+        "n_bytes": source.cache.nbytes,
+        "n_stored": source.mean_stored * len(source),
+        "n_cells": len(source),
+        "share": source.cached,
+    }
 
 
 def _backed_collection(paths: tuple[str, ...]) -> Any:  # anndata: without types

@@ -3,9 +3,9 @@
     python grids.py --data FOLDER --out ../figures --results results
 
 Block size and fetch factor run over 1, 2, 4, ... 64 with minibatches of 64, on the
-plates of `throughput.py`, for this library and scdataset. The script writes
-`throughput-grid.png` and `entropy-grid.png` to `--out`, and their numbers to
-`--results`.
+plates of `throughput.py` in one of their layouts, for this library and scdataset. The
+script writes `throughput-grid.png` and `entropy-grid.png` to `--out`, and their numbers
+to `--results`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ import numpy.typing as npt
 import page_cache
 from cases import OURS
 from contestants import BATCH_SIZE, Setting
+from make_plates import folder_of
 from pool import WorkerPool
 from report import describe_machine, table
+
+from scdataset_core.tools.plate_layouts import LAYOUTS, LayoutName
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 LIBRARIES = (OURS, "scdataset")
@@ -34,14 +37,20 @@ Grid = dict[str, list[list[float]]]  # name: rows are block sizes, columns fetch
 
 
 def throughput_grids(
-    folder: Path, pool: WorkerPool, *, sizes: Sequence[int], seconds: float
+    folder: Path,
+    pool: WorkerPool,
+    *,
+    layout: LayoutName,
+    sizes: Sequence[int],
+    seconds: float,
 ) -> Grid:
     """Return warm cells a second, by library and compression."""
     grids: Grid = {}
     for compression in ("none", "gzip"):
-        paths = tuple(map(str, sorted((folder / compression).glob("*.h5ad"))))
+        home = folder / folder_of(layout, compression)
+        paths = tuple(map(str, sorted(home.glob("*.h5ad"))))
         if not paths:
-            raise SystemExit(f"no plates in {folder / compression}; run make_plates.py")
+            raise SystemExit(f"no plates in {home}; run make_plates.py")
         words = "gzip" if compression == "gzip" else "uncompressed"
         for library in LIBRARIES:
             grids[f"{library}, {words}"] = [[0.0] * len(sizes) for _ in sizes]
@@ -161,6 +170,7 @@ def main() -> None:
     """Measure, draw, and write the tables behind the drawings."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, help="plates; without it only entropy")
+    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="default")
     parser.add_argument("--seconds", type=float, default=1.5, help="of a measurement")
     parser.add_argument("--out", type=Path, required=True, help="folder of the PNGs")
     parser.add_argument("--results", type=Path, required=True, help="folder of tables")
@@ -184,7 +194,11 @@ def main() -> None:
         pool = WorkerPool(None)
         try:
             rates = throughput_grids(
-                options.data, pool, sizes=options.sizes, seconds=options.seconds
+                options.data,
+                pool,
+                layout=options.layout,
+                sizes=options.sizes,
+                seconds=options.seconds,
             )
         finally:
             pool.close()

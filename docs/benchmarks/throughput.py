@@ -3,28 +3,46 @@
     python throughput.py --data FOLDER --annbatch-python ENV/bin/python --out results
 
 The script makes the plates and annbatch's converted copy of them in FOLDER if they are
-not there (5 GB; `--scaling` makes another 9 GB). All libraries read the same cells, in
-turn, in processes that live for the whole run. Before a warm measurement every file is
-read once, and before a cold one its pages are dropped. Then the script checks what is
-in memory.
+not there (17 GB in three layouts, with the caches; `--scaling` makes another 9 GB). All
+libraries read the same cells, in turn, in processes that live for the whole run.
+annbatch reads one converted copy, whatever the layout of the files is. Before a warm
+measurement every file is read once, and before a cold one its pages are dropped. Then
+the script checks what is in memory.
+
+Compressed files are read without a chunk cache, and with one: later epochs, which find
+it full, and the whole first epoch, which finds it empty.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import page_cache
-from cases import CASES, FETCH_BYTES, LIMIT, LIMIT_TO_MEMORY, OURS, Case
+from cases import (
+    CACHED,
+    CASES,
+    FETCH_BYTES,
+    FIRST_EPOCH,
+    LIMIT,
+    LIMIT_TO_MEMORY,
+    OURS,
+    UNCOMPRESSED,
+    VARIANTS,
+    Case,
+)
 from contestants import CONTESTANTS, Setting
 from limits import limit_rate
-from make_plates import make_plates
+from make_plates import folder_of, make_plates
 from pool import WorkerPool
 from report import describe_machine, write_report
 from scaling import measure_memory, measure_scaling
+
+from scdataset_core.tools.plate_layouts import LAYOUTS, LayoutName
 
 LIMITS = {LIMIT: 0, LIMIT_TO_MEMORY: FETCH_BYTES}  # bytes of a thread's buffer
 WARM_SHARE = 0.999
@@ -37,37 +55,86 @@ class Data:
 
     folder: Path
 
-    def plates(self, compression: str) -> tuple[str, ...]:
-        """Return the plates of a compression, "none" or "gzip"."""
-        found = sorted((self.folder / compression).glob("*.h5ad"))
-        return tuple(map(str, found))
+    def plates(
+        self, compression: str, layout: LayoutName = "default"
+    ) -> tuple[str, ...]:
+        """Return the plates of a compression, "none" or "gzip", in a layout."""
+        home = self.folder / folder_of(layout, compression)
+        return tuple(map(str, sorted(home.glob("*.h5ad"))))
+
+    def cache(self, layout: LayoutName, *, fill: bool = True) -> str:
+        """Return the folder of the cache of a layout, or of one that is emptied."""
+        return str(self.folder / ("caches" if fill else "first-epoch-caches") / layout)
 
     @property
     def converted(self) -> Path:
         """Where annbatch's collection lies."""
         return self.folder / "annbatch.zarr"
 
-    def paths(self, library: str, compression: str) -> tuple[str, ...]:
+    def paths(self, library: str, case: Case) -> tuple[str, ...]:
         """Return what `library` opens."""
         if library == "annbatch":
             return (str(self.converted),)
-        return self.plates(compression)
+        compression = "none" if library == UNCOMPRESSED else case.compression
+        return self.plates(compression, case.layout)
+
+    def setting(self, library: str, case: Case) -> Setting:
+        """Return what the worker of `library` opens, and how."""
+        ours = library in (OURS, *VARIANTS)
+        return Setting(
+            OURS if ours else library,
+            self.paths(library, case),
+            case.block if ours else case.rival_block,
+            case.fetch,
+            case.genes,
+            self.cache(case.layout, fill=library == CACHED)
+            if library in (CACHED, FIRST_EPOCH)
+            else "",
+            library == CACHED,
+        )
 
 
-def prepare(data: Data, pool: WorkerPool, n_cells: int) -> None:
+def prepare(data: Data, pool: WorkerPool, cases: Sequence[Case], n_cells: int) -> None:
     """Make what is missing of the plates and of annbatch's copy."""
-    make_plates(
-        data.folder,
-        n_plates=4,
-        n_cells=n_cells,
-        n_genes=62_710,
-        stored_per_cell=1_950,
-        compressions=("none", "gzip"),
-        seed=0,
-    )
-    if pool.has("annbatch") and not data.converted.exists():
+    needed: dict[LayoutName, set[str]] = {}
+    for case in cases:
+        compressions = needed.setdefault(case.layout, set())
+        compressions.add(case.compression)
+        if UNCOMPRESSED in case.variants:
+            compressions.add("none")
+    convert = pool.has("annbatch") and not data.converted.exists()
+    if convert:
+        needed.setdefault("default", set()).add("none")
+    for layout, compressions in needed.items():
+        make_plates(
+            data.folder,
+            n_plates=4,
+            n_cells=n_cells,
+            n_genes=62_710,
+            stored_per_cell=1_950,
+            compressions=sorted(compressions),
+            seed=0,
+            layouts=[layout],
+        )
+    if convert:
         with pool.fresh("annbatch") as worker:
             worker.ask("convert", paths=data.plates("none"), folder=str(data.converted))
+
+
+def measure_caches(
+    data: Data, pool: WorkerPool, layouts: Iterable[LayoutName]
+) -> list[dict[str, object]]:
+    """Fill the cache of each layout anew, and return what that took."""
+    rows: list[dict[str, object]] = []
+    for layout in layouts:
+        paths = data.plates("gzip", layout)
+        set_cache(paths, cold=False)
+        with pool.fresh(OURS) as worker:
+            found = worker.ask("fill", paths=paths, folder=data.cache(layout))
+        plain = sum(Path(path).stat().st_size for path in data.plates("none", layout))
+        rows.append({"layout": layout, **found, "uncompressed_bytes": plain})
+        print(f"cache of {layout}: {found}", flush=True)
+    return rows
 
 
 def set_cache(paths: tuple[str, ...], *, cold: bool) -> float:
@@ -92,16 +159,20 @@ def measure(
     case: Case, library: str, data: Data, pool: WorkerPool, *, seconds: float
 ) -> dict[str, float]:
     """Measure one library, or the limit, once."""
-    paths = data.paths(library, case.compression)
+    os.sync()  # nothing that was written before is on its way to the disk
     if library in LIMITS:
+        paths = data.paths(library, case)
         set_cache(paths, cold=False)
         return limit_rate(paths, buffer_bytes=LIMITS[library])
-    block = case.block if library == OURS else case.rival_block
-    worker = pool[library]
-    opened = worker.open(Setting(library, paths, block, case.fetch, case.genes))
-    share = set_cache(paths, cold=case.cold)
+    setting = data.setting(library, case)
+    worker = pool[setting.library]
+    opened = worker.open(setting)
+    read = (*setting.paths, setting.cache) if setting.fill else setting.paths
+    share = set_cache(read, cold=case.cold)
     if case.cold:
         result = worker.ask("measure", how="cold", cells=case.cold_cells)
+    elif library == FIRST_EPOCH:
+        result = worker.ask("measure", how="epoch")
     else:
         result = worker.ask("measure", how="warm", seconds=seconds)
     return {**result, "open_s": opened, "resident": share}
@@ -119,7 +190,8 @@ def run(
     """Measure every case `repeats` times; the order of the libraries turns."""
     for repeat in range(repeats):
         for case in cases:
-            names = [OURS, *case.rivals, *([] if case.cold or case.genes else LIMITS)]
+            limits = () if case.cold or case.genes else LIMITS
+            names = [OURS, *case.variants, *case.rivals, *limits]
             names = [name for name in names if name in libraries and pool.has(name)]
             turn = repeat % max(len(names), 1)
             for library in names[turn:] + names[:turn]:
@@ -149,7 +221,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="run the cases whose name holds this text")
-    everyone = (*CONTESTANTS, *LIMITS)
+    parser.add_argument(
+        "--layouts", nargs="+", choices=tuple(LAYOUTS), default=tuple(LAYOUTS)
+    )
+    everyone = (*CONTESTANTS, *VARIANTS, *LIMITS)
     parser.add_argument(
         "--libraries", nargs="+", choices=everyone, default=everyone, metavar="NAME"
     )
@@ -170,8 +245,12 @@ def main() -> None:
     pool = WorkerPool(options.annbatch_python)
     results: dict[str, object] = {"machine": describe_machine(options.annbatch_python)}
     try:
-        prepare(data, pool, options.cells)
-        cases = [case for case in CASES if (options.only or "") in case.name]
+        cases = [
+            case
+            for case in CASES
+            if (options.only or "") in case.name and case.layout in options.layouts
+        ]
+        prepare(data, pool, cases, options.cells)
         results["settings"] = {"seconds": options.seconds}
         results["throughput"] = list(
             run(
@@ -183,10 +262,18 @@ def main() -> None:
                 repeats=options.repeats,
             )
         )
+        with_caches = [case.layout for case in cases if CACHED in case.variants]
+        if CACHED in options.libraries:
+            layouts = dict.fromkeys(with_caches)
+            results["caches"] = measure_caches(data, pool, layouts)
         if options.memory:
-            results["memory"] = measure_memory(
-                {name: data.plates(name) for name in ("none", "gzip")}, pool
-            )
+            folders = {
+                folder_of(case.layout, case.compression): data.plates(
+                    case.compression, case.layout
+                )
+                for case in cases
+            }
+            results["memory"] = measure_memory(folders, pool)
         if options.scaling:
             results["scaling"] = measure_scaling(
                 options.data,

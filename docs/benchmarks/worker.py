@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import contestants
-from contestants import Epoch, Setting, convert_for_annbatch
+from contestants import Epoch, Setting, convert_for_annbatch, fill_cache
 
 MIB = 1 << 20
 
@@ -63,6 +63,14 @@ def cold_rate(epoch: Epoch, fetch: int, *, cells: int) -> dict[str, float]:
     return {"cells": seen, "seconds": took, "rate": seen / took}
 
 
+def epoch_rate(epoch: Epoch, fetch: int) -> dict[str, float]:
+    """Measure a whole epoch, its start included."""
+    began = time.perf_counter()
+    seen = sum(epoch())
+    took = time.perf_counter() - began
+    return {"cells": seen, "seconds": took, "rate": seen / took}
+
+
 def _memory(field: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
@@ -103,13 +111,18 @@ class Worker:
         convert_for_annbatch(paths, folder)
         return {"seconds": time.perf_counter() - began}
 
+    def fill(self, paths: list[str], folder: str) -> dict[str, float]:
+        """Fill a cache of this library."""
+        return fill_cache(paths, folder)
+
     def measure(self, how: str, **limits: Any) -> dict[str, float]:
-        """Measure what is open: `how` is "warm", "cold" or "memory"."""
+        """Measure what is open: `how` is "warm", "cold", "epoch" or "memory"."""
         if self.epoch is None or self.setting is None:
             raise ValueError("nothing is open; send `open` first")
         ways: dict[str, Callable[..., dict[str, float]]] = {
             "warm": warm_rate,
             "cold": cold_rate,
+            "epoch": epoch_rate,
             "memory": peak_memory,
         }
         return ways[how](self.epoch, self.setting.fetch, **limits)

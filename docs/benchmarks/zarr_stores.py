@@ -47,7 +47,7 @@ CASES: list[Case] = [
 class Collection(Data):
     """The files of a run: the collection, for everyone."""
 
-    def paths(self, library: str, compression: str) -> tuple[str, ...]:
+    def paths(self, library: str, case: Case) -> tuple[str, ...]:
         """Return what every library opens."""
         return (str(self.converted),)
 
@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
         required=True,
         help="interpreter (3.12 or later) of an environment with annbatch and zarrs",
     )
+    parser.add_argument("--cells", type=int, default=50_000, help="of a plate")
     parser.add_argument("--seconds", type=float, default=3.0, help="of a measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="run the cases whose name holds this text")
@@ -77,7 +78,7 @@ def main() -> None:
     pool = WorkerPool(options.annbatch_python)
     try:
         if not data.converted.exists():
-            prepare(data, pool)
+            prepare(data, pool, (), options.cells)
         measurements = list(
             run(
                 [case for case in CASES if (options.only or "") in case.name],
