@@ -96,7 +96,8 @@ class BlockShuffling(ListedRows):
     ----------
     block_size
         Rows of a block; or ``"storage"``: the rows that start inside `chunks` whole
-        storage chunks of the file, so that hardly anything is decoded twice.
+        storage chunks of the file. Sparse rows that are compressed then decode at most
+        ``1 + 1 / chunks`` bytes for each byte that is used, dense ones 1.
     indices
         Rows to use, all by default: a RowSet, or an array. An array is sorted, with a
         warning, if it is not.

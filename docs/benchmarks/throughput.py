@@ -94,9 +94,18 @@ class Data:
         )
 
 
-def prepare(data: Data, pool: WorkerPool, cases: Sequence[Case], n_cells: int) -> None:
+def prepare(
+    data: Data,
+    pool: WorkerPool,
+    cases: Sequence[Case],
+    n_cells: int,
+    *,
+    scaling: bool = False,
+) -> None:
     """Make what is missing of the plates and of annbatch's copy."""
     needed: dict[LayoutName, set[str]] = {}
+    if scaling:  # it compares larger and more files with these
+        needed["default"] = {"none", "gzip"}
     for case in cases:
         compressions = needed.setdefault(case.layout, set())
         compressions.add(case.compression)
@@ -250,7 +259,7 @@ def main() -> None:
             for case in CASES
             if (options.only or "") in case.name and case.layout in options.layouts
         ]
-        prepare(data, pool, cases, options.cells)
+        prepare(data, pool, cases, options.cells, scaling=options.scaling)
         results["settings"] = {"seconds": options.seconds}
         results["throughput"] = list(
             run(

@@ -15,7 +15,8 @@ class ReadStats:
     bytes_read
         Bytes that came from files.
     bytes_decoded
-        Bytes that chunks were decoded to.
+        Bytes that chunks were decoded to. Most are decoded whole; of blosc chunks,
+        only what is wanted is counted.
     bytes_used
         Bytes that were placed in targets.
     chunks_decoded

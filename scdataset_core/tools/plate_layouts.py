@@ -13,7 +13,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["LAYOUTS", "LayoutName", "PlateLayout", "create_x"]
+__all__ = ["LAYOUTS", "LayoutName", "PlateLayout", "choose_chunks", "create_x"]
 
 LayoutName = Literal["default", "tahoe", "cellxgene"]
 
@@ -103,13 +103,13 @@ def _create_array(
     compression: str | None,
 ) -> None:
     """Create an empty array, in the chunks h5py chooses for one of that length."""
-    chunks = _choose_chunks(dtype, length)
+    chunks = choose_chunks(dtype, length)
     group.create_dataset(
         name, (0,), dtype, maxshape=(None,), chunks=chunks, compression=compression
     )
 
 
-def _choose_chunks(dtype: np.dtype[Any], length: int) -> tuple[int, ...]:
+def choose_chunks(dtype: np.dtype[Any], length: int) -> tuple[int, ...]:
     """Return the chunk shape h5py chooses for an array that is written at once."""
     import h5py
 

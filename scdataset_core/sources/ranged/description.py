@@ -7,17 +7,21 @@ from ...storage import StoredArray
 from ..base import Source
 from ..genes.joins import FileGenes
 from ..summaries import describe_files, shorten_path, show_source
+from .cell_file import DenseX, SparseX
 from .dense_rows import ColumnRows
+from .storage_blocks import decoded_per_used
 
 __all__ = ["describe"]
 
 # A chunk that decodes to more than this makes every read of a few rows dear.
 _GIANT_BYTES = 64 << 20
 _MOST = 4
+# The block size that a description says the cost of, besides that of a chunk.
+_BLOCK_ROWS = 16
 
 
 def describe(
-    source: Source, arrays: Sequence[StoredArray], genes: Sequence[FileGenes]
+    source: Source, xs: Sequence[SparseX | DenseX], genes: Sequence[FileGenes]
 ) -> str:
     """Return a few lines: size, layout, labels, and what is unusual."""
     form = "sparse" if source.sparse else "dense"
@@ -37,7 +41,9 @@ def describe(
         [
             f"X: {form} {source.dtype}{counts}, about {source.natural_block:,} cells a"
             " storage chunk",
-            *_describe_layouts(arrays),
+            *_describe_layouts([x.values for x in xs]),
+            *_describe_ids(xs),
+            *_describe_decoding(xs),
             *_shorten(changed),
         ],
     )
@@ -64,6 +70,28 @@ def _describe_layouts(arrays: Sequence[StoredArray]) -> list[str]:
         count = f" ({len(sizes)} files)" if len(ways) > 1 else ""
         listed.append(f"stored in {way.replace('chunks', f'chunks{size}')}{count}")
     return [*_shorten(listed), *_shorten(giants)]
+
+
+def _describe_ids(xs: Sequence[SparseX | DenseX]) -> list[str]:
+    """Return how column ids are stored where their chunks are not those of values."""
+    lines: dict[str, None] = {}
+    for x in xs:
+        if isinstance(x, SparseX) and x.indices.chunk_rows != x.data.chunk_rows:
+            size = x.indices.chunk_rows
+            chunks = "one piece" if size is None else f"chunks of {size:,} elements"
+            lines[f"column ids, {x.indices.dtype}, in {chunks}"] = None
+    return _shorten(list(lines))
+
+
+def _describe_decoding(xs: Sequence[SparseX | DenseX]) -> list[str]:
+    """Return what shuffled reads decode for each byte that they use."""
+    anywhere, aligned = decoded_per_used(xs, _BLOCK_ROWS), decoded_per_used(xs)
+    if anywhere is None or aligned is None:
+        return []
+    return [
+        f"blocks of {_BLOCK_ROWS} cells decode about {anywhere:.1f} bytes for each that"
+        f" they use, and blocks of a storage chunk {aligned:.1f}"
+    ]
 
 
 def _encoding(array: StoredArray) -> str:

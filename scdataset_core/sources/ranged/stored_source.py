@@ -24,16 +24,15 @@ from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
 from .row_arrays import KeptArrays
-from .row_pointers import find_chunk_firsts, find_longest_row
+from .row_pointers import find_longest_row
 from .sparse_rows import SparseReader
+from .storage_blocks import find_block_starts, mean_chunk_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["StoredSource", "join_files"]
 
-# Elements that data in one piece is taken to be read in: about AnnData's own chunks.
-_PIECE_ELEMENTS = 1 << 15
 # With so much of X in a cache, reading is seldom held up by decoding.
 _MOSTLY_CACHED = 0.98
 # Bytes that a value and its column seldom exceed in a cache.
@@ -94,7 +93,7 @@ class StoredSource(SourceWithObs):
         if cache is not None:
             attach_cache(self.x_arrays(), cache)
         filled = [each for each in xs if each.n_obs] or xs[:1]
-        self.natural_block = round(np.median([_chunk_rows(x) for x in filled]))
+        self.natural_block = round(np.median([mean_chunk_rows(x) for x in filled]))
         self.dtype = np.result_type(*(each.dtype for each in xs))
         kept = KeptArrays([*(x.indptr for x in sparse), *obs.arrays])
         names = [cell_file.names for cell_file in cell_files]
@@ -133,7 +132,7 @@ class StoredSource(SourceWithObs):
         return {**self.__dict__, "_block_starts": None}  # of all chunks: not small
 
     def __repr__(self) -> str:
-        return describe(self, [x.values for x in self._xs], self.genes_report)
+        return describe(self, self._xs, self.genes_report)
 
     @property
     def var(self) -> "pd.DataFrame":
@@ -207,35 +206,22 @@ class StoredSource(SourceWithObs):
     def block_starts(self) -> Rows:
         """First row of the rows that start inside each storage chunk, int64.
 
-        Increasing; every file starts a block. For data in one piece, every
-        `natural_block` rows. One pass over the row pointers, when first asked for.
+        Increasing; every file starts a block. The chunks are those of the values; or
+        those of the column ids, where these hold more elements. For data in one piece,
+        every `natural_block` rows. One pass over the row pointers, when first asked
+        for.
         """
         if self._block_starts is None:
             files = zip(self.file_starts[:-1], self._xs, strict=True)
-            firsts = [start + self._file_block_starts(x) for start, x in files]
+            firsts = [
+                start + find_block_starts(x, self.natural_block) for start, x in files
+            ]
             self._block_starts = np.concatenate(firsts)
         return self._block_starts
-
-    def _file_block_starts(self, x: SparseX | DenseX) -> Rows:
-        chunk = x.values.chunk_rows
-        if isinstance(x, SparseX) and chunk is not None:
-            return find_chunk_firsts(x, chunk)
-        return np.arange(0, x.n_obs, chunk or self.natural_block, dtype=np.int64)
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""
         return self._reader.read(request)
-
-
-def _chunk_rows(x: SparseX | DenseX) -> float:
-    """Return the mean rows in a chunk of the values of one file, at least 1."""
-    per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
-    chunk = x.values.chunk_rows
-    if chunk is None or isinstance(x, SparseX):
-        chunk_rows = (chunk or _PIECE_ELEMENTS) / per_row
-    else:
-        chunk_rows = float(chunk)
-    return max(1.0, min(chunk_rows, x.n_obs))
 
 
 def join_files(

@@ -53,8 +53,8 @@ class Pipeline:
         return len(self.filters) == 1 and self.filters[0].code == DEFLATE
 
     @property
-    def _is_blosc(self) -> bool:
-        """Whether the one filter is blosc, decoded as it is here."""
+    def decodes_parts(self) -> bool:
+        """Whether only parts of a chunk may be decoded: its one filter is blosc."""
         return len(self.filters) == 1 and find_decoder(self.filters[0]) is decode_blosc
 
     @property
@@ -103,7 +103,7 @@ class Pipeline:
         try:
             if skipped == 0 and self.is_deflate:
                 return choose_inflater()(scratch, start, size, n_bytes)
-            if skipped == 0 and self._is_blosc and want > unwanted:
+            if skipped == 0 and self.decodes_parts and want > unwanted:
                 part = decode_blosc_range(
                     scratch,
                     start,

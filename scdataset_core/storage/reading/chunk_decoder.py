@@ -167,12 +167,20 @@ class ChunkDecoder:
             yield i, plain
         self._context.stats.add(
             bytes_read=n_read,
-            bytes_decoded=sum(self._want[i] for i in missing),
+            bytes_decoded=sum(self._count_decoded(i) for i in missing),
             chunks_decoded=len(missing),
             chunks_cached=len(cached),
             read_s=read_s,
             decode_s=decode_s,
         )
+
+    def _count_decoded(self, i: int) -> int:
+        """Return the bytes that a chunk is decoded to: all, or about those wanted."""
+        if self._positions[i] < 0:
+            return 0
+        if self._grid.pipeline.decodes_parts and self._array.chunk_cache is None:
+            return int(self._want[i] - self._unwanted[i])
+        return self._grid.n_bytes
 
     def decode_pieces(self, i: int) -> Iterator[tuple[int, memoryview]]:
         """Yield one very large chunk piece by piece, where its encoding allows it.
