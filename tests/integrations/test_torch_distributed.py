@@ -19,45 +19,43 @@ HERE = Path(__file__).parent
 N_ROWS = 230
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory):
-    """Return what the rank of a world with some workers saw."""
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def ranks(request, tmp_path_factory):
+    """Return what each rank of a world saw, given their number of workers."""
     folder = tmp_path_factory.mktemp("ranks")
     roots = os.pathsep.join(sys.path)
     out = subprocess.run(
-        [sys.executable, str(HERE / "torch_ranks.py"), str(folder)],
+        [sys.executable, str(HERE / "torch_ranks.py"), str(folder), str(request.param)],
         env=os.environ | {"PYTHONPATH": roots, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=200,
     )
     assert out.returncode == 0, out.stderr
-    return lambda world_size, num_workers: [
-        json.loads((folder / f"{world_size}-{num_workers}-{rank}.json").read_text())
-        for rank in range(world_size)
+    return lambda num_workers: [
+        json.loads((folder / f"{num_workers}-{rank}.json").read_text())
+        for rank in range(request.param)
     ]
 
 
-topologies = pytest.mark.parametrize(
-    ("world_size", "num_workers"), [(2, 0), (2, 2), (3, 0), (3, 2)]
-)
+workers = pytest.mark.parametrize("num_workers", [0, 2])
 
 
-@topologies
+@workers
 @pytest.mark.parametrize("kind", ["trim", "pad", "compat"])
-def test_ranks_have_equal_numbers_of_batches(seen, world_size, num_workers, kind):
-    ranks = [rank[kind] for rank in seen(world_size, num_workers)]
-    numbers = {len(batches) for rank in ranks for batches in rank["epochs"]}
-    assert numbers == {rank["len"] for rank in ranks}
+def test_ranks_have_equal_numbers_of_batches(ranks, num_workers, kind):
+    seen = [rank[kind] for rank in ranks(num_workers)]
+    numbers = {len(batches) for rank in seen for batches in rank["epochs"]}
+    assert numbers == {rank["len"] for rank in seen}
     assert len(numbers) == 1
 
 
-@topologies
+@workers
 @pytest.mark.parametrize("uneven", ["trim", "pad"])
-def test_ranks_yield_the_loaders_minibatches(seen, world_size, num_workers, uneven):
-    ranks = seen(world_size, num_workers)
+def test_ranks_yield_the_loaders_minibatches(ranks, num_workers, uneven):
+    seen = ranks(num_workers)
     for epoch in (0, 1):
-        for rank, seen_by_rank in enumerate(ranks):
+        for rank, seen_by_rank in enumerate(seen):
             loader = Loader(
                 np.arange(N_ROWS),
                 BlockShuffling(4),
@@ -65,7 +63,7 @@ def test_ranks_yield_the_loaders_minibatches(seen, world_size, num_workers, unev
                 fetch_factor=3,
                 seed=5,
                 uneven=uneven,
-            ).shard(rank, world_size)
+            ).shard(rank, len(seen))
             loader.set_epoch(epoch)
             own = [batch.tolist() for batch in loader]
             got = seen_by_rank[uneven]["epochs"][epoch]
@@ -74,10 +72,10 @@ def test_ranks_yield_the_loaders_minibatches(seen, world_size, num_workers, unev
             )
 
 
-@topologies
+@workers
 @pytest.mark.parametrize("kind", ["pad", "compat"])
-def test_no_row_is_left_out_by_padding(seen, world_size, num_workers, kind):
-    epochs = [rank[kind]["epochs"] for rank in seen(world_size, num_workers)]
+def test_no_row_is_left_out_by_padding(ranks, num_workers, kind):
+    epochs = [rank[kind]["epochs"] for rank in ranks(num_workers)]
     for epoch in (0, 1):
         rows = {row for rank in epochs for batch in rank[epoch] for row in batch}
         assert rows == set(range(N_ROWS))

@@ -1,7 +1,7 @@
 """Run by test_torch_distributed.py: ranks of one gloo group, each in its own process.
 
-Usage: ``python torch_ranks.py FOLDER``; writes what every rank saw to
-``FOLDER/{world_size}-{num_workers}-{rank}.json``.
+Usage: ``python torch_ranks.py FOLDER WORLD_SIZE``; writes what every rank saw to
+``FOLDER/{num_workers}-{rank}.json``.
 """
 
 import json
@@ -54,7 +54,7 @@ def epochs(dataset, num_workers):
 
 def run_rank(rank, world_size, folder):
     torch.set_num_threads(1)
-    store = f"file://{folder}/store-{world_size}"
+    store = f"file://{folder}/store"
     dist.init_process_group("gloo", store, rank=rank, world_size=world_size)
     for num_workers in (0, 2):
         torch.manual_seed(rank)  # an unseeded scDataset shares rank 0's draw
@@ -64,26 +64,25 @@ def run_rank(rank, world_size, folder):
             "pad": epochs(LoaderDataset(make_loader("pad")), num_workers),
             "compat": epochs(old, num_workers),
         }
-        path = Path(folder) / f"{world_size}-{num_workers}-{rank}.json"
+        path = Path(folder) / f"{num_workers}-{rank}.json"
         path.write_text(json.dumps(seen))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def main(folder):
+def main(folder, world_size):
     context = multiprocessing.get_context("fork")
-    for world_size in (2, 3):
-        ranks = [
-            context.Process(target=run_rank, args=(rank, world_size, folder))
-            for rank in range(world_size)
-        ]
-        for process in ranks:
-            process.start()
-        for process in ranks:
-            process.join()
-            if process.exitcode != 0:
-                raise SystemExit(f"a rank ended with {process.exitcode}")
+    ranks = [
+        context.Process(target=run_rank, args=(rank, world_size, folder))
+        for rank in range(world_size)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+        if process.exitcode != 0:
+            raise SystemExit(f"a rank ended with {process.exitcode}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
