@@ -1,0 +1,175 @@
+"""Iterators of a Loader: their threads, their errors, and several consumers."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scdataset_core import BlockShuffling, Loader
+
+DATA = np.arange(103)
+
+
+def lists(loader):
+    return [np.asarray(batch).tolist() for batch in loader]
+
+
+def reading_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1, 3])
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_threads_change_nothing(read_ahead, threads):
+    plain = lists(Loader(DATA, BlockShuffling(4), batch_size=8, read_ahead=0))
+    loader = Loader(
+        DATA, BlockShuffling(4), batch_size=8, read_ahead=read_ahead, threads=threads
+    )
+    assert lists(loader) == plain
+
+
+def test_an_interrupted_epoch_is_abandoned():
+    loader = Loader(DATA, batch_size=8)
+    next(iter(loader))
+    next(iter(loader))
+    assert loader.epoch == 1
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1])
+@pytest.mark.parametrize("hook", ["fetch_transform", "batch_transform"])
+def test_a_hook_that_raises_stop_iteration_does_not_end_the_epoch(hook, read_ahead):
+    hooks: dict[str, Any] = {hook: lambda data: next(iter([]))}
+    loader = Loader(DATA, batch_size=8, read_ahead=read_ahead, **hooks)
+    with pytest.raises(RuntimeError, match="StopIteration was raised"):
+        list(loader)
+    assert reading_threads() == []
+
+
+def test_an_error_of_the_thread_surfaces_with_its_traceback():
+    def broken_reader(collection, rows):
+        raise OSError("the disk is gone")
+
+    loader = Loader(DATA, fetch_callback=broken_reader)
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        next(iter(loader))
+    assert "broken_reader" in "".join(traceback.format_tb(caught.value.__traceback__))
+    assert reading_threads() == []
+
+
+def test_an_error_of_the_consumer_stops_the_threads():
+    def broken(batch):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        list(Loader(DATA, batch_size=2, fetch_factor=1, batch_transform=broken))
+    assert reading_threads() == []
+
+
+@pytest.mark.parametrize("how", ["close", "collect", "exhaust", "break"])
+def test_no_thread_is_left(how):
+    loader = Loader(DATA, batch_size=2, fetch_factor=1)
+    iterator = iter(loader)
+    next(iterator)
+    assert reading_threads() != []
+    if how == "close":
+        iterator.close()
+    elif how == "exhaust":
+        list(iterator)
+    elif how == "break":
+        for _ in iterator:
+            break
+    del iterator
+    gc.collect()
+    assert reading_threads() == []
+
+
+def test_ctrl_c_while_waiting_leaves_no_thread():
+    code = """
+import os, signal, threading, time
+import numpy as np
+import scdataset_core as scd
+
+def slow(collection, rows):
+    if rows[0] > 0:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(1)
+    return collection[rows]
+
+loader = scd.Loader(np.arange(100), scd.Streaming(), batch_size=10, fetch_factor=1,
+                    fetch_callback=slow)
+try:
+    for batch in loader:
+        pass
+except KeyboardInterrupt:
+    left = [t.name for t in threading.enumerate() if t.name.startswith("scdataset")]
+    print("interrupted", left)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.strip() == "interrupted []", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX only")
+def test_reading_ahead_is_bounded():
+    made = []
+
+    def count(collection, rows):
+        made.append(len(rows))
+        return collection[rows]
+
+    loader = Loader(DATA, batch_size=2, fetch_factor=1, fetch_callback=count)
+    iterator = iter(loader)
+    next(iterator)
+    next(iterator)
+    iterator.close()
+    assert len(made) <= 4
+
+
+def test_one_iterator_gives_each_batch_once_to_several_threads():
+    loader = Loader(np.arange(4000), batch_size=1, fetch_factor=4)
+    batches = iter(loader)
+    taken: list[int] = []
+
+    def take():
+        taken.extend(int(batch[0]) for batch in batches)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(4000))
+    assert loader.state_dict()["yielded"] == 4000
+
+
+def test_zipped_iterators_of_one_loader_are_told_of_once():
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8)
+    with pytest.warns(UserWarning, match="pairs cells of two epochs") as told:
+        pairs = list(zip(loader, loader, strict=True))
+    assert len(pairs) == 13
+    assert len(told) == 1
+
+
+def test_an_abandoned_iterator_is_no_reason_to_warn():
+    loader = Loader(DATA, batch_size=8)
+    abandoned = iter(loader)
+    next(abandoned)
+    assert len(list(loader)) == 13
+    for _ in loader:
+        break
+    assert len(list(loader)) == 13
+    shards = loader.shard(), loader.shard()
+    assert len(list(zip(*shards, strict=True))) == 13
