@@ -4,7 +4,6 @@ A format's tests subclass `SourceContract` and say how three `AnnData` are writt
 what is then opened.
 """
 
-import json
 import multiprocessing
 import pickle
 import warnings
@@ -14,9 +13,7 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,94 +21,19 @@ import scdataset_core as scd
 from scdataset_core.form import Form
 from scdataset_core.sources.base import Source
 from scdataset_core.storage import ReadContext
-
-N_CELLS = (37, 50, 13)  # of each part
-N_GENES = 11
-LINES = ["MCF7", "A549", "HCT15"]  # not in the order of the alphabet
-
-
-FORMS = [
-    Form("csr"),
-    Form("csr", np.dtype(np.float64)),
-    Form("dense"),
-    Form("dense", np.dtype(np.float16)),
-    Form("padded", width=N_GENES),
-    Form("padded", np.dtype(np.float64), width=N_GENES + 5),
-]
+from tests.sources.loader_contract import LoaderContract
+from tests.sources.small_cells import (
+    FORMS,
+    LINES,
+    N_GENES,
+    dense_of,
+    make_parts,
+    one_of,
+    spoken,
+)
 
 
-def make_parts() -> list[ad.AnnData]:
-    """Return three AnnDatas of the same genes; column 0 of X holds the row number + 1.
-
-    obs has `line` (categorical), `number` (int64, the row number), `score` (float32)
-    and `passed` (boolean). Some rows hold nothing but their number.
-    """
-    rng = np.random.default_rng(0)
-    parts, start = [], 0
-    for n in N_CELLS:
-        dense = rng.integers(1, 9, (n, N_GENES)) * (rng.random((n, N_GENES)) < 0.4)
-        dense[rng.random(n) < 0.2] = 0
-        dense[:, 0] = np.arange(start, start + n) + 1
-        codes = rng.integers(0, len(LINES), n)
-        obs = pd.DataFrame(
-            {
-                "line": pd.Categorical.from_codes(codes, LINES),
-                "number": np.arange(start, start + n),
-                "score": rng.random(n).astype(np.float32),
-                "passed": rng.random(n) < 0.5,
-            },
-            index=[f"cell{i}" for i in range(start, start + n)],
-        )
-        var = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
-        X = sp.csr_matrix(dense.astype(np.float32))
-        parts.append(ad.AnnData(X, obs=obs, var=var))
-        start += n
-    return parts
-
-
-def one_of(x: Any) -> Any:
-    """Return X, or the first of several arrays side by side."""
-    several = isinstance(x, dict) and "length" not in x
-    return next(iter(x.values())) if several else x
-
-
-def dense_of(x: Any) -> np.ndarray[Any, Any]:
-    """Return X of any form as a dense array of the contract's genes.
-
-    Of arrays side by side, all must hold the same.
-    """
-    if one_of(x) is not x:
-        first, *others = map(dense_of, x.values())
-        for other in others:
-            np.testing.assert_array_equal(first, other)
-        return first
-    if isinstance(x, dict):
-        out = np.zeros((len(x["length"]), N_GENES), x["values"].dtype)
-        for row, length in enumerate(x["length"]):
-            assert not x["values"][row, length:].any()
-            assert not x["indices"][row, length:].any()
-            out[row, x["indices"][row, :length]] = x["values"][row, :length]
-        return out
-    return x.toarray() if sp.issparse(x) else x
-
-
-def spoken(source: Source, cells: Any, column: str) -> list[Any]:
-    """Return a column's labels as they are called."""
-    values = cells["obs"][column]
-    if column not in source.categories:
-        return list(values.tolist())
-    labels = source.categories[column]
-    return [labels[code] if code >= 0 else None for code in values]
-
-
-def make_loader(source: Source, **options: Any) -> scd.Loader:
-    """Return a loader of 13 batches of 8 cells, the last one shorter; 3 a fetch."""
-    strategy = scd.BlockShuffling(block_size=4)
-    sizes: dict[str, Any] = {"batch_size": 8, "fetch_factor": 3, "seed": 1}
-    return scd.Loader(source, strategy, **sizes, **options)
-
-
-class SourceContract:
+class SourceContract(LoaderContract):
     """The behaviours of every source.
 
     The tests of a format subclass this class and implement `write`; if `scd.open` does
@@ -467,74 +389,3 @@ class SourceContract:
         for rows, cells in zip(wanted, read, strict=True):
             np.testing.assert_array_equal(cells["index"], rows)
             self.check(source, whole, cells)
-
-    def test_batches_do_not_depend_on_threads(self, source, whole):
-        alone, many = (
-            list(make_loader(source, threads=threads, read_ahead=ahead))
-            for threads, ahead in ((1, 1), (3, 2))
-        )
-        assert len(alone) == len(many) == 13
-        for one, other in zip(alone, many, strict=True):
-            np.testing.assert_array_equal(one["index"], other["index"])
-            np.testing.assert_array_equal(dense_of(one["X"]), dense_of(other["X"]))
-            self.check(source, whole, other)
-
-    def test_resumes_with_the_next_batch_inside_a_fetch(self, source, whole):
-        wanted = [batch["index"].tolist() for batch in make_loader(source)]
-        loader = make_loader(source)
-        batches = iter(loader)
-        seen = [next(batches)["index"].tolist() for _ in range(4)]  # a fetch has 3
-        state = json.loads(json.dumps(loader.state_dict()))
-        again = make_loader(pickle.loads(pickle.dumps(source)))
-        again.load_state_dict(state)
-        for batch in again:
-            self.check(source, whole, batch)
-            seen.append(batch["index"].tolist())
-        assert seen == wanted
-
-    def test_resumes_on_another_number_of_ranks(self, source):
-        wanted = [batch["index"].tolist() for batch in make_loader(source)]
-        states, seen = [], []
-        for rank in range(2):
-            loader = make_loader(source, rank=rank, world_size=2)
-            batches = iter(loader)
-            seen += [next(batches)["index"].tolist() for _ in range(2)]
-            states.append(loader.state_dict())
-        for rank in range(3):
-            loader = make_loader(source, rank=rank, world_size=3)
-            loader.load_state_dict(scd.merge_states(states))
-            seen += [batch["index"].tolist() for batch in loader]
-        assert sorted(seen) == sorted(wanted)
-
-    def test_a_state_of_other_data_is_refused(self, source, data):
-        state = make_loader(source).state_dict()
-        other = make_loader(self.open(data, genes=["gene3", "gene1"]))
-        with pytest.raises(scd.StateError, match="another data set"):
-            other.load_state_dict(state)
-
-    @pytest.mark.parametrize("output", ["csr", "dense", "padded", "anndata"])
-    def test_every_output_of_a_loader_keeps_cells_together(self, source, whole, output):
-        loader = scd.Loader(
-            source,
-            scd.BlockShuffling(block_size=4),
-            batch_size=16,
-            fetch_factor=2,
-            output=output,
-        )
-        seen = []
-        for batch in loader:
-            if output == "anndata":
-                rows = batch.obs_names.astype(int).to_numpy()
-                x, numbers = batch.X, batch.obs["number"].to_numpy()
-                lines = batch.obs["line"].tolist()
-            else:
-                rows = batch["index"][batch["index"] >= 0]
-                x, numbers = batch["X"], batch["obs"]["number"][: len(rows)]
-                codes = batch["obs"]["line"][: len(rows)]
-                lines = [source.categories["line"][code] for code in codes]
-            got = dense_of(x)[: len(rows)]
-            np.testing.assert_array_equal(got, whole.X.toarray()[rows])
-            np.testing.assert_array_equal(numbers, rows)
-            assert lines == whole.obs["line"].iloc[rows].tolist()
-            seen.extend(rows.tolist())
-        assert sorted(seen) == list(range(len(source)))

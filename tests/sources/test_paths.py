@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import make_parts
+from tests.sources.small_cells import make_parts
 
 N = 37
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.contract import make_parts
+from tests.sources.small_cells import make_parts
 
 
 @pytest.fixture(scope="session")

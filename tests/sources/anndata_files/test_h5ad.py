@@ -14,7 +14,8 @@ import scdataset_core as scd
 from scdataset_core.form import Form
 from scdataset_core.storage import ReadContext
 from tests.sources.anndata_files.old_layouts import write_07, write_before_07
-from tests.sources.contract import SourceContract, dense_of, make_parts, spoken
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import dense_of, make_parts, spoken
 
 
 class TestCsr(SourceContract):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import make_parts
+from tests.sources.small_cells import make_parts
 
 zarr = pytest.importorskip("zarr", minversion="3")
 

@@ -22,7 +22,7 @@ from tests.sources.anndata_files.zarr_stores import (
     recut,
     write,
 )
-from tests.sources.contract import make_parts
+from tests.sources.small_cells import make_parts
 
 zarr = pytest.importorskip("zarr", minversion="3")
 numcodecs = pytest.importorskip("numcodecs")

@@ -13,7 +13,8 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from tests.sources.anndata_files.zarr_stores import forget_consolidated, recut, write
-from tests.sources.contract import N_CELLS, SourceContract, make_parts
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import N_CELLS, make_parts
 
 zarr = pytest.importorskip("zarr", minversion="3")
 

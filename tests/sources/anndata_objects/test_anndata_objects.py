@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from anndata.experimental import AnnCollection
 
 import scdataset_core as scd
-from tests.sources.contract import N_CELLS, SourceContract, make_parts
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import N_CELLS, make_parts
 
 # AnnData's own use of pandas, in concat and collections.
 pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")

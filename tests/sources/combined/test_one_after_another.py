@@ -7,7 +7,8 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.storage import ReadContext
-from tests.sources.contract import SourceContract, make_parts
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import make_parts
 
 
 class TestConcat(SourceContract):

@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
-from tests.sources.contract import dense_of, make_parts
+from tests.sources.small_cells import dense_of, make_parts
 
 ARRAYS = ["X", "layers/counts", "obsm/X_pca", "raw/X"]
 

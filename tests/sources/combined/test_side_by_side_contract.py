@@ -7,7 +7,8 @@ import anndata as ad
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import SourceContract, make_loader
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import make_loader
 
 
 @contextmanager

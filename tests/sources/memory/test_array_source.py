@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
-from tests.sources.contract import SourceContract, make_parts
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import make_parts
 
 
 class TestAnnData(SourceContract):

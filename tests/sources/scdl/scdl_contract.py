@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.sources.contract import LINES, SourceContract
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import LINES
 
 # Written by bionemo-scdl 0.1.3 from the contract's parts: `collection` by
 # SingleCellCollection.load_h5ad; `flat` by its flatten(); `ragged` so too, with two

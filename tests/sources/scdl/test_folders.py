@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import N_CELLS, N_GENES, make_parts, spoken
+from tests.sources.small_cells import N_CELLS, N_GENES, make_parts, spoken
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import spoken
 from tests.sources.scdl.scdl_contract import ScdlContract, extract
+from tests.sources.small_cells import spoken
 
 pytest.importorskip("bionemo.scdl", reason="pip install bionemo-scdl")
 from bionemo.scdl.io.single_cell_collection import (

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.sources.contract import make_parts
+from tests.sources.small_cells import make_parts
 
 pa = pytest.importorskip("pyarrow")
 tiledbsoma = pytest.importorskip("tiledbsoma")

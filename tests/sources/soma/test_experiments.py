@@ -14,7 +14,8 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.sources.soma.obs_columns import SomaKept
-from tests.sources.contract import SourceContract, make_parts
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import make_parts
 from tests.sources.soma.small_experiments import joined, oracle, rich, write
 
 pa = pytest.importorskip("pyarrow")

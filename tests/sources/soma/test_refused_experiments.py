@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import make_parts
+from tests.sources.small_cells import make_parts
 from tests.sources.soma.small_experiments import write
 
 pa = pytest.importorskip("pyarrow")

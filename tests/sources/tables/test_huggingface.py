@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from tests.sources.contract import LINES, N_GENES, SourceContract, make_parts
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import LINES, N_GENES, make_parts
 
 datasets = pytest.importorskip("datasets")
 pa = pytest.importorskip("pyarrow")

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 import scdataset_core as scd
 from scdataset_core.sources.ranged.row_arrays import KeptArrays
 from scdataset_core.sources.tables.files import ParquetFiles
-from tests.sources.contract import LINES, N_GENES, SourceContract
+from tests.sources.contract import SourceContract
+from tests.sources.small_cells import LINES, N_GENES
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
