@@ -3,10 +3,12 @@
 They return plain data, which ``--json`` prints.
 
 - :func:`inspect` says what files hold, how it is stored, and what is wrong.
+- :func:`split` divides cells into parts for training and testing.
 - :func:`verify` reads everything in files, and names what is damaged.
 """
 
 from .inspection import inspect
+from .splitting import split
 from .verification import verify
 
-__all__ = ["inspect", "verify"]
+__all__ = ["inspect", "split", "verify"]
