@@ -1,6 +1,5 @@
 """The kept chunks of one array, as the reading code asks for them."""
 
-import math
 import os
 import threading
 import time
@@ -8,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,7 @@ from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
 from .kept_files import read_kept
 from .narrowing import can_keep, kept_dtype, narrow
-from .open_entries import OpenEntry
+from .open_entries import EntryState, OpenEntry, is_to_begin
 from .process import FULL_S, CacheProcess
 from .records import RECORD_BYTES
 from .unchanged_files import (
@@ -50,6 +49,8 @@ Integers = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.uint8]
 # A cache whose files fail this often in a process is not asked any more.
 MOST_FAILURES = 8
+# Where an entry was removed as it was made, it is made again after so many seconds.
+AGAIN_S = 0.2
 
 
 def can_be_cached(array: ArrayLayout) -> bool:
@@ -57,24 +58,6 @@ def can_be_cached(array: ArrayLayout) -> bool:
     return (
         array.grid is not None and bool(array.grid.pipeline) and can_keep(array.dtype)
     )
-
-
-class _State(NamedTuple):
-    """What a process has of the array's entry.
-
-    Parameters
-    ----------
-    pid
-        The process.
-    opened
-        The entry; None: it does without.
-    again
-        When it tries again, on the monotonic clock.
-    """
-
-    pid: int
-    opened: OpenEntry | None
-    again: float = math.inf
 
 
 class ArrayCache:
@@ -90,7 +73,7 @@ class ArrayCache:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        self._state: _State | None = None
+        self._state: EntryState | None = None
         self._n_failures = 0
         self._is_touched = False
         self._synchronous = 0
@@ -109,22 +92,22 @@ class ArrayCache:
     def _open(self, array: ArrayLayout) -> OpenEntry | None:
         """Return the array's entry, opened in this process; None: do without."""
         state = self._state
-        if _is_to_begin(state):
+        if is_to_begin(state):
             with first_use_lock():
                 state = self._state
-                if _is_to_begin(state):
+                if is_to_begin(state):
                     self._giants = {}
                     known = None if state is None else state.opened
                     # For now, as a warning may be raised as an error.
-                    self._state = _State(os.getpid(), None)
+                    self._state = EntryState(os.getpid(), None)
                     state = self._state = self._begin(array, known)
         assert state is not None
         return state.opened
 
-    def _begin(self, array: ArrayLayout, known: OpenEntry | None) -> _State:
+    def _begin(self, array: ArrayLayout, known: OpenEntry | None) -> EntryState:
         """Open the entry, or after a fork go on with the parent's."""
         every, process = array.table.identities, self._process
-        nothing = _State(os.getpid(), None)
+        nothing = EntryState(os.getpid(), None)
         if not hasattr(every, "digest") and any(each is None for each in every):
             return nothing  # files that cannot be told from what they were before
         problem = why_unusable(self.cache.folder)
@@ -136,13 +119,18 @@ class ArrayCache:
             try:
                 opened = known or self._open_entry(array, facts)
             except OSError as error:
-                problem = f"it cannot be used ({error.strerror or error})"
+                problem = why_unusable(self.cache.folder)
+                if problem is None and isinstance(error, FileNotFoundError):
+                    # It was removed as it was made.
+                    nothing = EntryState(os.getpid(), None, time.monotonic() + AGAIN_S)
+                else:
+                    problem = f"it cannot be used ({error.strerror or error})"
             else:
                 if opened is not None:
                     opened.pending = set()
                     weakref.finalize(self, process.end_use, name).atexit = False
-                    return _State(os.getpid(), opened)
-                nothing = _State(os.getpid(), None, time.monotonic() + FULL_S)
+                    return EntryState(os.getpid(), opened)
+                nothing = EntryState(os.getpid(), None, time.monotonic() + FULL_S)
             process.end_use(name)
         if problem is not None:
             process.report(problem)
@@ -280,7 +268,7 @@ class ArrayCache:
             self._n_failures += 1
             off = self._n_failures >= MOST_FAILURES
         with first_use_lock():
-            self._state = _State(os.getpid(), None) if off else None
+            self._state = EntryState(os.getpid(), None) if off else None
         if not isinstance(error, FileNotFoundError):
             self._process.report(f"what is kept cannot be read ({error})")
 
@@ -388,10 +376,3 @@ class ArrayCache:
         if not giant.add(start, piece, self._submit, last=last) or last:
             opened.giant_kinds[chunk] = giant.kind
             self._giants.pop(key, None)
-
-
-def _is_to_begin(state: _State | None) -> bool:
-    """Return whether the entry is to be opened, for the first time or again."""
-    if state is None or state.pid != os.getpid():
-        return True
-    return state.opened is None and time.monotonic() > state.again

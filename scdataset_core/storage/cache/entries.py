@@ -186,7 +186,7 @@ def _make(folder: Path, facts: dict[str, Any]) -> Entry:
             with contextlib.suppress(OSError):
                 Path(path).unlink(missing_ok=True)
     if entry is None:
-        raise OSError(errno.EAGAIN, "its files are removed as they are made")
+        raise FileNotFoundError(errno.ENOENT, "its files were removed", str(folder))
     return entry
 
 

@@ -239,8 +239,9 @@ def _stamp(folder: Path) -> None:
         )
     unfinished = folder / f"{STAMP}.{secrets.token_hex(8)}"
     try:
-        folder.chmod(0o700)  # one that was there and empty is private from now on
         unfinished.write_text(_STAMP_TEXT)
+        # One that was there, empty, is private from now on.
+        folder.chmod(folder.stat().st_mode & 0o700)
         unfinished.replace(folder / STAMP)
     except OSError:  # full or read-only: the first use says so
         with contextlib.suppress(OSError):

@@ -1,7 +1,9 @@
 """An entry as one process has it open, and what it has found sound there."""
 
+import math
 import os
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from .writing import FileStatus
 if TYPE_CHECKING:
     from ..context import ReadContext
 
-__all__ = ["OpenEntry"]
+__all__ = ["EntryState", "OpenEntry", "is_to_begin"]
 
 Kinds = npt.NDArray[np.uint8]
 
@@ -115,6 +117,31 @@ class OpenEntry:
     def end_write(self, chunk: int, done: bool) -> None:
         """Let a chunk be found, or offered again."""
         self.pending.discard(chunk)
+
+
+class EntryState(NamedTuple):
+    """What a process has of the array's entry.
+
+    Parameters
+    ----------
+    pid
+        The process.
+    opened
+        The entry; None: it does without.
+    again
+        When it tries again, on the monotonic clock.
+    """
+
+    pid: int
+    opened: OpenEntry | None
+    again: float = math.inf
+
+
+def is_to_begin(state: EntryState | None) -> bool:
+    """Return whether the entry is to be opened, for the first time or again."""
+    if state is None or state.pid != os.getpid():
+        return True
+    return state.opened is None and time.monotonic() > state.again
 
 
 def _descriptor(path: str, context: "ReadContext") -> int:

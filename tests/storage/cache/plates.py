@@ -1,6 +1,7 @@
 """Small compressed plates, what their epochs are, and processes that read them."""
 
 import hashlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -29,7 +30,8 @@ def write_plate(path, seed=0, *, n_cells=300, n_genes=300, chunk=CHUNK):
         for name in ("X/data", "X/indices"):
             values = file[name][:]
             del file[name]
-            file.create_dataset(name, data=values, chunks=(chunk,), compression=1)
+            chunks = (min(chunk, len(values)),)
+            file.create_dataset(name, data=values, chunks=chunks, compression=1)
     return path
 
 
@@ -76,6 +78,28 @@ def finish(process, timeout=60):
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err
     return out.strip().rpartition("\n")[2], err
+
+
+def in_fork(function, *arguments):
+    """Return what a function returns in a forked process, which ends after it."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+
+    def work():
+        try:
+            there.send(function(*arguments))
+        except BaseException as error:
+            there.send(error)
+
+    process = context.Process(target=work)
+    process.start()
+    there.close()
+    result = here.recv()
+    process.join()
+    if isinstance(result, BaseException):
+        raise result
+    assert process.exitcode == 0
+    return result
 
 
 def files_of(folder, *kinds):
