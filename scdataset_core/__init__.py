@@ -30,6 +30,7 @@ from .strategies import (
     GroupSampling,
     Streaming,
 )
+from .tools.suggestion import suggest
 
 __version__ = "0.1.0"
 
@@ -60,5 +61,6 @@ __all__ = [
     "mix",
     "open",
     "split",
+    "suggest",
     "transforms",
 ]

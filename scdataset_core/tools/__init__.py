@@ -4,11 +4,15 @@ They return plain data, which ``--json`` prints.
 
 - :func:`inspect` says what files hold, how it is stored, and what is wrong.
 - :func:`split` divides cells into parts for training and testing.
+- :func:`suggest` suggests settings of a Loader from the layout alone.
+- :func:`tune` times settings on the data and disk at hand.
 - :func:`verify` reads everything in files, and names what is damaged.
 """
 
 from .inspection import inspect
 from .splitting import split
+from .suggestion import suggest
+from .tuning import tune
 from .verification import verify
 
-__all__ = ["inspect", "split", "verify"]
+__all__ = ["inspect", "split", "suggest", "tune", "verify"]

@@ -17,6 +17,7 @@ from .inspect_command import inspect_files
 from .split_command import split_files
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
+from .tune_command import suggest_settings, tune_files
 from .verdict import conclusions, table
 from .verify_command import verify_files
 
@@ -33,6 +34,8 @@ app = typer.Typer(
 app.add_typer(cache_app)
 app.command("inspect")(inspect_files)
 app.command("split")(split_files)
+app.command("tune")(tune_files)
+app.command("suggest")(suggest_settings)
 app.command("verify")(verify_files)
 
 
