@@ -68,9 +68,7 @@ def test_what_cannot_be_met_is_an_error_that_says_what_can(source):
     with pytest.raises(ValueError, match="min_entropy must be"):
         scd.suggest(source, **options(min_entropy=3.2))
     with pytest.raises(ValueError, match="the best is"):
-        scd.suggest(
-            source, **options(label="cell_line", min_entropy=1.0, memory="25kB")
-        )
+        list_candidates(source, **options(), block_sizes=[256], fetch_factors=[16])
 
 
 def test_compressed_data_prefer_blocks_and_get_the_hint_of_a_cache(plates, tmp_path):
