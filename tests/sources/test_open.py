@@ -20,47 +20,6 @@ def path(tmp_path):
     return make(tmp_path / "a.h5ad")
 
 
-class TestPaths:
-    @pytest.fixture
-    def folder(self, tmp_path):
-        for i, name in enumerate(["10", "9", "b"]):
-            make(tmp_path / f"{name}.h5ad", start=100 * i, n=2)
-        return tmp_path
-
-    def test_a_glob_is_sorted_as_strings(self, folder):
-        source = scd.open(str(folder / "*.h5ad"))
-        assert [file.rpartition("/")[2] for file in source.files] == [
-            "10.h5ad",
-            "9.h5ad",
-            "b.h5ad",
-        ]
-        assert ids(source) == [1, 2, 101, 102, 201, 202]
-        assert source.file_starts.tolist() == [0, 2, 4, 6]
-
-    def test_a_list_keeps_its_order(self, folder):
-        source = scd.open([folder / "b.h5ad", str(folder / "10.h5ad")])
-        assert ids(source) == [201, 202, 1, 2]
-
-    def test_a_file_may_come_twice(self, folder):
-        assert ids(scd.open([folder / "9.h5ad"] * 2)) == [101, 102, 101, 102]
-
-    def test_a_name_with_brackets_is_a_file_if_there_is_one(self, folder):
-        make(folder / "x[1].h5ad", n=2)
-        assert ids(scd.open(folder / "x[1].h5ad")) == [1, 2]
-
-    def test_nothing_matches(self, folder):
-        with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.h5mu"):
-            scd.open(str(folder / "*.h5mu"))
-
-    def test_a_missing_file_names_the_nearest(self, folder):
-        with pytest.raises(FileNotFoundError, match=r'bb\.h5ad.*did you mean "b.h5ad"'):
-            scd.open([folder / "9.h5ad", folder / "bb.h5ad"])
-
-    def test_only_the_first_argument_is_positional(self, folder):
-        with pytest.raises(TypeError, match="positional argument"):
-            scd.open(folder / "9.h5ad", ["line"])
-
-
 class TestNotCells:
     def test_other_bytes(self, tmp_path):
         (tmp_path / "a.h5ad").write_bytes(b"PK\x03\x04 something else")

@@ -1,4 +1,4 @@
-"""Paths that were relative when a source was opened, after a change of directory."""
+"""The paths that `open` takes: globs and lists, and relative ones after a `chdir`."""
 
 import pickle
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 import scdataset_core as scd
 from tests.sources.small_cells import make_parts
+from tests.sources.small_h5ad import ids, make
 
 N = 37
 
@@ -69,3 +70,44 @@ def test_a_relative_path_holds_after_a_change_of_directory(
     for one in (source, pickle.loads(pickle.dumps(source))):
         got = one.read(np.arange(N))["X"].toarray()
         np.testing.assert_array_equal(got, part.X.toarray())
+
+
+class TestPaths:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for i, name in enumerate(["10", "9", "b"]):
+            make(tmp_path / f"{name}.h5ad", start=100 * i, n=2)
+        return tmp_path
+
+    def test_a_glob_is_sorted_as_strings(self, folder):
+        source = scd.open(str(folder / "*.h5ad"))
+        assert [file.rpartition("/")[2] for file in source.files] == [
+            "10.h5ad",
+            "9.h5ad",
+            "b.h5ad",
+        ]
+        assert ids(source) == [1, 2, 101, 102, 201, 202]
+        assert source.file_starts.tolist() == [0, 2, 4, 6]
+
+    def test_a_list_keeps_its_order(self, folder):
+        source = scd.open([folder / "b.h5ad", str(folder / "10.h5ad")])
+        assert ids(source) == [201, 202, 1, 2]
+
+    def test_a_file_may_come_twice(self, folder):
+        assert ids(scd.open([folder / "9.h5ad"] * 2)) == [101, 102, 101, 102]
+
+    def test_a_name_with_brackets_is_a_file_if_there_is_one(self, folder):
+        make(folder / "x[1].h5ad", n=2)
+        assert ids(scd.open(folder / "x[1].h5ad")) == [1, 2]
+
+    def test_nothing_matches(self, folder):
+        with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.h5mu"):
+            scd.open(str(folder / "*.h5mu"))
+
+    def test_a_missing_file_names_the_nearest(self, folder):
+        with pytest.raises(FileNotFoundError, match=r'bb\.h5ad.*did you mean "b.h5ad"'):
+            scd.open([folder / "9.h5ad", folder / "bb.h5ad"])
+
+    def test_only_the_first_argument_is_positional(self, folder):
+        with pytest.raises(TypeError, match="positional argument"):
+            scd.open(folder / "9.h5ad", ["line"])
