@@ -38,7 +38,7 @@ def same(a, b):
         if isinstance(value, dict):
             same(value, b[name])
             continue
-        arrays = [value], [b[name]]
+        arrays = [[value], [b[name]]]
         if hasattr(value, "indptr"):
             parts = ("data", "indices", "indptr")
             arrays = [[getattr(x[0], part) for part in parts] for x in arrays]

@@ -167,7 +167,10 @@ def test_modalities_are_matrices(adata, tmp_path):
 
 @pytest.mark.skipif(find_spec("scanpy") is None, reason="scanpy carries the file")
 def test_a_real_file_of_an_old_layout_is_described():
-    folder = Path(find_spec("scanpy").origin).parent / "datasets"
+    spec = find_spec("scanpy")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "datasets"
     report = inspect(folder / "10x_pbmc68k_reduced.h5ad")
     assert (report["cells"], report["genes"]) == (700, 765)
     matrices = {m["name"]: m for m in report["files"][0]["matrices"]}

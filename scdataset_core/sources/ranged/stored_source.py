@@ -10,7 +10,6 @@ from ...errors import FileFormatError
 from ...form import Form
 from ...storage import StoredArray, default_context
 from ...storage.cache import Cache
-from ...storage.cache.filling import attach_cache, cached_share
 from ..contents import Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
@@ -91,6 +90,8 @@ class StoredSource(SourceWithObs):
         self._plain = all(each.values.is_plain for each in xs)
         self.cache = cache
         if cache is not None:
+            from ...storage.cache.filling import attach_cache
+
             attach_cache(self.x_arrays(), cache)
         filled = [each for each in xs if each.n_obs] or xs[:1]
         self.natural_block = round(np.median([mean_chunk_rows(x) for x in filled]))
@@ -116,6 +117,10 @@ class StoredSource(SourceWithObs):
         if self._plain:
             return True
         arrays = self.cacheable_arrays()
+        if not arrays:
+            return False
+        from ...storage.cache.filling import cached_share
+
         return cached_share(arrays, flush=False) > _MOSTLY_CACHED
 
     def x_arrays(self) -> list[StoredArray]:
