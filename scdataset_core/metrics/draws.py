@@ -46,7 +46,7 @@ def draw_chances(
 
     all_ways = logs[n_cells] - logs[n_drawn] - logs[n_cells - n_drawn]
     ways = choose(marked, drawn) + choose(others, n_drawn - drawn)
-    return np.where(possible, np.exp(ways - all_ways), 0.0)
+    return np.exp(np.where(possible, ways - all_ways, -np.inf))
 
 
 def mean_entropy_terms(chances: Floats) -> Floats:
