@@ -51,10 +51,10 @@ def plan_reads(
     found = find_spans(ranges)
     finish: list[Callable[[], None]] = []
     parts: list[MergedReads] = []
-    converts = np.array([request.converts for request in ranges.requests])
+    converts = [request.converts for request in ranges.requests]
     plain = found
-    if converts.any():
-        mine = converts[ranges.of]
+    if any(converts):
+        mine = np.array(converts)[ranges.of]
         plain, other = found.take(~mine), found.take(mine)
         if len(other.position):
             parts.append(ConvertedReads(ranges, other, context))

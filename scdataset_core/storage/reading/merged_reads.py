@@ -52,6 +52,11 @@ class MergedReads:
     cuts
         Reads that begin a group, in whose order all are done; None: any may be joined
         to the one before it.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Bytes of all reads.
     """
 
     def __init__(
@@ -80,11 +85,7 @@ class MergedReads:
             position, of = position[order], None if of is None else of[order]
         self._groups = ByteRanges(ranges.locations, of, position, size)
         self._first, self._count = first, count
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all reads."""
-        return int(self._groups.n_bytes.sum())
+        self.n_bytes = int(size.sum())
 
     @cached_property
     def advice(self) -> list[Callable[[], None]]:

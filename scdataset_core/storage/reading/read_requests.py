@@ -85,23 +85,24 @@ def _stage_small(
     asked: list[Request], context: ReadContext
 ) -> tuple[list[Request], Staging | None]:
     """Return requests to do; those that convert few numbers go to buffers first."""
-    some = [request for request in asked if _can_stage(request)]
+    some = [request for request in asked if request.converts and _can_stage(request)]
+    if not some:
+        return asked, None
     n_bytes = sum(
         int((request.stops - request.starts).sum()) * request.array.dtype.itemsize
         for request in some
     )
-    if not some or n_bytes > STAGED_BYTES:
+    if n_bytes > STAGED_BYTES:
         return asked, None
     staging = Staging(context)
     return [staging.redirect(r) if r in some else r for r in asked], staging
 
 
 def _can_stage(request: Request) -> bool:
-    """Return whether a request is for uncompressed numbers of another type."""
+    """Return whether a request that converts is for uncompressed numbers."""
     array = request.array
     return (
-        request.converts
-        and array.is_plain
+        array.is_plain
         and len(array.shape) == 1
         and can_convert(array.dtype, request.targets[0].dtype)
     )

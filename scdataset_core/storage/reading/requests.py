@@ -194,8 +194,9 @@ def _row_shape(request: Request) -> tuple[int, ...]:
 
 def _check_targets(request: Request, row: tuple[int, ...], *, converts: bool) -> None:
     dtype = request.array.dtype
-    if converts and not row and can_convert(dtype, request.targets[0].dtype):
-        dtype = request.targets[0].dtype
+    wanted = request.targets[0].dtype if request.targets else dtype
+    if converts and wanted != dtype and not row and can_convert(dtype, wanted):
+        dtype = wanted
     for target in request.targets:
         flags = target.flags
         if (
