@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from .checksums import matches
 from .compressors import decompressor
@@ -139,12 +140,17 @@ def decode_lzf(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
 def decompress(name: str, data: Buffer, n_bytes: int) -> Buffer:
     """Decompress into memory of the declared size."""
     plain = np.empty(n_bytes, np.uint8)
-    packed = np.frombuffer(data, np.uint8, len(data))
-    if decompressor(name)(packed, plain) != n_bytes:
-        raise CodecError(
-            f"its {name} bytes do not decode to the {n_bytes} bytes declared"
-        )
+    _decompress_into(name, data, plain)
     return plain.data
+
+
+def _decompress_into(name: str, data: Buffer, plain: npt.NDArray[np.uint8]) -> None:
+    """Decompress, and fill the memory given to its last byte."""
+    packed = np.frombuffer(data, np.uint8, len(data))
+    if decompressor(name)(packed, plain) != len(plain):
+        raise CodecError(
+            f"its {name} bytes do not decode to the {len(plain)} bytes declared"
+        )
 
 
 def blosc_header(data: Buffer, n_bytes: int) -> tuple[int, int]:
@@ -180,19 +186,20 @@ def decode_lz4(data: Buffer, n_bytes: int, step: Filter) -> Buffer:
     declared, block_bytes = struct.unpack_from(">QI", view)
     if declared != n_bytes or (block_bytes == 0 and n_bytes):
         raise wrong
-    plain = bytearray()
-    at = 12
-    while len(plain) < n_bytes:
+    plain = np.empty(n_bytes, np.uint8)
+    at, done = 12, 0
+    while done < n_bytes:
         if at + 4 > len(view):
             raise wrong
         (stored,) = struct.unpack_from(">I", view, at)
         block = view[at + 4 : at + 4 + stored]
         at += 4 + stored
-        size = min(block_bytes, n_bytes - len(plain))
+        target = plain[done : done + block_bytes]
         if len(block) != stored:
             raise wrong
-        if stored == size:
-            plain += block
+        if stored == len(target):
+            target[:] = np.frombuffer(block, np.uint8)
         else:
-            plain += decompress("lz4", block, size)
-    return plain
+            _decompress_into("lz4", block, target)
+        done += len(target)
+    return plain.data

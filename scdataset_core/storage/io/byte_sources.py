@@ -45,7 +45,7 @@ class Destinations:
 
     def __init__(self, table: npt.NDArray[np.uint64]) -> None:
         self.table = table
-        self.address: int = table.ctypes.data
+        self.address: int = table.__array_interface__["data"][0]
 
 
 class SourceIdentity(Protocol):

@@ -65,6 +65,14 @@ class Identity:
         status = os.fstat(file) if isinstance(file, int) else Path(file).stat()
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    def is_open_as(self, descriptor: int) -> bool:
+        """Return whether an open file equals this: ``Identity.of(descriptor)``, sooner.
+
+        Every read asks it of every file.
+        """
+        status = os.fstat(descriptor)
+        return self.mtime_ns == status.st_mtime_ns and self.n_bytes == status.st_size
+
     def is_that_of(self, path: str) -> bool:
         """Return whether the file at a path is this one, and nothing touched it."""
         try:
@@ -135,7 +143,10 @@ class OpenFile:
         The parent's cannot be shared, for its position; and another file may have
         taken the path since.
         """
-        same = expected is None or Identity.of(self.descriptor) == expected
+        if isinstance(expected, Identity):
+            same = expected.is_open_as(self.descriptor)
+        else:
+            same = expected is None or Identity.of(self.descriptor) == expected
         return self.pid == os.getpid() and same
 
     def read(

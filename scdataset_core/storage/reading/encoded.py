@@ -15,10 +15,12 @@ from .requests import Ranges
 
 __all__ = ["encoded_tasks"]
 
-# A task reads a few chunks at once, and is small enough to share a fetch evenly.
+# A task reads a few chunks at once, and is small enough to share a fetch evenly. Tasks
+# of 2 MB took 1 % more processor time (zarr, chunks of 0.25 and 0.5 MB, one thread, two
+# cores, November 2026).
 MOST_CHUNKS = 16
 TASKS_PER_THREAD = 6
-TASK_BYTES = 2 << 20
+TASK_BYTES = 4 << 20
 
 
 def encoded_tasks(ranges: Ranges, context: ReadContext) -> list[Callable[[], None]]:

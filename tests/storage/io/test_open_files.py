@@ -14,7 +14,12 @@ import pytest
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.io import open_files as module
 from scdataset_core.storage.io.byte_sources import Location
-from scdataset_core.storage.io.open_files import OpenFile, OpenSources, most_open
+from scdataset_core.storage.io.open_files import (
+    Identity,
+    OpenFile,
+    OpenSources,
+    most_open,
+)
 from scdataset_core.storage.reading import merged_reads as groups
 from tests.storage.oracle import check
 
@@ -27,6 +32,22 @@ def paths(tmp_path, monkeypatch):
     for number in range(12):
         (tmp_path / str(number)).write_bytes(b"cells")
     return [str(tmp_path / str(number)) for number in range(12)]
+
+
+@pytest.mark.parametrize("other", [(1, 0), (0, 1), (0, -1), (-1, 0), (3, 7)])
+def test_an_open_file_serves_where_identities_are_equal(paths, other):
+    file = OpenFile(paths[0])
+    was = Identity.of(file.descriptor)
+    assert was.is_open_as(file.descriptor)
+    assert file.serves(was)
+    assert file.serves(None)
+    changed = Identity(was.n_bytes + other[0], was.mtime_ns + other[1])
+    assert changed != was
+    assert not changed.is_open_as(file.descriptor)
+    assert not file.serves(changed)
+    touched = Identity(was.n_bytes, was.mtime_ns, was.ctime_ns + 1)
+    assert touched == was
+    assert file.serves(touched)
 
 
 @pytest.mark.parametrize(
