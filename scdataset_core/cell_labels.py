@@ -36,7 +36,7 @@ class CellLabels:
     def __init__(self, given: Any, name: str) -> None:
         self.columns = _parse(given, name)
         self._name = name
-        self._codes: tuple[Any, npt.NDArray[np.int32]] | None = None
+        self._codes: tuple[Any, npt.NDArray[Any]] | None = None
         arrays = {k: v for k, v in self.columns.items() if not isinstance(v, str)}
         lengths = {len(array) for array in arrays.values()}
         if len(lengths) > 1:
@@ -85,11 +85,18 @@ class CellLabels:
         )
         return classes, labels
 
-    def codes(self, source: Any) -> npt.NDArray[np.int32]:
-        """Return the class of each cell, -1 where a label is missing; kept."""
+    def codes(self, source: Any) -> npt.NDArray[Any]:
+        """Return the class of each cell, -1 where a label is missing.
+
+        They are kept for the latest source, in the narrowest type, and pickled: a
+        worker cannot read columns of an object in memory that the source does not
+        carry.
+        """
         kept = self._codes  # another thread may replace it
         if kept is None or (self.obs_columns and kept[0] is not source):
-            self._codes = kept = source, self.read(source)[0].codes
+            classes = self.read(source)[0]
+            codes = classes.codes.astype(_find_narrowest(len(classes.parts)))
+            self._codes = kept = source if self.obs_columns else None, codes
         return kept[1]
 
     def sort(self, order: npt.NDArray[np.int64]) -> None:
@@ -109,9 +116,6 @@ class CellLabels:
             for column in self.columns.values()
         ]
         return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_codes": None}
 
 
 def _parse(given: Any, name: str) -> dict[str, str | npt.NDArray[Any]]:
@@ -146,6 +150,12 @@ def _check(given: Any, name: str) -> str | npt.NDArray[Any]:
         )
     # A copy, because the user may change the array.
     return _freeze(check_labels(given, name).copy())
+
+
+def _find_narrowest(n_codes: int) -> npt.DTypeLike:
+    """Return the narrowest signed type that holds -1 and `n_codes` codes."""
+    kinds = (np.int8, np.int16, np.int32)
+    return next(kind for kind in kinds if n_codes <= np.iinfo(kind).max)
 
 
 def _freeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

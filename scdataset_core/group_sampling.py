@@ -250,6 +250,10 @@ class GroupSampling(WeightedRows):
     def _prepare(self, source: Any) -> _Prepared:
         """Return the cells of each group; kept for the latest source.
 
+        They are pickled with the strategy, 4 bytes a cell: a worker that made them anew
+        would need much more for a while, and cannot read columns of an object in memory
+        that the source does not carry.
+
         Raises
         ------
         ValueError
@@ -313,12 +317,12 @@ class GroupSampling(WeightedRows):
         if is_control is None:
             return None
         coded = read_columns(source, self.match)
-        names_groups = self.match and self._labels.columns.get(self.match[0])
+        first_in_groups = [n for n in self.match[:1] if n in self._labels.obs_columns]
         return Match(
             is_control[listed],
             [column.codes[listed] for column in coded],
             [len(column.labels) for column in coded],
-            n_kept=int(names_groups == self.match[0]) if self.match else 0,
+            n_kept=len(first_in_groups),
         )
 
     def _leave_out_small(
@@ -356,9 +360,6 @@ class GroupSampling(WeightedRows):
     def __repr__(self) -> str:
         shown = super().__repr__().partition("(")[2]
         return f"{type(self).__name__}({self._labels!r}, {shown}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_prepared": None}
 
 
 def _name_columns(names: Iterable[str]) -> str:

@@ -30,15 +30,22 @@ def test_columns_have_names(given, names: list[str]) -> None:
     assert list(CellLabels(given, "labels").columns) == names
 
 
-def test_codes_are_kept_for_a_source_and_not_pickled(plates: Path) -> None:
+def test_codes_are_kept_for_a_source_and_pickled_with_it(plates: Path) -> None:
     sources = [scd.open(plates / f"plate{i}.h5ad") for i in (1, 2)]
     labels = CellLabels("drug", "labels")
     first = labels.codes(sources[0])
+    assert first.dtype == np.int8
     assert labels.codes(sources[0]) is first
     assert labels.codes(sources[1]).tolist() != first.tolist()
-    copied = pickle.loads(pickle.dumps(labels))
-    assert copied.codes(sources[0]).tolist() == first.tolist()
-    assert len(pickle.dumps(labels)) < 1000
+    second = labels.codes(sources[1])
+    source, copied = pickle.loads(pickle.dumps((sources[1], labels)))
+    source.reopened = None  # it can read no column
+    assert copied.codes(source).tolist() == second.tolist()
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(127, "int8"), (128, "int16"), (9, "int8")])
+def test_codes_take_the_narrowest_type(n: int, dtype: str) -> None:
+    assert CellLabels(np.arange(n), "labels").codes(range(n)).dtype == dtype
 
 
 def test_numbers_and_booleans_of_obs_are_labels(plates: Path) -> None:

@@ -196,6 +196,12 @@ def test_a_first_column_that_makes_groups_is_not_given_up(scattered) -> None:
     words = "no control goes with 2 of the groups: line='b', drug='x'; line='b'"
     with pytest.raises(ValueError, match=words):
         scd.Loader(scattered, strategy, batch_size=8)
+    renamed = {"strain": "line", "drug": "drug"}
+    strategy = scd.GroupSampling(
+        renamed, 4, control={"drug": "DMSO"}, match="line", indices=indices
+    )
+    with pytest.raises(ValueError, match="of the groups: strain='b'"):
+        scd.Loader(scattered, strategy, batch_size=8)
     by_plate = scd.GroupSampling(
         ["line", "drug"], 4, control={"drug": "DMSO"}, match="plate", indices=indices
     )
@@ -380,6 +386,20 @@ def test_columns_that_the_source_does_not_carry_are_read(plates, source, obs) ->
         assert as_text(one) == as_text(other)
         assert list(other["obs"]) == (obs or [])
     assert strategy.groups(bare) == strategy.groups(source)
+
+
+def test_workers_get_columns_that_an_object_in_memory_has(plates: Path) -> None:
+    ad = pytest.importorskip("anndata")
+    source = scd.open(ad.read_h5ad(plates / "plate1.h5ad"))
+    for strategy in (
+        scd.GroupSampling(["cell_line", "drug"], 8, **CONTROLLED),
+        scd.BlockShuffling(8, stratify="drug"),
+    ):
+        loader = scd.Loader(source, strategy, batch_size=32)
+        copied = pickle.loads(pickle.dumps(loader))
+        for one, other in zip(loader, copied, strict=True):
+            assert one["index"].tolist() == other["index"].tolist()
+        copied.load_state_dict(loader.state_dict())
 
 
 def test_a_saved_vocabulary_says_the_codes_of_groups(plates: Path) -> None:
