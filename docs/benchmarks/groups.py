@@ -186,17 +186,23 @@ def _count_cells(path: str) -> int:
         return len(file["X/indptr"]) - 1
 
 
-def measure_rate(epoch: Any, seconds: float) -> float:
-    """Return the cells a second of whole minibatches, after a warm-up."""
-    cells, began, warm = 0, time.perf_counter(), False
+def measure_rate(epoch: Any, seconds: float) -> dict[str, float]:
+    """Return the cells of whole minibatches a second, and a second of processor time.
+
+    They are counted after a warm-up; the processor time is that of this process.
+    """
+    cells, warm = 0, False
+    began, began_work = time.perf_counter(), time.process_time()
     while True:
         for n in epoch():
             cells += n
             took = time.perf_counter() - began
             if not warm and took >= seconds / 4:
-                warm, cells, began = True, 0, time.perf_counter()
+                cells, warm = 0, True
+                began, began_work = time.perf_counter(), time.process_time()
             elif warm and took >= seconds:
-                return cells / took
+                work = time.process_time() - began_work
+                return {"rate": cells / took, "rate_of_work": cells / work}
 
 
 CONTESTANTS = {
@@ -213,7 +219,7 @@ def answer(name: str, paths: list[str], seconds: float) -> dict[str, Any]:
     """Return the rate of a contestant, or (0 seconds) the rows of an epoch."""
     contestant = CONTESTANTS[name](paths)
     if seconds:
-        return {"rate": measure_rate(contestant.epoch, seconds)}
+        return measure_rate(contestant.epoch, seconds)
     return {"sets": list(contestant.count())}
 
 
@@ -300,24 +306,26 @@ def main() -> None:
     compared = [name for name in COMPARED if name in pythons]
     sets = {name: ask(pythons[name], name, paths, 0)["sets"] for name in compared}
     compare(sets, paths)
-    rates: dict[str, list[float]] = {name: [] for name in pythons}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
     for _ in range(options.repeats):
         for name, python in pythons.items():
-            rates[name].append(ask(python, name, paths, options.seconds)["rate"])
-    theirs = [rates[name] for name in THEIRS if name in rates]
-    show(rates, [max(found) for found in zip(*theirs, strict=True)])
+            found[name].append(ask(python, name, paths, options.seconds))
+    for kind, words in (("rate", "a second"), ("rate_of_work", "a processor second")):
+        # The processor time of workers is not that of the process that they work for.
+        names = [n for n in found if kind == "rate" or "workers" not in n]
+        show({name: [f[kind] for f in found[name]] for name in names}, words)
 
 
-def show(rates: dict[str, list[float]], best: list[float]) -> None:
+def show(rates: dict[str, list[float]], words: str) -> None:
     """Print a table; the ratios are to the faster of cell-load's ways."""
-    print("| | cells/s | times as fast as cell-load |\n|---|---|---|")
+    theirs = [rates[name] for name in THEIRS if name in rates]
+    best = [max(found) for found in zip(*theirs, strict=True)]
+    print(f"\n| | cells {words} | times as many as cell-load |\n|---|---|---|")
     for name, found in rates.items():
         ratios = [rate / other for rate, other in zip(found, best, strict=False)]
-        ratio = (
-            ""
-            if not ratios
-            else (f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
-        )
+        ratio = ""
+        if ratios:
+            ratio = f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
         low, high = min(found), max(found)
         print(
             f"| {name} | {median(found):,.0f} ({low:,.0f} to {high:,.0f}) | {ratio} |"
