@@ -96,7 +96,7 @@ class _ToTensors:
             elif name == "group":
                 tensors[name] = _convert_labels(part)
             elif name == "control":
-                tensors[name] = self(part)
+                tensors[name] = dict(self(part))  # one object to send and pin
             elif isinstance(part, Mapping):
                 tensors[name] = {key: to_tensor(array) for key, array in part.items()}
             elif is_csr(part) and self.layout == "dense":

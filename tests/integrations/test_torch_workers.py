@@ -14,7 +14,7 @@ import torch
 from scdataset_torch import LoaderDataset, merge_dataloader_states, to_tensors
 from torch.utils.data import DataLoader
 
-from scdataset_core import BlockShuffling, Loader, open
+from scdataset_core import BlockShuffling, GroupSampling, Loader, open
 from tests.integrations.torch_contract import DataLoaderContract
 
 pytestmark = [
@@ -107,6 +107,25 @@ def test_tensors_come_through_shared_memory_as_they_are(plates, layout):
 
 
 @needs_fork
+@needs_fork
+def test_tensors_of_sets_and_controls_come_through_shared_memory(plates):
+    source = open(plates / "*.h5ad", obs=["drug"])
+    sets = GroupSampling("drug", 16, control={"drug": "DMSO"})
+    loader = Loader(source, sets, batch_size=64, output="padded", width=128)
+    dataset = LoaderDataset(loader, to_tensors())
+    expected = [to_tensors()(batch) for batch in loader]
+    workers = DataLoader(
+        dataset, batch_size=None, num_workers=1, multiprocessing_context="fork"
+    )
+    for ours, theirs in zip(workers, expected, strict=True):
+        assert torch.equal(ours["group"], theirs["group"])
+        for part, other in ((ours, theirs), (ours["control"], theirs["control"])):
+            assert torch.equal(part["index"], other["index"])
+            assert torch.equal(part["obs"]["drug"], other["obs"]["drug"])
+            for name in ("indices", "values", "length"):
+                assert torch.equal(part["X"][name], other["X"][name])
+
+
 @pytest.mark.parametrize("kind", [None, "float16"])
 def test_plain_batches_keep_scipys_csr(plates, kind):
     source = open(plates / "*.h5ad", obs=["drug"])
