@@ -16,6 +16,7 @@ from .loader import Loader
 from .mixing import mix
 from .multiindexable import MultiIndexable
 from .plan import Plan
+from .progress_line import progress
 from .row_sets import RowSet
 from .sources import open
 from .sources.base import Source
@@ -60,6 +61,7 @@ __all__ = [
     "merge_states",
     "mix",
     "open",
+    "progress",
     "split",
     "suggest",
     "transforms",

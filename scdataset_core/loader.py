@@ -19,6 +19,7 @@ from .foreign_keywords import check_keywords
 from .form import OutputName, Overflow, Width
 from .hooks import Hooks
 from .iteration import BatchIterator
+from .notebook_html import html_of_text
 from .position import Bookmark, Position, Start
 from .sizes import Sizes, Uneven
 from .state import State
@@ -223,6 +224,9 @@ class Loader:
     def __len__(self) -> int:
         """Return the batches this loader yields in a fresh epoch."""
         return self._epochs.dealing(self.epoch).share(self._shard).n_batches
+
+    def _repr_html_(self) -> str:
+        return html_of_text(repr(self))
 
     def __repr__(self) -> str:
         shard = self._shard

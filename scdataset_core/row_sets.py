@@ -16,6 +16,7 @@ from .bits import (
     running_counts,
 )
 from .checks import check_count, digest_pieces, first_outside
+from .notebook_html import html_of_text
 
 __all__ = ["WINDOW_ROWS", "RowSet", "as_index"]
 
@@ -311,6 +312,9 @@ class RowSet:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_words, (self._n_rows, self._words)
+
+    def _repr_html_(self) -> str:
+        return html_of_text(repr(self))
 
     def __repr__(self) -> str:
         count = f"{len(self):,} of {self._n_rows:,} rows"

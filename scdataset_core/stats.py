@@ -2,6 +2,7 @@
 
 import time
 
+from .notebook_html import html_table
 from .storage import ReadStats
 
 __all__ = ["LoaderStats"]
@@ -71,6 +72,13 @@ class LoaderStats:
             return own
         counters = vars(self.reading)
         return own | {name: n for name, n in counters.items() if name[0] != "_"}
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, f"{value:,}" if value == int(value) else f"{value:,.3f}")
+            for name, value in self.to_dict().items()
+        ]
+        return html_table("LoaderStats", rows)
 
     def __repr__(self) -> str:
         shown = (

@@ -64,6 +64,8 @@ RECOGNISERS = {f"{family}.formats" for family in FAMILIES} | {"scdl.signatures"}
 # The rooms of the core: a subpackage stands for all of its modules.
 BASIS = {
     "amounts",
+    "notebook_html",
+    "progress_line",
     "errors",
     "checks",
     "optional",

@@ -12,6 +12,7 @@ from ..cells import Cells
 from ..checks import check_widths
 from ..errors import MissingNameError
 from ..form import Form, OutputName, Overflow, StoredRows, Width, find_output
+from ..notebook_html import html_of_text
 from .contents import Contents
 from .genes.joins import FileGenes
 from .obs.labelled_cells import LabelledCells
@@ -84,6 +85,9 @@ class Source(LabelledCells):
     def shape(self) -> tuple[int, int]:
         """Number of cells and of genes."""
         return int(self.file_starts[-1]), len(self.info.var_names)
+
+    def _repr_html_(self) -> str:
+        return html_of_text(repr(self))
 
     def __len__(self) -> int:
         return int(self.file_starts[-1])

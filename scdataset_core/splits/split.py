@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingNameError, nearest
+from ..notebook_html import html_of_text
 from ..row_sets import RowSet
 from .files import StoredSplit, read_split, write_split
 from .groups import find_groups, name_columns, windows_of
@@ -70,6 +71,9 @@ class Split(Mapping[str, RowSet]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._parts
+
+    def _repr_html_(self) -> str:
+        return html_of_text(repr(self))
 
     def __repr__(self) -> str:
         n = len(self.within)
