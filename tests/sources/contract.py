@@ -363,13 +363,9 @@ class SourceContract(LoaderContract):
         assert copy.fingerprint == source.fingerprint
         self.check(copy, whole, copy.read([0, 50, 99]))
 
+    # To a source, a process of a fork server is one that was spawned.
     @pytest.mark.parametrize(
-        "method",
-        [
-            "fork",
-            pytest.param("spawn", marks=pytest.mark.slow),
-            pytest.param("forkserver", marks=pytest.mark.slow),
-        ],
+        "method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)]
     )
     # Python's own advice, which the fork below goes against on purpose.
     @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
