@@ -75,6 +75,11 @@ class RowSet:
 
     def __init__(self, n_rows: int, words: Words) -> None:
         check_count("n_rows", n_rows, least=0)
+        if not isinstance(words, np.ndarray):
+            raise TypeError(
+                "RowSet takes bits in words; RowSet.of(n_rows, rows_or_mask) makes one"
+                f" of row numbers or a mask, got a {type(words).__name__}"
+            )
         n_words = -(-n_rows // WORD_ROWS)
         if words.shape != (n_words,) or words.dtype != WORD:
             raise ValueError(
@@ -113,6 +118,8 @@ class RowSet:
         if isinstance(rows_or_mask, RowSet):
             rows_or_mask.check_n_rows(n_rows)
             return rows_or_mask
+        if isinstance(rows_or_mask, set | frozenset):
+            rows_or_mask = list(rows_or_mask)
         array = np.asarray(rows_or_mask)
         if array.dtype.kind == "b" and array.ndim == 1:
             if len(array) != n_rows:
@@ -354,6 +361,7 @@ def _check_rows(array: npt.NDArray[Any], n_rows: int) -> Rows:
         return np.empty(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         hint = "; give .to_numpy(bool) of booleans" if array.dtype == object else ""
+        hint = hint if array.ndim == 1 else ""
         raise ValueError(
             "rows must be a 1-D array of integers, or of a boolean for each row, got"
             f" {array.dtype} of shape {array.shape}{hint}"

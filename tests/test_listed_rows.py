@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdataset_core import (
@@ -63,6 +63,7 @@ STRATEGIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
+@settings(max_examples=25)
 @given(
     n=st.integers(1, 700),
     share=st.sampled_from([0.02, 0.4, 1.0]),

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdataset_core import RowSet
@@ -29,6 +29,7 @@ def masks(draw, n=None):
     return np.repeat(rng.random(-(-n // run)) < share, run)[:n]
 
 
+@settings(max_examples=25)
 @given(mask=masks())
 def test_a_set_is_the_sorted_array_of_its_rows(mask):
     rows, expected = RowSet.of(len(mask), mask), np.flatnonzero(mask)
@@ -42,6 +43,7 @@ def test_a_set_is_the_sorted_array_of_its_rows(mask):
     assert rows.digest() == digest(expected)
 
 
+@settings(max_examples=25)
 @given(mask=masks(), data=st.data())
 def test_positions_find_rows_as_they_do_in_the_array(mask, data):
     rows, expected = RowSet.of(len(mask), mask), np.flatnonzero(mask)
@@ -73,6 +75,7 @@ def test_rows_below_are_counted(mask, data):
     )
 
 
+@settings(max_examples=25)
 @given(data=st.data(), n=SIZES)
 def test_operations_are_those_of_masks(data, n):
     first, second = data.draw(masks(n)), data.draw(masks(n))
@@ -97,6 +100,7 @@ def test_rows_may_come_in_any_order_and_more_than_once(n, data):
     given_rows = data.draw(st.lists(st.integers(0, n - 1), max_size=50))
     rows = RowSet.of(n, given_rows)
     assert list(rows) == sorted(set(given_rows))
+    assert RowSet.of(n, set(given_rows)) == rows
     assert all((row in rows) == (row in given_rows) for row in range(-2, n + 2))
     for dtype in (np.uint8, np.int16, np.uint64):
         if n < 128 or dtype is not np.uint8:
@@ -191,5 +195,9 @@ def test_positions_that_are_not_there_are_refused(position):
 def test_damaged_words_are_refused():
     with pytest.raises(ValueError, match="after the last of 10 rows"):
         RowSet(10, np.array([1 << 10], np.uint64))
+    with pytest.raises(
+        TypeError, match=r"RowSet\.of\(n_rows, rows_or_mask\) makes one"
+    ):
+        RowSet(10, [1, 2])
     with pytest.raises(ValueError, match="take 1 words"):
         RowSet(10, np.zeros(2, np.uint64))

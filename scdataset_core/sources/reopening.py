@@ -1,5 +1,6 @@
 """Opens files or an object, and opens them again for obs columns that were left out."""
 
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from .formats import open_files, open_object
 from .options import OpenOptions
 
 __all__ = ["Opening", "Reopening"]
+
+_MOST_OPENED = 4  # sources that are kept; each may hold its small columns
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,17 @@ class Reopening:
     ) -> None:
         self._opening = opening
         self._options = replace(options, categories=None, obs_names=False, cache=None)
-        here = [file for file in files if Path(file).is_file()]
-        self._identities = {file: Identity.of(file) for file in here}
-        self._latest: Source | None = None
+        self._identities = find_identities(files)
+        self._opened: list[Source] = []
 
     def __getstate__(self) -> dict[str, Any]:
         opening = replace(self._opening, obj=None)
-        return {**vars(self), "_latest": None, "_opening": opening}
+        return {**vars(self), "_opened": [], "_opening": opening}
 
     def __call__(self, source: Source, names: Sequence[str]) -> Source | None:
         """Return a source of the same cells that carries the columns `names`.
 
-        The latest one is kept. The result is None if the object is not there.
+        The latest few are kept. The result is None if the object is not there.
 
         Parameters
         ----------
@@ -95,10 +97,12 @@ class Reopening:
         """
         if self._opening.paths is None and self._opening.obj is None:
             return None
-        latest = self._latest  # another thread may replace it
-        if latest is None or not set(names) <= set(latest.obs_columns):
-            self._latest = latest = self._open(source, names)
-        return latest
+        for again in self._opened:
+            if set(names) <= set(again.obs_columns):
+                return again
+        again = self._open(source, names)
+        self._opened = [again, *self._opened][:_MOST_OPENED]
+        return again
 
     def with_all_genes(self) -> Source | None:
         """Return a source of the same cells that no genes were chosen for.
@@ -120,3 +124,16 @@ class Reopening:
                 f" now has {len(again)}, or other counts or genes; open it again"
             )
         return again
+
+
+def find_identities(files: Sequence[str]) -> dict[str, Identity]:
+    """Return the identity that each local file has now; of folders there is none."""
+    found = {}
+    for file in files:
+        try:
+            status = Path(file).stat()  # once: on remote disks it takes a while
+        except OSError:  # a name that is no path
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found[file] = Identity(status.st_size, status.st_mtime_ns)
+    return found

@@ -5,6 +5,8 @@ import operator
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +20,11 @@ from ..collection import describe_collection, find_fingerprint
 from ..errors import FileFormatError
 from ..row_sets import RowSet
 from ..sources.base import Source
+from ..sources.fingerprints import fingerprint
 
 __all__ = ["StoredSplit", "read_split", "write_split"]
 
-_VERSION = 1
+_FORMAT, _VERSION = "scdataset-core split", 1
 _SAMPLE_ROWS = 64  # rows of X that a fingerprint looks at
 
 
@@ -39,7 +42,7 @@ def write_split(split: StoredSplit, source: Any, path: Path) -> None:
     n_rows = next(iter(parts.values())).n_rows
     within = reduce(operator.or_, parts.values())
     facts = {
-        "format": "scdataset-core split",
+        "format": _FORMAT,
         "version": _VERSION,
         "n_rows": n_rows,
         "fingerprint": _fingerprint_of_cells(source),
@@ -77,18 +80,32 @@ def read_split(name: str, source: Any) -> StoredSplit:
     ValueError
         If `source` is another data set.
     """
-    try:
-        with Path(name).open("rb") as opened, np.load(opened) as file:
+    with Path(name).open("rb") as opened:
+        with _naming(name):
+            file = np.load(opened)
             facts = json.loads(bytes(file["facts"]).decode())
-            if facts["format"] != "scdataset-core split":
-                raise ValueError("it is of another format")
-            _check_version(name, facts)
-            _check_same(name, facts, source)
+            if facts["format"] != _FORMAT:
+                raise ValueError(f"it is of the format {facts['format']}")
+            expected, about = (facts["n_rows"], facts["fingerprint"]), facts["about"]
+        _check_version(name, facts)
+        found = (count_rows(source), _fingerprint_of_cells(source))
+        if found != expected:
+            raise ValueError(
+                f"{name} is a split of another data set: of {about} (fingerprint"
+                f" {expected[1]}), not of {describe_collection(source)} (fingerprint"
+                f" {found[1]}); open the files that it was made of, in the same order"
+            )
+        with _naming(name):
             parts = _read_parts(file, facts)
             by, stratify = map(str, facts["by"]), map(str, facts["stratify"])
             return StoredSplit(parts, tuple(by), tuple(stratify))
-    except (_OtherDataError, FileNotFoundError, IsADirectoryError):
-        raise
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the file in the error of whatever cannot be read from it."""
+    try:
+        yield
     except (
         ValueError,
         KeyError,
@@ -99,16 +116,10 @@ def read_split(name: str, source: Any) -> StoredSplit:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        if isinstance(error, FileFormatError):
-            raise
         raise FileFormatError(
             f"{name} is no split, or is damaged: {error}; write it again with"
             " split.save(path)"
         ) from error
-
-
-class _OtherDataError(ValueError):
-    """A split is of another data set."""
 
 
 def _check_version(name: str, facts: dict[str, Any]) -> None:
@@ -116,18 +127,6 @@ def _check_version(name: str, facts: dict[str, Any]) -> None:
         raise FileFormatError(
             f"{name} has version {facts['version']} of the format, and this release"
             f" reads version {_VERSION}; use the release that wrote it"
-        )
-
-
-def _check_same(name: str, facts: dict[str, Any], source: Any) -> None:
-    n_rows = count_rows(source)
-    found = _fingerprint_of_cells(source)
-    if (facts["n_rows"], facts["fingerprint"]) != (n_rows, found):
-        raise _OtherDataError(
-            f"{name} is a split of another data set: of {facts['about']} (fingerprint"
-            f" {facts['fingerprint']}), not of {describe_collection(source)}"
-            f" (fingerprint {found}); open the files that it was made of, in the same"
-            " order"
         )
 
 
@@ -152,21 +151,22 @@ def _read_parts(file: Any, facts: dict[str, Any]) -> dict[str, RowSet]:
 
 
 def _fingerprint_of_cells(source: Any) -> str:
-    """Return the fingerprint of the data, whichever genes of it were chosen.
+    """Return a digest of the data that is the same for any choice of its genes.
 
-    That of a source knows row counts, stored counts and genes. Here it is joined with
-    where some rows are not 0, which tells the files of one data set from each other.
+    It knows the genes, and of some rows where they are not 0; of dense rows the values.
+    So it is also the same for other layers that are 0 in the same places, and for a
+    copy of the data in another format.
     """
     if not isinstance(source, Source):
         return find_fingerprint(source)
     whole = None if source.reopened is None else source.reopened.with_all_genes()
     whole = source if whole is None else whole
-    rows = np.unique(np.linspace(0, max(len(whole) - 1, 0), _SAMPLE_ROWS).astype(int))
-    x = whole.read(rows[: len(whole)])["X"]
+    rows = np.unique(np.linspace(0, len(whole) - 1, _SAMPLE_ROWS).astype(np.int64))
+    x = whole.read(rows)["X"]
     while isinstance(x, dict):  # several arrays side by side
         x = next(iter(x.values()))
-    places = np.stack(np.nonzero(x != 0)) if isinstance(x, np.ndarray) else _places(x)
-    return f"{whole.fingerprint}-{digest(places.astype(np.int64))}"
+    held = x.astype(np.float64) if isinstance(x, np.ndarray) else _places(x)
+    return fingerprint([len(whole), whole.var_names, digest(held)])
 
 
 def _places(x: Any) -> npt.NDArray[np.int64]:
@@ -174,4 +174,4 @@ def _places(x: Any) -> npt.NDArray[np.int64]:
     rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))[x.data != 0]
     columns = x.indices[x.data != 0]
     order = np.lexsort((columns, rows))
-    return np.stack([rows[order], columns[order]])
+    return np.stack([rows[order], columns[order]]).astype(np.int64)

@@ -89,6 +89,8 @@ class SourceContract(LoaderContract):
         line, score = obs["line"].to_numpy(), obs["score"].to_numpy()
         number = obs["number"].to_numpy()
         low, high = np.sort(score)[[10, -20]]
+        # All columns together, so that they are opened once.
+        source.where(line=None, score=None, number=None, passed=None)
         found = {
             "one label": (source.where(line="A549"), line == "A549"),
             "labels": (

@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scdataset_core as scd
@@ -79,6 +79,7 @@ def test_cells_are_dealt_by_their_shares(n, weights, seed, share):
         assert abs(len(rows) - wanted[name] * len(within)) < 1
 
 
+@settings(max_examples=25)
 @given(
     n=st.integers(60, 1500),
     seed=st.integers(0, 999),
@@ -99,6 +100,7 @@ def test_labels_are_in_every_part_to_within_one_cell(n, seed, columns, window):
         assert abs(counts.loc[name].sum() - share * n) < 3
 
 
+@settings(max_examples=25)
 @given(n=st.integers(200, 1500), seed=st.integers(0, 999), two=st.booleans())
 def test_groups_stay_whole(n, seed, two):
     frame = make_frame(n, seed)
@@ -113,6 +115,7 @@ def test_groups_stay_whole(n, seed, two):
         assert abs(counts.loc[name].sum() - share * n) <= largest
 
 
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 999),
     weights=st.lists(st.integers(1, 9), min_size=2, max_size=4),

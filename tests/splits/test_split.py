@@ -140,9 +140,32 @@ def test_another_choice_of_columns_and_genes_is_the_same_data(plates, tmp_path):
             scd.load_split(tmp_path / "split", scd.open(other))
 
 
+def test_other_layers_and_copies_of_the_cells_are_the_same_data(plates, tmp_path):
+    path = plates / "plate1.h5ad"
+    scd.split(scd.open(path), THREE).save(tmp_path / "split")
+    adata = ad.read_h5ad(path)
+    adata.layers["doubled"] = adata.X * 2
+    for same in (
+        scd.open(path, x="layers/counts"),
+        scd.open(path, x=["X", "obsm/X_pca"]),
+        scd.open(adata, x="layers/doubled"),
+        scd.concat([scd.open(adata[:100]), scd.open(adata[100:])]),
+    ):
+        assert len(scd.load_split(tmp_path / "split", same)["test"]) == 40
+    for other in (
+        scd.open(adata[::-1].copy()),
+        scd.open(path, x="obsm/X_pca"),
+        scd.open(adata[:, ::-1].copy()),
+        scd.open(plates / "plate2.h5ad"),
+    ):
+        with pytest.raises(ValueError, match="another data set"):
+            scd.load_split(tmp_path / "split", other)
+
+
 def test_another_data_set_is_refused(tmp_path):
     scd.split(SOURCE, THREE).save(tmp_path / "split")
     for other in (
+        scd.open(ad.AnnData(np.ones((N, 4), np.float32))),
         scd.open(ad.AnnData(np.ones((N, 5), np.float32))),
         scd.open(ad.AnnData(np.ones((N - 1, 4), np.float32))),
         np.ones((N, 4), np.float32),

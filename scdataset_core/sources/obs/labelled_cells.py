@@ -182,6 +182,8 @@ class LabelledCells(ABC):
         """
         from .filters import find_rows
 
+        if isinstance(rows, Mapping):
+            raise TypeError("conditions are given by keyword: where(**conditions)")
         given = None if rows is None else RowSet.of(len(self), rows)
         return find_rows(len(self), given, self.find_columns(labels), labels)
 
