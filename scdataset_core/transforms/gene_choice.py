@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checks import check_count, check_seed
-from ..permutation import Purpose, hash_numbers
+from ..permutation import Purpose
 from .hook import Hook, RowsOfBatch
 from .layouts import Entries, check_columns, count_columns, find_entries
-from .random_entries import keep_random, keep_smallest
+from .random_entries import keep_random
 from .row_order import find_row_order
+from .zero_genes import draw_zeros
 
 __all__ = ["choose_genes"]
 
@@ -108,16 +109,7 @@ class _ChooseGenes(Hook):
         keys = rows.keys(seed=self.seed, purpose=Purpose.ZERO_GENES)
         wanted = np.maximum(np.minimum(self.length, n_vars) - entries.lengths, 0)
         wanted[np.asarray(rows.index) < 0] = 0
-        zeros = [
-            draw_others(entries.columns[start:stop], n, n_vars=n_vars, key=key)
-            for start, stop, n, key in zip(
-                entries.starts[:-1].tolist(),
-                entries.starts[1:].tolist(),
-                wanted.tolist(),
-                keys.tolist(),
-                strict=True,
-            )
-        ]
+        zeros = draw_zeros(entries, keys, wanted, n_vars)
         return self._write(chosen, zeros)
 
     def _write(
@@ -147,42 +139,3 @@ def _order(entries: Entries) -> Entries:
         raise ValueError("X has NaN, and genes are chosen by their values")
     order = find_row_order(values, entries.starts)
     return Entries(entries.values[order], entries.columns[order], entries.starts)
-
-
-def draw_others(
-    columns: npt.NDArray[np.integer[Any]], n: int, *, n_vars: int, key: int
-) -> npt.NDArray[np.int64]:
-    """Return `n` of the columns that are not among `columns`, sorted; keyed by `key`.
-
-    Every set of `n` is as likely as another.
-
-    Parameters
-    ----------
-    columns
-        The columns to leave out, each once.
-    n
-        How many others to draw; as many must be there.
-    n_vars
-        Number of columns.
-    key
-        Key of the draw.
-    """
-    if n == 0:
-        return np.empty(0, np.int64)
-    taken = np.zeros(n_vars, bool)
-    taken[columns] = True
-    if 2 * n > n_vars - len(columns):  # few would be left over: choose among all
-        others = np.flatnonzero(~taken)
-        return others[keep_smallest(hash_numbers(others, key=key), n)]
-    drawn, n_draws = 0, 0
-    while drawn < n:  # numbers that were drawn before are drawn again
-        draws = hash_numbers(np.arange(n_draws, n_draws + 2 * n), key=key)
-        n_draws += 2 * n
-        found = (draws % np.uint64(n_vars)).astype(np.int64)
-        found = found[~taken[found]]
-        _, first = np.unique(found, return_index=True)
-        new = found[np.sort(first)[: n - drawn]]
-        taken[new] = True
-        drawn += len(new)
-    taken[columns] = False
-    return np.flatnonzero(taken)

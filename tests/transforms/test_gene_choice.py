@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scdataset_core.transforms import choose_genes
-from scdataset_core.transforms.gene_choice import draw_others
 from tests.transforms.matrices import LAYOUTS, counts, freeze, lay_out, make_batch
 
 
@@ -75,30 +74,6 @@ def test_every_gene_is_as_likely_as_another():
     times = np.bincount(zero["indices"].ravel(), minlength=n_vars)
     assert (times[:20] == n_rows).all()
     assert (abs(times[20:] - 2000) < 5 * np.sqrt(1000)).all()
-
-
-@given(st.integers(1, 60), st.data())
-def test_others_are_drawn_without_replacement(n_vars, data):
-    columns = np.array(
-        data.draw(st.lists(st.integers(0, n_vars - 1), unique=True)), int
-    )
-    n = data.draw(st.integers(0, n_vars - len(columns)))
-    drawn = draw_others(columns, n, n_vars=n_vars, key=data.draw(st.integers(0, 99)))
-    assert len(np.unique(drawn)) == len(drawn) == n
-    assert not np.isin(drawn, columns).any()
-    assert drawn.tolist() == sorted(drawn.tolist())
-
-
-@pytest.mark.parametrize("n", [3, 12])  # drawn one by one, and chosen among all
-def test_others_are_equally_likely(n):
-    taken = np.array([0, 5])
-    times = np.zeros(22, int)
-    for key in range(3000):
-        times[draw_others(taken, n, n_vars=22, key=key)] += 1
-    share = n / 20
-    expected, spread = 3000 * share, np.sqrt(3000 * share * (1 - share))
-    assert times[taken].tolist() == [0, 0]
-    assert (abs(np.delete(times, taken) - expected) < 5 * spread).all()
 
 
 def test_another_epoch_row_and_seed_give_other_genes():
