@@ -121,7 +121,7 @@ def gather_alike(codes: Rows, *, batch_size: int, key: int) -> Rows:
     --------
     >>> codes = np.array([0, 1, 0, 1, 0, 1, 0, 1])
     >>> codes[gather_alike(codes, batch_size=2, key=1)].reshape(4, 2).tolist()
-    [[1, 1], [0, 0], [0, 0], [1, 1]]
+    [[0, 0], [1, 1], [0, 0], [1, 1]]
     """
     order = shuffled(len(codes), key=key)
     n_whole = len(codes) // batch_size
