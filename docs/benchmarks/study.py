@@ -166,7 +166,8 @@ def rows_of_table(found: dict[Way, Found]) -> Iterator[list[str]]:
             if way.block > 1 and is_within_error(scores[task], at_random[task]):
                 text += " \\*"
             cells.append(text)
-        yield [*cells, f"{max(scores['cells/s'], default=0):,.0f}"]
+        rates = scores["cells/s"]
+        yield [*cells, f"{max(rates):,.0f}" if rates else "-"]
 
 
 def draw(found: dict[Way, Found], path: Path) -> None:

@@ -215,9 +215,10 @@ def _find_labels(source: Any, label: str | npt.ArrayLike) -> Labels:
     return labels
 
 
-def _labels_of_epoch(strategy: object, plan: Plan, labels: Labels) -> Labels:
+def _labels_of_epoch(strategy: Any, plan: Plan, labels: Labels) -> Labels:
     """Return the labels of all rows that an epoch has, as often as it has them."""
-    if isinstance(strategy, BlockShuffling | Streaming):
+    # A subclass may order other rows.
+    if type(strategy) in (BlockShuffling, Streaming):
         indices = strategy.indices
         return labels if indices is None else labels[as_index(indices, len(labels))]
     n = len(plan.order)
