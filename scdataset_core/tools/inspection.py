@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..sources import Source
 from ..sources import open as open_source
 from ..sources.formats import format_of
 from ..sources.paths import paths_of
+from ..sources.ranged.storage_blocks import decoded_per_used
 from ..storage import StoredArray
 from .problems import (
     Problem,
@@ -179,7 +180,10 @@ def _describe_matrix(name: str, source: Source) -> dict[str, Any]:
         "stored_per_cell": float(source.mean_stored),
         "cells_a_chunk": int(source.natural_block),
         "arrays": [_describe_array(array) for array in arrays],
-        "decoded_per_used": decoded_per_used(arrays, source.shape[0]),
+        "decoded_per_used": {
+            block: decoded_per_used(arrays, source.shape[0], block)
+            for block in BLOCK_SIZES
+        },
     }
 
 
@@ -200,59 +204,6 @@ def _describe_array(array: StoredArray) -> dict[str, Any]:
         "bytes": int(array.nbytes_stored),
         "plain_bytes": prod(array.shape) * array.dtype.itemsize,
     }
-
-
-def decoded_per_used(
-    arrays: Sequence[StoredArray],
-    n_cells: int,
-    block_sizes: Sequence[int] = BLOCK_SIZES,
-) -> dict[int, float]:
-    """Return how many bytes a shuffled read decodes for each byte that it uses.
-
-    A run of ``n`` elements at a random place touches ``(n + c - 1) / c`` chunks of
-    ``c`` elements in the mean, and each is decoded whole. That two blocks of a fetch
-    may share a chunk is left out, so many blocks a fetch do a little better.
-
-    Parameters
-    ----------
-    arrays
-        The arrays of X.
-    n_cells
-        The cells in them.
-    block_sizes
-        Cells in a block.
-
-    Returns
-    -------
-    ratio
-        By block size; 1.0 where nothing is compressed.
-
-    Examples
-    --------
-    >>> decoded_per_used([], 100)
-    {1: 1.0, 4: 1.0, 16: 1.0, 64: 1.0, 256: 1.0}
-    """
-    found = {}
-    for b in block_sizes:
-        used = decoded = 0.0
-        for array in arrays:
-            n = prod(array.shape) / max(n_cells, 1) * b
-            size = array.dtype.itemsize
-            used += n * size
-            decoded += _decoded(array, n) * size
-        found[b] = decoded / used if used else 1.0
-    return found
-
-
-def _decoded(array: StoredArray, n: float) -> float:
-    """Return the elements that are decoded in the mean for a run of `n` elements."""
-    grid = array.grid
-    if grid is None or not grid.pipeline:
-        return n
-    row = prod(array.shape[1:])
-    rows, chunk = n / max(row, 1), grid.chunk_shape[0]
-    n_chunks = min((rows + chunk - 1) / chunk, max(len(array) / chunk, 1.0))
-    return n_chunks * chunk * row
 
 
 def _describe_column(source: Source, name: str) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ...storage import StoredArray
 from ..base import Source
 from ..genes.joins import FileGenes
 from ..summaries import describe_files, shorten_path, show_source
 from .cell_file import DenseX, SparseX
 from .dense_rows import ColumnRows
-from .storage_blocks import decoded_per_used
+from .storage_blocks import decoded_per_used, decoded_per_used_aligned
 
 __all__ = ["describe"]
 
@@ -85,9 +87,21 @@ def _describe_ids(xs: Sequence[SparseX | DenseX]) -> list[str]:
 
 def _describe_decoding(xs: Sequence[SparseX | DenseX]) -> list[str]:
     """Return what shuffled reads decode for each byte that they use."""
-    anywhere, aligned = decoded_per_used(xs, _BLOCK_ROWS), decoded_per_used(xs)
-    if anywhere is None or aligned is None:
+    cells = [x.n_obs for x in xs]
+    if not any(cells):
         return []
+    ratios = [
+        decoded_per_used(
+            (x.data, x.indices) if isinstance(x, SparseX) else (x.values,),
+            x.n_obs,
+            _BLOCK_ROWS,
+        )
+        for x in xs
+    ]
+    if max(ratios) <= 1.0:
+        return []
+    anywhere = np.average(ratios, weights=cells)
+    aligned = np.average([decoded_per_used_aligned(x) for x in xs], weights=cells)
     return [
         f"blocks of {_BLOCK_ROWS} cells decode about {anywhere:.1f} bytes for each that"
         f" they use, and blocks of a storage chunk {aligned:.1f}"

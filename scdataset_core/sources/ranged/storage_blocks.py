@@ -8,7 +8,7 @@ larger of the two grids: with `k` whole chunks of it, ``1 + 1/k`` bytes are deco
 each byte used where both are of one size, and less where the other one is smaller.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -18,7 +18,12 @@ from ..rows import Rows
 from .cell_file import DenseX, SparseX
 from .row_pointers import find_chunk_firsts
 
-__all__ = ["decoded_per_used", "find_block_starts", "mean_chunk_rows"]
+__all__ = [
+    "decoded_per_used",
+    "decoded_per_used_aligned",
+    "find_block_starts",
+    "mean_chunk_rows",
+]
 
 # Elements that data in one piece is taken to be read in: about AnnData's own chunks.
 _PIECE_ELEMENTS = 1 << 15
@@ -44,7 +49,8 @@ def mean_chunk_rows(x: SparseX | DenseX) -> float:
     """Return the mean rows in a chunk of the grid that blocks follow, at least 1."""
     chunk = _followed_array(x).chunk_rows
     if chunk is None or isinstance(x, SparseX):
-        chunk_rows = (chunk or _PIECE_ELEMENTS) / max(_per_row(x), 1.0)
+        per_row = max(x.n_stored / max(x.n_obs, 1), 1.0)
+        chunk_rows = (chunk or _PIECE_ELEMENTS) / per_row
     else:
         chunk_rows = float(chunk)
     return max(1.0, min(chunk_rows, x.n_obs))
@@ -67,58 +73,53 @@ def _followed_array(x: SparseX | DenseX) -> StoredArray:
 
 
 def decoded_per_used(
-    xs: Sequence[SparseX | DenseX], block_rows: int | None = None, *, chunks: int = 1
-) -> float | None:
-    """Return the bytes that are decoded for each byte of a block that is used.
+    arrays: Sequence[StoredArray], n_cells: int, block_cells: float
+) -> float:
+    """Return how many bytes a shuffled read decodes for each byte that it uses.
+
+    A run of ``n`` elements at a random place touches ``(n + c - 1) / c`` chunks of
+    ``c`` elements in the mean, and each is decoded whole. That two blocks of a fetch
+    may share a chunk is left out, so many blocks a fetch do a little better.
 
     Parameters
     ----------
-    xs
-        X of each file.
-    block_rows
-        Rows of a block that may begin anywhere; None: a block of whole storage chunks.
-    chunks
-        How many of them.
+    arrays
+        The arrays of X.
+    n_cells
+        The cells in them.
+    block_cells
+        Cells in a block.
 
     Returns
     -------
     ratio
-        The mean over all blocks, if no chunk is shared by two blocks of a fetch; None
-        where nothing is decoded.
+        1.0 where nothing is compressed.
     """
-    decoded = used = 0.0
-    for x in xs:
-        rows = chunks * mean_chunk_rows(x) if block_rows is None else block_rows
-        rows = min(rows, x.n_obs)
-        for array, per_row in _decoded_arrays(x):
-            length, chunk = rows * per_row, array.chunk_rows or len(array)
-            # Dense rows lie whole in a row of chunks: aligned blocks share none.
-            aligned = block_rows is None and isinstance(x, DenseX)
-            beyond = 0 if aligned else chunk - 1
-            n = min(length + beyond, -(-len(array) // chunk) * chunk)
-            weight = _row_bytes(array) * x.n_obs / max(rows, 1)
-            decoded += n * weight
-            used += length * weight
-    return decoded / used if used else None
+    used = decoded = 0.0
+    for array in arrays:
+        n = prod(array.shape) / max(n_cells, 1) * block_cells
+        used += n * array.dtype.itemsize
+        decoded += _count_decoded(array, n) * array.dtype.itemsize
+    return decoded / used if used else 1.0
 
 
-def _decoded_arrays(x: SparseX | DenseX) -> Iterator[tuple[StoredArray, float]]:
-    """Yield the arrays that are decoded, and the elements of a row in each."""
-    if isinstance(x, SparseX):
-        for array in (x.data, x.indices):
-            if _is_decoded(array):
-                yield array, _per_row(x)
-    elif _is_decoded(x.values):
-        yield x.values, 1.0
+def decoded_per_used_aligned(x: SparseX | DenseX, chunks: int = 1) -> float:
+    """Return the same for blocks of whole storage chunks of one file's X."""
+    if isinstance(x, DenseX):  # its rows lie whole in their chunks
+        return 1.0
+    rows = chunks * mean_chunk_rows(x)
+    return decoded_per_used((x.data, x.indices), x.n_obs, rows)
+
+
+def _count_decoded(array: StoredArray, n: float) -> float:
+    """Return the elements that are decoded in the mean for a run of `n` elements."""
+    if not _is_decoded(array):
+        return n
+    row = prod(array.shape[1:])
+    rows, chunk = n / max(row, 1), array.needed_grid.chunk_shape[0]
+    n_chunks = min((rows + chunk - 1) / chunk, max(len(array) / chunk, 1.0))
+    return n_chunks * chunk * row
 
 
 def _is_decoded(array: StoredArray) -> bool:
     return array.grid is not None and bool(array.grid.pipeline)
-
-
-def _row_bytes(array: StoredArray) -> int:
-    return prod(array.shape[1:]) * array.dtype.itemsize
-
-
-def _per_row(x: SparseX | DenseX) -> float:
-    return x.n_stored / max(x.n_obs, 1)
