@@ -23,7 +23,6 @@ from .entries import (
     name_of,
     open_entry,
     read_kinds,
-    stale_entries,
 )
 from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
@@ -143,7 +142,7 @@ class ArrayCache:
         entry = open_entry(self.cache.folder, facts, self._process.make_room)
         if entry is None:
             return None
-        self._process.remove_stale(stale_entries(self.cache.folder, entry))
+        self._process.remove_stale(entry.name)
         return OpenEntry(entry, array)
 
     # What the reading code asks.

@@ -32,12 +32,12 @@ __all__ = [
     "describe",
     "entry_folders",
     "index_bytes",
+    "list_entries",
     "name_of",
     "open_entry",
     "read_facts",
     "read_kinds",
     "remove_entry",
-    "stale_entries",
 ]
 
 FORMAT = 1
@@ -154,16 +154,6 @@ def _find(folder: Path, facts: dict[str, Any]) -> Entry | None:
     except (OSError, ValueError):
         return None
     return entry if sound else None
-
-
-def stale_entries(cache_folder: Path, entry: Entry) -> list[Path]:
-    """Return the folders of what the array of an entry was before its file changed."""
-    place, _, _ = entry.name.partition("-")
-    return [
-        folder
-        for folder in entry_folders(cache_folder)
-        if folder.name.startswith(f"{place}-") and folder.name != entry.name
-    ]
 
 
 def _make(folder: Path, facts: dict[str, Any]) -> Entry:
@@ -304,13 +294,19 @@ def name_of(facts: dict[str, Any]) -> str:
     )
 
 
+def list_entries(cache_folder: Path) -> list[Path]:
+    """Return the folders of all entries."""
+    with contextlib.suppress(OSError), os.scandir(cache_folder) as items:
+        return [
+            Path(item.path)
+            for item in items
+            if _NAME.fullmatch(item.name) and item.is_dir(follow_symlinks=False)
+        ]
+    return []
+
+
 def entry_folders(cache_folder: Path) -> list[Path]:
     """Return the folders of all entries, the one not opened for longest first."""
-    found = []
-    with contextlib.suppress(OSError), os.scandir(cache_folder) as items:
-        for item in items:
-            if _NAME.fullmatch(item.name) and item.is_dir(follow_symlinks=False):
-                found.append(Path(item.path))
 
     def opened(folder: Path) -> float:
         try:
@@ -318,7 +314,7 @@ def entry_folders(cache_folder: Path) -> list[Path]:
         except OSError:  # it is being made, or half removed
             return 0.0
 
-    return sorted(found, key=opened)
+    return sorted(list_entries(cache_folder), key=opened)
 
 
 def bytes_on_disk(folder: Path) -> int:

@@ -3,12 +3,12 @@
 import os
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from ..io.fork_safe_lock import ForkSafeLock
-from .entries import bytes_on_disk, entry_folders, remove_entry
+from .entries import bytes_on_disk, entry_folders, list_entries, remove_entry
 from .users import UserFile, names_in_use
 from .writing import Writer
 
@@ -16,6 +16,8 @@ __all__ = ["CacheProcess", "process_of"]
 
 # A full cache is looked at again after so many seconds.
 FULL_S = 5.0
+# The folder is listed again after so many seconds, to find what is out of date.
+LISTED_S = 10.0
 # A process may take this part of the room that is left before it looks again, and for
 # no longer than so many seconds, so that several together do not exceed the limit. They
 # write less than LAST_BYTES in these seconds, so the last ones are given out singly.
@@ -45,6 +47,8 @@ class CacheProcess:
         self._allowed, self._allowed_until = 0, 0.0
         self._full_until = 0.0
         self._problem: str | None = None
+        self._listed: defaultdict[str, set[str]] = defaultdict(set)
+        self._listed_until = 0.0
         self.writer = Writer(self._admit, self._fail)
         from multiprocessing import util  # here, since it costs time to import
 
@@ -157,13 +161,29 @@ class CacheProcess:
             mine = {name for name, n in self._used.items() if n > 0}
         return mine | names_in_use(self.folder, self.user_path)
 
-    def remove_stale(self, folders: list[Path]) -> None:
-        """Remove arrays that can never be used again, unless a process has them."""
-        if folders:
+    def remove_stale(self, name: str) -> None:
+        """Remove what an array was before its file changed, unless that is in use.
+
+        Parameters
+        ----------
+        name
+            What the array is now.
+        """
+        place = name.partition("-")[0]
+        with self.lock:
+            if time.monotonic() > self._listed_until:  # not for each of many arrays
+                self._listed_until = time.monotonic() + LISTED_S
+                self._listed = defaultdict(set)
+                for folder in list_entries(self.folder):
+                    self._listed[folder.name.partition("-")[0]].add(folder.name)
+            stale = self._listed[place] - {name}
+            self._listed[place] = {name}
+        if stale:
             used = self.names_in_use()
-            for folder in folders:
-                if folder.name not in used:
-                    remove_entry(folder)
+            for each in stale - used:
+                remove_entry(self.folder / each)
+            with self.lock:
+                self._listed[place] |= stale & used
 
     def _remove_user(self) -> None:
         if self._user is not None:

@@ -100,7 +100,15 @@ def reads_right(source, expected, epochs=(0, 1)):
     return [str(each.message) for each in caught]
 
 
-@pytest.mark.parametrize("kind", [".data", ".index", "array.json", "."])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ".data",
+        ".index",
+        pytest.param("array.json", marks=pytest.mark.slow),
+        pytest.param(".", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("way", SOME_WAYS)
 def test_files_damaged_before_they_are_opened_give_right_batches(
     plates, expected, cache, kind, way
@@ -118,7 +126,7 @@ def test_files_damaged_before_they_are_opened_give_right_batches(
     assert reads_right(again, expected) == []
 
 
-@pytest.mark.parametrize("kind", [".data", "."])
+@pytest.mark.parametrize("kind", [".data", pytest.param(".", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", SOME_WAYS)
 def test_files_damaged_between_epochs_of_a_process_give_right_batches(
     plates, expected, cache, kind, way
@@ -145,7 +153,7 @@ def test_files_of_a_part_filled_cache_damaged_between_epochs_give_right_batches(
     assert len(reads_right(source, expected, [1, 2, 0])) <= 1
 
 
-@pytest.mark.parametrize("kind", [".data", "."])
+@pytest.mark.parametrize("kind", [".data", pytest.param(".", marks=pytest.mark.slow)])
 def test_files_damaged_during_an_epoch_give_right_batches(
     plates, expected, cache, kind
 ):
@@ -172,8 +180,17 @@ def swap(a, b):
     a.with_name("x").rename(b)
 
 
-@pytest.mark.parametrize("during", [False, True])
-@pytest.mark.parametrize("what", ["folders", "files", "contents"])
+@pytest.mark.parametrize(
+    ("what", "during"),
+    [
+        ("folders", False),
+        ("contents", True),
+        pytest.param("folders", True, marks=pytest.mark.slow),
+        pytest.param("contents", False, marks=pytest.mark.slow),
+        pytest.param("files", False, marks=pytest.mark.slow),
+        pytest.param("files", True, marks=pytest.mark.slow),
+    ],
+)
 def test_swapped_files_and_folders_give_right_batches(
     plates, expected, cache, what, during
 ):

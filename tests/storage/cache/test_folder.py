@@ -154,7 +154,7 @@ def test_an_entry_that_is_a_link_is_not_written_through(plates, expected, tmp_pa
     assert snapshot(outside) == before
 
 
-@pytest.mark.parametrize("always", [True, False])
+@pytest.mark.parametrize("always", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_locks_that_cannot_be_trusted_make_no_difference(
     plates, expected, tmp_path, monkeypatch, always
 ):

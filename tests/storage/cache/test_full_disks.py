@@ -96,7 +96,10 @@ def read_as_nobody(plates, folder, expected):
 
 
 @pytest.mark.skipif(not is_root, reason="needs to be root")
-@pytest.mark.parametrize("place", ["mine", "mine/deeper", "closed", "theirs"])
+@pytest.mark.parametrize(
+    "place",
+    ["theirs", *(pytest.param(p, marks=pytest.mark.slow) for p in ("mine", "closed"))],
+)
 def test_folders_that_may_not_be_written_are_left_alone(
     plates, expected, tmp_path, place
 ):
@@ -125,7 +128,7 @@ def read_with_small_files(plates, folder, expected, size):
     return read(scd.open(plates, cache=folder), expected)
 
 
-@pytest.mark.parametrize("size", [10, 3000])
+@pytest.mark.parametrize("size", [3000, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_limit_on_the_size_of_files_is_warned_of_once(
     plates, expected, tmp_path, size
 ):
@@ -240,6 +243,7 @@ def test_a_limit_holds_for_arrays_that_are_only_opened(tmp_path, monkeypatch):
     assert 0 < len(cache.entries()) < 24
 
 
+@pytest.mark.slow
 def test_two_limits_on_one_folder_are_each_kept_by_their_own(
     plates, expected, tmp_path
 ):

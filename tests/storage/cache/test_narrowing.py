@@ -61,7 +61,7 @@ def arrays(draw, dtype=None):
     return np.array(draw(st.lists(st.sampled_from(edges_of(dtype)), min_size=n)), dtype)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(arrays())
 @example(np.array([0x7FF0000000000001], "u8").view("f8"))  # a signalling NaN
 @example(np.array([0x7F800001], "u4").view("f4"))
