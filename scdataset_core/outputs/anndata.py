@@ -25,6 +25,12 @@ class AnnDataOutput(Output):
         maker = AnnDataMaker(info)
 
         def make(cells: Cells) -> Any:
+            if isinstance(cells["X"], dict) and "length" in cells["X"]:
+                raise TypeError(
+                    'output="anndata" needs X as a matrix, and fetch_transform made'
+                    ' rows of one length of it; ask for output="csr", whose batches'
+                    " are dicts"
+                )
             return cells.to_anndata(maker if cells.info is info else None)
 
         return make

@@ -70,6 +70,8 @@ class _Clip(Hook):
                 f"the bounds {self.min} and {self.max} would change zeros, which CSR"
                 " and padded rows do not hold; put to_dense before it"
             )
+        if values.dtype.kind == "b":  # NumPy does not clip bools
+            return put_values(x, np.clip(values.view(np.uint8), low, high).view(bool))
         return put_values(x, np.clip(values, low, high))
 
     def _bound(self, bound: float | None, dtype: np.dtype[Any]) -> Any:
@@ -78,11 +80,13 @@ class _Clip(Hook):
             return None if bound is None else dtype.type(bound)
         if np.isinf(bound):
             return None
-        limits = np.iinfo(dtype) if dtype.kind in "iu" else np.iinfo(np.uint8)
-        if dtype.kind == "b" or bound != int(bound):
+        if bound != int(bound):
             raise ValueError(
                 f"the bound {bound} is not one that values of type {dtype} can have;"
                 " ask the Loader for a float dtype"
             )
+        if dtype.kind == "b":
+            return np.uint8(min(max(int(bound), 0), 1))
+        limits = np.iinfo(dtype)
         # A bound beyond the type's range is never reached from inside it.
-        return dtype.type(np.clip(int(bound), int(limits.min), int(limits.max)))
+        return dtype.type(min(max(int(bound), int(limits.min)), int(limits.max)))

@@ -286,4 +286,4 @@ def check_counts(values: Values) -> None:
 
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type of results: floats stay, integers and bools become float32."""
-    return dtype if dtype.kind == "f" else np.dtype(np.float32)
+    return dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype(np.float32)

@@ -50,7 +50,7 @@ def rank_tokens(
         that the widths which a Loader makes (``width=[512, 1024, 2048]``) stay.
     special
         Tokens that are no genes: ``"pad"`` fills rows (0 by default), ``"cls"`` comes
-        first and ``"eos"`` last, where they are given.
+        first and ``"eos"`` last, where they are given. ``"<pad>"`` and so on do too.
     var_names
         Names of the genes of X, ``source.var_names``; where `gene_tokens` and `medians`
         are by name.
@@ -116,11 +116,12 @@ def _check_special(
     special: Mapping[str, int] | None, genes: npt.NDArray[np.int32]
 ) -> dict[str, int]:
     """Return the special tokens, with one for padding."""
-    marks = {"pad": 0, **({} if special is None else special)}
+    given = {} if special is None else special
+    marks = {"pad": 0, **{str(name).strip("<>"): given[name] for name in given}}
     for name, token in marks.items():
         if name not in _SPECIAL:
             raise ValueError(
-                f"rank_tokens: special names {name!r}; {nearest(str(name), _SPECIAL)}"
+                f"rank_tokens: special names {name!r}; {nearest(name, _SPECIAL)}"
             )
         check_count(f"the special token {name!r}", token, least=-(2**31))
         if name != "pad" and (genes == token).any():

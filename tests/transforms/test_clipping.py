@@ -29,6 +29,15 @@ def test_bounds_that_change_zeros_need_dense_rows():
         clip(1, 3)(lay_out(x, "csr"))
 
 
+def test_bools_and_other_byte_orders():
+    x = np.array([[True, False]])
+    assert clip(0, 5)(x).tolist() == [[True, False]]
+    assert clip(0, 5)(x).dtype == bool
+    assert clip(max=0)(x).tolist() == [[False, False]]
+    swapped = np.array([[1.0, 9.0]], ">f4")
+    assert clip(0, 5)(swapped).tolist() == [[1, 5]]
+
+
 def test_a_fraction_is_no_bound_of_integers():
     with pytest.raises(ValueError, match=r"clip: the bound 1\.5 is not one that"):
         clip(max=1.5)(np.array([[1, 2]]))

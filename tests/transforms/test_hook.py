@@ -221,6 +221,13 @@ def test_anndata_batches(plates):
         next(iter(late))
 
 
+def test_tokens_are_no_anndata(plates):
+    hook = tf.rank_tokens(np.arange(N_GENES), np.ones(N_GENES), 8)
+    loader = make_loader(open_plates(plates), output="anndata", fetch_transform=hook)
+    with pytest.raises(TypeError, match='output="anndata" needs X as a matrix'):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize(
     ("batch", "match"),
     [

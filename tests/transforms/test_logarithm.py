@@ -17,6 +17,12 @@ def test_equals_numpy(x, layout):
     np.testing.assert_array_equal(out, np.log1p(x, dtype=out.dtype))
 
 
+def test_other_byte_orders():
+    out = log1p()(np.array([[1.0, 0.0]], ">f4"))
+    assert out.dtype.isnative
+    np.testing.assert_array_equal(out, np.log1p(np.array([[1.0, 0.0]], np.float32)))
+
+
 @pytest.mark.slow  # scanpy compiles for seconds
 @given(counts(("float32", "float64", "uint8")), st.sampled_from(LAYOUTS))
 def test_equals_scanpy(x, layout):

@@ -98,6 +98,8 @@ def test_special_tokens():
     out = hook({"X": filled, "obs": {}, "index": np.array([5, 6, -1])})["X"]
     assert out["tokens"].tolist() == [[2, 12, 11, 3], [2, 3, 9, 9], [9, 9, 9, 9]]
     assert out["length"].tolist() == [4, 2, 0]
+    marked = {f"<{name}>": token for name, token in special.items()}
+    assert repr(rank_tokens([10, 11, 12], [1, 1, 1], 4, marked)) == repr(hook)
     only_first = rank_tokens([10, 11, 12], [1, 1, 1], 3, {"cls": 2})(x)
     assert only_first["tokens"].tolist() == [[2, 12, 11], [2, 0, 0], [2, 11, 0]]
 
