@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..permutation import Purpose, derive_key, hash_numbers
-from .label_counts import number_labels
+from .label_counts import count_from_least, number_labels
 
 __all__ = ["LabelRuns"]
 
@@ -15,7 +15,6 @@ Floats = npt.NDArray[np.float64]
 
 # A label with more runs than this is looked at in some windows, not in all.
 _RUNS_MOST = 1 << 18
-_CODES_MOST = 1 << 20  # range of integers that are numbered without being sorted
 _SAMPLED_WINDOWS = 1 << 16
 _SAMPLED_CELLS = 1 << 23
 
@@ -195,13 +194,10 @@ class LabelRuns:
 
 def _number(labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Return a number of each label, from 0, in the order of their values."""
-    if labels.dtype.kind in "biu":
-        low, high = int(labels.min()), int(labels.max())
-        if high - low < _CODES_MOST:
-            if low >= -(2**31) and high < 2**31:
-                labels = labels.astype(np.int32)
-            return np.asarray(labels - labels.dtype.type(low), np.int32)
-    return np.asarray(number_labels(labels)[1], np.int32)
+    numbers = count_from_least(labels)
+    if numbers is None:
+        numbers = np.asarray(number_labels(labels)[1], np.int32)
+    return numbers
 
 
 def _sum_within(parts: Integers, opens: npt.NDArray[np.bool_]) -> Integers:
