@@ -45,6 +45,9 @@ def windows_of(rows: RowSet, size: int = WINDOW_ROWS) -> Iterator[Window]:
 class _Coder:
     """Gives the values of a column codes, from 0 on; a missing value has the last.
 
+    They follow the sorted labels, or numbers, so that a split does not depend on the
+    order in which a source lists its labels; but labels that are ordered keep theirs.
+
     Parameters
     ----------
     column
@@ -57,7 +60,13 @@ class _Coder:
         self._column = column
         self._values: npt.NDArray[Any] | None = None
         if column.labels is not None:
-            self.labels = [*column.labels, None]
+            labels = list(column.labels)
+            order = list(range(len(labels)))
+            if not column.is_ordered:
+                order.sort(key=lambda code: str(labels[code]))
+            self.labels = [*(labels[code] for code in order), None]
+            # The code -1 of a missing label takes the last entry.
+            self._code_map = np.append(np.argsort(order), len(order))
             return
         found = np.empty(0, column.dtype)
         for window in windows_of(rows):
@@ -75,13 +84,11 @@ class _Coder:
     def encode(self, window: Window) -> Integers:
         """Return the codes of the wanted rows of a window."""
         values = self._column.read_range(window.start, window.stop)[window.at]
-        last = len(self.labels) - 1
         if self._values is None:
-            codes = values.astype(np.int64)
-            codes[codes < 0] = last
-            return codes
+            labelled: Integers = self._code_map[values]
+            return labelled
         codes = np.searchsorted(self._values, values).astype(np.int64, copy=False)
-        codes[values != values] = last
+        codes[values != values] = len(self.labels) - 1
         return codes
 
 

@@ -215,6 +215,18 @@ def test_the_same_seed_gives_the_same_parts_anywhere():
     assert other["b"] != parts["b"]
 
 
+def test_the_order_of_the_categories_does_not_matter():
+    other = FRAME.copy()
+    for name in ("donor", "line"):
+        labels = list(other[name].cat.categories)[::-1]
+        other[name] = other[name].cat.set_categories([*labels, "unused"])
+    for options in ({"by": "donor", "stratify": "line"}, {"stratify": "donor"}):
+        parts = scd.split(SOURCE, THREE, seed=4, **options)
+        assert dict(scd.split(open_frame(other), THREE, seed=4, **options)) == dict(
+            parts
+        )
+
+
 EXPECTED = [0, 5, 9, 17, 29, 31, 44, 67, 84, 93]
 
 FRAME = make_frame(600, 3)
