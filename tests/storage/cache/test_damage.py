@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+import threading
 import warnings
 
 import numpy as np
@@ -172,6 +173,31 @@ def test_files_damaged_during_an_epoch_give_right_batches(
             found = digest(source, epoch, fetch_transform=damage, read_ahead=0)
             assert found == expected[epoch]
     assert len(caught) <= 1
+
+
+@pytest.mark.slow
+def test_files_damaged_at_any_instant_give_right_batches(plates, expected, cache):
+    """What is read between the look before and the one after is read anew."""
+    source = scd.open(plates, cache=cache)
+    stop = threading.Event()
+
+    def damage():
+        rng = np.random.default_rng(0)
+        while not stop.wait(0.001):
+            path = rng.choice(files_of(cache, ".data"))
+            if size := path.stat().st_size:
+                with path.open("r+b") as file:
+                    file.seek(rng.integers(size))
+                    file.write(rng.bytes(200))
+
+    damaging = threading.Thread(target=damage)
+    damaging.start()
+    try:
+        for _ in range(5):
+            assert len(reads_right(source, expected, [0, 1, 2])) <= 1
+    finally:
+        stop.set()
+        damaging.join()
 
 
 def swap(a, b):
