@@ -56,7 +56,7 @@ class RowsOfBatch:
         return hash_numbers(self.index, key=key)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Hook:
     """A transform of X, for ``fetch_transform`` or ``batch_transform``.
 

@@ -132,7 +132,7 @@ def _check_special(
     return {name: int(token) for name, token in marks.items()}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # arrays have no single answer
 class _RankTokens(Hook):
     name = "rank_tokens"
     length: int | None

@@ -91,7 +91,7 @@ def _check_genes(name: str, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return array
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # arrays have no single answer
 class _Scale(Hook):
     name = "scale"
     mean: npt.NDArray[np.float64] | None

@@ -258,6 +258,16 @@ def test_x_must_be_a_name():
         tf.log1p(x=3)
 
 
+def test_hooks_are_equal_if_they_do_the_same():
+    assert tf.log1p() == tf.log1p() != tf.log1p(x="rna")
+    assert tf.mask_values(0.1) != tf.mask_values(0.2)
+    assert len({tf.clip(0, 1), tf.clip(0, 1), tf.clip(0, 2)}) == 2
+    first, second = tf.scale([0, 1], [1, 1]), tf.scale([0, 2], [1, 1])
+    assert first != second
+    assert first in [second, first]
+    assert tf.rank_tokens([1], [1]) != tf.rank_tokens([2], [1])
+
+
 def test_hooks_pickle():
     for hook in (
         tf.normalize_total(),
