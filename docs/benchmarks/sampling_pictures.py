@@ -95,33 +95,40 @@ def first_fetch(source: scd.Source, strategy: Any) -> list[dict[str, Rows]]:
     return found
 
 
-def make_source() -> scd.Source:
-    """Return cells in memory with a plate and a drug, and nothing in X."""
+def make_source(start: int = 0, stop: int = N_CELLS) -> scd.Source:
+    """Return some of the cells in memory, with plate and drug, and nothing in X."""
     import pandas as pd
     from anndata import AnnData
 
+    rows = np.arange(start, stop)
     names = np.array(["control", "drug1", "drug2", "drug3"])
     obs = pd.DataFrame(
-        {"plate": pd.Categorical(PLATES.astype(str)), "drug": names[DRUGS]},
-        index=np.arange(N_CELLS).astype(str),
+        {"plate": pd.Categorical(PLATES[rows].astype(str)), "drug": names[DRUGS[rows]]},
+        index=rows.astype(str),
     )
-    return scd.open(AnnData(np.zeros((N_CELLS, 1), np.float32), obs=obs), obs=True)
+    return scd.open(AnnData(np.zeros((len(rows), 1), np.float32), obs=obs), obs=True)
 
 
-def pictures() -> dict[str, tuple[npt.NDArray[Any], Any]]:
-    """Return the labels and the strategy of each picture."""
+def pictures() -> dict[str, tuple[npt.NDArray[Any], scd.Source, Any]]:
+    """Return the labels, the source and the strategy of each picture."""
+    source = make_source()
     kept = scd.RowSet.of(N_CELLS, PLATES != 1)
+    weights = scd.class_weights(TYPES, power=0.5)
     groups = scd.GroupSampling(
         "drug", SET_SIZE, control={"drug": "control"}, match="plate"
     )
+    parts = [make_source(0, 32), make_source(32, N_CELLS)]
+    blocks = [scd.BlockShuffling(4), scd.BlockShuffling(4)]
     return {
-        "streaming": (PLATES, scd.Streaming()),
-        "random": (PLATES, scd.BlockShuffling(1)),
-        "blocks": (PLATES, scd.BlockShuffling(4)),
-        "rows": (PLATES, scd.BlockShuffling(4, kept)),
-        "strata": (PLATES, scd.BlockShuffling(4, stratify=PLATES)),
-        "balanced": (TYPES, scd.ClassBalancedSampling(TYPES, 2)),
-        "groups": (DRUGS, groups),
+        "streaming": (PLATES, source, scd.Streaming()),
+        "random": (PLATES, source, scd.BlockShuffling(1)),
+        "blocks": (PLATES, source, scd.BlockShuffling(4)),
+        "rows": (PLATES, source, scd.BlockShuffling(4, kept)),
+        "strata": (PLATES, source, scd.BlockShuffling(4, stratify=PLATES)),
+        "balanced": (TYPES, source, scd.ClassBalancedSampling(TYPES, 2)),
+        "weighted": (TYPES, source, scd.BlockWeightedSampling(2, weights=weights)),
+        "groups": (DRUGS, source, groups),
+        "mixture": (PLATES, *scd.mix(parts, [0.5, 0.5], strategies=blocks)),
     }
 
 
@@ -130,8 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    source = make_source()
-    for name, (labels, strategy) in pictures().items():
+    for name, (labels, source, strategy) in pictures().items():
         set_size = getattr(strategy, "set_size", BATCH_SIZE)
         text = draw(labels, first_fetch(source, strategy), set_size=set_size)
         path = options.folder / f"sampling-{name}.svg"
