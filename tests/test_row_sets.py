@@ -140,7 +140,7 @@ def test_memory_is_a_bit_a_row_and_a_quarter_of_one_for_finding():
     for n in (1000, 10_000, 10**7):
         rows = RowSet.of(n, np.arange(n) % 7 == 0)
         assert rows.nbytes <= n / 8 + n / 32
-    assert len(pickle.dumps(rows)) <= n / 8 + 300
+        assert len(pickle.dumps(rows)) <= n / 8 + 100
 
 
 def test_repr_shows_how_many_and_which():
