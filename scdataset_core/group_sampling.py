@@ -91,8 +91,9 @@ class GroupSampling(WeightedRows):
     weights
         A weight for each row of the source, or for each of `indices`. Sets are then
         drawn by weight, with replacement: a cell is expected exactly ``total_sets *
-        set_size * w[i] / w.sum()`` times in an epoch. Cells of weight 0 are in no
-        group. Controls are drawn alike, whatever they weigh.
+        set_size * w[i] / w.sum()`` times in an epoch, the sum being over the cells of
+        groups. Cells of weight 0 are in no group. Controls are drawn alike, whatever
+        they weigh.
     total_sets
         Sets of an epoch; by default as many as take every cell once. Without `weights`
         an epoch goes on where the one before it stopped, so that all cells come as
@@ -115,8 +116,8 @@ class GroupSampling(WeightedRows):
     In a set, a cell of a group of `n` comes at most ``ceil(set_size / n)`` times. With
     weights and blocks of one cell it comes at most once more than its share, rounded
     up. A control of `n` comes at most ``ceil(control_size / n)`` times in a set. Over
-    the sets of an epoch, controls that go with the same sets come equally often, to
-    within one.
+    an epoch of the default number of sets, or with weights of any number, controls that
+    go with the same sets come equally often, to within one.
 
     Examples
     --------
