@@ -3,6 +3,7 @@
 They return plain data, which ``--json`` prints.
 
 - :func:`inspect` says what files hold, how it is stored, and what is wrong.
+- :func:`rewrite` writes cells to a file that is made for shuffled reads.
 - :func:`split` divides cells into parts for training and testing.
 - :func:`suggest` suggests settings of a Loader from the layout alone.
 - :func:`tune` times settings on the data and disk at hand.
@@ -10,9 +11,10 @@ They return plain data, which ``--json`` prints.
 """
 
 from .inspection import inspect
+from .rewriting import rewrite
 from .splitting import split
 from .suggestion import suggest
 from .tuning import tune
 from .verification import verify
 
-__all__ = ["inspect", "split", "suggest", "tune", "verify"]
+__all__ = ["inspect", "rewrite", "split", "suggest", "tune", "verify"]

@@ -14,6 +14,7 @@ from ..sources.paths import paths_of
 from .cache_commands import cache_app
 from .demo import Comparison, compare
 from .inspect_command import inspect_files
+from .rewrite_command import rewrite_files
 from .split_command import split_files
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_app)
 app.command("inspect")(inspect_files)
+app.command("rewrite")(rewrite_files)
 app.command("split")(split_files)
 app.command("tune")(tune_files)
 app.command("suggest")(suggest_settings)

@@ -1,0 +1,126 @@
+"""The command `scdataset rewrite`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..sources import open as open_source
+from ..sources.paths import paths_of
+from ..splits import load_split
+from .rewriting import rewrite
+from .splitting import find_conditions
+from .terminal import console, progress, show_plain_errors
+
+__all__ = ["rewrite_files"]
+
+
+class Codec(StrEnum):
+    """What compresses the chunks of the file that is written."""
+
+    none = "none"
+    gzip = "gzip"
+    lzf = "lzf"
+
+
+class Joined(StrEnum):
+    """The values of `join` that `open` takes."""
+
+    exact = "exact"
+    inner = "inner"
+    outer = "outer"
+
+
+def rewrite_files(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN... OUT", help="Files to read, and the one to write."
+        ),
+    ],
+    x: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--x", metavar="NAME", help="X, layers/NAME, obsm/NAME; may repeat."
+        ),
+    ] = None,
+    join: Annotated[
+        Joined, typer.Option(help="How genes of files that differ are joined.")
+    ] = Joined.exact,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Only these cells: drug=DMSO,drug01, total_counts=500..2000, drug=",
+        ),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A split that `scdataset split` wrote."),
+    ] = None,
+    part: Annotated[
+        str, typer.Option(metavar="NAME", help="The part of the split to write.")
+    ] = "train",
+    shuffle: Annotated[
+        bool,
+        typer.Option("--shuffle", help="Write cells in the order of block shuffling."),
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Another seed gives another order.")
+    ] = 0,
+    compression: Annotated[
+        Codec, typer.Option(help="Smaller, and slower to read.")
+    ] = Codec.none,
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Most that reading may take.")
+    ] = "1GiB",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it is there.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON.")
+    ] = False,
+) -> None:
+    """Write cells to one .h5ad file that is made for shuffled reads.
+
+    Values and column ids get the narrowest types that hold them exactly; AnnData and
+    scanpy read the file. It appears when it is whole, and was checked.
+    """
+    with show_plain_errors():
+        if len(files) < 2:
+            raise ValueError("name the files to read, and then the one to write")
+        *inputs, out = files
+        paths = [path for given in inputs for path in paths_of(given) or [given]]
+        source = open_source(
+            paths, obs=True, obs_names=True, x=x or "X", join=join.value
+        )
+        rows = None if split is None else load_split(split, source)[part]
+        conditions = find_conditions(source, where, "=") if where else None
+        with progress() as report:
+            found = rewrite(
+                source,
+                out,
+                rows=rows,
+                where=conditions,
+                shuffle=shuffle,
+                seed=seed,
+                compression=None if compression is Codec.none else compression.value,
+                memory=memory,
+                overwrite=overwrite,
+                progress=report,
+            )
+        if as_json:
+            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            return
+        size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+        console.print(
+            f"{found['file']}  {found['cells']:,} cells x {found['genes']:,} genes,"
+            f" {found['bytes'] / 1e6:,.1f} MB (read {size / 1e6:,.1f} MB), in"
+            f" {found['seconds']:,.1f} s",
+            soft_wrap=True,
+        )
+        for matrix in found["matrices"]:
+            ids = f", {matrix['ids']} column ids" if matrix["ids"] else ""
+            console.print(f"  {matrix['name']}: {matrix['dtype']}{ids}")

@@ -1,0 +1,332 @@
+"""Rewrites files for sets that will be read for months: narrow, joined, shuffled."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..amounts import parse_bytes
+from ..loader import Loader
+from ..row_sets import RowSet
+from ..sources import Source
+from ..sources import open as open_source
+from ..strategies import BlockShuffling, Streaming
+from .narrow_file import MatrixWriter, TooNarrowError, kind_of_rows
+from .safe_file import DiskFile, write_whole
+from .verification import verify
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+__all__ = ["rewrite"]
+
+# Rows are read and written so many at a time, or fewer where memory is short.
+PIECE_ROWS = 4096
+# So many rows, from everywhere, say which types are narrow enough.
+SAMPLED_ROWS = 2048
+BLOCK_SIZE = 16
+
+
+def rewrite(
+    data: Any,
+    out: "str | os.PathLike[str]",
+    *,
+    x: str | Sequence[str] = "X",
+    join: str = "exact",
+    genes: Any = None,
+    rows: Any = None,
+    where: Mapping[str, Any] | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    compression: str | None = None,
+    memory: int | str = "1GiB",
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Write cells of any files to one `.h5ad` file that is made for shuffled reads.
+
+    Values and column ids are kept in the narrowest types that hold them exactly, as in
+    the chunk cache, and by default nothing is compressed: counts then take 3 bytes in
+    place of 8, and any run of cells is one read. AnnData and scanpy read the file.
+
+    The file appears under its name when it is whole and was checked against what was
+    written. Whatever happens before, there is no half file; a later run removes what a
+    killed one left.
+
+    Parameters
+    ----------
+    data
+        Files, as :func:`scdataset_core.open` takes them, or an open source.
+    out
+        The file to write.
+    x
+        The matrices to write: ``"X"``, ``"layers/NAME"``, ``"obsm/NAME"``, or several,
+        the first of which becomes X where there is no ``"X"`` among them.
+    join, genes
+        How genes of several files are joined, and which are kept, see
+        :func:`scdataset_core.open`.
+    rows
+        Which cells: a :class:`scdataset_core.RowSet`, booleans or row numbers; all by
+        default. They keep the order of the data.
+    where
+        Conditions that cells must meet, see :meth:`scdataset_core.Source.where`.
+    shuffle
+        Whether to write the cells in the order in which block shuffling would read
+        them, so that reading in file order mixes as well.
+    seed
+        Another seed gives another order.
+    compression
+        ``"gzip"`` or ``"lzf"``: smaller, and slower to read; None: neither.
+    memory
+        Most bytes that reading may take, see :class:`scdataset_core.Loader`.
+    overwrite
+        Whether to replace `out` if it is there.
+    progress
+        Called now and then with what is done, and the cells done and in all.
+
+    Returns
+    -------
+    report
+        Plain data: ``file``, ``cells``, ``genes``, ``bytes``, ``seconds``, and
+        ``matrices``, the types of each.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` is there, or is one of the files that are read.
+    ValueError
+        If no cell is chosen, or an option is not one of those above.
+    OSError
+        If the file cannot be written; the message names it and the reason.
+    """
+    target = Path(out).absolute()
+    if compression not in (None, "gzip", "lzf"):
+        raise ValueError(
+            f'compression must be None, "gzip" or "lzf", got {compression!r}'
+        )
+    begun = time.perf_counter()
+    source = _open(data, x, join, genes)
+    if str(target) in {os.path.realpath(file) for file in source.files}:
+        raise FileExistsError(17, "the file is one of those that are read", str(target))
+    if target.exists() and not overwrite:
+        raise FileExistsError(
+            17,
+            "the file is there already; choose another, or overwrite it",
+            str(target),
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_over(target)
+    chosen = _choose_rows(source, rows, where)
+    job = _Rewriting(source, chosen, shuffle, seed, compression, memory, progress)
+    while True:
+        try:
+            write_whole(target, job.write)
+            break
+        except TooNarrowError as found:  # a value that the sample did not show
+            job.kinds[found.name] = found.kind
+    report = verify(target)
+    if not report["ok"]:
+        raise OSError(f"{target} was written, and is damaged: {report['damaged'][0]}")
+    return {
+        "file": str(target),
+        "cells": len(chosen),
+        "genes": source.shape[1],
+        "bytes": target.stat().st_size,
+        "seconds": time.perf_counter() - begun,
+        "matrices": job.types,
+    }
+
+
+def remove_left_over(target: Path) -> None:
+    """Remove the unfinished files that runs which were killed left beside `target`."""
+    pattern = re.compile(re.escape(target.name) + r"\.(\d+)\.partial")
+    for path in target.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _open(data: Any, x: str | Sequence[str], join: str, genes: Any) -> Source:
+    if isinstance(data, Source):
+        return data
+    options: dict[str, Any] = {"join": join, "genes": genes}
+    return open_source(data, obs=True, obs_names=True, x=x, **options)
+
+
+def _choose_rows(source: Source, rows: Any, where: Mapping[str, Any] | None) -> RowSet:
+    chosen = RowSet.of(len(source), np.ones(len(source), bool))
+    if rows is not None:
+        chosen = source.where(rows)
+    if where:
+        chosen = source.where(chosen, **where)
+    if not len(chosen):
+        raise ValueError("no cell is chosen; rows= and where= leave none")
+    return chosen
+
+
+class _Rewriting:
+    """Writes chosen cells to a file.
+
+    Attributes
+    ----------
+    kinds : dict of str to int
+        The narrow type of the values of each matrix.
+    types : list of dict
+        The types that were written, for the report.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        rows: RowSet,
+        shuffle: bool,
+        seed: int,
+        compression: str | None,
+        memory: int | str,
+        progress: Callable[[str, int, int], object] | None,
+    ) -> None:
+        self._source, self._rows = source, rows
+        self._compression, self._progress = compression, progress
+        order = Streaming(indices=rows)
+        self._loader = Loader(
+            source,
+            BlockShuffling(BLOCK_SIZE, indices=rows) if shuffle else order,
+            batch_size=_piece_rows(source, memory),
+            memory=memory,
+            seed=seed,
+        )
+        self._parts = dict(source.parts) or {"X": source}
+        self._places = _places_of(list(self._parts))
+        self.kinds = self._sample()
+        self.types: list[dict[str, Any]] = []
+
+    def _sample(self) -> dict[str, int]:
+        """Return the narrow types that some rows from everywhere need."""
+        n = min(len(self._rows), SAMPLED_ROWS)
+        places = np.unique(np.linspace(0, len(self._rows) - 1, n).astype(np.int64))
+        found = self._source.read(self._rows[places])["X"]
+        by_name = found if isinstance(found, dict) else {"X": found}
+        return {self._places[name]: kind_of_rows(by_name[name]) for name in self._parts}
+
+    def write(self, disk: DiskFile) -> None:
+        """Write everything; return early where the disk fails."""
+        import h5py
+        from anndata.io import write_elem
+
+        total, done = len(self._rows), 0
+        order = []
+        with h5py.File(disk, "w") as file:
+            writers = self._begin(file)
+            for batch in self._loader.fresh():
+                found = batch["X"]
+                by_name = found if isinstance(found, dict) else {"X": found}
+                for name, writer in writers.items():
+                    writer.append(by_name[name])
+                if disk.failed:
+                    return
+                order.append(batch["index"])
+                done += len(batch["index"])
+                if self._progress is not None:
+                    self._progress("write", done, total)
+            for writer in writers.values():
+                writer.finish()
+            index = np.concatenate(order)
+            write_elem(file, "obs", self._obs(index))
+            write_elem(file, "var", self._var())
+            for name in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
+                if name not in file:
+                    write_elem(file, name, {})
+                else:
+                    file[name].attrs.update(
+                        {"encoding-type": "dict", "encoding-version": "0.1.0"}
+                    )
+        self.types = [
+            {"name": self._places[name], "dtype": str(writer.dtype), "ids": writer.ids}
+            for name, writer in writers.items()
+        ]
+
+    def _begin(self, file: "h5py.File") -> dict[str, MatrixWriter]:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        return {
+            name: MatrixWriter(
+                file,
+                self._places[name],
+                sparse=part.sparse,
+                dtype=part.dtype,
+                n_columns=part.shape[1],
+                kind=self.kinds[self._places[name]],
+                compression=self._compression,
+            )
+            for name, part in self._parts.items()
+        }
+
+    def _obs(self, index: Any) -> "pd.DataFrame":
+        """Return the table of the cells, in the order in which they were written."""
+        import pandas as pd
+
+        source = self._source
+        columns: dict[str, Any] = {}
+        for name in source.obs_columns:
+            values = source.obs[name][index]
+            labels = source.categories.get(name)
+            columns[name] = (
+                values
+                if labels is None
+                else pd.Categorical.from_codes(values, pd.Index(labels))
+            )
+        return pd.DataFrame(columns, index=pd.Index(self._names(index)))
+
+    def _names(self, index: Any) -> Any:
+        """Return the names of cells, or their rows where there are none."""
+        order = np.argsort(index, kind="stable")
+        names = self._source.read_names(index[order])
+        if names is None:
+            return index.astype(str).astype(object)
+        back = np.empty(len(index), object)
+        back[order] = names
+        return back
+
+    def _var(self) -> "pd.DataFrame":
+        """Return the table of the genes, or their names alone."""
+        import pandas as pd
+
+        first = next(iter(self._parts.values()))
+        with suppress(Exception):  # tables have none
+            return first.var
+        return pd.DataFrame(index=pd.Index(first.var_names))
+
+
+def _piece_rows(source: Source, memory: int | str) -> int:
+    """Return the rows to take at a time."""
+    row = 4 * source.row_bytes(source.stored_form) + 1
+    return int(max(1, min(PIECE_ROWS, len(source), parse_bytes(memory) // row)))
+
+
+def _places_of(names: Sequence[str]) -> dict[str, str]:
+    """Return where each matrix goes in the file."""
+    places = {}
+    for name in names:
+        inside = name.startswith(("layers/", "obsm/")) or name == "X"
+        places[name] = name if inside else f"layers/{name.replace('/', '_')}"
+    if "X" not in places.values():
+        places[names[0]] = "X"
+    return places

@@ -1,0 +1,184 @@
+"""`rewrite` gives a file with the same cells, that AnnData reads, or none at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scdataset_core as scd
+from scdataset_core.tools import rewrite
+
+ad = pytest.importorskip("anndata")
+
+
+@pytest.fixture
+def files(plates, tmp_path):
+    paths = []
+    for number in (1, 2):
+        adata = ad.read_h5ad(plates / f"plate{number}.h5ad")
+        adata.layers["dense"] = adata.X.toarray()
+        paths.append(tmp_path / f"plate{number}.h5ad")
+        adata.write_h5ad(paths[-1], compression="gzip")
+    return paths
+
+
+def rows(x):
+    return x.toarray() if sp.issparse(x) else np.asarray(x)
+
+
+def joined(files):
+    return ad.concat([ad.read_h5ad(path) for path in files], merge="same")
+
+
+def test_the_file_has_the_same_cells_in_narrow_types(files, tmp_path):
+    out = tmp_path / "new" / "cells.h5ad"
+    report = rewrite(files, out, x=["X", "layers/dense", "obsm/X_pca"], memory="1MB")
+    json.dumps(report)
+    expected, found = joined(files), ad.read_h5ad(out)
+    assert (report["cells"], report["genes"]) == found.shape == (800, 300)
+    assert (found.X.dtype, found.X.indices.dtype) == (np.uint8, np.uint16)
+    np.testing.assert_array_equal(rows(found.X), rows(expected.X))
+    np.testing.assert_array_equal(rows(found.layers["dense"]), rows(expected.X))
+    np.testing.assert_array_equal(found.obsm["X_pca"], expected.obsm["X_pca"])
+    assert found.obsm["X_pca"].dtype == np.float32
+    assert found.obs_names.tolist() == expected.obs_names.tolist()
+    for column in expected.obs:
+        assert (found.obs[column] == expected.obs[column]).all()
+    assert found.var.equals(expected.var)
+    source = scd.open(out, obs=True)
+    np.testing.assert_array_equal(
+        source.read(np.arange(800))["X"].toarray(), rows(expected.X)
+    )
+    assert not list(out.parent.glob("*.partial"))
+
+
+def test_values_that_a_sample_does_not_show_are_kept_too(tmp_path, monkeypatch):
+    from scdataset_core.tools import rewriting
+
+    monkeypatch.setattr(rewriting, "SAMPLED_ROWS", 2)
+    x = sp.csr_matrix(np.eye(500, 400, dtype=np.float32))
+    for special, dtype in ((300.0, np.uint16), (0.5, np.float32)):
+        x.data[:] = 1
+        x.data[250] = special
+        ad.AnnData(x).write_h5ad(tmp_path / "in.h5ad")
+        rewrite(tmp_path / "in.h5ad", tmp_path / "out.h5ad", overwrite=True)
+        found = ad.read_h5ad(tmp_path / "out.h5ad").X
+        assert found.dtype == dtype
+        assert (found != x).nnz == 0
+
+
+def test_cells_can_be_chosen_joined_and_shuffled(files, tmp_path):
+    source = scd.open(files, obs=True, obs_names=True)
+    chosen = source.where(drug="DMSO")
+    rewrite(source, tmp_path / "a.h5ad", where={"drug": "DMSO"})
+    found = ad.read_h5ad(tmp_path / "a.h5ad")
+    expected = joined(files)[chosen.to_numpy()]
+    assert found.obs_names.tolist() == expected.obs_names.tolist()
+    np.testing.assert_array_equal(rows(found.X), rows(expected.X))
+    rewrite(files, tmp_path / "b.h5ad", shuffle=True, seed=3, compression="gzip")
+    found = ad.read_h5ad(tmp_path / "b.h5ad")
+    expected = joined(files)
+    assert found.obs_names.tolist() != expected.obs_names.tolist()
+    assert sorted(found.obs_names) == sorted(expected.obs_names)
+    again = found[expected.obs_names]
+    np.testing.assert_array_equal(rows(again.X), rows(expected.X))
+    assert (again.obs["drug"] == expected.obs["drug"]).all()
+
+
+def test_reading_a_shuffled_file_in_order_mixes_as_block_shuffling(files, tmp_path):
+    from scdataset_core.metrics import measure_sampling
+
+    source = scd.open(files, obs=["plate"])
+    rewrite(files, tmp_path / "b.h5ad", shuffle=True)
+    shuffled = scd.open(tmp_path / "b.h5ad", obs=["plate"])
+
+    def entropy(source, strategy):
+        loader = scd.Loader(source, strategy, batch_size=32, fetch_factor=16)
+        return measure_sampling(loader, "plate", x=False).measured.entropy
+
+    assert entropy(source, scd.Streaming()) < 0.1
+    blocks = entropy(source, scd.BlockShuffling(16))
+    assert entropy(shuffled, scd.Streaming()) == pytest.approx(blocks, abs=0.05)
+
+
+def test_bad_requests_leave_what_is_there(files, tmp_path):
+    out = tmp_path / "out.h5ad"
+    out.write_text("mine")
+    with pytest.raises(FileExistsError, match="there already"):
+        rewrite(files, out)
+    assert out.read_text() == "mine"
+    with pytest.raises(FileExistsError, match="one of those that are read"):
+        rewrite(files, files[0], overwrite=True)
+    with pytest.raises(ValueError, match="no cell is chosen"):
+        rewrite(files, tmp_path / "none.h5ad", rows=np.zeros(800, bool))
+    with pytest.raises(ValueError, match="compression must be"):
+        rewrite(files, tmp_path / "none.h5ad", compression="zip")
+    damaged = bytearray(files[0].read_bytes())
+    damaged[len(damaged) // 2 :] = bytes(len(damaged) - len(damaged) // 2)
+    files[0].write_bytes(damaged)
+    with pytest.raises(scd.ScdatasetError, match="plate1"):
+        rewrite(files, tmp_path / "none.h5ad")
+    assert not (tmp_path / "none.h5ad").exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+KILLED = """
+import sys
+from scdataset_core.tools import rewrite
+from scdataset_core.tools import rewriting
+
+rewriting.PIECE_ROWS = 8
+print("begun", flush=True)
+rewrite(sys.argv[1:3], sys.argv[3], overwrite=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_half_file_and_the_next_one_starts_clean(
+    files, tmp_path
+):
+    out = tmp_path / "out" / "cells.h5ad"
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        command = [sys.executable, "-c", KILLED, *map(str, files), str(out)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if out.exists():
+            assert ad.read_h5ad(out).n_obs == 800
+    rewrite(files, out, overwrite=True)
+    assert [path.name for path in out.parent.iterdir()] == ["cells.h5ad"]
+    np.testing.assert_array_equal(rows(ad.read_h5ad(out).X), rows(joined(files).X))
+
+
+def test_unfinished_files_of_living_runs_are_left_alone(files, tmp_path):
+    mine = tmp_path / f"out.h5ad.{os.getppid()}.partial"
+    mine.touch()
+    rewrite(files, tmp_path / "out.h5ad")
+    assert mine.exists()
+
+
+def test_the_command_writes_a_part_of_a_split(files, tmp_path):
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    testing = pytest.importorskip("typer.testing")
+    commands = pytest.importorskip("scdataset_core.tools.commands")
+    source = scd.open(files)
+    split = scd.split(source, {"train": 0.75, "test": 0.25})
+    split.save(tmp_path / "split.json")
+    out = tmp_path / "test.h5ad"
+    arguments = [*files, out, "--split", tmp_path / "split.json", "--part", "test"]
+    done = testing.CliRunner().invoke(commands.app, ["rewrite", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    assert "200 cells x 300 genes" in done.output
+    assert "X: uint8, uint16 column ids" in done.output
+    assert ad.read_h5ad(out).n_obs == 200
