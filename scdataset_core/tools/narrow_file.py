@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from ..storage.cache.narrowing import common_kind, kept_dtype, narrow
 
@@ -205,5 +204,5 @@ class MatrixWriter:
 
 def kind_of_rows(x: Any) -> int:
     """Return the narrow type that holds the values of some rows: CSR, or an array."""
-    values = x.data if sp.issparse(x) else np.asarray(x).reshape(-1)
+    values = x.data if hasattr(x, "indptr") else np.asarray(x).reshape(-1)
     return narrow(np.ascontiguousarray(values))[0] if values.size else 1
