@@ -78,7 +78,8 @@ class Loader:
         Hooks: ``fetch_callback(collection, rows)`` reads sorted rows,
         ``fetch_transform(fetched)`` changes them, ``batch_callback(fetched,
         positions)`` takes a minibatch out of them, ``batch_transform(batch)`` changes
-        it. The thread that reads ahead runs the first two.
+        it. The thread that reads ahead runs the first two. For ready ones see
+        :mod:`scdataset_core.transforms`.
     read_ahead
         Fetches that threads read before they are wanted; one more where two are read at
         a time, as from files that are not compressed. With 0 the consumer reads.
