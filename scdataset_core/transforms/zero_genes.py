@@ -76,9 +76,10 @@ def _take_new(
     found = draws[~taken[draws]]
     positions = np.arange(len(found))
     place[found[::-1]] = positions[::-1]  # the first of equal draws is written last
-    return found[place[found] == positions][:n]
+    new: Columns = found[place[found] == positions]
+    return new[:n]
 
 
 def _choose_among_all(taken: npt.NDArray[np.bool_], key: np.uint64, n: int) -> Columns:
     others = np.flatnonzero(~taken)
-    return others[keep_smallest(hash_numbers(others, key=key), n)]
+    return others[keep_smallest(hash_numbers(others, key=int(key)), n)]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FileFormatError, MissingNameError, nearest
+from ...storage import default_context
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
 from ..obs.columns import Column
@@ -15,7 +16,7 @@ from ..options import OpenOptions
 from ..read_request import ReadRequest
 from ..rows import RowMap, Rows
 from ..summaries import describe_files, show_source
-from .list_columns import TableX
+from .list_columns import ListX, TableX
 from .obs_columns import GroupText, table_column
 from .row_groups import Groups
 from .row_reader import TableReader
@@ -118,6 +119,19 @@ class TableSource(SourceWithObs):
         if self._genes.column_maps[0] is None:
             return self._longest
         return min(self._longest, self.shape[1])
+
+    def read_lengths(self, rows: Rows) -> Rows:
+        """Return the stored values of non-decreasing rows, where lists lie mapped."""
+        lists = self._x
+        if not (self.sparse and isinstance(lists, ListX)) or lists.groups.decoded:
+            return super().read_lengths(rows)
+        self._genes.check_all_kept()
+        wanted = rows if self._selection is None else self._selection[rows]
+        order = np.argsort(wanted, kind="stable")
+        lengths = np.empty_like(rows)
+        for found in lists.segments(wanted[order], default_context()):
+            lengths[order[found.of]] = found.lengths
+        return lengths
 
     @property
     def block_starts(self) -> Rows | None:

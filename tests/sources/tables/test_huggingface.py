@@ -65,7 +65,6 @@ def make_dataset(part, marker=True):
 
 
 class TestSavedFolder(SourceContract):
-    knows_lengths = False
     one_file = True
 
     @classmethod
