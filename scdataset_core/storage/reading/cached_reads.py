@@ -111,12 +111,14 @@ def _split(
         if len(present) > 1:
             some = _pick(request, pieces, np.flatnonzero(kinds == kind), int(rows[0]))
         if kind:
-            mine = pieces.chunk[kinds == kind]
+            mine = pieces.chunk if len(present) == 1 else pieces.chunk[kinds == kind]
             parts.append(_Kept(some, cache, kind, layouts[kind], mine))
         else:
             rest.append(replace(some, is_uncached=True))
+    if not parts:
+        return parts, rest, 0
     found = pieces.chunk if present[0] else pieces.chunk[kinds > 0]
-    n_found = int(np.count_nonzero(np.diff(found, prepend=-1))) if parts else 0
+    n_found = 1 + int(np.count_nonzero(found[1:] != found[:-1]))
     return parts, rest, n_found
 
 
