@@ -99,7 +99,9 @@ class Writer:
         self._files: OrderedDict[str, int] = OrderedDict()
         self.lock = threading.Lock()
         self.is_closed = False
-        self._known: dict[str, tuple[int, FileStatus]] = {}
+        self._known: dict[str, tuple[int, FileStatus | None]] = {}
+        # No number of a parent's writer, whose entries a forked process goes on with.
+        self._unknown: tuple[int, FileStatus | None] = os.getpid() << 32, None
 
     def submit(self, write: ChunkWrite) -> bool:
         """Queue a chunk; return False where the queue is full."""
@@ -133,7 +135,7 @@ class Writer:
             return FileStatus.of(descriptor), None
         try:
             status = FileStatus.of(descriptor)
-            n_foreign, known = self._known.get(path, (0, None))
+            n_foreign, known = self._known.get(path, self._unknown)
             return status, n_foreign if status == known else None
         finally:
             self.lock.release()
@@ -210,7 +212,7 @@ class Writer:
         if not left:
             return
         descriptor = self._open(path)
-        n_foreign, known = self._known.get(path, (0, None))
+        n_foreign, known = self._known.get(path, self._unknown)
         if FileStatus.of(descriptor) != known:
             n_foreign += 1
         try:
