@@ -142,11 +142,6 @@ def _table(settings: list[dict[str, Any]]) -> Table:
             _share(found["measured_entropy"]),
             "*" if found["pareto"] else "",
         )
-    table.caption = (
-        "* nothing else is quicker with as little memory and as much entropy"
-    )
-    table.caption_style = ""
-    table.caption_justify = "left"
     return table
 
 

@@ -65,8 +65,8 @@ def draw_zeros(
 
 
 def _draw(numbers: Columns, key: Any, n_vars: int) -> Columns:
-    hashes = hash_numbers(numbers, key=key)
-    return (hashes % np.uint64(n_vars)).astype(np.int64)
+    genes = hash_numbers(numbers, key=key) % np.uint64(n_vars)
+    return np.asarray(genes, np.int64)
 
 
 def _take_new(

@@ -80,4 +80,4 @@ def _has_blocks(data: memoryview, n_bytes: int, block_bytes: int) -> bool:
         return False
     # Most chunks have few blocks: an array would take longer than their numbers do.
     starts = struct.unpack_from(f"<{n_blocks}I", data, BLOSC_HEADER_BYTES)
-    return min(starts) == table_end
+    return bool(min(starts) == table_end)
