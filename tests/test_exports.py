@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 from types import ModuleType
 
 import pytest
@@ -49,3 +50,10 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
         if not key.startswith("__") and not inspect.getdoc(getattr(module, key))
     ]
     assert bare == []
+
+
+def test_tools_are_functions_whatever_was_imported():
+    """A module of a tool must not have the tool's name: importing it would hide it."""
+    tools = importlib.import_module("scdataset_core.tools")
+    for module in pkgutil.iter_modules(tools.__path__):
+        assert module.name not in tools.__all__

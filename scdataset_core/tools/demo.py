@@ -19,8 +19,8 @@ import numpy.typing as npt
 from ..loader import Loader
 from ..metrics import batch_entropies, expected_entropy
 from ..strategies import BlockShuffling, Streaming
+from .held_out import Split, make_split
 from .linear import SoftmaxRegression, normalise
-from .split import Split, make_split
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -191,7 +191,8 @@ def compare(
 ) -> Comparison:
     """Train one epoch three ways from `source` and measure each.
 
-    Cells of one plate are held out, see :func:`scdataset_core.tools.split.make_split`.
+    Cells of one plate are held out, see
+    :func:`scdataset_core.tools.held_out.make_split`.
     A pass that only loads follows each epoch, so that it finds the files as warm as
     memory allows.
 

@@ -5,7 +5,7 @@ import pytest
 
 import scdataset_core as scd
 from scdataset_core.tools import split
-from scdataset_core.tools.split import make_split
+from scdataset_core.tools.held_out import make_split
 
 anndata = pytest.importorskip("anndata")
 pd = pytest.importorskip("pandas")
