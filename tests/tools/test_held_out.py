@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.tools import split
+from scdataset_core.tools import held_out
 from scdataset_core.tools.held_out import make_split
 
 anndata = pytest.importorskip("anndata")
@@ -91,7 +91,7 @@ def test_many_numbers_are_cut_into_quarters(tmp_path):
 
 
 def test_at_most_so_many_cells_are_held_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(split, "HELD_OUT_MOST", 5)
+    monkeypatch.setattr(held_out, "HELD_OUT_MOST", 5)
     source = write(tmp_path, *({"kind": labels("ab" * 20)} for _ in range(2)))
     found = make_split(source, "kind", seed=0)
     assert len(found.held_out) == 5
@@ -114,7 +114,7 @@ def test_what_cannot_be_learned_is_refused(tmp_path, text, message):
 
 
 def test_more_labels_than_memory_holds_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(split, "WEIGHTS_MOST", 8)
+    monkeypatch.setattr(held_out, "WEIGHTS_MOST", 8)
     source = write(tmp_path, {"kind": labels("abcd" * 5)})
     with pytest.raises(ValueError, match="4 labels; with 4 genes the demo can learn 2"):
         make_split(source, "kind", seed=0)
