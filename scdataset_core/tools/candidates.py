@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..amounts import parse_bytes
+from ..cell_labels import read_columns
 from ..checks import check_count
 from ..form import Form
 from ..metrics import LabelRuns, expect_independent, predict_sampling
@@ -179,7 +180,7 @@ class _Mixing:
 def codes_of(source: Source, label: Any) -> Any:
     """Return the label of each cell, of an obs column or given."""
     if isinstance(label, str):
-        return source.obs[label]
+        return read_columns(source, [label])[0].codes
     labels = np.asarray(label)
     if labels.shape != (len(source),):
         raise ValueError(

@@ -55,6 +55,13 @@ def test_without_a_label_fetches_hold_many_blocks(source):
     assert best.entropy is None
 
 
+def test_a_label_need_not_be_carried(source):
+    bare = scd.open(source.files)
+    assert scd.suggest(bare, **options()) == scd.suggest(source, **options())
+    with pytest.raises(scd.MissingNameError, match='did you mean "plate"'):
+        scd.suggest(bare, **options(label="plat"))
+
+
 def test_labels_may_be_given_as_an_array(source):
     codes = np.arange(len(source)) % 7
     best = scd.suggest(source, **options(label=codes))
