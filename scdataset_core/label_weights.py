@@ -26,13 +26,14 @@ def class_weights(
         numbers, booleans or strings.
     power
         A cell of a class of `n` cells weighs ``n ** -power``: with 1 every class is
-        drawn as often as another, with 0 every cell is, with 0.5 classes come in
-        proportion to the square root of their size.
+        drawn as often as another, with 0 every cell is, and with 0.5 a class is drawn
+        in proportion to the square root of its size.
     smoothing
         In place of `power`: a class of `n` cells weighs ``s * n / (n + s)`` in all,
-        which its cells share alike. Classes much smaller than `s` come by their size,
-        and those much larger all alike. It is the weight of a label in scDataLoader
-        (Kalfon et al. 2025), where `s` is called `weight_scaler`.
+        which its cells share alike. So classes that are much smaller than `s` are drawn
+        in proportion to their size, and those that are much larger as often as each
+        other. It is the weight of a label in scDataLoader (Kalfon et al. 2025), where
+        `s` is called `weight_scaler`.
 
     Returns
     -------
@@ -43,8 +44,8 @@ def class_weights(
     Raises
     ------
     ValueError
-        If there are no labels, arrays of other lengths, no cell that has all labels, or
-        a `power` or `smoothing` that is out of range.
+        If there are no labels, the arrays differ in length, no cell has all labels, or
+        `power` or `smoothing` is out of range.
 
     Examples
     --------

@@ -16,17 +16,17 @@ def mean_variance_ratio(batches: Iterable[Any]) -> float:
 
     The mean of `m` independent cells has the variance of one cell divided by `m`. Cells
     that come in blocks are alike, and their mean varies more, by the design effect
-    (L. Kish, Survey Sampling, 1965, section 5.4). The same factor is that of the noise
-    of gradients that are linear in X. It is computed as a one-way analysis of
-    variance: the mean square between minibatches, over the variance of all cells
-    together, both summed over the genes.
+    (L. Kish, Survey Sampling, 1965, section 5.4). The noise of gradients that are
+    linear in X grows by the same factor. It is computed as a one-way analysis of
+    variance: the mean square between minibatches is divided by the variance of all
+    cells together, both summed over the genes.
 
     Parameters
     ----------
     batches
         X of each minibatch, shape ``(m, n_genes)``, SciPy's sparse arrays or dense
-        ones; `m` may differ. Transform it as for the model: in raw counts a few genes
-        and the depth of cells decide.
+        ones; `m` may differ. Transform it as for the model: the ratio of raw counts
+        depends mostly on a few genes and on the depth of cells.
 
     Returns
     -------

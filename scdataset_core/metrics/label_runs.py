@@ -113,9 +113,9 @@ class LabelRuns:
     def window_counts(self, size: int, first: int, last: int) -> Floats:
         """Return how often a window of neighbouring rows holds each count of a label.
 
-        All windows are as likely: those that begin at any row, and go on at row 0 after
-        the last one, as blocks on a grid that turns do. Where the label has more than
-        2^18 runs, 65,536 windows (fewer, where they are long) stand for all.
+        A window may begin at any row, each with the same chance, and goes on at row 0
+        after the last row, as the blocks of an epoch do. If the label has more than
+        2^18 runs, 65,536 windows (fewer, if they are long) stand for all.
 
         Parameters
         ----------

@@ -12,20 +12,21 @@ class Measures:
     Parameters
     ----------
     entropy
-        Of the label in a minibatch, in bits.
+        Entropy of the label in a minibatch, in bits.
     blocks
-        Distinct blocks of neighbours in a minibatch.
+        Number of distinct blocks of neighbours in a minibatch.
     total_variation
         Distance of the shares of the label in a minibatch from those of the data set,
         from 0 to 1.
     chi_square
-        Pearson's statistic of the same; of independent cells the number of labels
-        less 1.
+        Pearson's statistic of these shares. For independent cells it is the number of
+        labels less 1.
     correlation
-        Of the deviations of a minibatch from the shares and those of the next one.
+        How far a minibatch deviates from the shares of the data set in the same way as
+        the one before it: about 0 for independent cells, about 1 in file order.
     variance
-        Of the mean of X over minibatches, over that of independent cells; NaN where X
-        is not known.
+        Variance of the mean of X between minibatches, as a multiple of that of
+        independent cells; NaN if X is not known.
     """
 
     entropy: float

@@ -83,10 +83,10 @@ def plan_blocks(plan: Plan) -> Iterator[Rows]:
 
 
 def distinct_blocks(batches: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
-    """Return of how many distinct blocks the cells of each minibatch are.
+    """Return from how many distinct blocks the cells of each minibatch come.
 
     It is the number of independent places of the data set that a minibatch was drawn
-    from; that of `m` cells drawn one by one is `m`, but for chance.
+    from. For `m` cells drawn one by one from many it is about `m`.
 
     Parameters
     ----------

@@ -58,8 +58,8 @@ def suggest(
 ) -> Suggestion:
     """Suggest block size and fetch factor from the layout alone, without timing.
 
-    The cheapest settings are taken of those that fit into memory and mix the label
-    well: see :func:`scdataset_core.tools.tune`, which times them on your disk.
+    Of the settings that fit into memory and mix the label well, those are suggested
+    that should cost least. :func:`scdataset_core.tools.tune` times them on your disk.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Transforms: hooks that make of a batch what models eat, in NumPy."""
+"""Transforms: hooks, written in NumPy, that turn a batch into what a model takes."""
 
 from .binning import bin_values
 from .clipping import clip

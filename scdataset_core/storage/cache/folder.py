@@ -80,7 +80,7 @@ class Cache:
     limit
         Most bytes it may take on disk, or text such as ``"200GiB"``; None: as much as
         the disk has. When it is full, arrays that were not opened for longest are
-        removed, but none that is in use; else nothing more is kept.
+        removed, but none that is in use. If that frees nothing, no more is kept.
 
     Raises
     ------
