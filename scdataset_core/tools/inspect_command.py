@@ -29,7 +29,7 @@ def inspect_files(
 ) -> None:
     """Say what files hold, how it is stored, what a shuffled read costs, what is wrong.
 
-    X is not read. Exits with 1 if a file cannot be opened.
+    Only a few rows of X are read. Exits with 1 if a file cannot be opened.
     """
     with show_plain_errors():
         paths = [path for given in files for path in paths_of(given) or [given]]
