@@ -93,7 +93,7 @@ class Writer:
         self._admit, self._fail = admit, fail
         self._queue: deque[ChunkWrite] = deque()
         self._n_queued = 0
-        self._busy = False
+        self._busy, self._idle = False, True
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._files: OrderedDict[str, int] = OrderedDict()
@@ -112,7 +112,8 @@ class Writer:
                 return False
             self._queue.append(write)
             self._n_queued += n_bytes
-            self._changed.notify_all()
+            if self._idle:
+                self._changed.notify_all()
         return True
 
     def find_status(self, path: str, descriptor: int) -> tuple[FileStatus, int | None]:
@@ -184,13 +185,19 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._idle = True
                 if not self._changed.wait_for(lambda: bool(self._queue), IDLE_S):
                     self._thread = None
                     break
-                write = self._queue.popleft()
-                self._busy = True
+                # All that waits is taken at once: each turn of the lock costs time.
+                self._idle, self._busy = False, True
+                some = list(self._queue)
+                self._queue.clear()
             try:
-                self.write(write)
+                for write in some:
+                    self.write(write)
+                    with self._changed:
+                        self._n_queued -= write.kept.nbytes
             finally:
                 with self._changed:
                     self._busy = False
@@ -204,31 +211,33 @@ class Writer:
         record = b"" if write.record is None else write.record()
         if record is None:
             return False
-        self._write_all(write.data, write.kept.view(np.uint8).data, write.position)
-        self._write_all(write.records, memoryview(record), write.record_position)
+        self._write_data(write.data, write.kept.view(np.uint8).data, write.position)
+        if record:
+            descriptor = self._open(write.records)[0]
+            write_fully(descriptor, memoryview(record), write.record_position)
         return True
 
-    def _write_all(self, path: str, left: memoryview, position: int) -> None:
-        if not left:
-            return
-        descriptor = self._open(path)
+    def _write_data(self, path: str, data: memoryview, position: int) -> None:
+        descriptor, status = self._open(path)
         n_foreign, known = self._known.get(path, self._unknown)
-        if FileStatus.of(descriptor) != known:
+        if status != known:
             n_foreign += 1
         try:
-            while left:
-                n = os.pwrite(descriptor, left, position)
-                left, position = left[n:], position + n
+            write_fully(descriptor, data, position)
         finally:
             self._known[path] = n_foreign, FileStatus.of(descriptor)
 
-    def _open(self, path: str) -> int:
-        """Return a descriptor of a file that is there; it never makes one."""
+    def _open(self, path: str) -> tuple[int, FileStatus]:
+        """Return a descriptor of a file that is there, and what the file is.
+
+        It never makes a file.
+        """
         descriptor = self._files.get(path)
         if descriptor is not None:
-            if os.fstat(descriptor).st_nlink:
+            status = FileStatus.of(descriptor)
+            if status.n_links:
                 self._files.move_to_end(path)
-                return descriptor
+                return descriptor, status
             self._close(self._files.pop(path))
         while True:
             try:
@@ -245,7 +254,7 @@ class Writer:
         self._files[path] = descriptor
         if len(self._files) > MOST_OPEN:
             self._close(self._files.popitem(last=False)[1])
-        return descriptor
+        return descriptor, FileStatus.of(descriptor)
 
     def _close(self, descriptor: int) -> None:
         try:
@@ -253,3 +262,10 @@ class Writer:
         except OSError as error:  # a network file system tells here that it is full
             self.is_closed = True
             self._fail(error)
+
+
+def write_fully(descriptor: int, left: memoryview, position: int) -> None:
+    """Write bytes at a position of a file, all of them."""
+    while left:
+        n = os.pwrite(descriptor, left, position)
+        left, position = left[n:], position + n
