@@ -149,6 +149,7 @@ def test_a_killed_run_leaves_no_half_file_and_the_next_one_starts_clean(
         command = [sys.executable, "-c", KILLED, *map(str, files), str(out)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
+        assert process.stdout is not None
         process.stdout.readline()
         time.sleep(rng.uniform(0.0, 0.4))
         process.send_signal(signal.SIGKILL)
