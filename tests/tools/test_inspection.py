@@ -46,6 +46,7 @@ def test_a_sound_file_is_described(plates):
     assert report["problems"] == []
 
 
+@pytest.mark.slow
 def test_the_cost_of_blocks_is_what_the_loader_decodes(adata, tmp_path):
     import scdataset_core as scd
 

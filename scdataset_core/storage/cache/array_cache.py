@@ -119,7 +119,8 @@ class ArrayCache:
                 opened = known or self._open_entry(array, facts)
             except OSError as error:
                 problem = why_unusable(self.cache.folder)
-                if problem is None and isinstance(error, FileNotFoundError):
+                gone = FileNotFoundError, FileExistsError
+                if problem is None and isinstance(error, gone):
                     # It was removed as it was made.
                     nothing = EntryState(os.getpid(), None, time.monotonic() + AGAIN_S)
                 else:
