@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scdataset_core.sources import formats
+from scdataset_core.storage.decoding import registry
 
 PACKAGES = [
     "scdataset_core",
@@ -50,5 +51,8 @@ def test_docstring_examples(
         pytest.skip(f"{err.name} is not installed")
     shutil.copytree(plates, tmp_path / "plates")
     monkeypatch.chdir(tmp_path)
+    # What an example registers must not stay for other tests.
     monkeypatch.setattr(formats, "FILE_FORMATS", [*formats.FILE_FORMATS])
+    monkeypatch.setattr(registry, "_decoders", dict(registry._decoders))
+    monkeypatch.setattr(registry, "_zarr_numbers", dict(registry._zarr_numbers))
     assert doctest.testmod(module, optionflags=OPTIONS).failed == 0

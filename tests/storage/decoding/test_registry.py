@@ -19,8 +19,11 @@ BZIP2 = 307  # its number at the HDF Group
 
 @pytest.fixture(autouse=True)
 def _no_decoder_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_decoders", dict(registry._decoders))
-    monkeypatch.setattr(registry, "_zarr_numbers", dict(registry._zarr_numbers))
+    # An example of the docs that ran before may have registered one of bzip2.
+    decoders = {n: d for n, d in registry._decoders.items() if n != BZIP2}
+    numbers = {c: n for c, n in registry._zarr_numbers.items() if n != BZIP2}
+    monkeypatch.setattr(registry, "_decoders", decoders)
+    monkeypatch.setattr(registry, "_zarr_numbers", numbers)
 
 
 def decode_bzip2(data: Any, n_bytes: int, step: Filter) -> bytes:
