@@ -13,6 +13,7 @@ from rich.table import Table
 from ..sources import open as open_source
 from ..sources.paths import paths_of
 from ..storage.cache import Cache, CacheEntry
+from .arguments import expand_files
 from .terminal import console, progress, show_plain_errors
 
 __all__ = ["cache_app"]
@@ -83,7 +84,7 @@ def fill(
     """Decode every chunk of some files once, and keep it."""
     with show_plain_errors():
         cache = Cache(folder, limit)
-        paths = [path for given in files for path in paths_of(given) or [given]]
+        paths = expand_files(files)
         lacking = 0
         with progress("MB") as report:
             for path in paths:

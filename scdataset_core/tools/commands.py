@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..sources import open as open_source
-from ..sources.paths import paths_of
+from .arguments import Joined, expand_files
 from .cache_commands import cache_app
 from .demo import Comparison, compare
 from .inspect_command import inspect_files
@@ -59,14 +59,6 @@ class Layout(StrEnum):
     default = "default"
     tahoe = "tahoe"
     cellxgene = "cellxgene"
-
-
-class Joined(StrEnum):
-    """The values of `join` that `open` takes."""
-
-    exact = "exact"
-    inner = "inner"
-    outer = "outer"
 
 
 Cells = Annotated[
@@ -285,7 +277,7 @@ def _expand(paths: list[str]) -> str | list[str]:
     """Return one path or glob, or a list of the files of several, for `open`."""
     if len(paths) == 1:
         return paths[0]
-    return [path for given in paths for path in paths_of(given) or [given]]
+    return expand_files(paths)
 
 
 def _make_figure_writer(path: Path | None) -> Callable[[Comparison], None]:

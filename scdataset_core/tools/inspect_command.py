@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..sources.paths import paths_of
+from .arguments import expand_files
 from .inspection import inspect
 from .terminal import console, progress, show_plain_errors
 
@@ -32,7 +32,7 @@ def inspect_files(
     Only a few rows of X are read. Exits with 1 if a file cannot be opened.
     """
     with show_plain_errors():
-        paths = [path for given in files for path in paths_of(given) or [given]]
+        paths = expand_files(files)
         with progress("files") as report:
             found = inspect(
                 paths, progress=lambda _, done, total: report("inspect", done, total)

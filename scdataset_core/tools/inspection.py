@@ -13,9 +13,9 @@ from ..errors import ScdatasetError
 from ..sources import Source
 from ..sources import open as open_source
 from ..sources.formats import format_of
-from ..sources.paths import paths_of
 from ..sources.ranged.storage_blocks import decoded_per_used
 from ..storage import StoredArray
+from .arguments import need_paths
 from .problems import (
     Problem,
     count_missing,
@@ -70,12 +70,7 @@ def inspect(
     TypeError
         If `data` is no path.
     """
-    paths = paths_of(data)
-    if paths is None:
-        raise TypeError(
-            f"inspect takes paths of files, a glob, or a list, got"
-            f" {type(data).__name__}"
-        )
+    paths = need_paths("inspect", data)
     files: list[dict[str, Any]] = []
     problems: list[Problem] = []
     genes: tuple[str, Any] | None = None

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ..sources import open as open_source
-from ..sources.paths import paths_of
 from ..splits import load_split
+from .arguments import Joined, expand_files
 from .rewriting import rewrite
 from .splitting import find_conditions
 from .terminal import console, progress, show_plain_errors
@@ -23,14 +23,6 @@ class Codec(StrEnum):
     none = "none"
     gzip = "gzip"
     lzf = "lzf"
-
-
-class Joined(StrEnum):
-    """The values of `join` that `open` takes."""
-
-    exact = "exact"
-    inner = "inner"
-    outer = "outer"
 
 
 def rewrite_files(
@@ -92,7 +84,7 @@ def rewrite_files(
         if len(files) < 2:
             raise ValueError("name the files to read, and then the one to write")
         *inputs, out = files
-        paths = [path for given in inputs for path in paths_of(given) or [given]]
+        paths = expand_files(inputs)
         source = open_source(
             paths, obs=True, obs_names=True, x=x or "X", join=join.value
         )

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..sources.paths import paths_of
 from ..splits.tables import CountTable
+from .arguments import expand_files
 from .splitting import split
 from .terminal import console, show_plain_errors
 
@@ -61,7 +61,7 @@ def split_files(
 ) -> None:
     """Divide cells into parts for training and testing, and write them to a file."""
     with show_plain_errors():
-        paths = [path for given in files for path in paths_of(given) or [given]]
+        paths = expand_files(files)
         report = split(
             paths,
             part or DEFAULT_PARTS,

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from ..sources import open as open_source
-from ..sources.paths import paths_of
+from .arguments import expand_files
 from .suggestion import suggest
 from .terminal import console, progress, show_plain_errors
 from .tuning import tune
@@ -68,7 +68,7 @@ def tune_files(
     with show_plain_errors():
         with progress("trials") as report:
             found = tune(
-                _paths(files),
+                expand_files(files),
                 memory=memory,
                 label=label,
                 min_entropy=min_entropy,
@@ -100,7 +100,7 @@ def suggest_settings(
     """Suggest settings from the layout of files alone, without timing."""
     with show_plain_errors():
         obs = None if label is None else [label]
-        source = open_source(_paths(files), obs=obs, x=x)
+        source = open_source(expand_files(files), obs=obs, x=x)
         found = suggest(
             source,
             memory=memory,
@@ -112,10 +112,6 @@ def suggest_settings(
             console.print(json.dumps(asdict(found), indent=1), soft_wrap=True)
             return
         console.print(found, soft_wrap=True)
-
-
-def _paths(files: list[str]) -> list[str]:
-    return [path for given in files for path in paths_of(given) or [given]]
 
 
 def _tell_of_cache() -> None:

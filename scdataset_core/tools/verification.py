@@ -15,11 +15,11 @@ from ..errors import ScdatasetError
 from ..loader import Loader
 from ..sources import open as open_source
 from ..sources.formats import FileNode, format_of
-from ..sources.paths import paths_of
 from ..storage import ReadContext, StoredArray, default_context
 from ..storage.chunks import ABSENT
 from ..storage.reading.chunk_decoder import ChunkDecoder, WantedChunks
 from ..strategies import Streaming
+from .arguments import need_paths
 
 __all__ = ["verify"]
 
@@ -95,11 +95,7 @@ def verify(
     TypeError
         If `data` is no path.
     """
-    paths = paths_of(data)
-    if paths is None:
-        raise TypeError(
-            f"verify takes paths of files, a glob, or a list, got {type(data).__name__}"
-        )
+    paths = need_paths("verify", data)
     begun = time.perf_counter()
     with ReadContext(threads) as context:
         check = _Check(context, progress)

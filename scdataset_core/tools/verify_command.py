@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..sources.paths import paths_of
+from .arguments import expand_files
 from .terminal import console, progress, show_plain_errors
 from .verification import verify
 
@@ -36,7 +36,7 @@ def verify_files(
     pointers are checked.
     """
     with show_plain_errors():
-        paths = [path for given in files for path in paths_of(given) or [given]]
+        paths = expand_files(files)
         with progress("MB") as report:
 
             def tell(path: str, done: int, total: int) -> None:

@@ -13,6 +13,18 @@ from scdataset_torch.lightning import LoaderDataModule
 
 from scdataset_core import BlockShuffling, Loader, Streaming, open
 
+QUIET = [
+    # Lightning warns of settings that only speed or its own logging want, and of what
+    # it imports itself.
+    pytest.mark.filterwarnings(
+        "ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning"
+    ),
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
+]
+
 
 class Probe(lightning.LightningModule):
     """A linear probe that notes which cells it was given."""

@@ -13,6 +13,7 @@ from scdataset_torch.lightning import LoaderDataModule
 from scdataset_core import BlockShuffling, Loader, Streaming, open, split
 from tests.integrations.contract import InProcessContract
 from tests.integrations.lightning_models import (
+    QUIET,
     ROWS,
     Rows,
     fit,
@@ -24,17 +25,7 @@ from tests.integrations.lightning_models import (
 )
 from tests.integrations.torch_contract import DataLoaderContract
 
-pytestmark = [
-    # Lightning warns of settings that only speed or its own logging want, and of what
-    # it imports itself.
-    pytest.mark.filterwarnings(
-        "ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning"
-    ),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
-]
+pytestmark = QUIET
 
 
 class TrainingBatches:

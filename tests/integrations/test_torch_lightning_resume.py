@@ -16,6 +16,7 @@ import lightning
 
 from tests.integrations.lightning_models import (
     EPOCH,
+    QUIET,
     Probe,
     Rows,
     fit,
@@ -26,17 +27,7 @@ from tests.integrations.lightning_models import (
     small_data,
 )
 
-pytestmark = [
-    # Lightning warns of settings that only speed or its own logging want, and of what
-    # it imports itself.
-    pytest.mark.filterwarnings(
-        "ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning"
-    ),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
-]
+pytestmark = QUIET
 
 
 @pytest.mark.slow
