@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import FileFormatError
 from ...optional import import_optional
 from ...storage.formats.zarr import ZarrLibrary
-from ...storage.formats.zarr_stores import reopen_group, store_name
+from ...storage.formats.zarr_stores import close_when_dropped, reopen_group, store_name
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
 from ..ranged.stored_source import StoredSource, join_files
@@ -81,6 +81,8 @@ def open_store(path: str) -> "zarr.Group":
             f"{path}: zarr cannot open it: {type(error).__name__}: {error}; if it was"
             " not copied whole, copy or download it again"
         ) from error
+    finally:
+        close_when_dropped(store)
     if not isinstance(found, zarr.Group):
         raise FileFormatError(f"{path}: it is a single zarr array, expected a group")
     return found

@@ -1,6 +1,7 @@
 """Opens zarr stores by absolute path, and once for each process."""
 
 import pickle
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,14 @@ from ...errors import FileChangedError, FileFormatError
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["archive_of", "folder_of", "reopen_array", "reopen_group", "store_name"]
+__all__ = [
+    "archive_of",
+    "close_when_dropped",
+    "folder_of",
+    "reopen_array",
+    "reopen_group",
+    "store_name",
+]
 
 
 def store_name(node: "zarr.Array | zarr.Group") -> str:
@@ -34,6 +42,17 @@ def archive_of(node: "zarr.Array | zarr.Group") -> str | None:
     if not isinstance(node.store, ZipStore):
         return None
     return str(Path(node.store.path).absolute())
+
+
+def close_when_dropped(store: Any) -> None:
+    """Have a store's zip file, if it is one and open, closed as soon as it is dropped.
+
+    zarr leaves that to the collector, which may take the file before the archive around
+    it, and then Python warns of a file that nobody closed.
+    """
+    archive = getattr(store, "_zf", None)
+    if archive is not None:
+        weakref.finalize(store, archive.close).atexit = False
 
 
 def reopen_group(group: "zarr.Group") -> "zarr.Group":
@@ -64,13 +83,16 @@ def reopen_group(group: "zarr.Group") -> "zarr.Group":
         store = ZipStore(Path(store.path).absolute(), mode="r")
     elif not store.supports_listing:
         return group
-    return zarr.open_group(
+    reopened = zarr.open_group(
         store,
         path=group.path,
         mode="r",
         zarr_format=group.metadata.zarr_format,
         use_consolidated=False,
     )
+    if store is not group.store:
+        close_when_dropped(store)
+    return reopened
 
 
 # The stores that this process opened in place of those of the process it was forked
