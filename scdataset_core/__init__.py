@@ -31,7 +31,7 @@ from .strategies import (
     GroupSampling,
     Streaming,
 )
-from .tools.suggestion import suggest
+from .suggestion import suggest
 
 __version__ = "0.1.0"
 

@@ -123,6 +123,8 @@ LOADING = {
     "batch_lookup",
     "epochs",
     "thread_count",
+    "candidates",
+    "suggestion",
     "loader",
 }
 TOOLS = {"tools", "cli", "adapters"}  # above the loader
@@ -219,6 +221,19 @@ def test_core_import_loads_numpy_and_standard_library_only() -> None:
         [sys.executable, "-c", path + code], check=True, capture_output=True, text=True
     )
     assert out.stdout.strip() == "[]"
+
+
+def test_core_import_loads_neither_tools_nor_metrics() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(CORE.parent)!r}); "
+        "import scdataset_core; "
+        "print({m.split('.')[1] for m in sys.modules if 'scdataset_core.' in m}"
+        " & {'tools', 'metrics', 'cli'})"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert out.stdout.strip() == "set()"
 
 
 def test_core_import_starts_no_threads_and_sets_no_warning_filters() -> None:

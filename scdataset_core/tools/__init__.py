@@ -10,10 +10,10 @@ They return plain data, which ``--json`` prints.
 - :func:`verify` reads everything in files, and names what is damaged.
 """
 
+from ..suggestion import suggest
 from .inspection import inspect
 from .rewriting import rewrite
 from .splitting import split
-from .suggestion import suggest
 from .tuning import tune
 from .verification import verify
 

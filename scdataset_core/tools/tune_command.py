@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 
 from ..sources import open as open_source
+from ..suggestion import suggest
 from .arguments import expand_files
-from .suggestion import suggest
 from .terminal import console, progress, show_plain_errors
 from .tuning import tune
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..candidates import Candidate, codes_of, list_candidates
 from ..loader import Loader
 from ..metrics import measure_sampling
 from ..sources import Source
 from ..sources import open as open_source
 from ..storage.context import available_cores
 from ..strategies import BlockShuffling
-from .candidates import Candidate, codes_of, list_candidates
-from .suggestion import loader_line, needs_cache
+from ..suggestion import loader_line, needs_cache
 
 __all__ = ["tune"]
 

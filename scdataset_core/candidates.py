@@ -3,18 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..amounts import parse_bytes
-from ..cell_labels import read_columns
-from ..checks import check_count
-from ..form import Form
-from ..metrics import LabelRuns, expect_independent, predict_sampling
-from ..sources import Source
+from .amounts import parse_bytes
+from .cell_labels import read_columns
+from .checks import check_count
+from .form import Form
+from .sources import Source
 
-__all__ = ["Candidate", "list_candidates"]
+if TYPE_CHECKING:
+    from .metrics import LabelRuns
+
+__all__ = ["Candidate", "codes_of", "list_candidates"]
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FETCH_FACTORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -154,10 +156,13 @@ class _Mixing:
         self._runs: LabelRuns | None = None
         if label is None:
             return
-        labels = codes_of(source, label)
-        self._runs = LabelRuns.of(labels)
+        # Imported here: `import scdataset_core` needs none of the metrics.
+        from . import metrics
+
+        self._predict = metrics.predict_sampling
+        self._runs = metrics.LabelRuns.of(codes_of(source, label))
         shares = self._runs.shares
-        self._most = expect_independent(shares, batch_size=batch_size).entropy
+        self._most = metrics.expect_independent(shares, batch_size=batch_size).entropy
 
     def share(self, block_size: int, fetch_factor: int) -> float | None:
         """Return the predicted share of the entropy of independent cells."""
@@ -165,10 +170,8 @@ class _Mixing:
             return None
         if self._most <= 0:
             return 1.0
-        found = predict_sampling(
-            self._runs, block_size, fetch_factor, self._batch_size
-        ).entropy
-        return float(min(found / self._most, 1.0))
+        found = self._predict(self._runs, block_size, fetch_factor, self._batch_size)
+        return float(min(found.entropy / self._most, 1.0))
 
     def is_enough(self, candidate: Candidate, least: float) -> bool:
         """Return whether settings mix well enough."""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..sources import Source
 from .candidates import Candidate, list_candidates
+from .sources import Source
 
-__all__ = ["Suggestion", "loader_line", "suggest"]
+__all__ = ["Suggestion", "loader_line", "needs_cache", "suggest"]
 
 
 @dataclass(frozen=True)
