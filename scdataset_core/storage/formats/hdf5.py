@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptFileError, FileFormatError
+from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ..chunks import ChunkTable
 from ..decoding.filters import Filter
 from ..decoding.pipeline import Pipeline
 from ..decoding.registry import missing_install
-from ..io.open_files import Identity, check_unchanged, most_open
+from ..io.open_files import Identity, OpenFile, check_unchanged, most_open
 from ..layout import ChunkGrid, Library
 from .description import Description
-from .hdf5_chunks import check_complete, make_chunk_table
+from .hdf5_chunks import (
+    DatasetShape,
+    check_complete,
+    make_chunk_table,
+    read_chunk_table,
+)
 from .hdf5_files import (
     PLAIN_DRIVERS,
     check_path,
@@ -42,29 +47,54 @@ class Hdf5TableMaker:
 
     Parameters
     ----------
-    file, name
-        The dataset.
+    shape
+        The dataset: its file and name, and how it is cut into chunks.
     identity
         Identity of the file when the dataset was described.
+    address
+        First byte of its object header; None: only HDF5 can find its chunks.
     """
 
-    file: str
-    name: str
+    shape: DatasetShape
     identity: Identity
+    address: int | None
+
+    @property
+    def file(self) -> str:
+        """The file."""
+        return self.shape.file
+
+    @property
+    def name(self) -> str:
+        """The dataset's name in its file."""
+        return self.shape.name
 
     def __call__(self) -> ChunkTable:
         """Return the table; the file must not have changed."""
         check_unchanged(self.file, self.identity)
         try:
+            table = self._read()
+            if table is not None:
+                return table
             with open_hdf5(self.file) as file:
                 return make_chunk_table(file[self.name], self.file, self.identity)
-        except CorruptFileError:
+        except ScdatasetError:
             raise
         except (OSError, RuntimeError, KeyError) as error:
             raise CorruptFileError(
                 f"{self.file}: data set {self.name}: HDF5 cannot list its chunks:"
                 f" {error}; the file is damaged, restore it from its origin"
             ) from error
+
+    def _read(self) -> ChunkTable | None:
+        """Return the table without HDF5, where that can be."""
+        if self.address is None:
+            return None
+        file = OpenFile(self.file)
+        check_unchanged(self.file, self.identity, file.identity)
+        return read_chunk_table(
+            file.descriptor, self.address, self.shape, self.identity
+        )
 
 
 class Hdf5Library:
@@ -229,7 +259,10 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
     check_path(dataset.file, file)
     _check_name(dataset, file)
     identity = Identity.of(file)
-    grid = _describe_grid(dataset, Hdf5TableMaker(file, name, identity), whole=whole)
+    make_table = Hdf5TableMaker(
+        DatasetShape.of(dataset, file), identity, _find_header(dataset)
+    )
+    grid = _describe_grid(dataset, make_table, whole=whole)
     contiguous = grid is not None and dataset.chunks is None
     if grid is not None:
         return Description(file, name, shape, dtype, grid, None, contiguous)
@@ -237,6 +270,19 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
         check_complete(dataset, file)
     library = Hdf5Library(file, name, identity, find_outside_files(dataset))
     return Description(file, name, shape, dtype, None, library, False)
+
+
+def _find_header(dataset: "h5py.Dataset") -> int | None:
+    """Return the first byte of a dataset's object header, where that is known."""
+    from h5py import h5o
+
+    # With a user block, addresses count from its end.
+    if dataset.file.userblock_size:
+        return None
+    try:
+        return int(h5o.get_info(dataset.id).addr)
+    except RuntimeError:  # it is damaged, which HDF5 says once its chunks are needed
+        return None
 
 
 def _check_name(dataset: "h5py.Dataset", file: str) -> None:

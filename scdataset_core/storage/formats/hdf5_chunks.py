@@ -12,37 +12,73 @@ from ...errors import CorruptFileError
 from ..chunks import ABSENT, ChunkTable
 from ..decoding.filters import SHUFFLE, unshuffle
 from ..io.open_files import Identity
+from .hdf5_btrees import ListedChunks, PieceOfFile, read_layout
 from .hdf5_files import counts_user_block
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["check_complete", "make_chunk_table"]
+__all__ = ["DatasetShape", "check_complete", "make_chunk_table", "read_chunk_table"]
+
+Rows = npt.NDArray[np.int64]
 
 
-class _Listed(NamedTuple):
-    """Holds the chunks that a file lists, in its order.
+class DatasetShape(NamedTuple):
+    """How a dataset is cut into chunks, and what errors call it.
 
     Parameters
     ----------
-    chunk
-        Number of each in the grid.
-    offsets, sizes
-        Where its bytes lie.
-    skipped
-        Bits of the filters it was written without.
+    file, name
+        The dataset.
+    shape
+        Its shape.
+    chunks
+        Shape of a chunk; None where it lies in one piece.
+    item_bytes
+        Bytes of an element.
     """
 
-    chunk: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.uint64]
-    sizes: npt.NDArray[np.uint64]
-    skipped: npt.NDArray[np.uint8]
+    file: str
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...] | None
+    item_bytes: int
+
+    @classmethod
+    def of(cls, dataset: "h5py.Dataset", file: str) -> "DatasetShape":
+        """Return that of an open dataset."""
+        return cls(
+            file,
+            str(dataset.name),
+            dataset.shape,
+            dataset.chunks,
+            dataset.dtype.itemsize,
+        )
+
+    @property
+    def needed_chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk, for callers who know that there are some."""
+        assert self.chunks is not None
+        return self.chunks
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Number of chunks along each axis."""
+        sizes = zip(self.shape, self.needed_chunks, strict=True)
+        return tuple(-(-size // step) for size, step in sizes)
+
+    def corrupt(self, wrong: str) -> CorruptFileError:
+        """Return the error for a dataset that cannot be right."""
+        return CorruptFileError(
+            f"{self.file}: data set {self.name}: {wrong}; the file is damaged or was"
+            " written in part, restore it from its origin"
+        )
 
 
 def make_chunk_table(
     dataset: "h5py.Dataset", file: str, identity: Identity
 ) -> ChunkTable:
-    """Return where the chunks of a dataset lie.
+    """Return where the chunks of a dataset lie, as HDF5 lists them.
 
     Raises
     ------
@@ -51,58 +87,98 @@ def make_chunk_table(
         listed twice, or two that share bytes.
     """
     user_block = int(dataset.file.userblock_size)
+    shape = DatasetShape.of(dataset, file)
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
-        n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
-        start = ABSENT if offset is None else offset
         if user_block and offset is not None and not counts_user_block()[1]:
-            start += user_block
-        return ChunkTable(
-            (file,), (identity,), np.array([start], np.int64), np.array([n_bytes])
-        )
-    index, offsets, sizes, skipped = _list_chunks(dataset, file)
+            offset += user_block
+        return _table_of_piece(offset, shape, identity)
+    found = _list_with_hdf5(dataset)
+    index = _number_chunks(shape, found)
+    unfiltered = _find_unfiltered(dataset, found)
+    if len(unfiltered):
+        n_filters = dataset.id.get_create_plist().get_nfilters()
+        found.skipped[unfiltered] = (1 << n_filters) - 1
     if user_block and not counts_user_block()[0]:
-        offsets = offsets + np.uint64(user_block)
-    n_chunks = prod(_grid_shape(dataset))
-    small = np.uint32 if not len(sizes) or sizes.max() < 2**32 else np.uint64
-    all_offsets = np.full(n_chunks, ABSENT, np.int64)
-    all_sizes = np.zeros(n_chunks, small)
-    all_offsets[index] = offsets.view(np.int64)
-    all_sizes[index] = sizes
-    all_skipped = None
-    if skipped.any():
-        all_skipped = np.zeros(n_chunks, np.uint8)
-        all_skipped[index] = skipped
-    return ChunkTable((file,), (identity,), all_offsets, all_sizes, all_skipped)
+        found = found._replace(offsets=found.offsets + np.uint64(user_block))
+    return _table_of_chunks(index, found, shape, identity)
+
+
+def read_chunk_table(
+    descriptor: int, address: int, shape: DatasetShape, identity: Identity
+) -> ChunkTable | None:
+    """Return where the chunks of a dataset lie, read from the file without HDF5.
+
+    Parameters
+    ----------
+    descriptor
+        The open file.
+    address
+        First byte of the dataset's object header.
+    shape
+        The dataset.
+    identity
+        Identity of the file.
+
+    Returns
+    -------
+    table
+        None where HDF5 must be asked.
+
+    Raises
+    ------
+    CorruptFileError
+        As for :func:`make_chunk_table`.
+    """
+    found = read_layout(
+        descriptor, address, chunk_shape=shape.chunks, item_bytes=shape.item_bytes
+    )
+    if isinstance(found, PieceOfFile):
+        same = found.n_bytes == prod(shape.shape) * shape.item_bytes
+        return _table_of_piece(found.offset, shape, identity) if same else None
+    if found is None:
+        return None
+    # No chunk of such a file was left without its filters and not marked so.
+    return _table_of_chunks(_number_chunks(shape, found), found, shape, identity)
 
 
 def check_complete(dataset: "h5py.Dataset", file: str) -> None:
     """Raise if chunks of a dataset were never written."""
     if dataset.chunks is None or dataset.is_virtual:
         return
-    expected, there = prod(_grid_shape(dataset)), dataset.id.get_num_chunks()
+    shape = DatasetShape.of(dataset, file)
+    expected, there = prod(shape.grid_shape), dataset.id.get_num_chunks()
     if there < expected:
-        raise _corrupt(
-            dataset, file, f"{expected - there} of its {expected} chunks are missing"
-        )
+        raise shape.corrupt(f"{expected - there} of its {expected} chunks are missing")
 
 
-def _corrupt(dataset: "h5py.Dataset", file: str, wrong: str) -> CorruptFileError:
-    return CorruptFileError(
-        f"{file}: data set {dataset.name}: {wrong}; the file is damaged or was written"
-        " in part, restore it from its origin"
-    )
+def _table_of_piece(
+    offset: int | None, shape: DatasetShape, identity: Identity
+) -> ChunkTable:
+    n_bytes = prod(shape.shape) * shape.item_bytes
+    start = np.array([ABSENT if offset is None else offset], np.int64)
+    return ChunkTable((shape.file,), (identity,), start, np.array([n_bytes]))
 
 
-def _grid_shape(dataset: "h5py.Dataset") -> tuple[int, ...]:
-    return tuple(
-        -(-size // step)
-        for size, step in zip(dataset.shape, dataset.chunks, strict=True)
-    )
+def _table_of_chunks(
+    index: Rows, found: ListedChunks, shape: DatasetShape, identity: Identity
+) -> ChunkTable:
+    sizes = found.sizes
+    n_chunks = prod(shape.grid_shape)
+    small = np.uint32 if not len(sizes) or sizes.max() < 2**32 else np.uint64
+    all_offsets = np.full(n_chunks, ABSENT, np.int64)
+    all_sizes = np.zeros(n_chunks, small)
+    all_offsets[index] = found.offsets.view(np.int64)
+    all_sizes[index] = sizes
+    all_skipped = None
+    if found.skipped.any():
+        all_skipped = np.zeros(n_chunks, np.uint8)
+        all_skipped[index] = found.skipped.astype(np.uint8)
+    return ChunkTable((shape.file,), (identity,), all_offsets, all_sizes, all_skipped)
 
 
-def _list_chunks(dataset: "h5py.Dataset", file: str) -> _Listed:
-    """Check the chunks that the file lists, and return them."""
+def _list_with_hdf5(dataset: "h5py.Dataset") -> ListedChunks:
+    """Return the chunks that HDF5 lists."""
     # Millions of chunks: 17 bytes each while they are collected, no objects.
     corners, offsets, sizes = compact("Q"), compact("Q"), compact("Q")
     masks = compact("Q")
@@ -115,54 +191,49 @@ def _list_chunks(dataset: "h5py.Dataset", file: str) -> _Listed:
         sizes.append(size)
 
     dataset.id.chunk_iter(collect)
-    steps = np.array(dataset.chunks, np.uint64)
-    at = np.frombuffer(corners, np.uint64).reshape(-1, len(steps))
-    cells = at // steps
-    grid = np.array(_grid_shape(dataset), np.uint64)
-    outside = (cells >= grid).any(axis=1)
-    if outside.any():
-        corner = tuple(at[np.argmax(outside)].tolist())
-        raise _corrupt(
-            dataset,
-            file,
-            f"it has a chunk outside its shape {dataset.shape}, at {corner}",
-        )
-    strides = np.cumprod(np.append(grid[1:], np.uint64(1))[::-1], dtype=np.uint64)[::-1]
-    listed = _Listed(
-        (cells * strides).sum(axis=1, dtype=np.uint64).view(np.int64),
+    return ListedChunks(
+        np.frombuffer(corners, np.uint64).reshape(-1, len(dataset.chunks)),
         np.frombuffer(offsets, np.uint64),
         np.frombuffer(sizes, np.uint64),
-        np.frombuffer(masks, np.uint64).astype(np.uint8),
+        np.frombuffer(masks, np.uint64).copy(),
     )
-    _check_listed(dataset, file, listed)
-    unfiltered = _find_unfiltered(dataset, at, listed)
-    if len(unfiltered):
-        n_filters = dataset.id.get_create_plist().get_nfilters()
-        listed.skipped[unfiltered] = (1 << n_filters) - 1
-    return listed
 
 
-def _check_listed(dataset: "h5py.Dataset", file: str, listed: _Listed) -> None:
+def _number_chunks(shape: DatasetShape, found: ListedChunks) -> Rows:
+    """Return the number of each chunk in the grid, after checking what is listed."""
+    cells = found.corners // np.array(shape.needed_chunks, np.uint64)
+    grid = np.array(shape.grid_shape, np.uint64)
+    outside = (cells >= grid).any(axis=1)
+    if outside.any():
+        corner = tuple(found.corners[np.argmax(outside)].tolist())
+        raise shape.corrupt(
+            f"it has a chunk outside its shape {shape.shape}, at {corner}"
+        )
+    strides = np.cumprod(np.append(grid[1:], np.uint64(1))[::-1], dtype=np.uint64)[::-1]
+    index: Rows = (cells * strides).sum(axis=1, dtype=np.uint64).view(np.int64)
+    _check_listed(shape, index, found)
+    return index
+
+
+def _check_listed(shape: DatasetShape, index: Rows, found: ListedChunks) -> None:
     """Raise if a chunk is listed twice, or two lie on the same bytes."""
-    index, offsets, sizes, _ = listed
-    known, first = np.unique(index, return_index=True)
-    if len(known) < len(index):
-        twice = int(np.delete(index, first)[0])
-        raise _corrupt(dataset, file, f"chunk {twice} is listed twice")
-    order = np.argsort(offsets, kind="stable")
-    begins, ends = offsets[order], (offsets + sizes)[order]
+    if not (index[1:] > index[:-1]).all():
+        known, first = np.unique(index, return_index=True)
+        if len(known) < len(index):
+            twice = int(np.delete(index, first)[0])
+            raise shape.corrupt(f"chunk {twice} is listed twice")
+    order = np.argsort(found.offsets, kind="stable")
+    begins, ends = found.offsets[order], (found.offsets + found.sizes)[order]
     shared = np.flatnonzero(begins[1:] < ends[:-1])
     if len(shared):
         a, b = index[order[shared[0]]], index[order[shared[0] + 1]]
-        raise _corrupt(
-            dataset,
-            file,
-            f"chunks {a} and {b} lie on the same bytes, at {begins[1:][shared[0]]}",
+        raise shape.corrupt(
+            f"chunks {a} and {b} lie on the same bytes, at {begins[1:][shared[0]]}"
         )
 
 
 def _find_unfiltered(
-    dataset: "h5py.Dataset", corners: npt.NDArray[np.uint64], listed: _Listed
+    dataset: "h5py.Dataset", found: ListedChunks
 ) -> npt.NDArray[np.int64]:
     """Return which chunks were stored without their filters, and are not marked so.
 
@@ -176,18 +247,18 @@ def _find_unfiltered(
         return np.empty(0, np.int64)
     n_bytes = prod(dataset.chunks) * dataset.dtype.itemsize
     shape, steps = np.array(dataset.shape), np.array(dataset.chunks)
-    cut = (corners.astype(np.int64) + steps > shape).any(axis=1)
-    cut &= (listed.sizes == n_bytes) & (listed.skipped == 0)
-    found: list[int] = []
+    cut = (found.corners.astype(np.int64) + steps > shape).any(axis=1)
+    cut &= (found.sizes == n_bytes) & (found.skipped == 0)
+    plain: list[int] = []
     for at in np.flatnonzero(cut).tolist():
-        raw = _read_stored_rows(dataset, corners[at])
+        raw = _read_stored_rows(dataset, found.corners[at])
         if raw is None:  # filtered, and of that size by chance
             return np.empty(0, np.int64)
-        found.append(at)
+        plain.append(at)
         shuffled = unshuffle(raw, n_bytes, dataset.dtype.itemsize)
         if set(codes) != {SHUFFLE} or bytes(shuffled) != raw:
             return np.flatnonzero(cut)  # so it is with all of them
-    return np.array(found, np.int64)
+    return np.array(plain, np.int64)
 
 
 def _read_stored_rows(

@@ -169,7 +169,12 @@ def test_a_chunk_outside_the_shape_is_refused(tmp_path) -> None:
     with h5py.File(tmp_path / "x.h5", "r") as file:
         data = file["x"]
         lying = SimpleNamespace(
-            shape=(32,), chunks=(16,), id=data.id, file=file, name="/x"
+            shape=(32,),
+            chunks=(16,),
+            dtype=data.dtype,
+            id=data.id,
+            file=file,
+            name="/x",
         )
         with pytest.raises(OSError, match=r"/x: it has a chunk outside its shape"):
             make_chunk_table(lying, "x.h5", Identity(0, 0))

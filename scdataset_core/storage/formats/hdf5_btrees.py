@@ -1,0 +1,193 @@
+"""Reads where the chunks of an HDF5 dataset lie straight from the file's bytes.
+
+HDF5's own list calls a Python function for each chunk, which takes more than ten times
+as long, and the file must be opened with the library for it. This reads what programs
+write by default: an object header of version 1 with a layout of version 3 (chunks in a
+B-tree of version 1, or data in one piece). For all else, and wherever a number cannot
+be right, the result is None: the library is asked then, and names the damage.
+
+Layouts of the bytes: HDF5 File Format Specification 3.0, sections III.A.1, IV.A.1.a,
+IV.A.2.i and IV.A.2.q.
+"""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["ListedChunks", "PieceOfFile", "read_layout"]
+
+_UNDEFINED = 2**64 - 1
+_LAYOUT, _CONTINUATION = 0x08, 0x10
+_MOST_HEADER_BYTES = 1 << 16
+_MOST_BLOCKS = 64  # of one object header
+_CONTIGUOUS, _CHUNKED = 1, 2
+_NODE_HEAD = 24
+_USUAL_ENTRIES = 64  # of a node, unless the file's head says otherwise
+
+
+class PieceOfFile(NamedTuple):
+    """Where data in one piece lie: first byte (None if never written) and length."""
+
+    offset: int | None
+    n_bytes: int
+
+
+class ListedChunks(NamedTuple):
+    """The chunks that a B-tree lists, in its order.
+
+    Parameters
+    ----------
+    corners
+        Number of the first element of each along every axis, shape ``(n, n_axes)``.
+    offsets, sizes
+        First byte and stored bytes of each.
+    skipped
+        Bits of the filters that each was written without.
+    """
+
+    corners: npt.NDArray[np.uint64]
+    offsets: npt.NDArray[np.uint64]
+    sizes: npt.NDArray[np.uint64]
+    skipped: npt.NDArray[np.uint64]
+
+
+def read_layout(
+    descriptor: int,
+    address: int,
+    *,
+    chunk_shape: Sequence[int] | None,
+    item_bytes: int,
+) -> PieceOfFile | ListedChunks | None:
+    """Return where the bytes of a dataset lie; None if the library must be asked.
+
+    Parameters
+    ----------
+    descriptor
+        The open file. Bytes are read at positions, so that it may be shared.
+    address
+        First byte of the dataset's object header.
+    chunk_shape
+        Shape of its chunks; None for data in one piece.
+    item_bytes
+        Bytes of an element.
+    """
+    if not hasattr(os, "pread"):
+        return None
+    try:
+        message = _find_layout(descriptor, address)
+        if message is None or message[0] != 3:
+            return None
+        if message[1] == _CONTIGUOUS and chunk_shape is None:
+            offset, n_bytes = struct.unpack_from("<QQ", message, 2)
+            return PieceOfFile(None if offset == _UNDEFINED else offset, n_bytes)
+        if message[1] != _CHUNKED or chunk_shape is None:
+            return None
+        return _read_chunks(descriptor, message, (*chunk_shape, item_bytes))
+    except (struct.error, IndexError, OverflowError, OSError, _WrongBytesError):
+        return None
+
+
+class _WrongBytesError(Exception):
+    """Bytes are not what they must be."""
+
+
+def _find_layout(descriptor: int, address: int) -> bytes | None:
+    """Return the layout message of an object header of version 1, if it has one."""
+    head = os.pread(descriptor, 512, address)
+    version, _, _, n_bytes = struct.unpack_from("<BBH4xI", head)
+    if version != 1 or n_bytes > _MOST_HEADER_BYTES:
+        return None
+    first = head[16 : 16 + n_bytes]
+    if len(first) < n_bytes:
+        first = os.pread(descriptor, n_bytes, address + 16)
+    blocks, n_blocks = [first], 1
+    while blocks:
+        for kind, data in _messages(blocks.pop()):
+            if kind == _LAYOUT:
+                return data
+            if kind == _CONTINUATION:
+                at, size = struct.unpack_from("<QQ", data)
+                if size > _MOST_HEADER_BYTES or n_blocks == _MOST_BLOCKS:
+                    return None
+                n_blocks += 1
+                blocks.insert(0, os.pread(descriptor, size, at))
+    return None
+
+
+def _messages(block: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 8 <= len(block):
+        kind, size, flags = struct.unpack_from("<HHB", block, at)
+        if flags & 2 and kind == _LAYOUT:  # shared: it lies elsewhere
+            return
+        yield kind, block[at + 8 : at + 8 + size]
+        at += 8 + size
+
+
+def _read_chunks(
+    descriptor: int, message: bytes, chunk: tuple[int, ...]
+) -> ListedChunks | None:
+    """Return the chunks of the B-tree that a layout message names."""
+    n_axes = message[2]
+    (root,) = struct.unpack_from("<Q", message, 3)
+    if struct.unpack_from(f"<{n_axes}I", message, 11) != chunk:
+        return None
+    key = np.dtype(
+        [
+            ("size", "<u4"),
+            ("skipped", "<u4"),
+            ("corner", "<u8", (n_axes - 1,)),
+            ("within", "<u8"),
+            ("child", "<u8"),
+        ]
+    )
+    leaves = [] if root == _UNDEFINED else _read_leaves(descriptor, root, key)
+    found = np.concatenate(leaves) if leaves else np.empty(0, key)
+    if found["within"].any():
+        return None
+    return ListedChunks(
+        found["corner"].astype(np.uint64),
+        found["child"].astype(np.uint64),
+        found["size"].astype(np.uint64),
+        found["skipped"].astype(np.uint64),
+    )
+
+
+def _read_leaves(
+    descriptor: int, root: int, key: np.dtype[np.void]
+) -> list[npt.NDArray[np.void]]:
+    """Return the entries of all leaves below a node."""
+    level, entries = _read_node(descriptor, root, key)
+    # Nodes share no bytes, so all of them are no larger than the file.
+    left = os.fstat(descriptor).st_size - entries.nbytes
+    found = [entries]
+    while level:
+        below = []
+        for address in np.concatenate(found)["child"].tolist():
+            own_level, entries = _read_node(descriptor, address, key)
+            left -= _NODE_HEAD + entries.nbytes
+            if own_level != level - 1 or left < 0:
+                raise _WrongBytesError
+            below.append(entries)
+        level, found = level - 1, below
+    return found
+
+
+def _read_node(
+    descriptor: int, address: int, key: np.dtype[np.void]
+) -> tuple[int, npt.NDArray[np.void]]:
+    """Return the level of a node and its entries: keys, each with what it leads to."""
+    data = os.pread(descriptor, _NODE_HEAD + _USUAL_ENTRIES * key.itemsize, address)
+    signature, kind, level, used = struct.unpack_from("<4sBBH", data)
+    if signature != b"TREE" or kind != 1:
+        raise _WrongBytesError
+    n_bytes = used * key.itemsize
+    if _NODE_HEAD + n_bytes > len(data) and used > _USUAL_ENTRIES:
+        data = os.pread(descriptor, _NODE_HEAD + n_bytes, address)
+    if _NODE_HEAD + n_bytes > len(data):
+        raise _WrongBytesError
+    return level, np.frombuffer(data, key, used, _NODE_HEAD)
