@@ -33,7 +33,7 @@ from .process import FULL_S, CacheProcess
 from .records import RECORD_BYTES
 from .unchanged_files import (
     check_table,
-    find_unchanged,
+    find_touched,
     is_touched,
     is_unchanged,
 )
@@ -160,9 +160,12 @@ class ArrayCache:
         opened = self._look(array, context)
         if opened is None:
             return np.zeros(len(chunks), np.uint8), {}
-        usable = self._find_unchanged(array, chunks)
-        kinds = self._check_new(opened, array, chunks, context, usable)
-        kinds[~usable] = 0
+        touched = self._find_touched(array, chunks)
+        if touched is None:
+            return self._check_new(opened, array, chunks, context), opened.layouts
+        kinds = np.zeros(len(chunks), np.uint8)
+        usable = chunks[~touched]
+        kinds[~touched] = self._check_new(opened, array, usable, context)
         return kinds, opened.layouts
 
     def confirm(
@@ -185,13 +188,12 @@ class ArrayCache:
         array: ArrayLayout,
         chunks: Integers,
         context: "ReadContext",
-        usable: "npt.NDArray[np.bool_] | bool" = True,
     ) -> Kinds:
         """Return the kinds of chunks; those new to this process are checked first."""
         kinds = opened.kinds[chunks]
-        unknown = chunks[(kinds == 0) & usable]
-        if len(unknown):
-            context.run(self._check(opened, array, np.unique(unknown), context))
+        if not kinds.all():
+            unknown = np.unique(chunks[kinds == 0])
+            context.run(self._check(opened, array, unknown, context))
             kinds = opened.kinds[chunks]
         return kinds
 
@@ -211,25 +213,25 @@ class ArrayCache:
                 self._state = None
         return self._open(array)
 
-    def _find_unchanged(
+    def _find_touched(
         self, array: ArrayLayout, chunks: Integers
-    ) -> npt.NDArray[np.bool_]:
-        """Return which chunks are of files that nothing has touched.
+    ) -> npt.NDArray[np.bool_] | None:
+        """Return which chunks are of files that something has touched; None: none.
 
         Raises
         ------
         FileChangedError
             If the array's one file was written anew under its old size and time.
         """
-        unchanged = find_unchanged(array.table, chunks)
-        if not unchanged.all() and not self._is_touched and is_touched(array):
+        touched = find_touched(array.table, chunks)
+        if touched is not None and not self._is_touched and is_touched(array):
             check_table(array)
             self._is_touched = True
             self._process.report(
                 f"{array.file} was touched since it was opened, and what is kept of it"
                 " is left aside until it is opened again"
             )
-        return unchanged
+        return touched
 
     def find(
         self,
@@ -241,9 +243,9 @@ class ArrayCache:
     ) -> memoryview | None:
         """Return a chunk that is kept, see :meth:`~..layout.ChunkCache.find`."""
         opened = self._look(array, context)
-        if opened is None or not self._find_unchanged(array, np.array([chunk])).all():
-            return None
         chunks = np.array([chunk])
+        if opened is None or self._find_touched(array, chunks) is not None:
+            return None
         kind = int(self._check_new(opened, array, chunks, context)[0])
         if not kind:
             return None

@@ -8,28 +8,28 @@ from ..chunks import ChunkTable
 from ..io.open_files import Identity
 from ..layout import ArrayLayout
 
-__all__ = ["check_table", "find_unchanged", "is_touched", "is_unchanged"]
+__all__ = ["check_table", "find_touched", "is_touched", "is_unchanged"]
 
 Integers = npt.NDArray[np.int64]
 
 
-def find_unchanged(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_]:
-    """Return of each chunk whether its file is what it was when it was opened.
+def find_touched(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_] | None:
+    """Return of each chunk whether its file is not what it was; None: all are.
 
     A store tells itself when a source has changed; files are looked at.
     """
     if table.store is not None:
-        return np.ones(len(chunks), bool)
+        return None
     if table.file_of is None:
-        return np.full(len(chunks), _is_same(table, 0))
+        return None if _is_same(table, 0) else np.ones(len(chunks), bool)
     files, which = np.unique(table.file_of[chunks], return_inverse=True)
-    same = np.array([_is_same(table, file) for file in files.tolist()], bool)
-    return same[which]
+    touched = np.array([not _is_same(table, file) for file in files.tolist()], bool)
+    return touched[which] if touched.any() else None
 
 
 def is_unchanged(table: ChunkTable, chunk: int) -> bool:
     """Return whether the file of a chunk is what it was when it was opened."""
-    return bool(find_unchanged(table, np.array([chunk]))[0])
+    return find_touched(table, np.array([chunk])) is None
 
 
 def _is_same(table: ChunkTable, file: int) -> bool:

@@ -7,7 +7,7 @@ buffers that are laid out as the targets are, and widened from there.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -53,18 +53,33 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
     context
         Threads, byte sources, buffers and counters.
     """
+    asked = [request for request in requests if _can_be_kept(request)]
+    cut = _cut(asked) if asked else None
+    if cut is None:
+        return requests
     kept: list[_Kept] = []
-    rest: list[Request] = []
+    rest = [request for request in requests if not _can_be_kept(request)]
     n_chunks = 0
-    for request in requests:
+    pieces, edges, bounds = cut
+    for number, request in enumerate(asked):
+        here = slice(edges[number], edges[number + 1])
+        chunks = pieces.chunk[here]
         cache = request.array.chunk_cache
-        if cache is None or not _can_be_kept(request):
-            rest.append(request)
-            continue
-        parts, others, n_found = _split(request, cache, context)
-        kept += parts
-        rest += others
-        n_chunks += n_found
+        assert cache is not None
+        kinds, layouts = cache.find_kept(request.array, chunks, context)
+        some = request
+        present = _list_kinds(kinds)
+        for kind in present:
+            mine = chunks
+            if len(present) > 1:
+                which = np.flatnonzero(kinds == kind)
+                mine = chunks[which]
+                some = _pick(request, pieces, here.start + which, bounds[number])
+            if kind:
+                kept.append(_Kept(some, cache, kind, layouts[kind], mine))
+                n_chunks += 1 + int(np.count_nonzero(mine[1:] != mine[:-1]))
+            else:
+                rest.append(replace(some, is_uncached=True))
     if not kept:
         return rest
     try:
@@ -80,50 +95,57 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
 
 
 def _can_be_kept(request: Request) -> bool:
-    """Return whether whole rows are wanted, of chunks that hold whole rows.
-
-    Ranges that are out of bounds are left to those who raise the error.
-    """
+    """Return whether whole rows are wanted, of chunks that hold whole rows."""
     array = request.array
-    return bool(
-        request.columns is None
+    return (
+        array.chunk_cache is not None
+        and request.columns is None
         and array.needed_grid.chunk_shape[1:] == array.shape[1:]
-        and request.starts.min() >= 0
-        and request.stops.max() <= len(array)
     )
 
 
-def _split(
-    request: Request, cache: ChunkCache, context: ReadContext
-) -> tuple[list[_Kept], list[Request], int]:
-    """Return the parts that are kept, by type; what is not; and the chunks found."""
-    array, starts = request.array, request.starts
-    rows = np.full(len(starts), array.needed_grid.chunk_shape[0])
-    pieces = cut_at_chunks(starts, request.stops, request.offsets, rows)
-    kinds, layouts = cache.find_kept(array, pieces.chunk, context)
-    parts: list[_Kept] = []
-    rest: list[Request] = []
-    present = [int(kinds[0])] if len(kinds) else [0]
-    if (kinds != present[0]).any():
-        present = np.flatnonzero(np.bincount(kinds)).tolist()
-    for kind in present:
-        some = request
-        if len(present) > 1:
-            some = _pick(request, pieces, np.flatnonzero(kinds == kind), int(rows[0]))
-        if kind:
-            mine = pieces.chunk if len(present) == 1 else pieces.chunk[kinds == kind]
-            parts.append(_Kept(some, cache, kind, layouts[kind], mine))
-        else:
-            rest.append(replace(some, is_uncached=True))
-    if not parts:
-        return parts, rest, 0
-    found = pieces.chunk if present[0] else pieces.chunk[kinds > 0]
-    n_found = 1 + int(np.count_nonzero(found[1:] != found[:-1]))
-    return parts, rest, n_found
+def _cut(requests: Sequence[Request]) -> tuple[Pieces, list[int], list[int]] | None:
+    """Cut the ranges of requests at their chunks, all at once.
+
+    Returns
+    -------
+    pieces
+        The pieces; their ranges are numbered over all requests.
+    edges, bounds
+        Where the pieces, and the ranges, of each request begin, and their number. None
+        in place of all three: a range is out of bounds, which is left to those who
+        raise the error.
+    """
+    counts = [len(request.starts) for request in requests]
+    starts = np.concatenate([request.starts for request in requests])
+    stops = np.concatenate([request.stops for request in requests])
+    offsets = np.concatenate([request.offsets for request in requests])
+    lengths = [len(request.array) for request in requests]
+    rows = [request.array.needed_grid.chunk_shape[0] for request in requests]
+    if (starts < 0).any() or (stops > np.repeat(lengths, counts)).any():
+        return None
+    pieces = cut_at_chunks(starts, stops, offsets, np.repeat(rows, counts))
+    bounds = [0, *accumulate(counts)]
+    edges = bounds
+    if len(pieces.range) != bounds[-1]:
+        edges = np.searchsorted(pieces.range, bounds).tolist()
+    return pieces, edges, bounds
 
 
-def _pick(request: Request, pieces: Pieces, mine: Integers, rows: int) -> Request:
-    """Return the request for some pieces, in the order of their rows."""
+def _list_kinds(kinds: npt.NDArray[np.uint8]) -> list[int]:
+    """Return the kinds that occur."""
+    if not len(kinds):
+        return [0]
+    low, high = int(kinds.min()), int(kinds.max())
+    return [low] if low == high else np.flatnonzero(np.bincount(kinds)).tolist()
+
+
+def _pick(request: Request, pieces: Pieces, mine: Integers, bound: int) -> Request:
+    """Return the request for some of its pieces, in the order of their rows.
+
+    `bound` is the number of its first range among those that were cut.
+    """
+    rows = request.array.needed_grid.chunk_shape[0]
     first = pieces.chunk[mine] * rows + pieces.first[mine]
     order = np.argsort(first, kind="stable")
     mine, first = mine[order], first[order]
@@ -131,7 +153,7 @@ def _pick(request: Request, pieces: Pieces, mine: Integers, rows: int) -> Reques
         request,
         starts=first,
         stops=first + pieces.n[mine],
-        which=request.which[pieces.range[mine]],
+        which=request.which[pieces.range[mine] - bound],
         offsets=pieces.offset[mine],
     )
 
