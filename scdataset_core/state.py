@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from typing import Any
 
-from .checks import check_count
 from .dealing import Dealing, Shard, union
 from .errors import StateError
 from .sizes import Sizes
+from .state_checks import check_done, check_parts
 
 __all__ = ["VERSION", "State", "merge_states"]
 
 VERSION = 1
+
+_MOST_NAMED = 16  # of missing states, in an error
+
+# These are raised where the parts of a state are not what they should be.
+_DAMAGE = (TypeError, ValueError, KeyError, IndexError, OverflowError)
 
 _SIZES = [field.name for field in fields(Sizes)]
 # The parts that two states of one run have in common, and what errors call them.
@@ -80,33 +86,29 @@ class State:
                 "this is no state of a Loader: it has no version; give what"
                 " loader.state_dict() or merge_states(...) returned"
             )
-        if state["version"] != VERSION:
+        version = state["version"]
+        if not isinstance(version, int) or version != VERSION:
             raise StateError(
-                f"the state has version {state['version']}, and this release reads"
+                f"the state has version {version!r}, and this release reads"
                 f" version {VERSION}; use the release that wrote it"
             )
         parts = {name: part for name, part in state.items() if name != "version"}
         try:
+            check_parts(parts)
             shard = parts.pop("shard")
             sizes = Sizes(**{name: parts.pop(name) for name in _SIZES})
             shard = None if shard is None else Shard(**shard)
             read = cls(**parts, sizes=sizes, shard=shard)
             read._check()
-        except (TypeError, ValueError, KeyError, IndexError) as error:
+        except _DAMAGE as error:
             raise StateError(f"the state is damaged: {error}") from error
         return read
 
     def _check(self) -> None:
         """Raise if the numbers contradict each other."""
-        for name in ("epoch", "length", "yielded"):
-            check_count(name, getattr(self, name), least=0)
+        dealing = Dealing(self.length, self.sizes)
+        check_done(self.done, dealing.n_batches)
         dealing = self.dealing()
-        for first, stop in self.done:
-            if first < 0 or stop > dealing.n_batches:  # empty ranges do no harm
-                raise ValueError(
-                    f"done holds minibatches {first} to {stop} of an epoch of"
-                    f" {dealing.n_batches}"
-                )
         most = 0 if self.shard is None else dealing.share(self.shard).n_batches
         if self.yielded > most:
             raise ValueError(f"yielded is {self.yielded} of {most} minibatches")
@@ -195,16 +197,24 @@ def _check_complete(states: Sequence[State]) -> list[Shard]:
         )
     world_size, num_workers = sizes.pop()
     given = {(shard.rank, shard.worker) for shard in shards}
-    missing = [
-        f"rank {rank} worker {worker}"
-        for rank in range(world_size)
-        for worker in range(num_workers)
-        if (rank, worker) not in given
-    ]
-    if missing:
+    n_missing = world_size * num_workers - len(given)
+    if n_missing:
+        # A damaged state may claim any number of ranks: they are counted one by one.
+        missing = (
+            (rank, worker)
+            for rank in range(world_size)
+            for worker in range(num_workers)
+            if (rank, worker) not in given
+        )
+        named = [
+            f"rank {rank} worker {worker}"
+            for rank, worker in islice(missing, _MOST_NAMED)
+        ]
+        if n_missing > len(named):
+            named.append(f"and {n_missing - len(named):,} others")
         raise StateError(
             f"merge_states needs the states of all {world_size} ranks x {num_workers}"
-            f" workers; missing: {', '.join(missing)}"
+            f" workers; missing: {', '.join(named)}"
         )
     if len(given) < len(shards):
         raise StateError("a rank's or worker's state is given more than once")

@@ -101,8 +101,9 @@ SAMPLING = {  # integers only
     "dealing",
     "plan",
     "state",
+    "state_checks",
 }
-DEALING = {"sizes", "dealing", "plan", "position", "state"}
+DEALING = {"sizes", "dealing", "plan", "position", "state", "state_checks"}
 CELLS = {
     "info",
     "anndata_maker",
