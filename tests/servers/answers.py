@@ -25,15 +25,17 @@ class StoredObject:
     def of(
         cls, content: "bytes | os.PathLike[str]", etag: str | None = None
     ) -> "StoredObject":
-        """Make one of bytes, or of a file, which is mapped and not copied."""
-        view = memoryview(b"")
+        """Make one of bytes, or of a file, which is mapped and not read."""
         if isinstance(content, bytes):
-            view = memoryview(content)
-        elif Path(content).stat().st_size:
-            with Path(content).open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            view = memoryview(mapped)
-        return cls(view, f'"{etag or hashlib.sha1(view).hexdigest()}"')
+            view, tag = memoryview(content), hashlib.sha1(content).hexdigest()
+        else:
+            known = Path(content).stat()
+            tag = f"{known.st_ino:x}-{known.st_mtime_ns:x}-{known.st_size:x}"
+            view = memoryview(b"")
+            if known.st_size:
+                with Path(content).open("rb") as file:
+                    view = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        return cls(view, f'"{etag or tag}"')
 
 
 @dataclass

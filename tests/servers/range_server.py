@@ -5,18 +5,21 @@ It speaks what object stores speak of HTTP/1.1: ``HEAD``, ``GET`` with one range
 (path style) both read from it. One thread serves all connections: requests that wait do
 not hold up others. It counts what is asked, and `faults` change the answers.
 
-As a command it serves a folder until its standard input ends, and prints its address::
+As a command it prints its address, and serves a folder until its standard input ends.
+For each line there it prints what was asked for since the last one, as JSON::
 
     python -m tests.servers.range_server FOLDER --latency-ms 50
 """
 
 import argparse
 import asyncio
+import json
 import os
 import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -29,6 +32,7 @@ from tests.servers.answers import (
     StoredObject,
     answer_list,
     answer_object,
+    range_of,
 )
 
 Fault = Callable[[Request, Answer], Answer]
@@ -76,6 +80,7 @@ class RangeServer:
         self.n_in_flight = 0
         self._actions: dict[int, list[Callable[[], Any]]] = {}
         self._connections: set[asyncio.Transport] = set()
+        self._serving = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -119,6 +124,7 @@ class RangeServer:
 
     def __enter__(self) -> "RangeServer":
         self._thread.start()
+        self._serving.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,6 +135,7 @@ class RangeServer:
         server = self._loop.run_until_complete(
             self._loop.create_server(lambda: _Connection(self), sock=self._socket)
         )
+        self._loop.call_soon(self._serving.set)
         self._loop.run_forever()
         server.close()
         for transport in list(self._connections):
@@ -163,6 +170,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        # Head and body are sent one after the other; neither waits for the other's ACK.
+        end = transport.get_extra_info("socket")
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server._connections.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -222,6 +232,27 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
 
+def report(server: RangeServer) -> dict[str, Any]:
+    """Return what was asked for, the time it took the process, and count anew.
+
+    Of ``ranges``, each is the name of an object, its first byte and its end.
+    """
+    asked = server.requests
+    server.forget()
+    ranges = [
+        (request.name, *range_of(request.headers["range"], 1 << 62))
+        for request in asked
+        if request.status == 206
+    ]
+    return {
+        "requests": len(asked),
+        "n_bytes": sum(request.n_bytes for request in asked),
+        "most_in_flight": max((request.in_flight for request in asked), default=0),
+        "processor_s": time.process_time(),
+        "ranges": ranges,
+    }
+
+
 def main() -> None:
     """Serve a folder until the standard input ends."""
     from tests.servers.faults import late
@@ -232,9 +263,9 @@ def main() -> None:
     given = parser.parse_args()
     server = RangeServer(given.folder, faults=[late(given.latency_ms / 1e3)])
     with server:
-        sys.stdout.write(f"{server.url}\n")
-        sys.stdout.flush()
-        sys.stdin.read()
+        print(server.url, flush=True)  # noqa: T201  # whoever started it reads it
+        for _ in sys.stdin:
+            print(json.dumps(report(server)), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

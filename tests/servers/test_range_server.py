@@ -1,6 +1,7 @@
 """The tests' own server answers as object stores do, and fails as it is told."""
 
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -164,5 +165,11 @@ def test_as_a_command_it_serves_a_folder_until_its_input_ends(tmp_path):
         url = process.stdout.readline().strip()
         assert ask(url)[2] == CONTENT
         assert ask(url, "/empty")[2] == b""
+        assert ask(url, range="bytes=3-7")[2] == CONTENT[3:8]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        found = json.loads(process.stdout.readline())
+        assert found["requests"] == 3
+        assert found["ranges"] == [["a", 3, 8]]
         process.stdin.close()
     assert process.returncode == 0
