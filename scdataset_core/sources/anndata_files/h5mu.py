@@ -85,7 +85,7 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
     """Return the modalities of ``.h5mu`` files side by side, file after file."""
     read: list[_File] = []
     for file in files:
-        with open_checked(file) as root:
+        with open_checked(file, external=options.allow_external) as root:
             read.append(_File(root, file, options))
         if list(read[-1].modalities) != list(read[0].modalities):
             raise FileFormatError(

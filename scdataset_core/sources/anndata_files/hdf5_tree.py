@@ -11,9 +11,9 @@ import numpy as np
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
 from ...storage.formats.hdf5_files import (
-    PLAIN_DRIVERS,
     check_path,
     is_about_locks,
+    is_plain,
     open_hdf5,
 )
 from ...storage.io.open_files import Identity, check_unchanged
@@ -38,10 +38,13 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def open_checked(path: str) -> Iterator["h5py.File"]:
-    """Open a file with h5py for reading; errors name the file."""
+def open_checked(path: str, *, external: bool = False) -> Iterator["h5py.File"]:
+    """Open a file with h5py for reading; errors name the file.
+
+    `external` says whether HDF5 may be led to other files.
+    """
     try:
-        file = open_hdf5(path)
+        file = open_hdf5(path, external=external)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -103,7 +106,7 @@ class Hdf5Tree:
         self.allow_external = allow_external
         self._pid = os.getpid()
         # A file that only its handle can see cannot be opened again.
-        plain = root.file.driver in PLAIN_DRIVERS and root.file.mode == "r"
+        plain = is_plain(root.file)
         path = str(Path(root.file.filename).absolute())
         if plain:
             check_path(root.file, path)
@@ -125,7 +128,7 @@ class Hdf5Tree:
             )
         path, name, identity = self._place
         check_unchanged(path, identity)
-        with open_checked(path) as file:
+        with open_checked(path, external=self.allow_external) as file:
             yield Hdf5Tree(file[name], self.file, allow_external=self.allow_external)
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":

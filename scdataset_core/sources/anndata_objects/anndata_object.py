@@ -157,7 +157,7 @@ def _locate_backed(adata: "AnnData", options: OpenOptions) -> SparseX | DenseX:
         if handle.file.mode != "r":
             handle.file.flush()  # so that what the object wrote is read here
         return _locate_under(handle, adata, options)
-    with open_checked(file) as root:
+    with open_checked(file, external=options.allow_external) as root:
         return _locate_under(root, adata, options)
 
 

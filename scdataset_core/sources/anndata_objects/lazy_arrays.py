@@ -29,7 +29,7 @@ def locate_lazy(
     where, element = _origin(matrix, what)
     if isinstance(where, Path):
         where = where.absolute()  # so that it holds in any current directory
-        with open_checked(str(where)) as root:
+        with open_checked(str(where), external=allow_external) as root:
             tree = Hdf5Tree(root, str(where), allow_external=allow_external)
             return str(where), locate_x(tree, element)
     import zarr

@@ -25,9 +25,9 @@ from .hdf5_chunks import (
     read_chunk_table,
 )
 from .hdf5_files import (
-    PLAIN_DRIVERS,
     check_path,
     find_outside_files,
+    is_plain,
     open_hdf5,
 )
 
@@ -133,6 +133,8 @@ class Hdf5Library:
             check_unchanged(file, identity)
         try:
             rows: npt.NDArray[Any] = self._get_dataset()[start:stop]
+        except CorruptFileError:  # of the reads that HDF5 asked for
+            raise
         except (OSError, RuntimeError, KeyError) as error:
             raise CorruptFileError(
                 f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
@@ -152,7 +154,7 @@ class Hdf5Library:
         import h5py
         from h5py import h5d, h5p
 
-        file = open_hdf5(self._file)
+        file = open_hdf5(self._file, external=len(self._identities) > 1)
         if self._folder is None:
             return file[self._name]
         access = h5p.create(h5p.DATASET_ACCESS)
@@ -247,11 +249,7 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
         )
     shape = tuple(int(size) for size in dataset.shape)
     dtype = to_native(dataset.dtype)
-    if (
-        dataset.name is None
-        or dataset.file.mode != "r"
-        or dataset.file.driver not in PLAIN_DRIVERS
-    ):
+    if dataset.name is None or not is_plain(dataset.file):
         if whole:
             check_complete(dataset, file)
         library: Library = OpenLibrary(dataset)

@@ -10,29 +10,49 @@ import numpy as np
 
 from ...errors import FileChangedError, FileFormatError
 from ..io.open_files import Identity
+from .hdf5_reads import open_through_checks, reads_of
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = [
-    "PLAIN_DRIVERS",
     "check_path",
     "counts_user_block",
     "find_outside_files",
     "is_about_locks",
+    "is_plain",
     "open_hdf5",
 ]
 
 # Drivers whose files are what lies at their path, byte for byte.
-PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
+_PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
 
 
-def open_hdf5(path: str) -> "h5py.File":
+def open_hdf5(path: str, *, external: bool = False) -> "h5py.File":
     """Open a file with h5py for reading, without HDF5's lock where it cannot be had.
 
     A lock keeps writers of other processes out. Nothing here relies on it: the size and
     time of a file show whether it changed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    external
+        Whether HDF5 may be led to other files. It opens those as it opened this one:
+        by its own driver, and not through :mod:`.hdf5_reads`.
     """
+    file = _open_directly(path)
+    # A handle that this process writes by is the caller's to refuse.
+    if external or file.mode != "r" or file.driver != "sec2":
+        return file
+    if file.id.get_create_plist().get_sizes() != (8, 8):  # another layout of heaps
+        return file
+    with file:
+        return open_through_checks(path)
+
+
+def _open_directly(path: str) -> "h5py.File":
     import h5py
 
     try:
@@ -43,6 +63,12 @@ def open_hdf5(path: str) -> "h5py.File":
         if not is_about_locks(error):
             raise
     return h5py.File(path, "r", locking=False)
+
+
+def is_plain(file: "h5py.File") -> bool:
+    """Return whether a file is what lies at its path, byte for byte, and read only."""
+    plain = file.driver in _PLAIN_DRIVERS or reads_of(file) is not None
+    return bool(plain and file.mode == "r")
 
 
 def is_about_locks(error: OSError) -> bool:
@@ -70,9 +96,10 @@ def check_path(
     again
         What the error tells the user to do.
     """
-    if file.driver != "sec2":
+    reads = reads_of(file)
+    if reads is None and file.driver != "sec2":
         return
-    was = os.fstat(file.id.get_vfd_handle())
+    was = os.fstat(file.id.get_vfd_handle()) if reads is None else reads.status()
     try:
         now = Path(path).stat()
     except FileNotFoundError:

@@ -1,0 +1,205 @@
+"""Reads bytes for HDF5, and stops it before a damaged heap of strings.
+
+HDF5 keeps strings of any length in *global heap collections*: a head, and objects one
+behind another, each of which says how long it is. An object of number 0 and size 0 (a
+page of zeros, as of a copy that lost it) makes HDF5 look at the same place for ever,
+deaf to signals. So a file is opened by a driver that reads through this module, which
+looks at every collection before HDF5 does. (HDF5 File Format Specification 3.0,
+III.E "Global Heap Collection".)
+"""
+
+import os
+import re
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError
+from ..io.open_files import Identity, check_unchanged
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["CheckedReads", "open_through_checks", "reads_of"]
+
+_SIGNATURE = re.compile(rb"GCOL\x01\0\0\0")
+_Number = tuple[int, int]
+_LENGTH = 8
+_HEAD = 16  # of a collection, and of an object in it
+# A collection has up to 65,535 objects. The longest that text makes is far below this.
+_MOST_BYTES = 1 << 30
+
+
+class CheckedReads:
+    """The file object that HDF5 reads through; it may be used in forked processes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.identity = Identity.of(self._descriptor)
+        self._at = 0
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "_descriptor", -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def status(self) -> os.stat_result:
+        """Return the status of the open file."""
+        return os.fstat(self._descriptor)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to where the next read begins."""
+        self._at = offset + (self.identity.n_bytes if whence == os.SEEK_END else 0)
+        return self._at
+
+    def tell(self) -> int:
+        """Return where the next read begins."""
+        return self._at
+
+    def flush(self) -> None:
+        """Do nothing: the file is only read."""
+
+    def readinto(self, buffer: Any) -> int:  # Any: memory of HDF5's
+        """Fill a buffer from the file, and zeros behind its end, as HDF5 has it.
+
+        Raises
+        ------
+        CorruptFileError
+            If a heap of strings begins here that HDF5 would not get through.
+        FileChangedError
+            If the file is not what it was when it was opened.
+        """
+        start, view = self._at, memoryview(buffer).cast("B")
+        before = bytearray(min(_LENGTH - 1, start))
+        # What comes before may hold the first bytes of a signature.
+        done = os.preadv(self._descriptor, [before, view], start - len(before))
+        done = max(done - len(before), 0)
+        while done < len(view):
+            n = os.preadv(self._descriptor, [view[done:]], start + done)
+            if not n:
+                check_unchanged(self.path, self.identity, Identity.of(self._descriptor))
+                view[done:] = bytes(len(view) - done)
+                break
+            done += n
+        head = bytes(before) + bytes(view[: _LENGTH - 1])
+        found = [start - len(before) + m.start() for m in _SIGNATURE.finditer(head)]
+        found += [start + m.start() for m in _SIGNATURE.finditer(view)]
+        for position in dict.fromkeys(found):
+            self._check_collection(position, view, start)
+        return len(view)
+
+    def _check_collection(self, position: int, view: memoryview, start: int) -> None:
+        """Raise if HDF5 would not come to the end of a collection."""
+        inside = view[position - start :] if position >= start else memoryview(b"")
+        if len(inside) < _HEAD:
+            inside = memoryview(os.pread(self._descriptor, _HEAD, position))
+        n_bytes = int.from_bytes(inside[_LENGTH:_HEAD], "little")
+        if n_bytes > min(_MOST_BYTES, self.identity.n_bytes - position):
+            raise self._damaged(position, f"it claims {n_bytes} bytes")
+        if len(inside) < n_bytes:
+            inside = memoryview(os.pread(self._descriptor, n_bytes, position))
+        words = np.frombuffer(inside, "<u8", min(n_bytes, len(inside)) // 8)
+        at = _find_endless(words)
+        if at is not None:
+            raise self._damaged(position, f"its object at byte {position + 8 * at}")
+
+    def _damaged(self, position: int, what: str) -> CorruptFileError:
+        return CorruptFileError(
+            f"{self.path}: the text in the heap at byte {position} cannot be read:"
+            f" {what} has no sound length; the file is damaged (a page of zeros is"
+            " enough), restore it from its origin"
+        )
+
+
+def _find_endless(words: npt.NDArray[np.uint64]) -> int | None:
+    """Return an object behind which HDF5 would not go on; None if there is none.
+
+    Parameters
+    ----------
+    words
+        A collection, in words of 8 bytes. An object begins with a word whose low 16
+        bits are its number; the next word is its size, which counts the head where the
+        number is 0, for free space.
+    """
+    if len(words) < 4:  # no object fits
+        return None
+    size, is_free = words[1:], (words[:-1] & np.uint64(0xFFFF)) == 0
+    # As HDF5 computes it, in 64 bits.
+    whole = (size + np.uint64(7)) & ~np.uint64(7)
+    steps = np.where(is_free, size, whole + np.uint64(_HEAD))
+    endless = (steps == 0) | (steps & np.uint64(7) != 0)
+    endless[:2] = False  # the head of the collection
+    wanted = np.flatnonzero(endless)
+    if not len(wanted):
+        return None
+    # Most are zeros that no object begins at, in free space. Which are reached is seen
+    # from their side: from what is one object before, again and again, there is hardly
+    # ever a way back to the first object.
+    at = np.arange(len(steps))
+    following = np.full(len(steps), -1)
+    inside = ~endless & (steps // np.uint64(8) < np.uint64(len(steps)))
+    following[inside] = at[inside] + (steps[inside] // np.uint64(8)).astype(np.int64)
+    following[:2] = -1
+    following[following >= len(steps)] = -1
+    reaches = endless.copy()
+    seen = endless
+    while len(wanted):
+        if seen[2]:
+            return int(_follow(following, endless))
+        seen = (following >= 0) & reaches[following] & ~reaches
+        reaches |= seen
+        wanted = np.flatnonzero(seen)
+    return None
+
+
+def _follow(following: npt.NDArray[np.int64], endless: npt.NDArray[np.bool_]) -> int:
+    """Return the first endless object on the way from the first one."""
+    at = 2
+    while not endless[at]:
+        at = int(following[at])
+    return at
+
+
+# By the number that HDF5 gives to each file that it has open.
+_open: "weakref.WeakValueDictionary[_Number, CheckedReads]"
+_open = weakref.WeakValueDictionary()
+
+
+def open_through_checks(path: str) -> "h5py.File":
+    """Open a file with h5py for reading, by a driver that reads through checks."""
+    import h5py
+    from h5py import h5f, h5fd, h5p
+
+    reads = CheckedReads(path)
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_WEAK)  # a data set keeps its file open
+    access.set_fileobj_driver(h5fd.fileobj_driver, reads)
+    file = h5py.File(h5f.open(os.fsencode(path), h5f.ACC_RDONLY, fapl=access))
+    try:
+        _open[_number(file)] = reads
+    except RuntimeError as error:  # the root itself is damaged
+        file.close()
+        raise OSError(str(error)) from error
+    return file
+
+
+def reads_of(file: "h5py.File") -> CheckedReads | None:
+    """Return what a file is read through; None where HDF5 reads it itself."""
+    return _open.get(_number(file)) if file.driver == "fileobj" else None
+
+
+def _number(file: "h5py.File") -> _Number:
+    """Return the number by which HDF5 tells open files apart."""
+    from h5py import h5g
+
+    low, high = h5g.get_objinfo(file.id).fileno
+    return low, high
