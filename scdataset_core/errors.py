@@ -6,6 +6,9 @@
     ├── FileFormatError    a file or object is not read as cells (ValueError, OSError)
     ├── CorruptFileError   bytes contradict the file's own description (OSError)
     │   └── FileChangedError   the file changed since it was opened
+    ├── StoreError         an object store gives no answer, or a wrong one (OSError)
+    │   ├── ObjectMissingError there is no such object or bucket (FileNotFoundError)
+    │   └── StoreAccessError   the store refuses access (PermissionError)
     ├── MissingNameError   there is no such column, layer or gene (KeyError, ValueError)
     ├── GeneMismatchError  files disagree in their genes (ValueError)
     └── StateError         a state does not fit this loader (ValueError)
@@ -22,8 +25,11 @@ __all__ = [
     "FileFormatError",
     "GeneMismatchError",
     "MissingNameError",
+    "ObjectMissingError",
     "ScdatasetError",
     "StateError",
+    "StoreAccessError",
+    "StoreError",
     "nearest",
 ]
 
@@ -42,6 +48,18 @@ class CorruptFileError(ScdatasetError, OSError):
 
 class FileChangedError(CorruptFileError):
     """A file is no longer the one that was opened."""
+
+
+class StoreError(ScdatasetError, OSError):
+    """An object store cannot be reached, or answers with an error."""
+
+
+class ObjectMissingError(StoreError, FileNotFoundError):
+    """An object store has no such object or bucket."""
+
+
+class StoreAccessError(StoreError, PermissionError):
+    """An object store wants other credentials, or refuses access."""
 
 
 class MissingNameError(ScdatasetError, KeyError, ValueError):

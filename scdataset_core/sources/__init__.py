@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ..storage.cache import Cache
+from ..storage.remote.object_store import ObjectStore
 from .base import Source
 from .formats import what_x_can_be
 from .options import Genes, Join, OpenOptions, is_matrix_name
 from .paths import paths_of
+from .remote_data import find_remote, is_remote
 from .reopening import Opening, Reopening
 
 __all__ = ["Source", "open"]
@@ -28,6 +30,7 @@ def open(
     vocabulary: Mapping[int, str] | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     cache: "Cache | str | os.PathLike[str] | None" = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Source:
     """Open files, or an object in memory, as one source of cells.
 
@@ -37,7 +40,10 @@ def open(
     ----------
     data
         A path, a glob (its matches sorted as strings), a list of paths (their order
-        kept), or an object: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
+        kept); the same with URLs (``s3://``, ``gs://``, ``az://``, ``https://``,
+        ``http://``) of ``.h5ad`` and ``.h5mu``; ``(store, path)`` with a store of
+        obstore, a file object of fsspec or one like it, and lists of these; or an
+        object in memory: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
         matrix or array, an `AnnData` (in memory, backed, a view, or read lazily), an
         `AnnCollection`, a `MuData`, an open `h5py.File`, a group of one laid out like
         it, or a data set, a `zarr.Group`, a Hugging Face `Dataset`, a TileDB-SOMA
@@ -79,6 +85,10 @@ def open(
         For compressed ``.h5ad``, ``.h5mu`` and zarr, where to keep what was decoded,
         so that it is read like uncompressed data from then on: a folder, or a
         :class:`scdataset_core.Cache` with a limit. Batches are the same without it.
+    storage_options
+        For URLs, the keyword arguments of obstore's store class (``S3Store``,
+        ``GCSStore``, ``AzureStore``, ``HTTPStore``): credentials, region, endpoint,
+        headers, retries. They are shown and saved nowhere.
 
     Returns
     -------
@@ -91,6 +101,8 @@ def open(
         If there is no such file, or nothing matches the glob.
     FileFormatError
         If a file is not of a known format, is cut short, or has no such X.
+    StoreError
+        If an object store gives no answer, or refuses one.
     MissingNameError
         If there is no obs column, layer or gene of a name; it names the nearest.
     GeneMismatchError
@@ -110,7 +122,8 @@ def open(
     """
     for name in x if isinstance(x, list | tuple) else (x,):
         if not is_matrix_name(name):
-            raise ValueError(what_x_can_be(name, data))
+            raise ValueError(what_x_can_be(name, data, storage_options))
+    paths, store = _find(data, storage_options, allow_external=allow_external)
     options = OpenOptions.of(
         obs,
         x=x if isinstance(x, str) else "X",
@@ -122,11 +135,36 @@ def open(
         vocabulary=vocabulary,
         columns=columns,
         cache=cache,
+        store=store,
     )
     several = None if isinstance(x, str) else x
-    opening = Opening(paths_of(data), data, several)
+    opening = Opening(paths, None if store is not None else data, several)
     source = opening.open(options)
     source.reopened = Reopening(opening, options, source.files)
     for notice in source.notices:
         warnings.warn(notice, stacklevel=2)
     return source
+
+
+def _find(
+    data: object, storage_options: Mapping[str, Any] | None, *, allow_external: bool
+) -> tuple[list[str] | None, ObjectStore | None]:
+    """Return the paths that data stands for, if it does, and the store of URLs."""
+    if storage_options is not None and not isinstance(storage_options, Mapping):
+        raise TypeError(
+            "storage_options must be a dict, the keyword arguments of obstore's store"
+            f" class, got {type(storage_options).__name__}"
+        )
+    if is_remote(data):
+        if allow_external:
+            raise ValueError(
+                "allow_external goes with local files: links of an object in a store"
+                " lead nowhere; leave it out"
+            )
+        return find_remote(data, storage_options)
+    if storage_options:
+        raise ValueError(
+            "storage_options go with URLs (s3://, gs://, az://, https://, http://), and"
+            " what is to be opened has none; leave them out"
+        )
+    return paths_of(data), None

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ScdatasetError
 from ..storage import StoredArray
+from ..storage.remote.object_store import ObjectStore
 from .base import Source
 from .options import OpenOptions
 
@@ -61,6 +62,10 @@ class Format:
         Those of the options that few formats have, and this one takes: of
         ``"vocabulary"``, ``"columns"``, ``"cache"`` and ``"ms"``
         (``x="ms/MEASUREMENT/..."``).
+    recognise_object
+        Returns whether an object of a store, or a folder of objects, is of this format:
+        of the store and its name there; None: only local files are. `open` then gets
+        such names among its paths, and finds the store by ``options.store_of(path)``.
     walk
         Yields every group and array of a file, for tools that look at whole files;
         None: such tools open the file, and see what a source shows.
@@ -71,6 +76,7 @@ class Format:
     open: Callable[[Any, OpenOptions], Source]  # Any: a list of paths, or an object
     endings: tuple[str, ...] = ()
     own_options: frozenset[str] = frozenset()
+    recognise_object: Callable[[ObjectStore, str], bool] | None = None
     walk: Callable[[str], Iterator[FileNode]] | None = None
 
 

@@ -1,13 +1,14 @@
 """The formats that can be opened, and the choice of the one that opens given data."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..checks import why_not_indexed
-from ..errors import FileFormatError
+from ..errors import FileFormatError, ObjectMissingError
 from ..multiindexable import MultiIndexable
+from ..storage.remote.object_store import ObjectStore
 from .anndata_files.formats import (
     H5AD_FILES,
     H5MU_FILES,
@@ -21,6 +22,7 @@ from .format_declaration import FileNode, Format
 from .memory.formats import ARRAYS, INDEXED_OBJECTS
 from .options import OpenOptions
 from .paths import paths_of
+from .remote_data import find_remote, is_remote, missing_object
 from .scdl.formats import SCDL_FOLDERS
 from .soma.formats import SOMA_EXPERIMENTS, SOMA_FOLDERS, SOMA_QUERIES
 from .tables.formats import (
@@ -34,6 +36,7 @@ __all__ = [
     "FileNode",
     "Format",
     "format_of",
+    "format_of_object",
     "open_files",
     "open_object",
     "register",
@@ -118,7 +121,12 @@ def register(file_format: Format) -> None:
 
 def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
     """Open files of one format as one source."""
-    formats = [format_of(path) for path in paths]
+    formats = [
+        format_of(path)
+        if (store := options.store_of(path)) is None
+        else format_of_object(path, store)
+        for path in paths
+    ]
     for path, other in zip(paths, formats, strict=True):
         if other is not formats[0]:
             raise FileFormatError(
@@ -185,12 +193,19 @@ def _instead(obj: object) -> str | None:
     return None
 
 
-def what_x_can_be(name: object, data: object) -> str:
+def what_x_can_be(
+    name: object, data: object, storage_options: Mapping[str, Any] | None = None
+) -> str:
     """Return the error for an `x` that names no matrix; it lists those of `data`."""
     known: list[str] = []
     with contextlib.suppress(Exception):  # only a hint is looked for
-        paths = paths_of(data)
-        options = OpenOptions(allow_external=True)
+        options, paths = (
+            OpenOptions(allow_external=True),
+            None if is_remote(data) else paths_of(data),
+        )
+        if is_remote(data):
+            found = find_remote(data, storage_options)
+            paths, options = found.paths, OpenOptions(store=found.store)
         source = (
             open_object(data, options)
             if paths is None
@@ -222,6 +237,28 @@ def format_of(path: str) -> Format:
         f"{path}: not a {what} of a format that is known here ({known}): it has none of"
         " their signatures; if it was cut short or packed, fetch or unpack it again"
     )
+
+
+def format_of_object(name: str, store: ObjectStore) -> Format:
+    """Return the format of an object, or of a folder of objects, in a store."""
+    readable = [kind for kind in FILE_FORMATS if kind.recognise_object is not None]
+    for kind in readable:
+        assert kind.recognise_object is not None
+        if kind.recognise_object(store, name):
+            return kind
+    try:
+        n_bytes = store.identify(name).n_bytes
+    except ObjectMissingError:
+        missing = missing_object(name, store)
+    else:
+        if not n_bytes:
+            raise FileFormatError(f"{name}: the object is empty")
+        known = ", ".join(kind.name for kind in readable)
+        raise FileFormatError(
+            f"{name}: only {known} is read in place from object stores, and this is"
+            " none of them; copy it to a local disk, and open that"
+        )
+    raise missing
 
 
 def _inside(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..storage.cache import Cache
+from ..storage.remote.object_store import ObjectStore
 
 __all__ = ["Genes", "Join", "OpenOptions", "is_matrix_name"]
 
@@ -45,6 +46,8 @@ class OpenOptions:
         values, or three of cell, gene and value; None: those with well-known names.
     cache
         Where decoded chunks are kept.
+    store
+        The store that paths which are URLs lie in; None: all are local files.
     """
 
     obs: tuple[str, ...] | Literal[True] = ()
@@ -57,6 +60,7 @@ class OpenOptions:
     vocabulary: Mapping[int, str] | Sequence[str] | None = None
     columns: tuple[str, ...] | None = None
     cache: Cache | None = None
+    store: ObjectStore | None = None
 
     def __post_init__(self) -> None:
         if self.join not in ("exact", "inner", "outer"):
@@ -107,6 +111,12 @@ class OpenOptions:
                 " any order"
             )
         return cls(obs=names, **rest)
+
+    def store_of(self, path: str) -> ObjectStore | None:
+        """Return the store that a path lies in; None: it is of a local file."""
+        if self.store is None or not self.store.holds(path):
+            return None
+        return self.store
 
 
 def is_matrix_name(x: object) -> bool:

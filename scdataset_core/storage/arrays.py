@@ -10,6 +10,7 @@ from .formats.description import Description
 from .layout import ArrayLayout
 from .reading.read_requests import read_requests
 from .reading.requests import Request
+from .remote.object_store import ObjectStore
 
 if TYPE_CHECKING:
     import h5py
@@ -40,7 +41,11 @@ class StoredArray(ArrayLayout):
 
     @classmethod
     def from_hdf5(
-        cls, dataset: "h5py.Dataset", *, whole: bool = False
+        cls,
+        dataset: "h5py.Dataset",
+        *,
+        whole: bool = False,
+        place: tuple[str, ObjectStore] | None = None,
     ) -> "StoredArray":
         """Return an open HDF5 dataset as an array.
 
@@ -56,6 +61,8 @@ class StoredArray(ArrayLayout):
         whole
             Whether all of it must have been written; else chunks that never were
             are read as the fill value.
+        place
+            Name and store of the object that the file is; None: it is a local file.
 
         Raises
         ------
@@ -65,7 +72,7 @@ class StoredArray(ArrayLayout):
         """
         from .formats.hdf5 import describe  # so that no format loads the others
 
-        return cls._from_description(describe(dataset, whole=whole))
+        return cls._from_description(describe(dataset, whole=whole, place=place))
 
     @classmethod
     def from_zarr(cls, array: "zarr.Array") -> "StoredArray":

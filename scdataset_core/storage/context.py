@@ -61,7 +61,7 @@ class ReadContext:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.threads = threads
         self.stats = ReadStats()
-        self.sources = OpenSources(reader=choose_reader(reader))
+        self.sources = OpenSources(reader=choose_reader(reader), stats=self.stats)
         self._rings = reader is None and is_available()
         self._buffers = BufferPool()
         self._local = threading.local()

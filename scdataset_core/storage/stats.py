@@ -23,9 +23,16 @@ class ReadStats:
         Chunks that were decoded, whole or in part.
     chunks_cached
         Chunks that were found in a cache, and not decoded.
+    requests
+        Requests that were sent to object stores.
+    bytes_requested
+        Bytes that these asked for, those between the ranges that are wanted too.
     read_s, decode_s, place_s
         Seconds spent reading, decoding and copying rows to their targets, summed over
         threads; uncompressed rows are read straight into their targets.
+    request_s
+        Seconds that requests to object stores took, summed over all; many are under
+        way at a time.
     """
 
     bytes_read: int = 0
@@ -33,9 +40,12 @@ class ReadStats:
     bytes_used: int = 0
     chunks_decoded: int = 0
     chunks_cached: int = 0
+    requests: int = 0
+    bytes_requested: int = 0
     read_s: float = 0.0
     decode_s: float = 0.0
     place_s: float = 0.0
+    request_s: float = 0.0
     _lock: threading.Lock = field(
         default_factory=threading.Lock, repr=False, compare=False
     )
@@ -48,9 +58,12 @@ class ReadStats:
         bytes_used: int = 0,
         chunks_decoded: int = 0,
         chunks_cached: int = 0,
+        requests: int = 0,
+        bytes_requested: int = 0,
         read_s: float = 0.0,
         decode_s: float = 0.0,
         place_s: float = 0.0,
+        request_s: float = 0.0,
     ) -> None:
         """Add what one task did; any thread may call it."""
         with self._lock:
@@ -59,6 +72,9 @@ class ReadStats:
             self.bytes_used += bytes_used
             self.chunks_decoded += chunks_decoded
             self.chunks_cached += chunks_cached
+            self.requests += requests
+            self.bytes_requested += bytes_requested
             self.read_s += read_s
             self.decode_s += decode_s
             self.place_s += place_s
+            self.request_s += request_s

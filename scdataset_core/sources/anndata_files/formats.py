@@ -2,9 +2,12 @@
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ...errors import ObjectMissingError
+from ...storage.remote.object_store import ObjectStore
 from ..base import Source
 from ..format_declaration import FileNode, Format, comes_from
 from ..options import OpenOptions
@@ -21,24 +24,43 @@ def _is_hdf5(path: str) -> bool:
     if not Path(path).is_file():
         return False
     with Path(path).open("rb") as file:
-        size, at = file.seek(0, 2), 0
-        while at + len(_HDF5_SIGNATURE) <= size and at <= _MAX_USER_BLOCK:
-            file.seek(at)
-            if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
-                return True
-            at = at * 2 or 512
+        return _has_signature(file)
+
+
+def _is_hdf5_object(store: ObjectStore, name: str) -> bool:
+    """Return whether an object has HDF5's signature, see :func:`_is_hdf5`."""
+    try:
+        return _has_signature(store.open_reader(name))
+    except ObjectMissingError:
+        return False
+
+
+def _has_signature(file: IO[bytes] | RawIOBase) -> bool:
+    size, at = file.seek(0, 2), 0
+    while at + len(_HDF5_SIGNATURE) <= size and at <= _MAX_USER_BLOCK:
+        file.seek(at)
+        if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+            return True
+        at = at * 2 or 512
     return False
 
 
 def _is_h5mu(path: str) -> bool:
     """Return whether a file is HDF5 of MuData's schema."""
-    if not _is_hdf5(path):
-        return False
+    return _is_hdf5(path) and _has_modalities(path)
+
+
+def _is_h5mu_object(store: ObjectStore, name: str) -> bool:
+    """Return whether an object is HDF5 of MuData's schema."""
+    return _is_hdf5_object(store, name) and _has_modalities(name, store)
+
+
+def _has_modalities(path: str, store: ObjectStore | None = None) -> bool:
     import h5py
 
     from .hdf5_tree import open_checked
 
-    with open_checked(path) as root:
+    with open_checked(path, store) as root:
         link = root.get("mod", getlink=True)
         # Links are followed, or refused, when it is opened.
         return isinstance(link, h5py.HardLink) or (link is not None and "X" not in root)
@@ -116,13 +138,30 @@ def _walk_zarr(path: str) -> Iterator[FileNode]:
 
 _OWN = frozenset({"cache"})
 H5MU_FILES = Format(
-    "an .h5mu file", _is_h5mu, _open_h5mu, ("h5mu",), _OWN, walk=_walk_hdf5
+    "an .h5mu file",
+    _is_h5mu,
+    _open_h5mu,
+    ("h5mu",),
+    _OWN,
+    _is_h5mu_object,
+    walk=_walk_hdf5,
 )
 H5AD_FILES = Format(
-    "an .h5ad file", _is_hdf5, _open_h5ad, ("h5ad", "h5"), _OWN, walk=_walk_hdf5
+    "an .h5ad file",
+    _is_hdf5,
+    _open_h5ad,
+    ("h5ad", "h5"),
+    _OWN,
+    _is_hdf5_object,
+    walk=_walk_hdf5,
 )
 ZARR_STORES = Format(
-    "a zarr store", _is_zarr, _open_zarr, ("zarr",), _OWN, walk=_walk_zarr
+    "a zarr store",
+    _is_zarr,
+    _open_zarr,
+    ("zarr",),
+    _OWN,
+    walk=_walk_zarr,
 )
 HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle, own_options=_OWN)
 ZARR_GROUPS = Format("a zarr group", _is_group, _open_group, own_options=_OWN)

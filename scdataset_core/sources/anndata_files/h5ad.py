@@ -26,8 +26,9 @@ def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over `files`, in their order."""
     cell_files = []
     for file in files:
-        with open_checked(file, external=options.allow_external) as root:
-            tree = Hdf5Tree(root, file, allow_external=options.allow_external)
+        external, store = options.allow_external, options.store_of(file)
+        with open_checked(file, store, external=external) as root:
+            tree = Hdf5Tree(root, file, allow_external=external, store=store)
             cell_files.append(locate_cells(tree, options))
     return join_files(cell_files, options)
 

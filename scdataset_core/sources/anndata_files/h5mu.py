@@ -41,7 +41,8 @@ class _File:
 
     def __init__(self, root: "h5py.File", file: str, options: OpenOptions) -> None:
         check_mudata(options, root.attrs.get("axis", 0), file)
-        tree = Hdf5Tree(root, file, allow_external=options.allow_external)
+        external, store = options.allow_external, options.store_of(file)
+        tree = Hdf5Tree(root, file, allow_external=external, store=store)
         table = StoredFrame(tree, "obs")
         self.names: TextArray = table.index_text()
         self.n_obs = len(self.names)
@@ -52,7 +53,7 @@ class _File:
         for name in _modality_names(tree):
             group = tree.group(f"mod/{name}")
             assert group is not None  # _modality_names lists groups
-            modality = Hdf5Tree(group, file, allow_external=options.allow_external)
+            modality = Hdf5Tree(group, file, allow_external=external, store=store)
             found = locate_cells(modality, without_labels(options))
             given = self._map(tree, modality, name)
             self.at[name] = row_order(given, found.x.n_obs, name, file)
@@ -85,7 +86,8 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
     """Return the modalities of ``.h5mu`` files side by side, file after file."""
     read: list[_File] = []
     for file in files:
-        with open_checked(file, external=options.allow_external) as root:
+        external, store = options.allow_external, options.store_of(file)
+        with open_checked(file, store, external=external) as root:
             read.append(_File(root, file, options))
         if list(read[-1].modalities) != list(read[0].modalities):
             raise FileFormatError(

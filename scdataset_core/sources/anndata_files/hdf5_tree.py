@@ -17,6 +17,7 @@ from ...storage.formats.hdf5_files import (
     open_hdf5,
 )
 from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.remote.object_store import ObjectStore
 from ..obs.text import decode_attribute
 
 if TYPE_CHECKING:
@@ -38,14 +39,23 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def open_checked(path: str, *, external: bool = False) -> Iterator["h5py.File"]:
+def open_checked(
+    path: str, store: ObjectStore | None = None, *, external: bool = False
+) -> Iterator["h5py.File"]:
     """Open a file with h5py for reading; errors name the file.
 
-    `external` says whether HDF5 may be led to other files.
+    Parameters
+    ----------
+    path
+        The file, or the name of an object.
+    store
+        The store that the object is in; None: it is a local file.
+    external
+        Whether HDF5 may be led to other files.
     """
     try:
-        file = open_hdf5(path, external=external)
-    except FileNotFoundError:
+        file = open_hdf5(path, store, external=external)
+    except (FileNotFoundError, ScdatasetError):
         raise
     except OSError as error:
         raise FileFormatError(
@@ -97,13 +107,23 @@ class Hdf5Tree:
         Its name, for errors.
     allow_external
         Whether links and virtual data sets may lead to other files.
+    store
+        The store that the file is in, under its name; None: it is a local file.
     """
 
-    def __init__(self, root: "h5py.Group", file: str, *, allow_external: bool) -> None:
+    def __init__(
+        self,
+        root: "h5py.Group",
+        file: str,
+        *,
+        allow_external: bool,
+        store: ObjectStore | None = None,
+    ) -> None:
         self.format = "h5ad"
         self.root = root
         self.file = file
         self.allow_external = allow_external
+        self.store = store
         self._pid = os.getpid()
         # A file that only its handle can see cannot be opened again.
         plain = is_plain(root.file)
@@ -111,6 +131,7 @@ class Hdf5Tree:
         if plain:
             check_path(root.file, path)
         self._place = (path, str(root.name), Identity.of(path)) if plain else None
+        self._name_in_file = str(root.name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "root": None}
@@ -121,6 +142,16 @@ class Hdf5Tree:
         if self.root and self._pid == os.getpid():
             yield self
             return
+        external = self.allow_external
+        if self.store is not None:
+            with open_checked(self.file, self.store) as root:
+                yield Hdf5Tree(
+                    root[self._name_in_file],
+                    self.file,
+                    allow_external=external,
+                    store=self.store,
+                )
+            return
         if self._place is None:
             raise FileFormatError(
                 f"{self.file}: the handle it was opened by is closed, or of another"
@@ -128,8 +159,8 @@ class Hdf5Tree:
             )
         path, name, identity = self._place
         check_unchanged(path, identity)
-        with open_checked(path, external=self.allow_external) as file:
-            yield Hdf5Tree(file[name], self.file, allow_external=self.allow_external)
+        with open_checked(path, external=external) as file:
+            yield Hdf5Tree(file[name], self.file, allow_external=external)
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
         """Return the group or data set at `path`, or None."""
@@ -243,7 +274,8 @@ class Hdf5Tree:
         """Return the description of a data set by which its ranges are read."""
         # Writers may leave out chunks of dense rows that hold nothing but zeros. A
         # vector (one entry for each cell or stored value) is written whole.
-        return StoredArray.from_hdf5(array, whole=array.ndim == 1)
+        place = None if self.store is None else (self.file, self.store)
+        return StoredArray.from_hdf5(array, whole=array.ndim == 1, place=place)
 
     def categories_of(self, codes: "h5py.Dataset") -> "h5py.Dataset":
         """Return the data set of categories that codes of AnnData 0.7 refer to."""

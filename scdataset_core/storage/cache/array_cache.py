@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ScdatasetError
-from ..io.byte_sources import ShortReadError
+from ..io.byte_sources import ShortReadError, SourceIdentity
 from ..io.fork_safe_lock import first_use_lock
 from ..layout import ArrayLayout
 from .checking import Checks
@@ -57,6 +57,11 @@ def can_be_cached(array: ArrayLayout) -> bool:
     return (
         array.grid is not None and bool(array.grid.pipeline) and can_keep(array.dtype)
     )
+
+
+def _has_version(known: SourceIdentity | None) -> bool:
+    """Return whether a source can be told from another one of its name and size."""
+    return known is not None and getattr(known, "version", "") is not None
 
 
 class ArrayCache:
@@ -107,7 +112,7 @@ class ArrayCache:
         """Open the entry, or after a fork go on with the parent's."""
         every, process = array.table.identities, self._process
         nothing = EntryState(os.getpid(), None)
-        if not hasattr(every, "digest") and any(each is None for each in every):
+        if not hasattr(every, "digest") and not all(map(_has_version, every)):
             return nothing  # files that cannot be told from what they were before
         problem = why_unusable(self.cache.folder)
         if problem is None:

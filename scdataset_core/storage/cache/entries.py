@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ..chunks import ABSENT, ChunkTable
 from ..io.open_files import Identity
 from ..layout import ArrayLayout
+from ..remote.urls import is_url
 from .narrowing import N_KINDS
 from .records import RECORD_BYTES, kinds_of, read_records
 
@@ -34,6 +35,7 @@ __all__ = [
     "index_bytes",
     "list_entries",
     "name_of",
+    "name_of_file",
     "open_entry",
     "read_facts",
     "read_kinds",
@@ -87,6 +89,12 @@ class Entry:
     def files(self) -> tuple[str, ...]:
         """Paths of the index and of the files of chunks."""
         return (self.index, *self.data)
+
+
+def name_of_file(file: str | os.PathLike[str]) -> str:
+    """Return how entries call a file: by its real path, or by its URL."""
+    text = os.fspath(file)
+    return text if is_url(text) else os.path.realpath(text)
 
 
 def index_bytes(array: ArrayLayout) -> int:
@@ -251,7 +259,7 @@ def describe(array: ArrayLayout) -> dict[str, Any]:
     grid, table = array.needed_grid, array.table
     return {
         "format": FORMAT,
-        "file": os.path.realpath(array.file),
+        "file": name_of_file(array.file),
         "array": array.name,
         "shape": list(array.shape),
         "dtype": array.dtype.str,

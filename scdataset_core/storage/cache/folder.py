@@ -16,6 +16,7 @@ from .entries import (
     Entry,
     bytes_on_disk,
     entry_folders,
+    name_of_file,
     read_facts,
     read_kinds,
     remove_entry,
@@ -159,13 +160,14 @@ class Cache:
         Parameters
         ----------
         files
-            Paths of files; None: all. Nothing is removed that the cache did not write.
+            Paths or URLs of files; None: all. Nothing is removed that the cache did not
+            write.
         """
         self.process.writer.flush(5.0)
         wanted = None
         if files is not None:
             paths = [files] if isinstance(files, str | os.PathLike) else files
-            wanted = {os.path.realpath(path) for path in paths}
+            wanted = {name_of_file(path) for path in paths}
         before = bytes_on_disk(self.folder)
         for folder in entry_folders(self.folder):
             if wanted is not None:

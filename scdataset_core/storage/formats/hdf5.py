@@ -3,7 +3,7 @@
 import os
 import warnings
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,12 @@ from ..chunks import ChunkTable
 from ..decoding.filters import Filter
 from ..decoding.pipeline import Pipeline
 from ..decoding.registry import missing_install
+from ..io.byte_sources import SourceIdentity
 from ..io.open_files import Identity, OpenFile, check_unchanged, most_open
 from ..layout import ChunkGrid, Library
+from ..remote.object_store import ObjectStore
 from .description import Description
+from .hdf5_btrees import ReadPieces
 from .hdf5_chunks import (
     DatasetShape,
     check_complete,
@@ -53,11 +56,14 @@ class Hdf5TableMaker:
         Identity of the file when the dataset was described.
     address
         First byte of its object header; None: only HDF5 can find its chunks.
+    store
+        The store that the file is in; None: it is a local file.
     """
 
     shape: DatasetShape
-    identity: Identity
+    identity: SourceIdentity
     address: int | None
+    store: ObjectStore | None = None
 
     @property
     def file(self) -> str:
@@ -71,13 +77,13 @@ class Hdf5TableMaker:
 
     def __call__(self) -> ChunkTable:
         """Return the table; the file must not have changed."""
-        check_unchanged(self.file, self.identity)
+        if self.store is None:
+            check_unchanged(self.file, self.identity)
         try:
             table = self._read()
-            if table is not None:
-                return table
-            with open_hdf5(self.file) as file:
-                return make_chunk_table(file[self.name], self.file, self.identity)
+            if table is None:
+                with open_hdf5(self.file, self.store) as file:
+                    table = make_chunk_table(file[self.name], self.file, self.identity)
         except ScdatasetError:
             raise
         except (OSError, RuntimeError, KeyError) as error:
@@ -85,16 +91,20 @@ class Hdf5TableMaker:
                 f"{self.file}: data set {self.name}: HDF5 cannot list its chunks:"
                 f" {error}; the file is damaged, restore it from its origin"
             ) from error
+        return replace(table, store=self.store)
 
     def _read(self) -> ChunkTable | None:
         """Return the table without HDF5, where that can be."""
         if self.address is None:
             return None
-        file = OpenFile(self.file)
-        check_unchanged(self.file, self.identity, file.identity)
-        return read_chunk_table(
-            file.descriptor, self.address, self.shape, self.identity
-        )
+        read: ReadPieces
+        if self.store is not None:
+            read = self.store.open(self.file).read_pieces
+        else:
+            file = OpenFile(self.file)
+            check_unchanged(self.file, self.identity, file.identity)
+            read = file.read_pieces
+        return read_chunk_table(read, self.address, self.shape, self.identity)
 
 
 class Hdf5Library:
@@ -108,17 +118,21 @@ class Hdf5Library:
         Identity of the file when the dataset was described.
     others
         The other files that hold bytes of the dataset, and their identities.
+    store
+        The store that the file is in; None: it is a local file.
     """
 
     def __init__(
         self,
         file: str,
         name: str,
-        identity: Identity,
+        identity: SourceIdentity,
         others: tuple[tuple[str, Identity], ...] = (),
+        store: ObjectStore | None = None,
     ) -> None:
-        self._file, self._name = file, name
-        self._identities = ((file, identity), *others)
+        self._file, self._name, self._store = file, name, store
+        # Of objects each request finds out whether they are what they were.
+        self._identities = () if store else ((file, identity), *others)
         # HDF5 takes names of files of raw bytes from the current directory, which may
         # be another one when the dataset is read.
         self._folder = str(Path.cwd()) if others else None
@@ -133,7 +147,7 @@ class Hdf5Library:
             check_unchanged(file, identity)
         try:
             rows: npt.NDArray[Any] = self._get_dataset()[start:stop]
-        except CorruptFileError:  # of the reads that HDF5 asked for
+        except ScdatasetError:  # of the reads that HDF5 asked for
             raise
         except (OSError, RuntimeError, KeyError) as error:
             raise CorruptFileError(
@@ -154,7 +168,8 @@ class Hdf5Library:
         import h5py
         from h5py import h5d, h5p
 
-        file = open_hdf5(self._file, external=len(self._identities) > 1)
+        external = len(self._identities) > 1
+        file = open_hdf5(self._file, self._store, external=external)
         if self._folder is None:
             return file[self._name]
         access = h5p.create(h5p.DATASET_ACCESS)
@@ -223,7 +238,12 @@ class OpenLibrary:
         )
 
 
-def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
+def describe(
+    dataset: "h5py.Dataset",
+    *,
+    whole: bool = False,
+    place: tuple[str, ObjectStore] | None = None,
+) -> Description:
     """Return how a dataset is laid out in its file.
 
     Parameters
@@ -232,6 +252,8 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
         The dataset.
     whole
         Whether all chunks must have been written.
+    place
+        Name and store of the object that the file is; None: it is a local file.
 
     Raises
     ------
@@ -240,7 +262,11 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
     CorruptFileError
         If it must be whole and is not, and is read through h5py.
     """
-    file = str(Path(dataset.file.filename).absolute())
+    store: ObjectStore | None = None
+    if place is None:
+        file = str(Path(dataset.file.filename).absolute())
+    else:
+        file, store = place
     name = str(dataset.name)
     if not dataset.shape:
         raise FileFormatError(
@@ -249,16 +275,20 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
         )
     shape = tuple(int(size) for size in dataset.shape)
     dtype = to_native(dataset.dtype)
-    if dataset.name is None or not is_plain(dataset.file):
+    if dataset.name is None or (store is None and not is_plain(dataset.file)):
         if whole:
             check_complete(dataset, file)
         library: Library = OpenLibrary(dataset)
         return Description(file, name, shape, dtype, None, library, False)
-    check_path(dataset.file, file)
+    identity: SourceIdentity
+    if store is None:
+        check_path(dataset.file, file)
+        identity = Identity.of(file)
+    else:
+        identity = store.identify(file)
     _check_name(dataset, file)
-    identity = Identity.of(file)
     make_table = Hdf5TableMaker(
-        DatasetShape.of(dataset, file), identity, _find_header(dataset)
+        DatasetShape.of(dataset, file), identity, _find_header(dataset), store
     )
     grid = _describe_grid(dataset, make_table, whole=whole)
     contiguous = grid is not None and dataset.chunks is None
@@ -266,7 +296,7 @@ def describe(dataset: "h5py.Dataset", *, whole: bool = False) -> Description:
         return Description(file, name, shape, dtype, grid, None, contiguous)
     if whole:
         check_complete(dataset, file)
-    library = Hdf5Library(file, name, identity, find_outside_files(dataset))
+    library = Hdf5Library(file, name, identity, find_outside_files(dataset), store)
     return Description(file, name, shape, dtype, None, library, False)
 
 

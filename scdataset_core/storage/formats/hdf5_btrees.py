@@ -10,15 +10,20 @@ Layouts of the bytes: HDF5 File Format Specification 3.0, sections III.A.1, IV.A
 IV.A.2.i and IV.A.2.q.
 """
 
-import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ListedChunks", "PieceOfFile", "read_layout"]
+from ...errors import ScdatasetError
+
+__all__ = ["ListedChunks", "PieceOfFile", "ReadPieces", "read_layout"]
+
+# Returns pieces of a file, of which first bytes and lengths are given. A piece that
+# would go beyond the end of the file is shorter.
+ReadPieces = Callable[[Sequence[tuple[int, int]]], list[bytes]]
 
 _UNDEFINED = 2**64 - 1
 _LAYOUT, _CONTINUATION = 0x08, 0x10
@@ -27,6 +32,7 @@ _MOST_BLOCKS = 64  # of one object header
 _CONTIGUOUS, _CHUNKED = 1, 2
 _NODE_HEAD = 24
 _USUAL_ENTRIES = 64  # of a node, unless the file's head says otherwise
+_MOST_NODES = 4096  # that are read at a time
 
 
 class PieceOfFile(NamedTuple):
@@ -56,8 +62,9 @@ class ListedChunks(NamedTuple):
 
 
 def read_layout(
-    descriptor: int,
+    read: ReadPieces,
     address: int,
+    file_bytes: int,
     *,
     chunk_shape: Sequence[int] | None,
     item_bytes: int,
@@ -66,19 +73,19 @@ def read_layout(
 
     Parameters
     ----------
-    descriptor
-        The open file. Bytes are read at positions, so that it may be shared.
+    read
+        Reads pieces of the file.
     address
         First byte of the dataset's object header.
+    file_bytes
+        Size of the file.
     chunk_shape
         Shape of its chunks; None for data in one piece.
     item_bytes
         Bytes of an element.
     """
-    if not hasattr(os, "pread"):
-        return None
     try:
-        message = _find_layout(descriptor, address)
+        message = _find_layout(read, address)
         if message is None or message[0] != 3:
             return None
         if message[1] == _CONTIGUOUS and chunk_shape is None:
@@ -86,7 +93,10 @@ def read_layout(
             return PieceOfFile(None if offset == _UNDEFINED else offset, n_bytes)
         if message[1] != _CHUNKED or chunk_shape is None:
             return None
-        return _read_chunks(descriptor, message, (*chunk_shape, item_bytes))
+        chunk = (*chunk_shape, item_bytes)
+        return _read_chunks(read, file_bytes, message, chunk)
+    except ScdatasetError:  # the file is not to be had, for the library neither
+        raise
     except (struct.error, IndexError, OverflowError, OSError, _WrongBytesError):
         return None
 
@@ -95,15 +105,15 @@ class _WrongBytesError(Exception):
     """Bytes are not what they must be."""
 
 
-def _find_layout(descriptor: int, address: int) -> bytes | None:
+def _find_layout(read: ReadPieces, address: int) -> bytes | None:
     """Return the layout message of an object header of version 1, if it has one."""
-    head = os.pread(descriptor, 512, address)
+    (head,) = read([(address, 512)])
     version, _, _, n_bytes = struct.unpack_from("<BBH4xI", head)
     if version != 1 or n_bytes > _MOST_HEADER_BYTES:
         return None
     first = head[16 : 16 + n_bytes]
     if len(first) < n_bytes:
-        first = os.pread(descriptor, n_bytes, address + 16)
+        (first,) = read([(address + 16, n_bytes)])
     blocks, n_blocks = [first], 1
     while blocks:
         for kind, data in _messages(blocks.pop()):
@@ -114,7 +124,7 @@ def _find_layout(descriptor: int, address: int) -> bytes | None:
                 if size > _MOST_HEADER_BYTES or n_blocks == _MOST_BLOCKS:
                     return None
                 n_blocks += 1
-                blocks.insert(0, os.pread(descriptor, size, at))
+                blocks.insert(0, *read([(at, size)]))
     return None
 
 
@@ -129,7 +139,7 @@ def _messages(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_chunks(
-    descriptor: int, message: bytes, chunk: tuple[int, ...]
+    read: ReadPieces, file_bytes: int, message: bytes, chunk: tuple[int, ...]
 ) -> ListedChunks | None:
     """Return the chunks of the B-tree that a layout message names."""
     n_axes = message[2]
@@ -145,7 +155,7 @@ def _read_chunks(
             ("child", "<u8"),
         ]
     )
-    leaves = [] if root == _UNDEFINED else _read_leaves(descriptor, root, key)
+    leaves = [] if root == _UNDEFINED else _read_leaves(read, file_bytes, root, key)
     found = np.concatenate(leaves) if leaves else np.empty(0, key)
     if found["within"].any():
         return None
@@ -158,36 +168,41 @@ def _read_chunks(
 
 
 def _read_leaves(
-    descriptor: int, root: int, key: np.dtype[np.void]
+    read: ReadPieces, file_bytes: int, root: int, key: np.dtype[np.void]
 ) -> list[npt.NDArray[np.void]]:
     """Return the entries of all leaves below a node."""
-    level, entries = _read_node(descriptor, root, key)
+    ((level, entries),) = _read_nodes(read, [root], key)
     # Nodes share no bytes, so all of them are no larger than the file.
-    left = os.fstat(descriptor).st_size - entries.nbytes
+    left = file_bytes - entries.nbytes
     found = [entries]
     while level:
-        below = []
-        for address in np.concatenate(found)["child"].tolist():
-            own_level, entries = _read_node(descriptor, address, key)
-            left -= _NODE_HEAD + entries.nbytes
-            if own_level != level - 1 or left < 0:
-                raise _WrongBytesError
-            below.append(entries)
-        level, found = level - 1, below
+        addresses = np.concatenate(found)["child"].tolist()
+        found = []
+        for start in range(0, len(addresses), _MOST_NODES):
+            some = addresses[start : start + _MOST_NODES]
+            for own_level, entries in _read_nodes(read, some, key):
+                left -= _NODE_HEAD + entries.nbytes
+                if own_level != level - 1 or left < 0:
+                    raise _WrongBytesError
+                found.append(entries)
+        level -= 1
     return found
 
 
-def _read_node(
-    descriptor: int, address: int, key: np.dtype[np.void]
-) -> tuple[int, npt.NDArray[np.void]]:
-    """Return the level of a node and its entries: keys, each with what it leads to."""
-    data = os.pread(descriptor, _NODE_HEAD + _USUAL_ENTRIES * key.itemsize, address)
-    signature, kind, level, used = struct.unpack_from("<4sBBH", data)
-    if signature != b"TREE" or kind != 1:
-        raise _WrongBytesError
-    n_bytes = used * key.itemsize
-    if _NODE_HEAD + n_bytes > len(data) and used > _USUAL_ENTRIES:
-        data = os.pread(descriptor, _NODE_HEAD + n_bytes, address)
-    if _NODE_HEAD + n_bytes > len(data):
-        raise _WrongBytesError
-    return level, np.frombuffer(data, key, used, _NODE_HEAD)
+def _read_nodes(
+    read: ReadPieces, addresses: Sequence[int], key: np.dtype[np.void]
+) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
+    """Yield the level of each node and its entries: keys, with what each leads to."""
+    usual = _NODE_HEAD + _USUAL_ENTRIES * key.itemsize
+    nodes = read([(address, usual) for address in addresses])
+    for address, node in zip(addresses, nodes, strict=True):
+        data = node
+        signature, kind, level, used = struct.unpack_from("<4sBBH", data)
+        if signature != b"TREE" or kind != 1:
+            raise _WrongBytesError
+        n_bytes = _NODE_HEAD + used * key.itemsize
+        if n_bytes > len(data) and used > _USUAL_ENTRIES:
+            (data,) = read([(address, n_bytes)])
+        if n_bytes > len(data):
+            raise _WrongBytesError
+        yield level, np.frombuffer(data, key, used, _NODE_HEAD)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ...errors import CorruptFileError
 from ..chunks import ABSENT, ChunkTable
 from ..decoding.filters import SHUFFLE, unshuffle
-from ..io.open_files import Identity
-from .hdf5_btrees import ListedChunks, PieceOfFile, read_layout
+from ..io.byte_sources import SourceIdentity
+from .hdf5_btrees import ListedChunks, PieceOfFile, ReadPieces, read_layout
 from .hdf5_files import counts_user_block
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class DatasetShape(NamedTuple):
 
 
 def make_chunk_table(
-    dataset: "h5py.Dataset", file: str, identity: Identity
+    dataset: "h5py.Dataset", file: str, identity: SourceIdentity
 ) -> ChunkTable:
     """Return where the chunks of a dataset lie, as HDF5 lists them.
 
@@ -105,14 +105,14 @@ def make_chunk_table(
 
 
 def read_chunk_table(
-    descriptor: int, address: int, shape: DatasetShape, identity: Identity
+    read: ReadPieces, address: int, shape: DatasetShape, identity: SourceIdentity
 ) -> ChunkTable | None:
     """Return where the chunks of a dataset lie, read from the file without HDF5.
 
     Parameters
     ----------
-    descriptor
-        The open file.
+    read
+        Reads bytes of the file.
     address
         First byte of the dataset's object header.
     shape
@@ -131,7 +131,11 @@ def read_chunk_table(
         As for :func:`make_chunk_table`.
     """
     found = read_layout(
-        descriptor, address, chunk_shape=shape.chunks, item_bytes=shape.item_bytes
+        read,
+        address,
+        identity.n_bytes,
+        chunk_shape=shape.chunks,
+        item_bytes=shape.item_bytes,
     )
     if isinstance(found, PieceOfFile):
         same = found.n_bytes == prod(shape.shape) * shape.item_bytes
@@ -153,7 +157,7 @@ def check_complete(dataset: "h5py.Dataset", file: str) -> None:
 
 
 def _table_of_piece(
-    offset: int | None, shape: DatasetShape, identity: Identity
+    offset: int | None, shape: DatasetShape, identity: SourceIdentity
 ) -> ChunkTable:
     n_bytes = prod(shape.shape) * shape.item_bytes
     start = np.array([ABSENT if offset is None else offset], np.int64)
@@ -161,7 +165,7 @@ def _table_of_piece(
 
 
 def _table_of_chunks(
-    index: Rows, found: ListedChunks, shape: DatasetShape, identity: Identity
+    index: Rows, found: ListedChunks, shape: DatasetShape, identity: SourceIdentity
 ) -> ChunkTable:
     sizes = found.sizes
     n_chunks = prod(shape.grid_shape)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import FileChangedError, FileFormatError
 from ..io.open_files import Identity
+from ..remote.object_store import ObjectStore
 from .hdf5_reads import open_through_checks, reads_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ __all__ = [
 _PLAIN_DRIVERS = {"sec2", "stdio", "windows", "direct"}
 
 
-def open_hdf5(path: str, *, external: bool = False) -> "h5py.File":
+def open_hdf5(
+    path: str, store: ObjectStore | None = None, *, external: bool = False
+) -> "h5py.File":
     """Open a file with h5py for reading, without HDF5's lock where it cannot be had.
 
     A lock keeps writers of other processes out. Nothing here relies on it: the size and
@@ -37,11 +40,15 @@ def open_hdf5(path: str, *, external: bool = False) -> "h5py.File":
     Parameters
     ----------
     path
-        The file.
+        The file, or the name of an object.
+    store
+        The store that the object is in; None: it is a local file.
     external
         Whether HDF5 may be led to other files. It opens those as it opened this one:
         by its own driver, and not through :mod:`.hdf5_reads`.
     """
+    if store is not None:
+        return _open_object(path, store)
     file = _open_directly(path)
     # A handle that this process writes by is the caller's to refuse.
     if external or file.mode != "r" or file.driver != "sec2":
@@ -50,6 +57,18 @@ def open_hdf5(path: str, *, external: bool = False) -> "h5py.File":
         return file
     with file:
         return open_through_checks(path)
+
+
+def _open_object(name: str, store: ObjectStore) -> "h5py.File":
+    import h5py
+
+    reader = store.open_reader(name)
+    try:
+        return h5py.File(reader, "r")
+    except OSError:
+        if reader.failure is None:
+            raise
+    raise reader.failure
 
 
 def _open_directly(path: str) -> "h5py.File":

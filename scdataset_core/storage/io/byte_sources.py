@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import ScdatasetError
+
 __all__ = [
     "IOV_MAX",
     "ByteSource",
@@ -123,7 +125,9 @@ class ByteStore(Protocol):
     """Opens byte sources by name. Pickles, and is hashable.
 
     A store with credentials, time-outs and the like holds them itself; no message shows
-    more of it than the names of its sources.
+    more of it than the names of its sources. A store may have a method ``open_known``,
+    which takes the identity that a source must have besides its name: then it need not
+    ask what the source is.
     """
 
     def open(self, name: str) -> ByteSource:
@@ -177,6 +181,8 @@ def try_reads(
     """
     try:
         return source.read(position, destinations, first, count)
+    except ScdatasetError:  # it names what is wrong, and trying again is no use
+        raise
     except OSError:
         return np.zeros(len(position), np.int64)
 

@@ -5,6 +5,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileChangedError
-from .byte_sources import ByteSource, Destinations, Location, SourceIdentity
+from ..remote.object_source import ObjectSource
+from ..remote.requests import ExpectedReads
+from ..stats import ReadStats
+from .byte_sources import (
+    ByteSource,
+    ByteStore,
+    Destinations,
+    Location,
+    SourceIdentity,
+)
 from .fork_safe_lock import ForkSafeLock
 from .positional_reads import Reader, choose_reader
 
@@ -166,6 +176,20 @@ class OpenFile:
         ]
         return np.array(done, np.int64)
 
+    def read_pieces(self, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return pieces of which first bytes and lengths are given.
+
+        A piece that would go beyond the end of the file is shorter.
+        """
+        if hasattr(os, "pread"):
+            return [os.pread(self.descriptor, n, at) for at, n in pieces]
+        found = []
+        with self.lock:
+            for at, n in pieces:
+                os.lseek(self.descriptor, at, os.SEEK_SET)
+                found.append(os.read(self.descriptor, n))
+        return found
+
     def __del__(self) -> None:
         descriptor = getattr(self, "descriptor", -1)
         if descriptor >= 0:
@@ -189,11 +213,23 @@ class OpenSources:
         Number of sources that stay open; None: what the process's limit allows.
     reader
         Way to read local files; None: the fastest here.
+    stats
+        Counts requests to object stores; None: nothing does.
+
+    Attributes
+    ----------
+    expected : ExpectedReads
+        What was asked for early of objects in stores.
     """
 
     def __init__(
-        self, most: int | None = None, *, reader: Reader | None = None
+        self,
+        most: int | None = None,
+        *,
+        reader: Reader | None = None,
+        stats: ReadStats | None = None,
     ) -> None:
+        self.expected = ExpectedReads(stats)
         self.reader = choose_reader() if reader is None else reader
         self._most = most
         self._open: OrderedDict[object, ByteSource] = OrderedDict()
@@ -247,9 +283,8 @@ class OpenSources:
 
     def _open_checked(self, location: Location) -> ByteSource:
         name, expected, store = location
-        opener = self._open_file if store is None else store.open
         try:
-            source = opener(name)
+            source = self._open_by_name(name, expected, store)
         except FileNotFoundError as error:
             if expected is None:
                 raise
@@ -258,13 +293,25 @@ class OpenSources:
             check_unchanged(name, expected, source.identity)
         return source
 
-    def _open_file(self, path: str) -> ByteSource:
-        return OpenFile(path, self.reader)
+    def _open_by_name(
+        self, name: str, expected: SourceIdentity | None, store: ByteStore | None
+    ) -> ByteSource:
+        if store is None:
+            return OpenFile(name, self.reader)
+        open_known = getattr(store, "open_known", None)
+        if expected is None or open_known is None:
+            source = store.open(name)
+        else:
+            source = open_known(name, expected)
+        if isinstance(source, ObjectSource):
+            source.join(self.expected)
+        return source
 
     def close(self) -> None:
         """Close every source that nothing is reading."""
         with _lock:
             self._open.clear()
+        self.expected.close()
 
 
 # One lock for the sources of all contexts: each may have to close those of the others.

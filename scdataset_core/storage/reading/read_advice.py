@@ -4,14 +4,21 @@ A disk that is asked for one range after another waits between them. Asked for a
 ranges of a fetch at once it gave more than twice as much (a virtual disk, 256 blocks
 of 16 rows, 64 MB a fetch, one reading thread, two cores, November 2026). Where the
 data are in memory already, asking costs as much as reading small ranges, so a few are
-tried first. Only local files can be asked for.
+tried first.
+
+Of objects in stores far away, all ranges of a fetch are asked for at once, and reading
+then takes them as they come.
 """
 
 import os
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
 from ..context import ReadContext
+from ..remote.object_source import ObjectSource
+from ..remote.requests import WantedRanges
 from .byte_ranges import ByteRanges, find_runs
 
 __all__ = ["advice_tasks"]
@@ -25,7 +32,10 @@ NEAR_BYTES = 1 << 15
 
 
 def advice_tasks(ranges: ByteRanges, context: ReadContext) -> list[Callable[[], None]]:
-    """Return functions that ask the system for ranges that are not in memory.
+    """Return functions that ask for ranges early; they are called before all reads.
+
+    Of local files, the system is asked for ranges that are not in memory. Of objects,
+    the functions hold what comes: reads find it as long as they live.
 
     Parameters
     ----------
@@ -34,6 +44,9 @@ def advice_tasks(ranges: ByteRanges, context: ReadContext) -> list[Callable[[], 
     context
         Where files are open.
     """
+    remote = _expect_objects(ranges, context)
+    if remote:
+        return remote
     if not hasattr(os, "posix_fadvise") or int(ranges.n_bytes.sum()) < LEAST_BYTES:
         return []
     step = max(len(ranges) // N_TRIED, 1)
@@ -45,6 +58,35 @@ def advice_tasks(ranges: ByteRanges, context: ReadContext) -> list[Callable[[], 
         ):
             return [partial(_advise, ranges, context)]
     return []
+
+
+def _expect_objects(
+    ranges: ByteRanges, context: ReadContext
+) -> list[Callable[[], None]]:
+    """Ask for the ranges that lie in objects, and return what holds them."""
+    stores = [location.store for location in ranges.locations]
+    if all(store is None for store in stores):
+        return []
+    sources: dict[int, ObjectSource] = {}
+    of = ranges.location_of
+    of = np.zeros(len(ranges), np.int64) if of is None else of
+    for number in np.unique(of).tolist():
+        if stores[number] is not None:
+            source = context.open_source(ranges.locations[number])
+            if isinstance(source, ObjectSource):
+                sources[number] = source
+    if not sources:
+        return []
+    some = np.isin(of, list(sources))
+    wanted = WantedRanges(
+        sources, of[some], ranges.position[some], ranges.n_bytes[some]
+    )
+    context.sources.expected.expect(wanted)
+    return [partial(_hold, wanted)]
+
+
+def _hold(wanted: WantedRanges) -> None:
+    """Do nothing: what is wanted is held as long as a call of this is to come."""
 
 
 def _is_cold(descriptor: int, position: int) -> bool:

@@ -17,7 +17,7 @@ from scdataset_core.storage.formats.hdf5_chunks import (
     make_chunk_table,
     read_chunk_table,
 )
-from scdataset_core.storage.io.open_files import Identity
+from scdataset_core.storage.io.open_files import Identity, OpenFile
 
 rng = np.random.default_rng(0)
 
@@ -30,11 +30,8 @@ def read_both(path, name="x"):
         shape = DatasetShape.of(dataset, str(path))
         address = h5o.get_info(dataset.id).addr
         expected = make_chunk_table(dataset, str(path), identity)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return read_chunk_table(descriptor, address, shape, identity), expected
-    finally:
-        os.close(descriptor)
+    read = OpenFile(str(path)).read_pieces
+    return read_chunk_table(read, address, shape, identity), expected
 
 
 def check_same(found, expected):
@@ -146,6 +143,7 @@ def test_no_flipped_byte_hangs_or_crashes(tmp_path):
     identity = Identity.of(str(path))
     shutil.copy(path, broken)
     descriptor = os.open(broken, os.O_RDWR)
+    read = OpenFile(str(broken)).read_pieces
     begun = time.process_time()
     for i in at:
         if i >= len(content):
@@ -153,7 +151,7 @@ def test_no_flipped_byte_hangs_or_crashes(tmp_path):
         for value in (0, 0xFF, content[i] ^ 1):
             os.pwrite(descriptor, bytes([value]), i)
             try:
-                found = read_chunk_table(descriptor, address, shape, identity)
+                found = read_chunk_table(read, address, shape, identity)
                 assert found is None or len(found) in (1, 500)
             except CorruptFileError as error:
                 assert "x.h5: data set /x" in str(error)  # noqa: PT017
@@ -180,6 +178,5 @@ def test_a_node_that_leads_to_itself_ends(tmp_path):
     root = next(node for node in nodes if content[node + 5] > 0)
     content[root + 24 + 24 : root + 24 + 32] = root.to_bytes(8, "little")
     path.write_bytes(content)
-    descriptor = os.open(path, os.O_RDONLY)
-    assert read_chunk_table(descriptor, address, shape, Identity(0, 0)) is None
-    os.close(descriptor)
+    read, identity = OpenFile(str(path)).read_pieces, Identity.of(str(path))
+    assert read_chunk_table(read, address, shape, identity) is None

@@ -1,0 +1,287 @@
+"""Object stores as byte stores: opened in the process that reads."""
+
+import os
+import pickle
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import StoreError
+from .block_reader import BlockReader, KeptBlocks
+from .clients import ListedObject, ObjectClient, ObstoreClient, connect
+from .identity import ObjectIdentity
+from .object_source import ObjectSource
+from .obstore_library import load_obstore
+from .own_stores import FileClient
+from .urls import ParsedUrl
+
+__all__ = ["ObjectStore", "OwnFile", "OwnStore", "UrlRoot"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UrlRoot:
+    """A bucket, or a file of HTTP, that URLs name; its options are shown nowhere.
+
+    Parameters
+    ----------
+    parsed
+        A URL of it, with what may be secret.
+    options
+        Keyword arguments of obstore's store class.
+    """
+
+    parsed: ParsedUrl
+    options: Mapping[str, Any]
+
+    def connect(self) -> ObjectClient:
+        """Return what sends requests to it."""
+        return connect(self.parsed, self.options)
+
+    @property
+    def lists(self) -> bool:
+        """Whether the objects in it can be listed."""
+        return not self.parsed.is_http
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OwnStore:
+    """A store of the user's own.
+
+    Parameters
+    ----------
+    store
+        The store: of obstore, or with the same methods.
+    name
+        What names of its objects begin with.
+    pid
+        The process in which it was made.
+    """
+
+    store: Any
+    name: str
+    pid: int | None = field(default_factory=os.getpid)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "pid": None}  # whoever unpickles it has made it
+
+    def connect(self) -> ObjectClient:
+        """Return what sends requests to it, in this process."""
+        store = self.store
+        retry = getattr(store, "retry_config", None)
+        if _is_of_obstore(store):
+            store = _remake(store, self.name)
+        elif self.pid is not None and self.pid != os.getpid():
+            store = _copy(store, self.name)
+        return ObstoreClient(store, self.name, retry)
+
+    @property
+    def lists(self) -> bool:
+        """Whether the objects in it can be listed."""
+        return type(self.store).__name__ != "HTTPStore"
+
+
+def _is_of_obstore(store: object) -> bool:
+    return type(store).__module__.partition(".")[0] == "obstore"
+
+
+def _remake(store: Any, name: str) -> Any:  # Any: a store of obstore
+    """Return a store of obstore as this process's own library has it."""
+    stores = load_obstore().store
+    kind = getattr(stores, type(store).__name__, None)
+    if kind is type(store):
+        return store
+    if kind is None or not hasattr(store, "__getnewargs_ex__"):
+        raise StoreError(
+            f"{name}: a {type(store).__name__} can be read in the process that made it"
+            " only, and this one was forked from it; use threads, or spawned workers"
+        )
+    args, options = store.__getnewargs_ex__()
+    return kind(*args, **options)
+
+
+def _copy(obj: Any, name: str) -> Any:  # Any: a store or file system
+    """Return a store or a file system made anew, in a forked process."""
+    try:
+        return pickle.loads(pickle.dumps(obj))
+    except Exception:
+        problem = (
+            f"{name}: a {type(obj).__name__} cannot be made anew in a forked process,"
+            " since it does not pickle; use threads in place of workers"
+        )
+    raise StoreError(problem)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OwnFile:
+    """A file object of the user's own.
+
+    Parameters
+    ----------
+    file
+        The file.
+    name
+        How it is called.
+    pid
+        The process in which it was opened.
+    """
+
+    file: Any
+    name: str
+    pid: int | None = field(default_factory=os.getpid)
+
+    lists = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "pid": None}
+
+    def connect(self) -> ObjectClient:
+        """Return what reads it, in this process."""
+        file = self.file
+        if self.pid is not None and self.pid != os.getpid():
+            fs = getattr(file, "fs", None)
+            if fs is not None:
+                return FileClient(_Reopened(_copy(fs, self.name), file.path), self.name)
+            if _has_descriptor(file):
+                raise StoreError(
+                    f"{self.name}: a file that was opened before the process was forked"
+                    " is shared with the parent, which moves its position; give its"
+                    " path, or use spawned workers"
+                )
+        return FileClient(file, self.name)
+
+
+@dataclass(frozen=True)
+class _Reopened:
+    """A file of a file system of fsspec, by its path there."""
+
+    fs: Any
+    path: str
+
+
+def _has_descriptor(file: Any) -> bool:  # Any: a file object
+    try:
+        return isinstance(file.fileno(), int)
+    except Exception:  # whatever its class raises
+        return False
+
+
+Root = UrlRoot | OwnStore | OwnFile
+
+
+class ObjectStore:
+    """Opens objects by name: the :class:`~..io.byte_sources.ByteStore` of stores.
+
+    An object is what it was when it was first asked for, in this process or in the one
+    that this store was pickled in: every request says so, and the answer that shows
+    another one is an error. It pickles with what the user gave, and shows none of it.
+
+    Parameters
+    ----------
+    roots
+        Buckets, stores and files, by what the names of their objects begin with.
+    """
+
+    def __init__(self, roots: Mapping[str, Root]) -> None:
+        self._roots = dict(roots)
+        self._known: dict[str, ObjectIdentity] = {}
+        self._clients: dict[str, ObjectClient] = {}
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"roots": self._roots, "known": dict(self._known)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["roots"])  # type: ignore[misc]
+        self._known = state["known"]
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({', '.join(self._roots)})"
+
+    def holds(self, name: str) -> bool:
+        """Return whether a name is that of an object or folder here."""
+        return self._find_root(name) is not None
+
+    def open(self, name: str) -> ObjectSource:
+        """Return an object as a source of bytes.
+
+        Raises
+        ------
+        ObjectMissingError
+            If there is none of this name.
+        StoreError
+            If the store gives no answer, or refuses one.
+        """
+        return self.open_known(name, self.identify(name))
+
+    def open_known(self, name: str, identity: ObjectIdentity) -> ObjectSource:
+        """Return an object of which it is known what it is; nothing is asked."""
+        return ObjectSource(name, identity, self.get)
+
+    def open_reader(self, name: str) -> BlockReader:
+        """Return an object as a file, for what is read in many small pieces."""
+        return BlockReader(self.open(name), self._keep_blocks(name))
+
+    def identify(self, name: str) -> ObjectIdentity:
+        """Return what an object is; the store is asked when this is first called."""
+        known = self._known.get(name)
+        if known is None:
+            client, key = self.client_of(name)
+            known = self._known.setdefault(name, client.head(key))
+        return known
+
+    def identify_now(self, name: str) -> ObjectIdentity:
+        """Return what an object is now."""
+        client, key = self.client_of(name)
+        return client.head(key)
+
+    def get(self, name: str, start: int, stop: int, expected: ObjectIdentity) -> Any:
+        """Return bytes of an object in one request. Any: an object with a buffer."""
+        client, key = self.client_of(name)
+        return client.get(key, start, stop, expected)
+
+    def _keep_blocks(self, name: str) -> KeptBlocks | None:
+        return None
+
+    def lists(self, name: str) -> bool:
+        """Return whether the objects around a name can be listed."""
+        root = self._find_root(name)
+        return root is not None and self._roots[root].lists
+
+    def list_objects(self, folder: str) -> Iterator[ListedObject]:
+        """Yield all objects below a folder, with their names in place of keys."""
+        client, key = self.client_of(folder)
+        root = self._find_root(folder)
+        for found in client.list_objects(key):
+            yield ListedObject(f"{root}/{found.key}", found.identity)
+
+    def list_folder(self, folder: str) -> tuple[list[str], list[str]]:
+        """Return the names of folders and objects right below a folder."""
+        client, key = self.client_of(folder)
+        root = self._find_root(folder)
+        folders, keys = client.list_folder(key)
+        return [f"{root}/{one}" for one in folders], [f"{root}/{one}" for one in keys]
+
+    def client_of(self, name: str) -> tuple[ObjectClient, str]:
+        """Return what sends requests for an object, and the object's key there."""
+        root = self._find_root(name)
+        if root is None:
+            raise StoreError(f"{name}: it is in none of {', '.join(self._roots)}")
+        if self._pid != os.getpid():  # a thread of the parent may hold its lock
+            self._lock = threading.Lock()
+            self._pid, self._clients = os.getpid(), {}
+        with self._lock:
+            client = self._clients.get(root)
+            if client is None:
+                client = self._clients[root] = self._roots[root].connect()
+        return client, name[len(root) :].strip("/")
+
+    def _find_root(self, name: str) -> str | None:
+        """Return the longest root that a name begins with."""
+        here = name
+        while here:
+            if here in self._roots:
+                return here
+            here = here.rpartition("/")[0].rstrip("/")
+        return None
