@@ -69,6 +69,9 @@ class Format:
     walk
         Yields every group and array of a file, for tools that look at whole files;
         None: such tools open the file, and see what a source shows.
+    isolates
+        Whether ``open(..., isolated=True)`` reads such files in a child process. Then
+        `recognise` and `walk` are functions of a module, and `open` sees to itself.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Format:
     own_options: frozenset[str] = frozenset()
     recognise_object: Callable[[ObjectStore, str], bool] | None = None
     walk: Callable[[str], Iterator[FileNode]] | None = None
+    isolates: bool = False
 
 
 def comes_from(obj: object, *packages: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from ..checks import why_not_indexed
 from ..errors import FileFormatError, ObjectMissingError
 from ..multiindexable import MultiIndexable
+from ..storage.isolation import call_isolated
 from ..storage.remote.object_store import ObjectStore
 from .anndata_files.formats import (
     H5AD_FILES,
@@ -122,7 +123,7 @@ def register(file_format: Format) -> None:
 def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
     """Open files of one format as one source."""
     formats = [
-        format_of(path)
+        format_of(path, isolated=options.isolated)
         if (store := options.store_of(path)) is None
         else format_of_object(path, store)
         for path in paths
@@ -138,6 +139,11 @@ def open_files(paths: Sequence[str], options: OpenOptions) -> Source:
 
 def open_object(obj: object, options: OpenOptions) -> Source:
     """Open an object in memory as a source."""
+    if options.isolated:
+        raise ValueError(
+            f"isolated=True goes with paths, and a {type(obj).__name__} is open in this"
+            " process already; give the path of its file"
+        )
     for kind in OBJECT_FORMATS:
         if kind.recognise(obj):
             return _open(kind, obj, options)
@@ -219,10 +225,18 @@ def what_x_can_be(
     return f"{must}; there are: {', '.join(known)}" if known else must
 
 
-def format_of(path: str) -> Format:
-    """Return the format that recognises a path; an error says what the path is."""
+def format_of(path: str, *, isolated: bool = False) -> Format:
+    """Return the format that recognises a path; an error says what the path is.
+
+    `isolated` says whether libraries that read its content may do so in a child process
+    alone.
+    """
     for kind in FILE_FORMATS:
-        if kind.recognise(path):
+        if isolated and kind.isolates:
+            recognised = call_isolated(kind.recognise, path, file=path)
+        else:
+            recognised = kind.recognise(path)
+        if recognised:
             return kind
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         raise FileFormatError(f"{path}: the file is empty")

@@ -48,6 +48,8 @@ class OpenOptions:
         Where decoded chunks are kept.
     store
         The store that paths which are URLs lie in; None: all are local files.
+    isolated
+        Whether HDF5 reads files in a child process alone.
     """
 
     obs: tuple[str, ...] | Literal[True] = ()
@@ -61,11 +63,17 @@ class OpenOptions:
     columns: tuple[str, ...] | None = None
     cache: Cache | None = None
     store: ObjectStore | None = None
+    isolated: bool = False
 
     def __post_init__(self) -> None:
         if self.join not in ("exact", "inner", "outer"):
             raise ValueError(
                 f'join must be "exact", "inner" or "outer", got {self.join!r}'
+            )
+        if self.isolated and self.store is not None:
+            raise ValueError(
+                "isolated=True goes with local files, and these are URLs; leave it out,"
+                " or fetch the files first"
             )
         if not is_matrix_name(self.x):
             raise ValueError(
@@ -85,6 +93,15 @@ class OpenOptions:
                 "columns must be one (dense rows), two (gene ids, values) or three"
                 f" (cell, gene, value) names, got {list(self.columns)}"
             )
+
+    def for_one_file(self) -> "OpenOptions":
+        """Return what one file is asked for: not how it is joined with others."""
+        return OpenOptions(
+            obs=self.obs,
+            x=self.x,
+            allow_external=self.allow_external,
+            obs_names=self.obs_names,
+        )
 
     @classmethod
     def of(

@@ -17,6 +17,7 @@ from ..sources import open as open_source
 from ..sources.formats import FileNode, format_of
 from ..storage import ReadContext, StoredArray, default_context
 from ..storage.chunks import ABSENT
+from ..storage.isolation import call_isolated
 from ..storage.reading.chunk_decoder import ChunkDecoder, WantedChunks
 from ..strategies import Streaming
 from .arguments import need_paths
@@ -123,13 +124,21 @@ class _Check:
 
     def file(self, path: str) -> None:
         """Read one file."""
+        before = len(self.damaged)
         try:
-            walk = format_of(path).walk
-            arrays = None if walk is None else list(self._arrays(path, walk(path)))
+            kind = format_of(path, isolated=True)
+            arrays = None
+            if kind.walk is not None:
+                what = path, kind.walk
+                arrays, damaged = (
+                    call_isolated(_find_arrays, *what, file=path)
+                    if kind.isolates
+                    else _find_arrays(*what)
+                )
+                self.damaged += damaged
         except _ERRORS as error:
             self._note(path, None, None, error)
             return
-        before = len(self.damaged)
         if arrays is not None:
             self._read_arrays(path, arrays)
         # What is there may still not fit together.
@@ -140,20 +149,6 @@ class _Check:
         self, path: str, dataset: str | None, chunk: int | None, error: Exception
     ) -> None:
         self.damaged.append(Damage(path, dataset, chunk, str(error)))
-
-    def _arrays(self, path: str, nodes: Iterator[FileNode]) -> Iterator[_Array]:
-        """Yield the arrays of a file."""
-        limits: dict[str, int] = {}
-        for node in nodes:
-            if node.error is not None:
-                self._note(path, f"/{node.path}", None, node.error)
-            elif node.describe is None:
-                limits.update(_limits(node.path, node.node))
-            elif node.node.shape:
-                try:
-                    yield _Array(node.describe(node.node), limits.get(node.path))
-                except _ERRORS as error:
-                    self._note(path, f"/{node.path}", None, error)
 
     def _read_arrays(self, path: str, arrays: Sequence[_Array]) -> None:
         total = sum(array.stored.nbytes_stored for array in arrays)
@@ -238,7 +233,7 @@ class _Check:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                source = open_source(path, obs=True)
+                source = open_source(path, obs=True, isolated=True)
                 if read:
                     done = 0
                     for batch in Loader(source, Streaming(), batch_size=1024):
@@ -249,6 +244,28 @@ class _Check:
                     source.longest_row()  # looks at all row pointers
             except _ERRORS as error:
                 self._note(path, None, None, error)
+
+
+def _find_arrays(
+    path: str, walk: Callable[[str], Iterator[FileNode]]
+) -> tuple[list[_Array], list[Damage]]:
+    """Return the arrays of a file, and those that are not there as they should be."""
+    arrays: list[_Array] = []
+    damaged: list[Damage] = []
+    limits: dict[str, int] = {}
+    for node in walk(path):
+        if node.error is not None:
+            damaged.append(Damage(path, f"/{node.path}", None, str(node.error)))
+        elif node.describe is None:
+            limits.update(_limits(node.path, node.node))
+        elif node.node.shape:
+            try:
+                array = _Array(node.describe(node.node), limits.get(node.path))
+            except _ERRORS as error:
+                damaged.append(Damage(path, f"/{node.path}", None, str(error)))
+            else:
+                arrays.append(array)
+    return arrays, damaged
 
 
 def _limits(name: str, group: Any) -> Iterator[tuple[str, int]]:

@@ -145,6 +145,7 @@ H5MU_FILES = Format(
     _OWN,
     _is_h5mu_object,
     walk=_walk_hdf5,
+    isolates=True,
 )
 H5AD_FILES = Format(
     "an .h5ad file",
@@ -154,6 +155,7 @@ H5AD_FILES = Format(
     _OWN,
     _is_hdf5_object,
     walk=_walk_hdf5,
+    isolates=True,
 )
 ZARR_STORES = Format(
     "a zarr store",

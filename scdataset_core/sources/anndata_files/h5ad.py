@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...storage.isolation import call_isolated
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
 from ..ranged.stored_source import StoredSource, join_files
@@ -24,13 +25,20 @@ __all__ = [
 
 def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over `files`, in their order."""
-    cell_files = []
-    for file in files:
-        external, store = options.allow_external, options.store_of(file)
-        with open_checked(file, store, external=external) as root:
-            tree = Hdf5Tree(root, file, allow_external=external, store=store)
-            cell_files.append(locate_cells(tree, options))
+    if options.isolated:
+        what = options.for_one_file()
+        cell_files = [call_isolated(_locate, file, what, file=file) for file in files]
+    else:
+        cell_files = [_locate(file, options) for file in files]
     return join_files(cell_files, options)
+
+
+def _locate(file: str, options: OpenOptions) -> CellFile:
+    """Return where everything lies in a file."""
+    external, store = options.allow_external, options.store_of(file)
+    with open_checked(file, store, external=external) as root:
+        tree = Hdf5Tree(root, file, allow_external=external, store=store)
+        return locate_cells(tree, options)
 
 
 def open_handle(

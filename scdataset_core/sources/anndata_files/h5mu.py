@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError
+from ...storage.isolation import call_isolated
 from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.side_by_side import SideBySideSource
@@ -86,9 +87,12 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
     """Return the modalities of ``.h5mu`` files side by side, file after file."""
     read: list[_File] = []
     for file in files:
-        external, store = options.allow_external, options.store_of(file)
-        with open_checked(file, store, external=external) as root:
-            read.append(_File(root, file, options))
+        if options.isolated:
+            check_mudata(options, 0, file)
+            what = options.for_one_file()
+            read.append(call_isolated(_locate, file, what, file=file))
+        else:
+            read.append(_locate(file, options))
         if list(read[-1].modalities) != list(read[0].modalities):
             raise FileFormatError(
                 f"{files[0]} has the modalities {list(read[0].modalities)} and {file}"
@@ -105,6 +109,13 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
     table = join_obs(files, columns, options.obs, options.categories)
     names = [one.names for one in read] if options.obs_names else None
     return SideBySideSource(parts, FileObs(table, names, starts))
+
+
+def _locate(file: str, options: OpenOptions) -> _File:
+    """Return where everything lies in a file."""
+    external, store = options.allow_external, options.store_of(file)
+    with open_checked(file, store, external=external) as root:
+        return _File(root, file, options)
 
 
 def _reorder_column(column: Column, at: Rows | None) -> Column:

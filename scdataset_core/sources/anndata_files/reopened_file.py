@@ -1,12 +1,14 @@
 """What a file of AnnData's schema holds besides its cells, read when it is asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ...storage.isolation import call_isolated, is_child
 from ..contents import Contents
-from ..obs.columns import LabelColumn, NumberColumn, check_codes
+from ..obs.columns import Column, LabelColumn, NumberColumn, check_codes
 from ..obs.text import TextCodes
 from .data_frames import StoredFrame
 from .file_tree import FileTree
@@ -28,13 +30,18 @@ class ReopenedFile:
         The file.
     x
         The matrix that is read from it.
+    isolated
+        Whether the file may be opened in the child process alone.
     """
 
     tree: FileTree
     x: str
+    isolated: bool = field(default_factory=is_child)
 
     def contents(self) -> Contents:
         """Return the names of what the file holds, from descriptions alone."""
+        if self.isolated and not is_child():
+            return call_isolated(self.contents, file=self.tree.file)
         with self.tree.reopen() as tree:
             obsm = tree.find("obsm")
             fields = getattr(obsm, "dtype", None)  # of records, before AnnData 0.7
@@ -54,16 +61,22 @@ class ReopenedFile:
         """Return the data frame of the genes, in the order of the file."""
         import pandas as pd
 
+        names, columns = self._locate_var()
+        held = {name: _in_memory(column) for name, column in columns.items()}
+        known = {name: values for name, values in held.items() if values is not None}
+        return pd.DataFrame(known, index=names)
+
+    def _locate_var(self) -> "tuple[npt.NDArray[np.object_] | None, dict[str, Column]]":
+        """Return the names of the genes, and where their columns lie."""
+        if self.isolated and not is_child():
+            return call_isolated(self._locate_var, file=self.tree.file)
         with self.tree.reopen() as tree:
             path = var_path(tree, self.x)
             if path is None:
-                return pd.DataFrame()
+                return None, {}
             table = StoredFrame(tree, path)
             columns = {name: table.column(name) for name in table.column_names}
-            held = {name: _in_memory(column) for name, column in columns.items()}
-            names = table.index()
-        known = {name: values for name, values in held.items() if values is not None}
-        return pd.DataFrame(known, index=names)
+            return table.index(), columns
 
 
 def _in_memory(column: Any) -> Any:  # Any: a Column, and an array of NumPy's or pandas'

@@ -1,5 +1,8 @@
 """Finds the decoder of a filter; :func:`register_decoder` adds one."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from ...checks import install_command
 from .compressors import decompressor
 from .filters import (
@@ -10,6 +13,7 @@ from .filters import (
     LZF,
     SHUFFLE,
     ZSTD,
+    CodecError,
     Decoder,
     Filter,
     decode_blosc,
@@ -31,6 +35,8 @@ from .zarr_filters import (
 
 __all__ = [
     "find_decoder",
+    "know_filters",
+    "known_filters",
     "missing_install",
     "number_of_zarr_codec",
     "register_decoder",
@@ -126,6 +132,21 @@ def find_decoder(step: Filter) -> Decoder | None:
     if step.code == LZF and lzf_decompressor() is None:
         return None
     return _decoders.get(step.code)
+
+
+def known_filters() -> tuple[int, ...]:
+    """Return the numbers of all filters that something here decodes."""
+    return tuple(_decoders)
+
+
+def know_filters(codes: Iterable[int]) -> None:
+    """Take filters for known in this process, which describes files for another one."""
+    for code in codes:
+        _decoders.setdefault(code, _decode_elsewhere)
+
+
+def _decode_elsewhere(data: Any, n_bytes: int, step: Filter) -> Any:
+    raise CodecError(f"the filter {step} is decoded by another process")
 
 
 def number_of_zarr_codec(name: str) -> int | None:

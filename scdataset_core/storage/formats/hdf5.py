@@ -3,7 +3,7 @@
 import os
 import warnings
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..decoding.pipeline import Pipeline
 from ..decoding.registry import missing_install
 from ..io.byte_sources import SourceIdentity
 from ..io.open_files import Identity, OpenFile, check_unchanged, most_open
+from ..isolation import call_isolated, is_child
 from ..layout import ChunkGrid, Library
 from ..remote.object_store import ObjectStore
 from .description import Description
@@ -58,12 +59,15 @@ class Hdf5TableMaker:
         First byte of its object header; None: only HDF5 can find its chunks.
     store
         The store that the file is in; None: it is a local file.
+    isolated
+        Whether HDF5 may read the file in the child process alone.
     """
 
     shape: DatasetShape
     identity: SourceIdentity
     address: int | None
     store: ObjectStore | None = None
+    isolated: bool = field(default_factory=is_child)
 
     @property
     def file(self) -> str:
@@ -81,6 +85,8 @@ class Hdf5TableMaker:
             check_unchanged(self.file, self.identity)
         try:
             table = self._read()
+            if table is None and self.isolated and not is_child():
+                return call_isolated(self, file=self.file)
             if table is None:
                 with open_hdf5(self.file, self.store) as file:
                     table = make_chunk_table(file[self.name], self.file, self.identity)
@@ -137,6 +143,7 @@ class Hdf5Library:
         # be another one when the dataset is read.
         self._folder = str(Path.cwd()) if others else None
         self._open: tuple[int, h5py.Dataset] | None = None
+        self._isolated = is_child()  # what was described there goes on being read there
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
@@ -145,6 +152,8 @@ class Hdf5Library:
         """Return rows ``start`` to ``stop``."""
         for file, identity in self._identities:
             check_unchanged(file, identity)
+        if self._isolated and not is_child():
+            return call_isolated(_read_kept, self, start, stop, file=self._file)
         try:
             rows: npt.NDArray[Any] = self._get_dataset()[start:stop]
         except ScdatasetError:  # of the reads that HDF5 asked for
@@ -179,6 +188,18 @@ class Hdf5Library:
     def close(self) -> None:
         """Close the file; the next read opens it again."""
         self._open = None
+
+
+def _read_kept(library: Hdf5Library, start: int, stop: int) -> npt.NDArray[Any]:
+    """Read rows in the child process, which keeps the file open as other ones do."""
+    key = library._file, library._name
+    kept = _kept.get(key)
+    if kept is None or kept._identities != library._identities:
+        kept = _kept[key] = library
+    return kept(start, stop)
+
+
+_kept: dict[tuple[str, str], Hdf5Library] = {}
 
 
 # Those unused for longest come first. A fork could leave a lock locked, so there is
