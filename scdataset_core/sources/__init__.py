@@ -72,7 +72,9 @@ def open(
         A saved vocabulary, ``source.categories`` of another source: labels keep the
         codes they have there. Other labels get -1, with one warning that counts them.
     allow_external
-        Whether to follow HDF5 external links and virtual data sets to other files.
+        Whether to follow names in files that lead to other files: HDF5 external links
+        and virtual data sets, members of TileDB-SOMA elsewhere, and paths in the list
+        of a saved Hugging Face data set.
     obs_names
         Whether to carry the names of the cells into ``output="anndata"``.
     vocabulary

@@ -1,6 +1,6 @@
 """The options of :func:`scdataset_core.open`, checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,13 +81,8 @@ class OpenOptions:
             )
         if self.genes is not None:
             check_genes(self.genes)
-        for column, labels in (self.categories or {}).items():
-            if isinstance(labels, str) or len(set(labels)) != len(labels):
-                raise ValueError(
-                    f'categories["{column}"] must be a list of different labels,'
-                    f" got {str(labels)[:80]}"
-                )
-
+        if self.categories is not None:
+            _check_categories(self.categories)
         if self.columns is not None and len(set(self.columns)) not in (1, 2, 3):
             raise ValueError(
                 "columns must be one (dense rows), two (gene ids, values) or three"
@@ -110,17 +105,14 @@ class OpenOptions:
         """Return options with `obs` given in any of the ways :func:`open` takes it."""
         columns = rest.get("columns")
         if columns is not None:
-            rest["columns"] = (columns,) if isinstance(columns, str) else tuple(columns)
+            rest["columns"] = _names_of("columns", columns)
         if rest.get("cache") is not None:
             rest["cache"] = Cache.of(rest["cache"])
         if obs is True:
             return cls(obs=True, **rest)
         if obs is None or obs is False:
             return cls(**rest)
-        names = (obs,) if isinstance(obs, str) else tuple(obs)
-        for name in names:
-            if not isinstance(name, str):
-                raise TypeError(f"obs must be names of columns or True, got {name!r}")
+        names = _names_of("obs", obs)
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(
@@ -134,6 +126,37 @@ class OpenOptions:
         if self.store is None or not self.store.holds(path):
             return None
         return self.store
+
+
+def _names_of(option: str, given: Any) -> tuple[str, ...]:
+    """Return the names of columns that an option gives: one, or several."""
+    if isinstance(given, str):
+        return (given,)
+    names = tuple(given) if isinstance(given, Iterable) else (given,)
+    for name in names:
+        if not isinstance(name, str):
+            or_true = " or True" if option == "obs" else ""
+            raise TypeError(f"{option} must be names of columns{or_true}, got {name!r}")
+    return names
+
+
+def _check_categories(categories: Any) -> None:
+    """Check that `categories` give a list of different labels for each column."""
+    if not isinstance(categories, Mapping):
+        raise TypeError(
+            'categories must be the labels of each column, as {"line": ["A", "B"]}, got'
+            f" {categories!r}"
+        )
+    for column, labels in categories.items():
+        try:
+            right = not isinstance(labels, str) and len(set(labels)) == len(labels)
+        except TypeError:  # no list, or one of lists
+            right = False
+        if not right:
+            raise ValueError(
+                f'categories["{column}"] must be a list of different labels,'
+                f" got {str(labels)[:80]}"
+            )
 
 
 def is_matrix_name(x: object) -> bool:

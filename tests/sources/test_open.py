@@ -294,3 +294,27 @@ class TestKept:
             cells = source.read(rows)
             np.testing.assert_array_equal(cells["X"].toarray()[:, 0], rows + 1)
             np.testing.assert_array_equal(cells["obs"]["line"], rows % 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"categories": 5}, "categories must be the labels of each column"),
+        ({"categories": ["a"]}, "categories must be the labels of each column"),
+        ({"categories": {"line": 5}}, "must be a list of different labels, got 5"),
+        ({"categories": {"line": [[1], [1]]}}, "must be a list of different labels"),
+        ({"obs": 5}, "obs must be names of columns or True, got 5"),
+        ({"columns": 5}, "columns must be names of columns, got 5"),
+    ],
+)
+def test_options_of_another_kind(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        scd.open(np.eye(3), **options)
+
+
+def test_an_hdf5_file_whose_labels_are_marked_in_odd_ways(tmp_path):
+    path = make(tmp_path / "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["obs/line"].attrs["ordered"] = np.array([True, False])
+        file["X"].attrs["shape"] = np.array([[N, GENES]])
+    assert scd.open(path, obs=["line"]).categories["line"] == ["a", "b"]

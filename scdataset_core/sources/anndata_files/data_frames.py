@@ -156,7 +156,7 @@ class StoredFrame:
         if encoding == "categorical":
             codes = self._tree.describe_array(self._tree.dataset(f"{path}/codes"))
             labels = self._labels(f"{path}/categories")
-            return _label_column(codes, labels, bool(group.attrs.get("ordered", False)))
+            return _label_column(codes, labels, _is_ordered(group))
         if encoding in ("nullable-integer", "nullable-boolean"):
             values = self._tree.dataset(f"{path}/values")
             mask = self._tree.dataset(f"{path}/mask")
@@ -198,9 +198,8 @@ class StoredFrame:
     def _referenced_categorical(self, codes: Any) -> Column:
         """Return a categorical of AnnData 0.7, which refers to its categories."""
         found = self._tree.categories_of(codes)
-        ordered = bool(found.attrs.get("ordered", False))
         return _label_column(
-            self._tree.describe_array(codes), self._values(found), ordered
+            self._tree.describe_array(codes), self._values(found), _is_ordered(found)
         )
 
 
@@ -208,6 +207,12 @@ def _encoding_of(group: Any) -> str | None:
     """Return the encoding that a group is marked with, or None if it has no mark."""
     encoding = group.attrs.get("encoding-type")
     return None if encoding is None else decode_attribute(encoding)
+
+
+def _is_ordered(node: Any) -> bool:
+    """Return whether labels have an order; programs in R mark it by an array of one."""
+    marks = np.asarray(node.attrs.get("ordered", False), object).reshape(-1)
+    return len(marks) == 1 and bool(marks[0])
 
 
 def _label_column(codes: StoredArray, labels: list[Label], ordered: bool) -> Column:

@@ -6,7 +6,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
 
-from ...errors import ObjectMissingError
+from ...errors import FileFormatError, ObjectMissingError
 from ...storage.remote.object_store import ObjectStore
 from ..base import Source
 from ..format_declaration import FileNode, Format, comes_from
@@ -72,8 +72,16 @@ def _is_zarr(path: str) -> bool:
         return any(Path(path, name).is_file() for name in _ZARR_METADATA)
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return not set(_ZARR_METADATA).isdisjoint(archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    # Besides its own error, zipfile raises these for versions and names of no sense.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise FileFormatError(
+            f"{path}: its list of files cannot be read: {error}; the zip file is"
+            " damaged or was cut short, copy or download it again"
+        ) from error
+    return not set(_ZARR_METADATA).isdisjoint(names)
 
 
 def _is_handle(obj: object) -> bool:

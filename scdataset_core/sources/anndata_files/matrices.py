@@ -182,11 +182,7 @@ def _describe_sparse(tree: FileTree, group: Any, path: str) -> SparseX:
             " data set or a csr_matrix"
         )
     given = attrs.get("shape", attrs.get("h5sparse_shape", ()))
-    shape = np.asarray(given).reshape(-1).tolist()
-    if isinstance(shape, list):  # programs in R write the shape as floats
-        shape = [
-            int(n) if isinstance(n, float) and n.is_integer() else n for n in shape
-        ]
+    shape = _read_shape(given)
     data, indices, indptr = (
         _vector(tree, f"{path}/{part}", kinds)
         for part, kinds in (("data", "biuf"), ("indices", "iu"), ("indptr", "iu"))
@@ -209,6 +205,16 @@ def _describe_sparse(tree: FileTree, group: Any, path: str) -> SparseX:
     x = SparseX(data, indices, indptr, shape[1])
     _check_end(tree, path, x)
     return x
+
+
+def _read_shape(given: Any) -> list[Any]:
+    """Return the shape that an attribute holds; what is no number stays as it is."""
+    try:
+        shape = np.asarray(given).reshape(-1).tolist()
+    except ValueError:  # lists of lists of different lengths
+        shape = list(given)
+    # Programs in R write the shape as floats.
+    return [int(n) if isinstance(n, float) and n.is_integer() else n for n in shape]
 
 
 def _check_end(tree: FileTree, path: str, x: SparseX) -> None:

@@ -13,7 +13,7 @@ from ..rows import Rows
 __all__ = ["check_mudata", "columns_of_modality", "row_order", "without_labels"]
 
 
-def check_mudata(options: OpenOptions, axis: int, where: str) -> None:
+def check_mudata(options: OpenOptions, axis: Any, where: str) -> None:
     """Raise if `genes` is asked for, or the modalities share genes, not cells."""
     if options.genes is not None:
         raise ValueError(
@@ -22,7 +22,7 @@ def check_mudata(options: OpenOptions, axis: int, where: str) -> None:
             " open(h5py.File(path)[f'mod/{name}'], ...), and join them with"
             " MultiIndexable"
         )
-    if axis != 0:
+    if np.ndim(axis) or axis != 0:
         raise FileFormatError(
             f"{where}: its modalities share genes (axis={axis}), expected cells"
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import FileFormatError
 from ...storage import StoredArray
-from ...storage.formats.zarr_codecs import check_codecs, unknown_codec
+from ...storage.formats.zarr_codecs import check_description, unknown_codec
 from ...storage.formats.zarr_stores import folder_of, reopen_group
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ZarrTree:
                 f" {type(error).__name__}: {error}"
             ) from error
         if self.is_array(found):
-            check_codecs(where, found.metadata.to_dict())
+            check_description(where, found.metadata.to_dict())
         return found
 
     @cached_property

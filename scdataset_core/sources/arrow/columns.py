@@ -16,6 +16,7 @@ __all__ = [
     "CodesOf",
     "Convert",
     "MakeArray",
+    "convert_all_numbers",
     "convert_codes",
     "convert_missing",
     "convert_numbers",
@@ -60,9 +61,9 @@ def plain_column(
 
     if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
         dtype = np.dtype(kind.to_pandas_dtype())
-        values = make_array(dtype, convert_numbers, name)
         if not may_miss():
-            return NumberColumn(values)
+            return NumberColumn(make_array(dtype, convert_all_numbers, name))
+        values = make_array(dtype, convert_numbers, name)
         flag = np.dtype(np.bool_)
         mask = make_array(flag, convert_missing, f"{name} (missing)")
         return NumberColumn(values, mask)
@@ -111,6 +112,21 @@ def convert_numbers(piece: "pa.Array") -> npt.NDArray[Any]:
     filled = piece.fill_null(False if piece.type == "bool" else 0)
     found: npt.NDArray[Any] = filled.to_numpy(zero_copy_only=False)
     return found
+
+
+def convert_all_numbers(piece: "pa.Array") -> npt.NDArray[Any]:
+    """Return numbers or booleans of which none is null, as their file says.
+
+    Raises
+    ------
+    ValueError
+        If one is null after all.
+    """
+    if piece.null_count:
+        raise ValueError(
+            f"{piece.null_count} values are missing, and the file says that none is"
+        )
+    return convert_numbers(piece)
 
 
 def convert_missing(piece: "pa.Array") -> npt.NDArray[Any]:

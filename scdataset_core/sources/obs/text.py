@@ -198,7 +198,10 @@ def decode_list(value: Any, where: str) -> list[str]:
     """Return the texts of an attribute that is a list; none where it is empty."""
     if value is None or getattr(value, "shape", ()) is None:  # HDF5's null
         return []
-    values = np.atleast_1d(np.asarray(value)).reshape(-1)
+    try:
+        values = np.atleast_1d(np.asarray(value)).reshape(-1)
+    except ValueError as error:  # lists of lists of different lengths
+        raise FileFormatError(f"{where} is {value!r}, expected texts") from error
     return decode_text(values, where)
 
 

@@ -91,7 +91,7 @@ def read_index(folder: Path, *names: str) -> FeatureIndex | None:
 def _read_sums(path: Path) -> npt.NDArray[Any]:
     try:
         sums = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy raises what the parser of its headers does
         raise FileFormatError(
             f"{path}: it cannot be read ({error}); copy the folder again"
         ) from error

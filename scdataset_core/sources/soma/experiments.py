@@ -43,7 +43,8 @@ def open_soma(paths: Sequence[str], options: OpenOptions) -> SomaSource:
     found = []
     for path in paths:
         experiment = _open_folder(path)
-        store = SomaStore(path, experiment.tiledb_timestamp_ms, {})
+        home = None if options.allow_external else experiment.uri
+        store = SomaStore(path, experiment.tiledb_timestamp_ms, {}, home=home)
         found.append(_locate_cells(experiment, store, options, _Wanted()))
         experiment.close()
     return _join(found, options)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import numpy as np
 
-from ...errors import CorruptFileError, FileChangedError
+from ...errors import CorruptFileError, FileChangedError, FileFormatError
 from ..rows import Rows
 
 if TYPE_CHECKING:
@@ -76,10 +77,20 @@ class SomaStore:
         Milliseconds since 1970.
     config
         Settings of TileDB.
+    home
+        What the addresses of its arrays must begin with; None: they may lie anywhere.
     """
 
-    def __init__(self, name: str, timestamp: int, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        timestamp: int,
+        config: Mapping[str, Any],
+        *,
+        home: str | None = None,
+    ) -> None:
         self.name = name
+        self.home = home
         self.timestamp = timestamp
         self.config = dict(config)
         self._handles: dict[str, Any] = {}
@@ -141,7 +152,18 @@ class SomaArray:
 
     @classmethod
     def of(cls, store: SomaStore, uri: str, path: str) -> "SomaArray":
-        """Return the array at `uri`, as it is now."""
+        """Return the array at `uri`, as it is now.
+
+        Raises
+        ------
+        FileFormatError
+            If it lies outside the experiment, and may not.
+        """
+        if store.home is not None and not is_inside(uri, store.home):
+            raise FileFormatError(
+                f"{store.name}: {path} lies outside the experiment, at {uri};"
+                " open(..., allow_external=True) reads it"
+            )
         committed, apart = _fragments(uri)
         notices = (
             f"{store.name}: {path} has {len(apart)} fragments without a commit, which"
@@ -217,6 +239,16 @@ class SomaArray:
                 f" {len(self.fragments)} fragments are not there any more; open it"
                 " again"
             ) from cause
+
+
+def is_inside(uri: str, home: str) -> bool:
+    """Return whether the address of an array lies below that of an experiment."""
+    place, root = (_plain(address) for address in (uri, home))
+    return place.startswith(f"{root}/") and ".." not in place.split("/")
+
+
+def _plain(uri: str) -> str:
+    return unquote(uri).removeprefix("file://").rstrip("/")
 
 
 def describe_error(error: Exception) -> str:

@@ -1,13 +1,13 @@
 """Parquet and Arrow files as groups of rows; a group is decoded when it is read."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import CorruptFileError, FileFormatError
+from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ...storage.io.open_files import Identity, check_unchanged
 from ..arrow.soundness import check_sound
 from .row_groups import Rows, cut_by_group
@@ -34,7 +34,7 @@ class FileGroups:
         self.files = tuple(files)
         self._identities = [Identity.of(file) for file in files]
         self._sound: set[tuple[int, str]] = set()  # what this process has checked
-        sizes = [self._ask(file, self._sizes) for file in files]
+        sizes = [self._ask(file, self._checked_sizes) for file in files]
         self.starts: Rows = np.cumsum([0, *(n for own in sizes for n in own)])
         self.file_starts: Rows = np.cumsum([0, *map(sum, sizes)])
         self._first_groups = np.cumsum([0, *map(len, sizes)])
@@ -46,6 +46,15 @@ class FileGroups:
                     f" {_describe_differences(self.schema, other)}; files read as one"
                     " must agree"
                 )
+
+    def _checked_sizes(self, file: str) -> list[int]:
+        sizes = self._sizes(file)
+        if min(sizes, default=0) < 0 or sum(sizes) >= 2**63:
+            raise FileFormatError(
+                f"{file}: its footer tells of groups of {min(sizes)} to {max(sizes)}"
+                " rows; the file is damaged, restore it from its origin"
+            )
+        return sizes
 
     def _sizes(self, file: str) -> list[int]:
         raise NotImplementedError
@@ -128,7 +137,10 @@ class FileGroups:
 
         try:
             return ask(file)
-        except (pa.ArrowException, OSError) as error:
+        except ScdatasetError:
+            raise
+        # The names of columns are decoded when they are first asked for.
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise FileFormatError(
                 f"{file} cannot be read: {error}; if it was cut short, copy or download"
                 " it again"
@@ -146,6 +158,12 @@ def _describe_differences(one: "pa.Schema", other: "pa.Schema") -> str:
     return "the same columns in another order"
 
 
+def _check_names(schema: "pa.Schema") -> "pa.Schema":
+    """Return a schema; raise `UnicodeDecodeError` if a column's name is not UTF-8."""
+    list(schema.names)  # decodes them
+    return schema
+
+
 class ParquetFiles(FileGroups):
     """Parquet files in their row groups."""
 
@@ -157,7 +175,7 @@ class ParquetFiles(FileGroups):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(file, metadata=self._metadata(file)) as opened:
-            return opened.schema_arrow.remove_metadata()
+            return _check_names(opened.schema_arrow.remove_metadata())
 
     def _metadata(self, file: str) -> Any:
         import pyarrow.parquet as pq
@@ -181,17 +199,15 @@ class ParquetFiles(FileGroups):
 
     def _chunks(self, column: str) -> list[Any]:
         """Return the footers' entries on a column, group by group."""
-        found = []
+        found: list[Any] = []
         for file in self.files:
-            held = self._metadata(file)
-            for group in range(held.num_row_groups):
-                row_group = held.row_group(group)
-                for leaf in range(row_group.num_columns):
-                    chunk = row_group.column(leaf)
-                    if chunk.path_in_schema.partition(".")[0] == column:
-                        found.append(chunk)
-                        break
+            found.extend(self._ask(file, partial(self._chunks_of, column=column)))
         return found
+
+    def _chunks_of(self, file: str, *, column: str) -> list[Any]:
+        held = self._metadata(file)
+        groups = [held.row_group(group) for group in range(held.num_row_groups)]
+        return [_chunk_of(group, column, file) for group in groups]
 
     def n_elements(self, column: str) -> int:
         """Return how many elements all lists have; an empty list counts as 1."""
@@ -226,6 +242,18 @@ class ParquetFiles(FileGroups):
         return np.array(lows, np.int64), np.array(highs, np.int64)
 
 
+def _chunk_of(row_group: Any, column: str, file: str) -> Any:
+    """Return the entry of a row group on the first leaf of a column."""
+    for leaf in range(row_group.num_columns):
+        chunk = row_group.column(leaf)
+        if chunk.path_in_schema.partition(".")[0] == column:
+            return chunk
+    raise FileFormatError(
+        f"{file}: a row group lacks the column {column}, which its schema has; the file"
+        " is damaged, restore it from its origin"
+    )
+
+
 class ArrowFiles(FileGroups):
     """Arrow IPC files, Feather among them, in their record batches."""
 
@@ -242,7 +270,7 @@ class ArrowFiles(FileGroups):
         import pyarrow as pa
 
         with pa.memory_map(file) as mapped:
-            return pa.ipc.open_file(mapped).schema.remove_metadata()
+            return _check_names(pa.ipc.open_file(mapped).schema.remove_metadata())
 
     def _read(self, file: str, group: int, columns: Sequence[str]) -> "pa.RecordBatch":
         import pyarrow as pa

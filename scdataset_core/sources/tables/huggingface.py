@@ -1,5 +1,6 @@
 """Hugging Face data sets: their memory-mapped Arrow files are read in place."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetGroups", "open_dataset", "open_folders"]
 
+_STATE = "state.json"  # where `datasets` lists the files of a saved data set
+
 
 def open_folders(paths: Sequence[str], options: OpenOptions) -> TableSource:
     """Return the source over folders that `save_to_disk` wrote."""
     datasets = _import_datasets()
+    if not options.allow_external:
+        for path in paths:
+            _check_names(path)
     opened = [_load(datasets, path) for path in paths]
     whole = opened[0] if len(opened) == 1 else datasets.concatenate_datasets(opened)
     return _open(whole, paths[0], options)
@@ -212,6 +218,21 @@ def _bands(dataset: Any) -> tuple[Rows, list[Files]]:
         bands.append([(path, Identity.of(path)) for path in paths])
         starts.append(starts[-1] + blocks[0].num_rows)
     return np.array(starts, np.int64), bands
+
+
+def _check_names(path: str) -> None:
+    """Raise if the list of a saved data set names files outside its folder."""
+    try:
+        state = json.loads(Path(path, _STATE).read_bytes())
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # `datasets` says what is wrong with it
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise FileFormatError(
+                f"{path}: {_STATE} names the file {name}, which lies outside the"
+                " folder; open(..., allow_external=True) reads it"
+            )
 
 
 def _load(datasets: Any, path: str) -> Any:

@@ -105,6 +105,11 @@ class GroupArray:
                 f"{self.file}: {self.name} holds {error.args[0]!r} now, which was not"
                 " there when the file was opened; open it again"
             ) from error
+        except ValueError as error:
+            raise CorruptFileError(
+                f"{self.file}: {self.name}: {error}; the file is damaged, restore it"
+                " from its origin"
+            ) from error
 
 
 class GroupText:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import CorruptFileError, FileFormatError
+from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ...storage import ReadContext
 from ..genes.numbered_genes import GeneIds
 from ..options import OpenOptions
@@ -107,21 +107,34 @@ class TripleX:
         return most
 
     def segments(self, rows: Rows, context: ReadContext) -> list[Segments]:
-        """Return the triples of non-decreasing cells; a cell may have two runs."""
-        edges = np.zeros(len(self.firsts) + 1, np.int64)
-        np.add.at(edges, np.searchsorted(self.lasts, rows, side="left"), 1)
-        np.add.at(edges, np.searchsorted(self.firsts, rows, side="right"), -1)
+        """Return the triples of non-decreasing cells; a cell may have two runs.
+
+        A cell between two groups has none, as their footers say: both are read, which
+        checks what they say.
+        """
+        firsts, lasts = self._spans
+        edges = np.zeros(len(firsts) + 1, np.int64)
+        np.add.at(edges, np.searchsorted(lasts, rows, side="left"), 1)
+        np.add.at(edges, np.searchsorted(firsts, rows, side="right"), -1)
         touched = np.flatnonzero(np.cumsum(edges)[:-1] > 0).tolist()
         out: list[Any] = [None] * len(touched)
 
         def read(number: int) -> None:
             group = touched[number]
-            start = int(np.searchsorted(rows, self.firsts[group], side="left"))
-            stop = int(np.searchsorted(rows, self.lasts[group], side="right"))
+            start = int(np.searchsorted(rows, firsts[group], side="left"))
+            stop = int(np.searchsorted(rows, lasts[group], side="right"))
             out[number] = self._read_group(group, rows[start:stop], start)
 
         context.run([partial(read, number) for number in range(len(touched))])
         return out
+
+    @cached_property
+    def _spans(self) -> tuple[Rows, Rows]:
+        """First and last cell of each group, with the empty ones on both sides."""
+        before = np.append(-1, self.lasts[:-1])
+        after = np.append(self.firsts[1:], self.n_obs)
+        firsts = np.minimum(self.firsts, before + 1)
+        return firsts, np.maximum(self.lasts, after - 1)
 
     def _read_group(self, group: int, rows: Rows, first: int) -> Segments:
         cells, ids, values = self._columns(group, self.columns)
@@ -202,7 +215,7 @@ def open_triples(
     x = TripleX(
         groups,
         (columns[0], columns[1], columns[2]),
-        GeneIds.of(_vocabulary(label, columns[1], folder, options)),
+        _genes(label, columns[1], folder, options),
         kinds[2],
         n_obs,
         firsts,
@@ -239,24 +252,36 @@ def _check_sorted(groups: ParquetFiles, name: str, firsts: Rows, lasts: Rows) ->
             )
 
 
-def _vocabulary(
+def _genes(
     label: str, column: str, folder: Path | None, options: OpenOptions
-) -> Mapping[int, str] | Sequence[str]:
-    """Return the vocabulary given, or that of the table of genes."""
+) -> GeneIds:
+    """Return the genes of the vocabulary given, or those of the table of genes."""
     if options.vocabulary is not None:
-        return options.vocabulary
+        return GeneIds.of(options.vocabulary)
     if folder is None or not (folder / GENES).is_file():
-        raise ValueError(
+        raise FileFormatError(
             f"{label} holds genes by number, in its column {column}; say what they are"
             " called: open(..., vocabulary={0: 'TSPAN6', ...}), or a list of names"
         )
-    genes = ParquetFiles([str(folder / GENES)])
+    try:
+        return GeneIds.of(_read_vocabulary(folder / GENES))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ScdatasetError):
+            raise
+        raise FileFormatError(
+            f"{folder / GENES} does not name the genes: {error}; give their names:"
+            " open(..., vocabulary=[...])"
+        ) from error
+
+
+def _read_vocabulary(path: Path) -> Mapping[int, str] | Sequence[str]:
+    """Return the names that a table of genes holds, by number if it has numbers."""
+    genes = ParquetFiles([str(path)])
     name = next((n for n in _GENE_NAMES if n in genes.schema.names), None)
     if name is None:
         raise FileFormatError(
-            f"{folder / GENES} has no column that names genes"
-            f" ({', '.join(_GENE_NAMES)}); give their names:"
-            " open(..., vocabulary=[...])"
+            f"{path} has no column that names genes ({', '.join(_GENE_NAMES)}); give"
+            " their names: open(..., vocabulary=[...])"
         )
     names = _all(genes, name)
     number = next((n for n in _GENE_NUMBERS if n in genes.schema.names), None)

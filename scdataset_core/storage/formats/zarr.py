@@ -16,7 +16,7 @@ from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
 from .description import Description
 from .zarr_chunks import ShardIndex, ZarrTableMaker, grid_shape
-from .zarr_codecs import check_codecs, pipeline_of
+from .zarr_codecs import check_description, pipeline_of
 from .zarr_stores import archive_of, folder_of, reopen_array, store_name
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _PLAIN_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32
 _PLAIN_KINDS = "biufc"
 _TEXT_KINDS = "OSUT"
 _MOST_CHUNKS = 1 << 31
-_MOST_ROWS = 1 << 40  # of a chunk; more than any file holds
 _INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
 
 
@@ -138,8 +137,7 @@ def describe_zarr(array: "zarr.Array") -> Description:
     shape = tuple(int(size) for size in array.shape)
     if not shape:
         raise FileFormatError(f"{store}: data set {array.path} must be an array")
-    check_codecs(f"{store}: data set {array.path}", metadata)
-    _check_sizes(f"{store}: data set {array.path}", metadata)
+    check_description(f"{store}: data set {array.path}", metadata)
     dtype = np.dtype(array.dtype)
     text = dtype.kind in _TEXT_KINDS
     dtype = np.dtype(object) if text else dtype.newbyteorder("=")
@@ -216,21 +214,6 @@ def _check_grid(found: FileGrid, shape: Shape) -> None:
         raise _NotNativeError(f"it has {len(shape)} axes")
     if prod(grid_shape(shape, found.chunk_shape)) > _MOST_CHUNKS:
         raise _NotNativeError(f"it has more than {_MOST_CHUNKS} chunks")
-
-
-def _check_sizes(where: str, metadata: Metadata) -> None:
-    """Raise if chunks are of a size that none can have."""
-    if metadata["zarr_format"] == 2:
-        chunks = metadata["chunks"]
-    elif metadata["chunk_grid"]["name"] == "regular":
-        chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    else:
-        return
-    if any(not 0 < size <= _MOST_ROWS for size in chunks):
-        raise FileFormatError(
-            f"{where} says that its chunks have the shape {tuple(chunks)}, and none can"
-            " have: its description is damaged, restore it from its origin"
-        )
 
 
 def _read_encoding(metadata: Metadata) -> _Encoding:

@@ -1,6 +1,7 @@
 """Finds the chunks of zarr arrays: in a file each, or in shards with an index."""
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...checks import digest
-from ...errors import CorruptFileError
+from ...errors import CorruptFileError, FileFormatError
 from ..chunks import ABSENT, ChunkTable
 from ..decoding.zarr_filters import crc32c_of
 from ..io.open_files import Identity, check_unchanged
@@ -237,6 +238,12 @@ def _look_at_files(files: _Files) -> FileIdentities:
     known[0] = -1
     for number in range(len(files)):
         with suppress(FileNotFoundError):
-            now = Identity.of(files[number])
-            known[:, number] = now.n_bytes, now.mtime_ns, now.ctime_ns
+            path = files[number]
+            now = os.stat(path)  # noqa: PTH116  # asked for every file
+            if not stat.S_ISREG(now.st_mode):
+                raise FileFormatError(
+                    f"{path} is no plain file, as each chunk and shard of zarr is;"
+                    " copy the store again"
+                )
+            known[:, number] = now.st_size, now.st_mtime_ns, now.st_ctime_ns
     return FileIdentities(*known)

@@ -9,7 +9,9 @@ from ..decoding.pipeline import Pipeline
 from ..decoding.registry import number_of_zarr_codec
 from ..decoding.zarr_filters import CRC32C
 
-__all__ = ["check_codecs", "pipeline_of", "unknown_codec"]
+__all__ = ["check_description", "pipeline_of", "unknown_codec"]
+
+_MOST_ROWS = 1 << 40  # of a chunk; more than any file holds
 
 # numcodecs has codecs of these names, with another layout than zarr's own.
 _ONLY_ZARRS = {"crc32c"}
@@ -23,10 +25,11 @@ _EXTRAS = {
 }
 
 
-def check_codecs(where: str, metadata: Mapping[str, Any]) -> None:
+def check_description(where: str, metadata: Mapping[str, Any]) -> None:
     """Raise if an array has a codec that runs stored code, or is not installed.
 
-    Zarr looks for some codecs only when it first decodes; this function looks for all.
+    It raises too if chunks are of a size that none can have. Zarr looks for some codecs
+    only when it first decodes; this function looks for all.
 
     Parameters
     ----------
@@ -38,8 +41,10 @@ def check_codecs(where: str, metadata: Mapping[str, Any]) -> None:
     Raises
     ------
     FileFormatError
-        If one of them is `pickle`, wherever it stands, or is unknown to numcodecs.
+        If one of them is `pickle`, wherever it stands, or is unknown to numcodecs; or
+        if chunks have an impossible size.
     """
+    _check_sizes(where, metadata)
     if metadata["zarr_format"] == 2:
         steps = [*(metadata.get("filters") or ()), metadata.get("compressor")]
         names = [str(step["id"]) for step in steps if step is not None]
@@ -52,6 +57,21 @@ def check_codecs(where: str, metadata: Mapping[str, Any]) -> None:
         # Version 2 knows no others, and zarr has looked for those.
         if name.startswith("numcodecs.") and not _in_numcodecs(name):
             raise _not_installed(where, name)
+
+
+def _check_sizes(where: str, metadata: Mapping[str, Any]) -> None:
+    """Raise if chunks are of a size that none can have."""
+    if metadata["zarr_format"] == 2:
+        chunks = metadata["chunks"]
+    elif metadata["chunk_grid"]["name"] == "regular":
+        chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    else:
+        return
+    if any(not 0 < size <= _MOST_ROWS for size in chunks):
+        raise FileFormatError(
+            f"{where} says that its chunks have the shape {tuple(chunks)}, and none can"
+            " have: its description is damaged, restore it from its origin"
+        )
 
 
 def unknown_codec(where: str, error: Exception) -> FileFormatError | None:

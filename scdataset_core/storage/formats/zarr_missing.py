@@ -106,11 +106,15 @@ def _parse_numbers(
     for name in names:
         if name.startswith(grid.prefix):
             parts = name[len(grid.prefix) :].split(grid.separator)
-            if len(parts) == len(files) and all(map(str.isdecimal, parts)):
+            if len(parts) == len(files) and all(map(_is_number, parts)):
                 corners.append([int(part) for part in parts])
     found = np.array(corners, np.int64).reshape(-1, len(files))
     found = found[(found < np.array(files)).all(axis=1)]
     return np.unique(np.ravel_multi_index(tuple(found.T), tuple(files)))
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and len(name) < 19  # so that int64 holds it
 
 
 def _list_names(array: "zarr.Array") -> Iterable[str] | None:

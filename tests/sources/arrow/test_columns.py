@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from scdataset_core.sources.arrow.columns import CodesOf, plain_column
+from scdataset_core.sources.arrow.columns import (
+    CodesOf,
+    convert_all_numbers,
+    plain_column,
+)
 from scdataset_core.sources.obs.columns import LabelColumn, NumberColumn, Unreadable
 from scdataset_core.sources.ranged.row_arrays import MemoryArray
 
@@ -56,3 +60,9 @@ def test_codes_of_a_dictionary_with_missing_entries(kind):
 def test_an_entry_that_is_no_label_is_named():
     with pytest.raises(KeyError, match="'c'"):
         CodesOf(pa.array(["a", "b"]))(pa.array(["a", "c"]))
+
+
+def test_numbers_that_should_not_be_missing():
+    assert convert_all_numbers(pa.array([1, 2])).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="1 values are missing, and the file says"):
+        convert_all_numbers(pa.array([1, None]))
