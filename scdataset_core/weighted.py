@@ -119,13 +119,13 @@ class SystematicOrder:
         draws = np.arange(start // size, (stop - 1) // size + 1, dtype=np.int64)
         low, high = self._drawn_blocks(draws)
         sizes = np.minimum(size, self._length - draws * size)
-        steps = np.arange(size, dtype=np.float64)
         shift = uniform(draws, key=self._cells_key)
-        share = (steps[None, :] + shift[:, None]) / sizes[:, None]
-        points = low[:, None] + share * (high - low)[:, None]
-        cells = self._turned.positions(points).reshape(-1)
-        skipped = int(draws[0]) * size
-        return self._subset.at(cells[start - skipped : stop - skipped])
+        positions = np.arange(start, stop, dtype=np.int64)
+        of = positions // size - draws[0]
+        steps = (positions % size).astype(np.float64)
+        share = (steps + shift[of]) / sizes[of]
+        points = low[of] + share * (high - low)[of]
+        return self._subset.at(self._turned.positions(points))
 
     def blocks(self, start: int, stop: int) -> Rows:
         """Return the number of the draw at each of the positions."""

@@ -234,3 +234,13 @@ def test_a_round_looks_at_no_more_cells_than_it_draws(monkeypatch):
     monkeypatch.setattr(np, "searchsorted", counting)
     order.rows(500, 1000)
     assert 0 < max(searched) < 2000
+
+
+def test_a_block_far_larger_than_the_cells_takes_no_memory() -> None:
+    strategy = BlockWeightedSampling(
+        block_size=2**40, weights=np.ones(90), total_size=90
+    )
+    order = strategy.order(range(90), seed=0, epoch=0)
+    rows = order.rows(0, 90)
+    assert len(rows) == 90
+    assert np.array_equal(order.rows(30, 60), rows[30:60])

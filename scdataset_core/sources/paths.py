@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from numbers import Number
 from pathlib import Path
 
-from ..errors import nearest
+from ..errors import FileFormatError, nearest
 from .base import Source
 
 __all__ = ["paths_of"]
@@ -22,6 +22,8 @@ def paths_of(data: object) -> list[str] | None:
     ------
     FileNotFoundError
         If a path is not there, or a glob matches nothing.
+    FileFormatError
+        If a path is neither a file nor a folder.
     """
     if isinstance(data, str | bytes | os.PathLike):
         text = os.fspath(data)
@@ -32,7 +34,7 @@ def paths_of(data: object) -> list[str] | None:
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # absolute ones too
         if not found:
             raise FileNotFoundError(f"no file matches {text}")
-        return [str(Path(path).absolute()) for path in found]
+        return [_absolute(path) for path in found]
     if isinstance(data, list | tuple):
         if not data:
             raise ValueError("an empty list of paths: there is nothing to open")
@@ -77,4 +79,13 @@ def _existing(path: str) -> str:
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         hint = f"; {nearest(Path(path).name, beside)}" if beside else ""
         raise FileNotFoundError(f"{path}: there is no such file{hint}")
+    return _absolute(path)
+
+
+def _absolute(path: str) -> str:
+    if not Path(path).is_file() and not Path(path).is_dir():
+        raise FileFormatError(
+            f"{path}: a pipe, a socket or a device, which cannot be read at any place;"
+            " write what it gives to a file, and open that"
+        )
     return str(Path(path).absolute())

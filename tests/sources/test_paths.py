@@ -1,5 +1,6 @@
 """The paths that `open` takes: globs and lists, and relative ones after a `chdir`."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
+from scdataset_core.errors import FileFormatError
+from scdataset_core.sources.paths import paths_of
 from tests.sources.small_cells import make_parts
 from tests.sources.small_h5ad import ids, make
 
@@ -111,3 +114,10 @@ class TestPaths:
     def test_only_the_first_argument_is_positional(self, folder):
         with pytest.raises(TypeError, match="positional argument"):
             scd.open(folder / "9.h5ad", ["line"])
+
+
+def test_a_pipe_is_an_error_and_does_not_wait(tmp_path) -> None:
+    os.mkfifo(tmp_path / "x.h5ad")
+    for data in (tmp_path / "x.h5ad", str(tmp_path / "*.h5ad"), [tmp_path / "x.h5ad"]):
+        with pytest.raises(FileFormatError, match=r"x\.h5ad: a pipe, a socket"):
+            paths_of(data)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
-from ..io.open_files import Identity, check_unchanged
+from ..io.open_files import READ_ONLY, Identity, check_unchanged
 
 if TYPE_CHECKING:
     import h5py
@@ -43,7 +43,7 @@ class CheckedReads:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = os.open(path, READ_ONLY)
         self.identity = Identity.of(self._descriptor)
         self._at = 0
 

@@ -29,6 +29,8 @@ from .positional_reads import Reader, choose_reader
 __all__ = ["Identity", "OpenFile", "OpenSources", "check_unchanged", "most_open"]
 
 Integers = npt.NDArray[np.int64]
+# A pipe that took the place of a file must not hold up who opens it.
+READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 # More files than this need not stay open, however many a process may open.
 MOST_OPEN = 64
 # This many of the files that a process may open are left to others, and only one in
@@ -141,7 +143,7 @@ class OpenFile:
 
     def __init__(self, path: str, reader: Reader | None = None) -> None:
         self.path = path
-        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.descriptor = os.open(path, READ_ONLY)
         self.pid = os.getpid()
         self.lock = threading.Lock()  # for readers that move the file's own position
         self.identity = Identity.of(self.descriptor)

@@ -1,6 +1,7 @@
 """Ways to read local files at a position, one interface over what systems offer."""
 
 import ctypes
+import errno
 import os
 import sys
 import threading
@@ -102,15 +103,15 @@ class LibcReader:
         count: int,
     ) -> int:
         """Fill destinations, see :class:`Reader`."""
-        n: int = self._preadv(
-            file.descriptor, destinations.address + 16 * first, count, position
-        )
-        if n < 0:
+        address = destinations.address + 16 * first
+        while True:
+            n: int = self._preadv(file.descriptor, address, count, position)
+            if n >= 0:
+                return n
             code = ctypes.get_errno()
-            if code != 4:  # EINTR: nothing was read yet
+            # After an interrupt nothing was read, and handlers run between the lines.
+            if code != errno.EINTR:
                 raise OSError(code, os.strerror(code), file.path)
-            return self(file, position, destinations, first, count)
-        return n
 
 
 def read_with_preadv(

@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ScdatasetError
+from ...errors import FileChangedError, ScdatasetError
 from ..context import ReadContext
 from ..io.byte_sources import (
     IOV_MAX,
@@ -18,7 +18,7 @@ from ..io.byte_sources import (
     try_reads,
 )
 from ..io.io_uring import Ring
-from ..io.open_files import most_open
+from ..io.open_files import check_unchanged, most_open
 from ..layout import ArrayLayout
 from .byte_ranges import ByteRanges, LocationNumbers, find_runs, lengths_of
 from .read_advice import advice_tasks
@@ -205,7 +205,19 @@ class MergedReads:
 
 
 def error_of_read(array: ArrayLayout, chunk: int, error: Exception) -> OSError:
-    """Return the error that names the chunk of a read that failed."""
+    """Return the error that names the chunk of a read that failed.
+
+    Where the file changed since it was opened, that is what is wrong.
+    """
+    table = array.table
+    location = table.location(0 if table.file_of is None else int(table.file_of[chunk]))
+    if location.store is None and location.identity is not None:
+        try:
+            check_unchanged(location.name, location.identity)
+        except FileChangedError as changed:
+            return changed
+        except OSError:  # as it cannot be looked at, the error itself says more
+            pass
     if isinstance(error, ShortReadError):
         return array.corrupt(chunk, str(error))
     code = getattr(error, "errno", None)

@@ -1,7 +1,9 @@
 """Every way of reading gives the same bytes."""
 
 import ctypes
+import errno
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -16,7 +18,7 @@ from scdataset_core.storage.io.byte_sources import (
     read_fully,
 )
 from scdataset_core.storage.io.open_files import OpenFile, OpenSources
-from scdataset_core.storage.io.positional_reads import choose_reader
+from scdataset_core.storage.io.positional_reads import LibcReader, choose_reader
 from tests.storage.oracle import check, stored, values
 
 READERS = ["libc", "preadv", "pread", "seek"]
@@ -163,3 +165,24 @@ def test_only_so_many_files_stay_open(tmp_path) -> None:
     for fd in fds:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.pread(fd, 5, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="calls C's preadv")
+def test_any_number_of_interrupts_is_no_error(tmp_path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    reader, calls = LibcReader(), []
+    preadv = reader._preadv
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) < 5000:
+            ctypes.set_errno(errno.EINTR)
+            return -1
+        return preadv(*arguments)
+
+    reader._preadv = interrupted
+    out = np.zeros(3, np.uint8)
+    table = np.array([[out.ctypes.data, 3]], np.uint64)
+    file = OpenFile(str(tmp_path / "x"), reader)
+    assert reader(file, 0, Destinations(table), 0, 1) == 3
+    assert bytes(out) == b"abc"
