@@ -16,7 +16,7 @@ from .sources import Source
 if TYPE_CHECKING:
     from .metrics import LabelRuns
 
-__all__ = ["Candidate", "codes_of", "list_candidates"]
+__all__ = ["Candidate", "codes_of", "list_candidates", "price_settings"]
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FETCH_FACTORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -29,7 +29,7 @@ _QUICK_DECODE_S = 1 / 2e9  # a byte that any other encoding gives
 _COPY_S = 1 / 4e9  # a byte that is placed
 _PAGE_S = 1 / 3e9  # a byte of memory that the system has to give anew
 _RUN_S = 1.5e-6  # a run of neighbouring elements of one array
-_FETCH_S = 3e-4
+_FETCH_S = 1e-3
 _BATCH_S = 4e-5
 
 
@@ -56,6 +56,16 @@ class Candidate:
     memory: int
     entropy: float | None
     cost: float
+
+    def mixes(self, min_entropy: float) -> bool:
+        """Return whether the label is mixed well enough.
+
+        Without a label, a fetch must hold as many minibatches as a block has cells, so
+        that most cells of a minibatch are of different blocks.
+        """
+        if self.entropy is None:
+            return self.fetch_factor >= self.block_size
+        return self.entropy >= min_entropy
 
 
 def list_candidates(
@@ -89,31 +99,30 @@ def list_candidates(
     ValueError
         If nothing fits; the message says what comes nearest.
     """
-    check_count("batch_size", batch_size)
     if not 0 <= min_entropy <= 1:
         raise ValueError(
             "min_entropy must be a share of the entropy of cells drawn at random, from"
             f" 0 to 1, got {min_entropy}"
         )
     most = parse_bytes("1GiB" if memory is None else memory)
-    mixing = _Mixing(source, label, batch_size)
-    fits, mixed = [], []
-    for b, f in _settings(source, batch_size, block_sizes, fetch_factors):
-        taken = memory_of(source, batch_size, f)
-        share = mixing.share(b, f)
-        candidate = Candidate(
-            b, f, batch_size, taken, share, cost_of(source, b, f, batch_size)
+    fits = [
+        candidate
+        for candidate in price_settings(
+            source,
+            label=label,
+            batch_size=batch_size,
+            block_sizes=block_sizes,
+            fetch_factors=fetch_factors,
         )
-        if taken <= most:
-            fits.append(candidate)
-            if mixing.is_enough(candidate, min_entropy):
-                mixed.append(candidate)
+        if candidate.memory <= most
+    ]
     if not fits:
         least = memory_of(source, batch_size, min(fetch_factors))
         raise ValueError(
             f"memory={memory!r} is too little: fetches of one minibatch of {batch_size}"
             f" cells take {least:,} bytes"
         )
+    mixed = [candidate for candidate in fits if candidate.mixes(min_entropy)]
     if not mixed:
         best = max(fits, key=lambda candidate: candidate.entropy or 0.0)
         raise ValueError(
@@ -123,6 +132,39 @@ def list_candidates(
             " min_entropy"
         )
     return sorted(mixed, key=lambda candidate: candidate.cost)
+
+
+def price_settings(
+    source: Source,
+    *,
+    label: Any,
+    batch_size: int,
+    block_sizes: Sequence[int] = BLOCK_SIZES,
+    fetch_factors: Sequence[int] = FETCH_FACTORS,
+) -> list[Candidate]:
+    """Return all settings, and what each takes and gives, by block and fetch size.
+
+    Parameters
+    ----------
+    source, label, batch_size
+        As of :func:`list_candidates`.
+    block_sizes, fetch_factors
+        What to combine; blocks and fetches that hold more cells than there are, or
+        blocks longer than a fetch, are left out.
+    """
+    check_count("batch_size", batch_size)
+    mixing = _Mixing(source, label, batch_size)
+    return [
+        Candidate(
+            b,
+            f,
+            batch_size,
+            memory_of(source, batch_size, f),
+            mixing.share(b, f),
+            cost_of(source, b, f, batch_size),
+        )
+        for b, f in _settings(source, batch_size, block_sizes, fetch_factors)
+    ]
 
 
 def _settings(
@@ -172,12 +214,6 @@ class _Mixing:
             return 1.0
         found = self._predict(self._runs, block_size, fetch_factor, self._batch_size)
         return float(min(found.entropy / self._most, 1.0))
-
-    def is_enough(self, candidate: Candidate, least: float) -> bool:
-        """Return whether settings mix well enough."""
-        if candidate.entropy is None:
-            return candidate.fetch_factor >= candidate.block_size
-        return candidate.entropy >= least
 
 
 def codes_of(source: Source, label: Any) -> Any:

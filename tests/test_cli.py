@@ -1,5 +1,6 @@
 """The command's entry point, with and without the packages it needs."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -47,8 +48,23 @@ def test_help_lists_the_commands():
     pytest.importorskip("rich")
     done = run_main("--help")
     assert done.returncode == 0
-    assert "demo" in done.stdout
-    assert "make-data" in done.stdout
+    groups = re.findall(r"^(\w.*):\n  (\w+)", done.stdout, re.MULTILINE)
+    assert groups == [
+        ("Look at files", "inspect"),
+        ("Choose settings", "suggest"),
+        ("Prepare data", "split"),
+        ("Try it without data", "make"),
+        ("Begin with these", "scdataset"),
+    ]
+    whole = done.stdout.replace("[ARGS]...", "").replace("plate2.h5ad, ...", "")
+    assert "..." not in whole  # no sentence is cut
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_every_command_is_in_a_group_of_the_help():
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    assert "More:" not in run_main("--help").stdout
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

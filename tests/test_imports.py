@@ -355,6 +355,14 @@ def test_no_module_of_the_core_is_imported_by_string() -> None:
         },
         "scdataset_core.optional": {"importlib.import_module"},
         "scdataset_core.tools.commands": {"importlib.metadata.version"},
+        "scdataset_core.tools.machine": {
+            "importlib.metadata.PackageNotFoundError",
+            "importlib.metadata.version",
+        },
+        "scdataset_core.tools.rivals": {
+            "importlib.metadata.version",
+            "importlib.util.find_spec",
+        },
     }
     texts = {m: path.read_text("utf-8") for m, path in modules(CORE).items()}
     assert [module for module, text in texts.items() if "__import__" in text] == []

@@ -8,21 +8,18 @@ puts the tables of an earlier run into the docs page, between its two marks.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from cases import CASES, LIMIT, LIMIT_TO_MEMORY, OURS, VARIANTS
+
+from scdataset_core.tools import machine
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 MEMORY_FETCHES, MEMORY_ALLOWANCE_MIB = 3, 50  # the goal: less than this above open
@@ -45,24 +42,7 @@ Rates = dict[str, dict[str, dict[int, float]]]  # case, library, repeat
 
 def describe_machine(annbatch_python: str | None) -> dict[str, str]:
     """Return what a reader needs to know to judge the figures."""
-    model = re.search(
-        r"^model name\s*:\s*(.+)$",
-        Path("/proc/cpuinfo").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    found = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "processor": f"{model[1] if model else '?'}, {os.cpu_count()} cores",
-        "memory": f"{memory / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
-        "Python": platform.python_version(),
-    }
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found = machine.describe_machine(PACKAGES)
     if annbatch_python:
         code = (
             "from importlib.metadata import version as v; "

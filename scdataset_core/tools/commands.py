@@ -11,8 +11,10 @@ import typer
 
 from ..sources import open as open_source
 from .arguments import Joined, expand_files
+from .bench_command import bench_files
 from .cache_commands import cache_app
 from .demo import Comparison, compare
+from .help_page import HelpPage
 from .inspect_command import inspect_files
 from .rewrite_command import rewrite_files
 from .split_command import split_files
@@ -26,6 +28,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="scdataset",
+    cls=HelpPage,
     help="Shuffled minibatches straight out of single-cell files.",
     no_args_is_help=True,
     add_completion=False,
@@ -34,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_app)
 app.command("inspect")(inspect_files)
+app.command("bench")(bench_files)
 app.command("rewrite")(rewrite_files)
 app.command("split")(split_files)
 app.command("tune")(tune_files)

@@ -176,7 +176,10 @@ def _describe_matrix(name: str, source: Source) -> dict[str, Any]:
         "cells_a_chunk": int(source.natural_block),
         "arrays": [_describe_array(array) for array in arrays],
         "decoded_per_used": {
-            block: decoded_per_used(arrays, source.shape[0], block)
+            # A block of more cells than there are is all of them.
+            block: decoded_per_used(
+                arrays, source.shape[0], min(block, max(source.shape[0], 1))
+            )
             for block in BLOCK_SIZES
         },
     }

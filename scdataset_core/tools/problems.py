@@ -1,5 +1,6 @@
 """What may be wrong with files of cells, and the line that mends it."""
 
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def problems_of_arrays(path: str, name: str, source: Source) -> Iterator[Problem
             yield Problem(
                 path,
                 f"{array.name} can only be read by its format's own library, slowly",
-                f'anndata.read_h5ad({path!r}).write_h5ad("new.h5ad")',
+                _rewriting(path, name),
             )
             continue
         if grid.pipeline and grid.n_bytes > GIANT_BYTES:
@@ -59,8 +60,7 @@ def problems_of_arrays(path: str, name: str, source: Source) -> Iterator[Problem
                 path,
                 f"{array.name} has chunks of {grid.n_bytes / 2**20:,.0f} MiB, and each"
                 " is decoded whole for any of its rows",
-                f'anndata.read_h5ad({path!r}).write_h5ad("new.h5ad", '
-                'compression="gzip")',
+                _rewriting(path, name),
             )
     dtype = source.dtype
     if dtype.kind == "f" and dtype.itemsize > 4:
@@ -74,8 +74,16 @@ def problems_of_arrays(path: str, name: str, source: Source) -> Iterator[Problem
         yield Problem(
             path,
             f"{name} has 64-bit column ids: 12 bytes a stored value in place of 8",
-            'scd.open(files, cache="folder")  # keeps about 3, if they are compressed',
+            'scd.open(files, cache="folder")  # keeps about 3'
+            if any(a.grid is not None and a.grid.pipeline for a in ids)
+            else _rewriting(path, name),
         )
+
+
+def _rewriting(path: str, name: str) -> str:
+    """Return the command that writes a matrix anew, laid out for shuffled reads."""
+    more = "" if name == "X" else f" --x {shlex.quote(name)}"
+    return f"scdataset rewrite {shlex.quote(path)} new.h5ad{more}"
 
 
 def problems_of_names(path: str, source: Source) -> Iterator[Problem]:

@@ -1,26 +1,25 @@
 """Tunes a Loader: times its settings on the user's own data and disk."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..candidates import Candidate, codes_of, list_candidates
-from ..loader import Loader
 from ..metrics import measure_sampling
 from ..sources import Source
 from ..sources import open as open_source
 from ..storage.context import available_cores
-from ..strategies import BlockShuffling
 from ..suggestion import loader_line, needs_cache
+from .timing import make_loader, time_settings
 
 __all__ = ["tune"]
 
 BLOCK_SIZES = FETCH_FACTORS = (1, 4, 16, 64, 256)
-# The settings that are estimated to be cheapest are timed, so many in the first round,
-# and the quickest of these again, for longer.
-ROUNDS = ((14, 1), (6, 2), (3, 4))
+# So many of the settings that are estimated to be cheapest are timed, if they are not
+# hopeless; of these the quickest again, and the last few several times, with one thread
+# too.
+N_FIRST, N_SECOND, N_LAST = 16, 6, 3
+HOPELESS = 5  # times the estimated cost of the cheapest; estimates are good to twice
+SECOND_TURNS, LAST_TURNS = 2, 4
 MEASURED_BATCHES = 300
 
 
@@ -71,42 +70,28 @@ def tune(
         If no settings fit; the message says what comes nearest.
     """
     source = data if isinstance(data, Source) else _open(data, label, cache, x)
+    codes = None if label is None else codes_of(source, label)
     candidates = list_candidates(
         source,
         memory=memory,
-        label=label,
+        label=codes,
         min_entropy=min_entropy,
         batch_size=batch_size,
         block_sizes=BLOCK_SIZES,
         fetch_factors=FETCH_FACTORS,
     )
     trials = _Trials(source, seconds, progress)
-    ranked = candidates
-    for n, share in ROUNDS:
-        ranked = trials.rank(ranked[:n], share)
-    best = ranked[0]
-    threads = trials.choose_threads(best)
+    trials.run(candidates)
     settings = [
-        _describe(source, label, candidate, trials.rate(candidate), None)
-        for candidate in candidates
-        if trials.rate(candidate)
+        _describe(source, codes, candidate, threads, trials.rate(candidate, threads))
+        for candidate, threads in trials.ranked()
     ]
-    if threads is not None:
-        rate = trials.rate(best, threads)
-        settings.append(_describe(source, label, best, rate, threads))
-    settings.sort(key=lambda found: -found["cells_per_s"])
     _mark_pareto(settings)
-    first = settings[0]
-    chosen = next(
-        c
-        for c in candidates
-        if (c.block_size, c.fetch_factor)
-        == (first["block_size"], first["fetch_factor"])
-    )
+    best, threads = trials.ranked()[0]
     return {
         "settings": settings,
-        "best": first,
-        "line": loader_line(chosen, first["threads"]),
+        "best": settings[0],
+        "line": loader_line(best, threads),
         "cache": needs_cache(source),
     }
 
@@ -117,7 +102,14 @@ def _open(data: Any, label: Any, cache: Any, x: str) -> Source:
 
 
 class _Trials:
-    """Times settings, each for a share of the time there is."""
+    """Times settings, by turns, each for a share of the time there is.
+
+    Attributes
+    ----------
+    rates : dict
+        The cells a second of each trial, by candidate and threads. What else the
+        machine does only ever makes a trial slower, so the quickest tells most.
+    """
 
     def __init__(
         self,
@@ -125,72 +117,59 @@ class _Trials:
         seconds: float,
         progress: Callable[[str, int, int], object] | None,
     ) -> None:
-        self._source, self._progress = source, progress
-        self._n_all = sum(n for n, _ in ROUNDS) + 2
-        self._n_done = 0
-        # One share of the time; the trials of threads take the last part.
-        self._step = seconds / (sum(n * share for n, share in ROUNDS) + 8)
-        self._rates: dict[tuple[Candidate, int | None], list[float]] = {}
+        self._source, self._progress, self._seconds = source, progress, seconds
+        self._n_all, self._n_done = 1, 0
+        self.rates: dict[_Trial, list[float]] = {}
 
-    def rate(self, candidate: Candidate, threads: int | None = None) -> float:
-        """Return the cells a second that settings gave, in the median of trials."""
-        rates = self._rates.get((candidate, threads))
-        return float(np.median(rates)) if rates else 0.0
+    def run(self, candidates: Sequence[Candidate]) -> None:
+        """Time candidates, the cheapest first, in rounds that only the quick reach."""
+        most = HOPELESS * candidates[0].cost
+        hopeful = [candidate for candidate in candidates if candidate.cost <= most]
+        first: list[_Trial] = [(candidate, None) for candidate in hopeful[:N_FIRST]]
+        n_second, n_last = min(len(first), N_SECOND), min(len(first), N_LAST)
+        one_thread = available_cores() > 1
+        n_finals = n_last * (1 + one_thread)
+        self._n_all = len(first) + n_second * SECOND_TURNS + n_finals * LAST_TURNS
+        self._time(first, 1)
+        self._time(self._quickest(n_second), SECOND_TURNS)
+        last = self._quickest(n_last)
+        if one_thread:
+            last += [(candidate, 1) for candidate, _ in last]
+        self._time(last, LAST_TURNS)
 
-    def rank(self, candidates: list[Candidate], share: int) -> list[Candidate]:
-        """Time settings; return them, the quickest first."""
-        for candidate in candidates:
-            self._time(candidate, None, share * self._step)
-        # The latest and longest trial tells most.
-        return sorted(candidates, key=lambda c: -self._rates[c, None][-1])
+    def ranked(self) -> "list[_Trial]":
+        """Return all that was timed, the quickest first."""
+        return sorted(self.rates, key=lambda trial: -self.rate(*trial))
 
-    def choose_threads(self, candidate: Candidate) -> int | None:
-        """Return the number of threads that is quickest; None: the default."""
-        cores = available_cores()
-        if cores == 1:
-            return None
-        # By turns, so that both meet what else the machine does.
-        for _ in range(2):
-            self._time(candidate, None, 2 * self._step)
-            self._time(candidate, 1, 2 * self._step)
-        alone = self.rate(candidate, 1)
-        return 1 if alone > 1.05 * self.rate(candidate) else None
+    def rate(self, candidate: Candidate, threads: int | None) -> float:
+        """Return the cells a second of the quickest trial of some settings."""
+        return max(self.rates[candidate, threads])
 
-    def _time(self, candidate: Candidate, threads: int | None, seconds: float) -> None:
-        if self._progress is not None:
-            text = f"b={candidate.block_size} f={candidate.fetch_factor}"
-            self._progress(text, min(self._n_done, self._n_all), self._n_all)
-            self._n_done += 1
-        rate = time_settings(self._source, candidate, threads, seconds)
-        self._rates.setdefault((candidate, threads), []).append(rate)
+    def _quickest(self, n: int) -> "list[_Trial]":
+        """Return those with the default threads that were quickest."""
+        return [trial for trial in self.ranked() if trial[1] is None][:n]
+
+    def _time(self, trials: "list[_Trial]", turns: int) -> None:
+        for _ in range(turns):
+            for candidate, threads in trials:
+                if self._progress is not None:
+                    text = f"b={candidate.block_size} f={candidate.fetch_factor}"
+                    self._progress(text, self._n_done, self._n_all)
+                self._n_done += 1
+                seconds = self._seconds / self._n_all
+                rate = time_settings(self._source, candidate, threads, seconds)
+                self.rates.setdefault((candidate, threads), []).append(rate)
 
 
-def time_settings(
-    source: Source, candidate: Candidate, threads: int | None, seconds: float
-) -> float:
-    """Return the cells a second of a Loader over whole fetches, at least three."""
-    n_batches = n_cells = 0
-    begun = time.perf_counter()
-    iterator = iter(make_loader(source, candidate, threads))
-    try:
-        for batch in iterator:
-            n_batches += 1
-            n_cells += len(batch["index"])
-            whole = n_batches % candidate.fetch_factor == 0
-            enough = n_batches >= 3 * candidate.fetch_factor
-            if whole and enough and time.perf_counter() - begun >= seconds:
-                break
-    finally:
-        iterator.close()
-    return n_cells / (time.perf_counter() - begun)
+_Trial = tuple[Candidate, int | None]
 
 
 def _describe(
     source: Source,
-    label: Any,
+    codes: Any,
     candidate: Candidate,
-    rate: float,
     threads: int | None,
+    rate: float,
 ) -> dict[str, Any]:
     return {
         "block_size": candidate.block_size,
@@ -200,35 +179,23 @@ def _describe(
         "cells_per_s": rate,
         "memory": candidate.memory,
         "predicted_entropy": candidate.entropy,
-        "measured_entropy": _measure_entropy(source, label, candidate),
+        "measured_entropy": measure_entropy(source, codes, candidate),
         "pareto": False,
     }
 
 
-def _measure_entropy(source: Source, label: Any, candidate: Candidate) -> float | None:
+def measure_entropy(source: Source, codes: Any, candidate: Candidate) -> float | None:
     """Return the mean entropy of the label in planned minibatches, as a share."""
-    if label is None:
+    if codes is None:
         return None
     found = measure_sampling(
         make_loader(source, candidate, None),
-        codes_of(source, label),
+        codes,
         n_batches=MEASURED_BATCHES,
         x=False,
     )
     most = found.independent.entropy
     return float(found.measured.entropy / most) if most > 0 else 1.0
-
-
-def make_loader(source: Source, candidate: Candidate, threads: int | None) -> Loader:
-    """Return a Loader with some settings."""
-    return Loader(
-        source,
-        BlockShuffling(candidate.block_size),
-        batch_size=candidate.batch_size,
-        fetch_factor=candidate.fetch_factor,
-        threads=threads,
-        seed=1,
-    )
 
 
 def _mark_pareto(settings: list[dict[str, Any]]) -> None:

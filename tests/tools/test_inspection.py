@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scdataset_core.tools import inspect
+from scdataset_core.tools import inspect, rewrite
 
 ad = pytest.importorskip("anndata")
 
@@ -127,7 +127,11 @@ def test_giant_chunks_are_named(tmp_path):
             "X", (5, 4), "f4", chunks=(5_000_000, 4), maxshape=(None, 4), compression=1
         )
         file["X"].attrs.update(attrs)
-    assert any("chunks of 76 MiB" in what for what in wrongs(inspect(path)))
+    (problem,) = [p for p in inspect(path)["problems"] if "chunks of" in p["what"]]
+    assert "chunks of 76 MiB" in problem["what"]
+    assert problem["mends"] == f"scdataset rewrite {path} new.h5ad"
+    rewrite(path, tmp_path / "new.h5ad")  # does what it says
+    assert wrongs(inspect(tmp_path / "new.h5ad")) == []
 
 
 def test_a_10x_file_comes_with_the_line_that_converts_it(tmp_path):
