@@ -42,7 +42,7 @@ def open(
     data
         A path, a glob (its matches sorted as strings), a list of paths (their order
         kept); the same with URLs (``s3://``, ``gs://``, ``az://``, ``https://``,
-        ``http://``) of ``.h5ad`` and ``.h5mu``; ``(store, path)`` with a store of
+        ``http://``) of ``.h5ad``, ``.h5mu`` and zarr; ``(store, path)`` with a store of
         obstore, a file object of fsspec or one like it, and lists of these; or an
         object in memory: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
         matrix or array, an `AnnData` (in memory, backed, a view, or read lazily), an

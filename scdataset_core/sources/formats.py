@@ -256,6 +256,10 @@ def format_of(path: str, *, isolated: bool = False) -> Format:
 def format_of_object(name: str, store: ObjectStore) -> Format:
     """Return the format of an object, or of a folder of objects, in a store."""
     readable = [kind for kind in FILE_FORMATS if kind.recognise_object is not None]
+    # A folder need not be looked for as a file first.
+    readable.sort(
+        key=lambda kind: name.endswith(".zarr") and "zarr" not in kind.endings
+    )
     for kind in readable:
         assert kind.recognise_object is not None
         if kind.recognise_object(store, name):

@@ -2,11 +2,12 @@
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
 
-from ...errors import FileFormatError, ObjectMissingError
+from ...errors import FileFormatError, ObjectMissingError, StoreAccessError
 from ...storage.remote.object_store import ObjectStore
 from ..base import Source
 from ..format_declaration import FileNode, Format, comes_from
@@ -82,6 +83,20 @@ def _is_zarr(path: str) -> bool:
             " damaged or was cut short, copy or download it again"
         ) from error
     return not set(_ZARR_METADATA).isdisjoint(names)
+
+
+def _is_zarr_folder(store: ObjectStore, name: str) -> bool:
+    """Return whether a folder of objects is a zarr store, by what it holds."""
+    if store.lists(name):
+        with suppress(StoreAccessError):  # who may read may not be let list
+            _, names = store.list_folder(name)
+            known = {one.rpartition("/")[2] for one in names}
+            return not known.isdisjoint(_ZARR_METADATA)
+    for inner in _ZARR_METADATA:
+        with suppress(ObjectMissingError, StoreAccessError):
+            store.identify(f"{name}/{inner}")
+            return True
+    return False
 
 
 def _is_handle(obj: object) -> bool:
@@ -171,6 +186,7 @@ ZARR_STORES = Format(
     _open_zarr,
     ("zarr",),
     _OWN,
+    _is_zarr_folder,
     walk=_walk_zarr,
 )
 HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle, own_options=_OWN)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import FileFormatError
+from ...errors import FileFormatError, ScdatasetError
 from ...optional import import_optional
 from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_stores import close_when_dropped, reopen_group, store_name
+from ...storage.remote.object_store import ObjectStore
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
 from ..ranged.stored_source import StoredSource, join_files
@@ -28,7 +29,7 @@ _MEMBER = re.compile(r"dataset_(\d+)")
 def open_zarr(paths: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over stores, in their order."""
     import_optional("zarr", extra="zarr", needed_by="zarr stores")
-    groups = [(path, open_store(path)) for path in paths]
+    groups = [(path, open_store(path, options.store_of(path))) for path in paths]
     return _join(groups, options)
 
 
@@ -67,15 +68,33 @@ def _iterate_groups(
         yield f"{path}/{name}", group[name]
 
 
-def open_store(path: str) -> "zarr.Group":
-    """Open a store; errors name it."""
+def open_store(path: str, objects: ObjectStore | None = None) -> "zarr.Group":
+    """Open a store; errors name it.
+
+    Parameters
+    ----------
+    path
+        The folder or zip file, or the name of a folder of objects.
+    objects
+        The store that the folder is in; None: it is a local one.
+    """
     import zarr
     from zarr.storage import LocalStore, ZipStore
 
-    store: Any = LocalStore(path) if Path(path).is_dir() else ZipStore(path, mode="r")
+    store: Any
+    if objects is not None:
+        from ...storage.formats.zarr_objects import ZarrObjects
+
+        store = ZarrObjects(objects, path)
+    else:
+        store = LocalStore(path) if Path(path).is_dir() else ZipStore(path, mode="r")
+    # A consolidated list of members may be out of date, so it is used only where there
+    # is no other.
+    consolidated = None if not store.supports_listing else False
     try:
-        # A consolidated list of members may be out of date, so it is not used.
-        found = zarr.open(store, mode="r", use_consolidated=False)
+        found = zarr.open(store, mode="r", use_consolidated=consolidated)
+    except ScdatasetError:
+        raise
     except Exception as error:  # zarr raises what its parsers do
         raise FileFormatError(
             f"{path}: zarr cannot open it: {type(error).__name__}: {error}; if it was"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import FileFormatError
+from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
 from ...storage.formats.zarr_codecs import check_description, unknown_codec
 from ...storage.formats.zarr_stores import folder_of, reopen_group
@@ -61,6 +61,8 @@ class ZarrTree:
                     " was not copied whole, copy it again"
                 ) from None
             return None
+        except ScdatasetError:
+            raise
         except Exception as error:  # zarr raises what its parsers do
             raise unknown_codec(where, error) or FileFormatError(
                 f"{self.file}: zarr cannot read the description of {path}:"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,13 +12,20 @@ import numpy.typing as npt
 from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ..chunks import ChunkTable
 from ..decoding.pipeline import Pipeline
+from ..io.byte_sources import SourceIdentity
 from ..io.fork_safe_lock import first_use_lock
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
 from .description import Description
 from .zarr_chunks import ShardIndex, ZarrTableMaker, grid_shape
 from .zarr_codecs import check_description, pipeline_of
-from .zarr_stores import archive_of, folder_of, reopen_array, store_name
+from .zarr_stores import (
+    archive_of,
+    folder_of,
+    objects_of,
+    reopen_array,
+    store_name,
+)
 
 if TYPE_CHECKING:
     import zarr
@@ -88,7 +96,10 @@ class ZarrLibrary:
     """
 
     def __init__(
-        self, array: "zarr.Array", why: str, metadata: tuple[str, Identity] | None
+        self,
+        array: "zarr.Array",
+        why: str,
+        metadata: tuple[str, SourceIdentity] | None,
     ) -> None:
         self.why = why
         self._array, self._metadata = array, metadata
@@ -141,11 +152,17 @@ def describe_zarr(array: "zarr.Array") -> Description:
     dtype = np.dtype(array.dtype)
     text = dtype.kind in _TEXT_KINDS
     dtype = np.dtype(object) if text else dtype.newbyteorder("=")
-    folder = folder_of(array)
-    archive = archive_of(array)
-    described_by = None if folder is None else _find_metadata_file(folder)
-    if archive is not None:
+    folder, archive, objects = folder_of(array), archive_of(array), None
+    described_by: tuple[str, SourceIdentity] | None = None
+    if folder is not None:
+        described_by = _find_metadata_file(folder)
+    elif archive is not None:
         described_by = archive, Identity.of(archive)
+    elif (place := objects_of(array)) is not None:
+        objects, folder = place
+        name = ".zarray" if array.metadata.zarr_format == 2 else "zarr.json"
+        described = f"{folder}/{name}"
+        described_by = described, objects.identify(described)
     grid, why = None, "" if text else f"its store is a {type(array.store).__name__}"
     if folder is not None and not text:
         try:
@@ -154,7 +171,10 @@ def describe_zarr(array: "zarr.Array") -> Description:
         except _NotNativeError as reason:
             why = str(reason)
         else:
-            make_table = _make_table_maker(array, found.grid, folder, described_by)
+            make_table = replace(
+                _make_table_maker(array, found.grid, folder, described_by),
+                objects=objects,
+            )
             fill = 0 if array.fill_value is None else array.fill_value
             grid = ChunkGrid(
                 found.grid.chunk_shape,
@@ -163,7 +183,11 @@ def describe_zarr(array: "zarr.Array") -> Description:
                 fill,
                 make_table,
             )
-    library = None if grid is not None else ZarrLibrary(array, why, described_by)
+    library = None
+    if grid is None:
+        # Of objects each request finds out whether they are what they were.
+        checked = None if objects is not None else described_by
+        library = ZarrLibrary(array, why, checked)
     return Description(store, array.path, shape, dtype, grid, library, False)
 
 
@@ -171,7 +195,7 @@ def _make_table_maker(
     array: "zarr.Array",
     grid: FileGrid,
     folder: str,
-    described_by: tuple[str, Identity] | None,
+    described_by: tuple[str, SourceIdentity] | None,
 ) -> ZarrTableMaker:
     return ZarrTableMaker(
         store_name(array),
@@ -195,8 +219,11 @@ def read_file_grid(array: "zarr.Array") -> FileGrid | None:
 
 
 def list_chunks(array: "zarr.Array", grid: FileGrid) -> ChunkTable | None:
-    """Return where the chunks of an array lie; None if not in a local folder."""
-    folder = folder_of(array)
+    """Return where the chunks of an array lie; None if no folder holds them."""
+    folder, place = folder_of(array), objects_of(array)
+    if place is not None:
+        maker = _make_table_maker(array, grid, place[1], None)
+        return replace(maker, objects=place[0])()
     return None if folder is None else _make_table_maker(array, grid, folder, None)()
 
 

@@ -2,9 +2,9 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import overload
@@ -16,7 +16,11 @@ from ...checks import digest
 from ...errors import CorruptFileError, FileFormatError
 from ..chunks import ABSENT, ChunkTable
 from ..decoding.zarr_filters import crc32c_of
+from ..io.byte_sources import SourceIdentity
 from ..io.open_files import Identity, check_unchanged
+from ..remote.identity import ObjectIdentity
+from ..remote.many_objects import ObjectIdentities, identify_all, read_spans
+from ..remote.object_store import ObjectStore
 
 __all__ = ["FileIdentities", "ShardIndex", "ZarrTableMaker", "grid_shape"]
 
@@ -67,25 +71,45 @@ class ZarrTableMaker:
         What the names of the files begin with, and what separates their numbers.
     shards
         The index of the shards; None where each file is a chunk.
+    objects
+        The store that the folder is in; None: it is a local one.
     """
 
     store: str
     name: str
     folder: str
-    metadata: tuple[str, Identity] | None
+    metadata: tuple[str, SourceIdentity] | None
     shape: Shape
     file_shape: Shape
     prefix: str
     separator: str
     shards: ShardIndex | None
+    objects: ObjectStore | None = None
 
     def __call__(self) -> ChunkTable:
         """Return the table; the array's description must not have changed."""
-        if self.metadata is not None:
-            check_unchanged(*self.metadata)
         grid = grid_shape(self.shape, self.file_shape)
-        files = _Files(os.path.join(self.folder, self.prefix), self.separator, grid)  # noqa: PTH118  # the prefix may end in a separator
-        identities = _look_at_files(files)
+        if self.objects is None:
+            start = os.path.join(self.folder, self.prefix)  # noqa: PTH118  # it may end in a separator
+        else:
+            start = f"{self.folder}/{self.prefix}"
+        files = _Files(start, self.separator, grid)
+        identities: FileIdentities | ObjectIdentities
+        if self.objects is None:
+            if self.metadata is not None:
+                check_unchanged(*self.metadata)
+            identities = _look_at_files(files)
+        else:
+            if self.metadata is not None:
+                name, was = self.metadata
+                check_unchanged(name, was, self.objects.identify_now(name))
+            identities = identify_all(self.objects, self.folder, files)
+        table = self._make(files, identities)
+        return replace(table, store=self.objects)
+
+    def _make(
+        self, files: "_Files", identities: "FileIdentities | ObjectIdentities"
+    ) -> ChunkTable:
         if self.shards is None:
             return ChunkTable(
                 files,
@@ -97,7 +121,10 @@ class ZarrTableMaker:
         return self._inside_shards(files, identities, self.shards)
 
     def _inside_shards(
-        self, files: "_Files", identities: "FileIdentities", shards: ShardIndex
+        self,
+        files: "_Files",
+        identities: "FileIdentities | ObjectIdentities",
+        shards: ShardIndex,
     ) -> ChunkTable:
         """Return the table of the chunks that the shards' indices list."""
         per_shard = grid_shape(self.file_shape, shards.chunk_shape)
@@ -105,17 +132,15 @@ class ZarrTableMaker:
         offsets = np.full(grid, ABSENT, np.int64)
         sizes = np.zeros(grid, np.int64)
         file_of = np.zeros(grid, np.uint32)
-        for number in range(len(files)):
-            identity = identities[number]
-            if identity is None:
-                continue
+        there = np.flatnonzero(identities.n_bytes >= 0).tolist()
+        indices = self._read_indices(files, identities, there, prod(per_shard), shards)
+        for number, index in zip(there, indices, strict=True):
             corner = np.unravel_index(number, files.grid)
             here = tuple(
                 slice(int(at) * step, (int(at) + 1) * step)
                 for at, step in zip(corner, per_shard, strict=True)
             )
             inside = tuple(slice(size) for size in offsets[here].shape)
-            index = self._read_index(files[number], identity, prod(per_shard), shards)
             index = index.reshape(*per_shard, 2)[inside]
             written = index[..., 0] != _NEVER
             # Numbers that cannot be right stay so large that they lie outside the file.
@@ -132,26 +157,42 @@ class ZarrTableMaker:
             file_of=None if len(files) == 1 else file_of.reshape(-1),
         )
 
-    def _read_index(
-        self, path: str, identity: Identity, n_chunks: int, shards: ShardIndex
-    ) -> npt.NDArray[np.uint64]:
-        """Return offset and size of every chunk of a shard, shape ``(n_chunks, 2)``."""
+    def _read_indices(
+        self,
+        files: "_Files",
+        identities: "FileIdentities | ObjectIdentities",
+        numbers: list[int],
+        n_chunks: int,
+        shards: ShardIndex,
+    ) -> Iterator[npt.NDArray[np.uint64]]:
+        """Yield offset and size of every chunk of some shards, ``(n_chunks, 2)``."""
         n_bytes = n_chunks * _ENTRY_BYTES
         stored = n_bytes + _CHECKSUM_BYTES * shards.has_checksum
-        if identity.n_bytes < stored:
-            raise self._corrupt(
-                path, f"it has {identity.n_bytes} bytes, fewer than its index"
-            )
-        with Path(path).open("rb") as file:
-            file.seek(0 if shards.at_start else identity.n_bytes - stored)
-            data = file.read(stored)
-        if len(data) < stored:
-            raise self._corrupt(path, "it ends inside its index")
-        if shards.has_checksum:
-            checksum = int.from_bytes(data[n_bytes:], "little")
-            if crc32c_of(data[:n_bytes]) != checksum:
-                raise self._corrupt(path, "the checksum of its index does not match")
-        return np.frombuffer(data, "<u8", 2 * n_chunks).reshape(-1, 2)
+        sizes = identities.n_bytes[numbers].tolist()
+        for number, size in zip(numbers, sizes, strict=True):
+            if size < stored:
+                wrong = f"it has {size} bytes, fewer than its index"
+                raise self._corrupt(files[number], wrong)
+        starts = [0 if shards.at_start else size - stored for size in sizes]
+        if self.objects is None:
+            read = _read_files(files, numbers, starts, stored)
+        else:
+            objects = [
+                (files[number], known)
+                for number in numbers
+                if isinstance(known := identities[number], ObjectIdentity)
+            ]
+            read = read_spans(self.objects, objects, starts, stored)
+        for number, data in zip(numbers, read, strict=True):
+            path = files[number]
+            if len(data) < stored:
+                raise self._corrupt(path, "it ends inside its index")
+            if shards.has_checksum:
+                checksum = int.from_bytes(data[n_bytes:], "little")
+                if crc32c_of(data[:n_bytes]) != checksum:
+                    wrong = "the checksum of its index does not match"
+                    raise self._corrupt(path, wrong)
+            yield np.frombuffer(data, "<u8", 2 * n_chunks).reshape(-1, 2)
 
     def _corrupt(self, path: str, wrong: str) -> CorruptFileError:
         return CorruptFileError(
@@ -230,6 +271,16 @@ class FileIdentities(Sequence[Identity | None]):
         return Identity(
             n_bytes, int(self._mtime_ns[number]), int(self._ctime_ns[number])
         )
+
+
+def _read_files(
+    files: _Files, numbers: list[int], starts: list[int], n_bytes: int
+) -> Iterator[bytes]:
+    """Yield so many bytes of some files, from their starts on."""
+    for number, start in zip(numbers, starts, strict=True):
+        with Path(files[number]).open("rb") as file:
+            file.seek(start)
+            yield file.read(n_bytes)
 
 
 def _look_at_files(files: _Files) -> FileIdentities:

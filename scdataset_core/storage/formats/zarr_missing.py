@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from ..chunks import ABSENT
 from ..io.open_files import Identity
+from ..remote.object_store import ObjectStore
 from .zarr import FileGrid, list_chunks, read_file_grid
 from .zarr_chunks import grid_shape
-from .zarr_stores import archive_of, folder_of
+from .zarr_stores import archive_of, folder_of, objects_of
 
 if TYPE_CHECKING:
     import zarr
@@ -60,7 +61,7 @@ class Missing:
 def find_missing(array: "zarr.Array") -> Missing | None:
     """Return which parts of an array are missing; None if none is, or none is known.
 
-    They are found in local folders and zip files.
+    They are found in local folders, zip files and stores that list their objects.
     """
     grid, shape = read_file_grid(array), tuple(int(size) for size in array.shape)
     if grid is None or not prod(shape):
@@ -119,7 +120,9 @@ def _is_number(name: str) -> bool:
 
 def _list_names(array: "zarr.Array") -> Iterable[str] | None:
     """Return the names of all files of an array, below its folder."""
-    folder, archive = folder_of(array), archive_of(array)
+    folder, archive, place = folder_of(array), archive_of(array), objects_of(array)
+    if place is not None:
+        return _list_objects(*place)
     if folder is not None:
         return _list_below(folder, "")
     if archive is None:
@@ -129,6 +132,12 @@ def _list_names(array: "zarr.Array") -> Iterable[str] | None:
     start = bisect_left(every, inside)
     stop = bisect_left(every, f"{inside}\U0010ffff")
     return [name[len(inside) :] for name in every[start:stop]]
+
+
+def _list_objects(store: ObjectStore, folder: str) -> list[str] | None:
+    if not store.lists(folder):
+        return None
+    return [one.key[len(folder) + 1 :] for one in store.list_objects(folder)]
 
 
 def _list_below(folder: str, before: str) -> Iterator[str]:

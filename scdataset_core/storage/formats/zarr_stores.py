@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FileChangedError, FileFormatError
+from ..remote.object_store import ObjectStore
 
 if TYPE_CHECKING:
     import zarr
@@ -14,6 +15,7 @@ __all__ = [
     "archive_of",
     "close_when_dropped",
     "folder_of",
+    "objects_of",
     "reopen_array",
     "reopen_group",
     "store_name",
@@ -33,6 +35,18 @@ def folder_of(node: "zarr.Array | zarr.Group") -> str | None:
     if not isinstance(node.store, LocalStore):
         return None
     return str(Path(node.store.root, node.path).absolute())
+
+
+def objects_of(
+    node: "zarr.Array | zarr.Group",
+) -> "tuple[ObjectStore, str] | None":
+    """Return the object store of an array or group and its folder there, or None."""
+    from .zarr_objects import ZarrObjects
+
+    if not isinstance(node.store, ZarrObjects):
+        return None
+    root = node.store.root
+    return node.store.objects, f"{root}/{node.path}" if node.path else root
 
 
 def archive_of(node: "zarr.Array | zarr.Group") -> str | None:
@@ -124,8 +138,10 @@ def reopen_array(array: "zarr.Array", *, forked: bool) -> "zarr.Array":
     import zarr
     from zarr.storage import LocalStore, MemoryStore
 
+    from .zarr_objects import ZarrObjects
+
     store: Any = array.store
-    if isinstance(store, LocalStore | MemoryStore):
+    if isinstance(store, LocalStore | MemoryStore | ZarrObjects):
         return array
     if forked:
         if id(store) not in _reopened:

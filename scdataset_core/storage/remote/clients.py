@@ -42,6 +42,12 @@ class ObjectClient(Protocol):
         """Return bytes ``[start, stop)`` of an object that is what is expected."""
         ...
 
+    def get_whole(
+        self, key: str
+    ) -> tuple[ObjectIdentity, Any]:  # Any: an object with a buffer
+        """Return what an object is now, and all of its bytes."""
+        ...
+
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
         """Yield every object whose key begins with ``prefix/``; all for ""."""
         ...
@@ -138,6 +144,21 @@ class ObstoreClient:
         if len(data) != stop - start:
             raise ShortAnswerError(f"{len(data)} bytes")
         return data
+
+    def get_whole(
+        self, key: str
+    ) -> tuple[ObjectIdentity, Any]:  # Any: an object with a buffer
+        """Return an object, see :class:`ObjectClient`."""
+        try:
+            answer = self._store.get(key)
+            found, data = self._identify(answer.meta), answer.bytes()
+            if len(data) != found.n_bytes:
+                raise ShortAnswerError(f"{len(data)} bytes")
+        except Exception as error:
+            failure = explain(error, self._name(key))
+        else:
+            return found, data
+        raise failure
 
     def _identify(self, meta: Mapping[str, Any]) -> ObjectIdentity:
         """Return the identity of an object, from what obstore says of it."""

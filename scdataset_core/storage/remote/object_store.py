@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import StoreError
+from ..io.open_files import check_unchanged
 from .block_reader import BlockReader, KeptBlocks
 from .clients import ListedObject, ObjectClient, ObstoreClient, connect
 from .identity import ObjectIdentity
@@ -240,6 +241,19 @@ class ObjectStore:
         """Return bytes of an object in one request. Any: an object with a buffer."""
         client, key = self.client_of(name)
         return client.get(key, start, stop, expected)
+
+    def get_whole(self, name: str) -> Any:  # Any: an object with a buffer
+        """Return all bytes of an object, in one request.
+
+        Raises
+        ------
+        FileChangedError
+            If it is not what it was when it was first asked for.
+        """
+        client, key = self.client_of(name)
+        found, data = client.get_whole(key)
+        check_unchanged(name, self._known.setdefault(name, found), found)
+        return data
 
     def _keep_blocks(self, name: str) -> KeptBlocks | None:
         return None

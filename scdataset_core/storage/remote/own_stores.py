@@ -118,6 +118,11 @@ class FileClient:
             failure = explain(error, self._name, span=(start, stop), was_open=True)
         raise failure
 
+    def get_whole(self, key: str) -> tuple[ObjectIdentity, Any]:
+        """Return the file. Any: an object with a buffer."""
+        found = self.head(key)
+        return found, self.get(key, 0, found.n_bytes, found)
+
     def _read(self, start: int, stop: int) -> bytes:
         assert self._file is not None
         parts = []

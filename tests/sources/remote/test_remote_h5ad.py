@@ -65,6 +65,7 @@ def all_text(error):
     )
 
 
+@pytest.mark.slow
 class TestHttp(SourceContract):
     """Three files behind a server, of which range requests are asked."""
 
