@@ -179,7 +179,7 @@ class BlockReader(io.RawIOBase):
         for number, start, size in zip(
             numbers.tolist(), starts.tolist(), sizes.tolist(), strict=True
         ):
-            block = np.concatenate(wanted.take(self._source.name, start, size))
+            block = np.concatenate(wanted.take(self._source, start, size))
             _held.hold(self._key(number), block)
             if self._kept is not None:
                 self._kept.keep(number, block)

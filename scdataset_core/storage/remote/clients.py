@@ -94,21 +94,16 @@ class ObstoreClient:
         try:
             return self._identify(self._store.head(key))
         except Exception as error:
-            failure, missing = explain(error, self._name(key)), error
-        # Some servers, and signed URLs, answer GET alone.
-        text = str(missing)
+            failure, text = explain(error, self._name(key)), str(error)
+        # Some servers, and signed URLs, answer GET alone. Where it is refused too, only
+        # its answer says why: that to HEAD has no body.
         if any(f"status code: {status}" in text for status in (403, 405, 501)):
-            found = self._get_first(key)
-            if found is not None:
-                return found
+            try:
+                first = self._store.get(key, options={"range": (0, 1)})
+                return self._identify(first.meta)
+            except Exception as error:
+                failure = explain(error, self._name(key))
         raise failure
-
-    def _get_first(self, key: str) -> ObjectIdentity | None:
-        """Return what an object is, from the answer to a request for its first byte."""
-        try:
-            return self._identify(self._store.get(key, options={"range": (0, 1)}).meta)
-        except Exception:
-            return None
 
     def get(
         self, key: str, start: int, stop: int, expected: ObjectIdentity

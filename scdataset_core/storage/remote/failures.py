@@ -73,23 +73,29 @@ def explain(
             f"{where}: the credentials have expired{said}; open it again with new ones,"
             " in storage_options={...}, and load the state of the loader"
         )
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or status == "404":
         return _explain_missing(name, code, said, was_open=was_open)
     if kind == "UnauthenticatedError" or status == "401":
         return StoreAccessError(
             f"{where}: the store asks for credentials{said}, or does not accept those"
             " it got; give them as storage_options={...}"
         )
-    if kind == "PermissionDeniedError" or isinstance(error, PermissionError):
+    refused = kind == "PermissionDeniedError" or isinstance(error, PermissionError)
+    if refused or status == "403":
         return StoreAccessError(
             f"{where}: the store refuses access{said}: the credentials may not read it,"
             " or there are none; give others as storage_options={...}, and for a public"
             ' bucket storage_options={"skip_signature": True}'
         )
-    if kind == "NotSupportedError" and "ange" in text:
+    if (kind == "NotSupportedError" and "ange" in text) or "non-partial" in text:
         return FileFormatError(
             f"{name}: its server does not serve ranges of bytes, so that it cannot be"
             " read in place; download it, and open the local file"
+        )
+    if status == "416" and was_open:
+        return FileChangedError(
+            f"{where}: the object ends before{said}: it shrank since it was opened;"
+            " open it again once nothing writes to it"
         )
     return StoreError(f"{where}: {_describe(error, text, status, code)}")
 
@@ -122,6 +128,11 @@ def _describe(error: Exception, text: str, status: str | None, code: str | None)
         hint = "try again later"
         if status in ("301", "307", "308", "400"):
             hint = "check region and endpoint in storage_options={...}"
+        if status in ("429", "503"):
+            hint = (
+                "try again later, or with fewer requests at a time, which the"
+                " environment variable SCDATASET_REQUESTS sets"
+            )
         return f"the store answers with status {status}{also}{tried}; {hint}"
     kind = _first(_KIND, text)
     if kind == "Connect":

@@ -88,7 +88,7 @@ class ObjectSource:
                 strict=True,
             )
         )
-        found = [self._expected.find(self.name, start, n) for start, n, _, _ in reads]
+        found = [self._expected.find(self, start, n) for start, n, _, _ in reads]
         missing = np.array([one is None for one in found], bool)
         rest = self._want(position[missing], n_bytes[missing])
         for (start, n, row, n_rows), wanted in zip(reads, found, strict=True):
@@ -102,10 +102,10 @@ class ObjectSource:
     ) -> list[npt.NDArray[np.uint8]]:
         """Return the bytes of a range, as pieces that follow one another."""
         try:
-            return wanted.take(self.name, start, n)
+            return wanted.take(self, start, n)
         except TakenError:  # by another thread, meanwhile
             again = self._want(np.array([start]), np.array([n]))
-            return again.take(self.name, start, n)
+            return again.take(self, start, n)
 
     def _want(self, position: Integers, n_bytes: Integers) -> WantedRanges:
         """Have ranges asked for."""
@@ -124,7 +124,7 @@ class ObjectSource:
         n_bytes = np.clip(self.identity.n_bytes - position, 0, n_bytes)
         wanted = self._want(position, n_bytes)
         return [
-            b"".join(map(bytes, wanted.take(self.name, at, n)))
+            b"".join(map(bytes, wanted.take(self, at, n)))
             for at, n in zip(position.tolist(), n_bytes.tolist(), strict=True)
         ]
 

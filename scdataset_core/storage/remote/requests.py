@@ -72,6 +72,11 @@ class WantedRanges:
         First byte of each range, and its length.
     stats
         Counts requests and bytes; None: nothing does.
+
+    Attributes
+    ----------
+    has_failed : bool
+        Whether a request failed.
     """
 
     def __init__(
@@ -84,11 +89,12 @@ class WantedRanges:
     ) -> None:
         self.stats = stats
         self.parts: list[_Part] = []
-        self._by_name: dict[str, tuple[list[_Part], Integers]] = {}
+        self._by_source: dict[RangedObject, tuple[list[_Part], Integers]] = {}
         self._threads: RequestThreads | None = None
         self._changed = threading.Condition()
         self._next = 0
         self._held = 0
+        self.has_failed = False
         some = n_bytes > 0
         for number in np.unique(source_of[some]).tolist():
             here = some & (source_of == number)
@@ -123,7 +129,7 @@ class WantedRanges:
                 part.left += n
                 start, number = start + n, number + 1
         self.parts += parts
-        self._by_name[source.name] = parts, begins
+        self._by_source[source] = parts, begins
 
     def begin(self, threads: RequestThreads) -> None:
         """Have requests sent by threads, from now on."""
@@ -169,12 +175,13 @@ class WantedRanges:
             part.data, part.error = data, failure
             part.state = _HERE if failure is None else _FAILED
             if failure is not None:
+                self.has_failed = True
                 self._next = len(self.parts)  # no use to ask for the rest
             self._changed.notify_all()
 
-    def find(self, name: str, start: int, n_bytes: int) -> bool:
+    def find(self, source: RangedObject, start: int, n_bytes: int) -> bool:
         """Return whether a range is here or will be."""
-        known = self._by_name.get(name)
+        known = self._by_source.get(source)
         if known is None or not n_bytes:
             return False
         parts, begins = known
@@ -189,7 +196,9 @@ class WantedRanges:
             start, number = part.stop, number + 1
         return False
 
-    def take(self, name: str, start: int, n_bytes: int) -> list[npt.NDArray[np.uint8]]:
+    def take(
+        self, source: RangedObject, start: int, n_bytes: int
+    ) -> list[npt.NDArray[np.uint8]]:
         """Wait for a range, and return its bytes, in pieces that follow one another.
 
         Raises
@@ -197,7 +206,7 @@ class WantedRanges:
         TakenError
             If it was taken before.
         """
-        parts, begins = self._by_name[name]
+        parts, begins = self._by_source[source]
         number = int(np.searchsorted(begins, start, side="right")) - 1
         stop, pieces = start + n_bytes, []
         while start < stop:
@@ -266,15 +275,22 @@ class ExpectedReads:
     def expect(self, wanted: WantedRanges) -> None:
         """Have ranges asked for that sources of this context will be read of."""
         with self._lock:
-            live = [ref for ref in self._wanted if ref() is not None]
+            # A traceback may hold what failed; it is asked for anew.
+            live = [
+                reference
+                for reference in self._wanted
+                if (known := reference()) is not None and not known.has_failed
+            ]
             self._wanted = [*live, weakref.ref(wanted)]
         self.begin(wanted)
 
-    def find(self, name: str, start: int, n_bytes: int) -> WantedRanges | None:
+    def find(
+        self, source: RangedObject, start: int, n_bytes: int
+    ) -> WantedRanges | None:
         """Return what has a range, or will have it; None: nobody asked for it."""
         for reference in self._wanted:
             wanted = reference()
-            if wanted is not None and wanted.find(name, start, n_bytes):
+            if wanted is not None and wanted.find(source, start, n_bytes):
                 return wanted
         return None
 
