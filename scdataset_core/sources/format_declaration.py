@@ -67,8 +67,9 @@ class Format:
         of the store and its name there; None: only local files are. `open` then gets
         such names among its paths, and finds the store by ``options.store_of(path)``.
     walk
-        Yields every group and array of a file, for tools that look at whole files;
-        None: such tools open the file, and see what a source shows.
+        Yields every group and array of a file, for tools that look at whole files; of
+        an object, the store is a second argument. None: such tools open the file, and
+        see what a source shows.
     isolates
         Whether ``open(..., isolated=True)`` reads such files in a child process. Then
         `recognise` and `walk` are functions of a module, and `open` sees to itself.
@@ -80,7 +81,7 @@ class Format:
     endings: tuple[str, ...] = ()
     own_options: frozenset[str] = frozenset()
     recognise_object: Callable[[ObjectStore, str], bool] | None = None
-    walk: Callable[[str], Iterator[FileNode]] | None = None
+    walk: Callable[..., Iterator[FileNode]] | None = None
     isolates: bool = False
 
 

@@ -10,10 +10,10 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..sources import open as open_source
 from ..sources.paths import paths_of
 from ..storage.cache import Cache, CacheEntry
-from .arguments import expand_files
+from .arguments import find_files
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, progress, show_plain_errors
 
 __all__ = ["cache_app"]
@@ -74,6 +74,7 @@ def fill(
         str,
         typer.Option("--x", metavar="NAME", help="X, raw/X, layers/NAME, obsm/NAME."),
     ] = "X",
+    storage: StorageArgument = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -84,20 +85,22 @@ def fill(
     """Decode every chunk of some files once, and keep it."""
     with show_plain_errors():
         cache = Cache(folder, limit)
-        paths = expand_files(files)
+        options = parse_storage_options(storage)
         lacking = 0
         with progress("MB") as report:
-            for path in paths:
-                source = open_source(path, x=x, cache=cache)
+            for file in find_files(files, options):
+                source = file.open(x=x, cache=cache)
                 begun = time.perf_counter()
 
-                def tell(done: int, total: int, name: str = Path(path).name) -> None:
+                def tell(done: int, total: int, name: str = file.base_name) -> None:
                     report(name, done // 1_000_000, total // 1_000_000)
 
                 share = source.fill_cache(tell, threads)
                 lacking += share < 1 and len(source.cacheable_arrays()) > 0
                 console.print(
-                    _describe_filled(path, source.cacheable_arrays(), share, begun),
+                    _describe_filled(
+                        file.name, source.cacheable_arrays(), share, begun
+                    ),
                     soft_wrap=True,
                 )
         console.print(f"{cache.nbytes / 1e6:,.1f} MB in {folder}", soft_wrap=True)

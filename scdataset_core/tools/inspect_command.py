@@ -10,6 +10,7 @@ from rich.table import Table
 
 from .arguments import expand_files
 from .inspection import inspect
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, progress, show_plain_errors
 
 __all__ = ["inspect_files"]
@@ -23,6 +24,7 @@ def inspect_files(
         list[str],
         typer.Argument(metavar="FILES", help="Files, folders, or quoted globs."),
     ],
+    storage: StorageArgument = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
     ] = False,
@@ -32,10 +34,13 @@ def inspect_files(
     Only a few rows of X are read. Exits with 1 if a file cannot be opened.
     """
     with show_plain_errors():
-        paths = expand_files(files)
+        options = parse_storage_options(storage)
+        paths = expand_files(files, options)
         with progress("files") as report:
             found = inspect(
-                paths, progress=lambda _, done, total: report("inspect", done, total)
+                paths,
+                storage_options=options,
+                progress=lambda _, done, total: report("inspect", done, total),
             )
         if as_json:
             console.print(json.dumps(found, indent=1), soft_wrap=True)

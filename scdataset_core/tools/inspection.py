@@ -4,18 +4,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ScdatasetError
 from ..sources import Source
-from ..sources import open as open_source
-from ..sources.formats import format_of
 from ..sources.ranged.storage_blocks import decoded_per_used
 from ..storage import StoredArray
-from .arguments import need_paths
+from .arguments import InputFile, StorageOptions, need_files
 from .problems import (
     Problem,
     count_missing,
@@ -34,7 +31,10 @@ _ERRORS = (ScdatasetError, OSError, ValueError, RuntimeError, KeyError, TypeErro
 
 
 def inspect(
-    data: Any, *, progress: Callable[[str, int, int], object] | None = None
+    data: Any,
+    *,
+    storage_options: StorageOptions = None,
+    progress: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Return what files hold, how it is stored, and what is wrong with them.
 
@@ -43,7 +43,9 @@ def inspect(
     Parameters
     ----------
     data
-        A path, a glob, or a list of paths, of any format that `open` reads.
+        A path, a glob, a URL, or a list of these, of any format that `open` reads.
+    storage_options
+        For URLs, as `open` takes them.
     progress
         Called after each file with its name, the files done, and how many there are.
 
@@ -70,22 +72,22 @@ def inspect(
     TypeError
         If `data` is no path.
     """
-    paths = need_paths("inspect", data)
+    inputs = need_files("inspect", data, storage_options)
     files: list[dict[str, Any]] = []
     problems: list[Problem] = []
     genes: tuple[str, Any] | None = None
-    for number, path in enumerate(paths):
+    for number, file in enumerate(inputs):
         detailed = number < MOST_DETAILED
-        report, source, found = _inspect_file(path, detailed=detailed)
+        report, source, found = _inspect_file(file, detailed=detailed)
         files.append(report)
         problems += found
         if source is not None and not source.parts:
             if genes is None:
-                genes = path, source.var_names
+                genes = file.name, source.var_names
             elif not np.array_equal(genes[1], source.var_names):
-                problems.append(_differing_genes(path, source, *genes))
+                problems.append(_differing_genes(file.name, source, *genes))
         if progress is not None:
-            progress(path, number + 1, len(paths))
+            progress(file.name, number + 1, len(inputs))
     opened = [file for file in files if "cells" in file]
     return {
         "cells": sum(file["cells"] for file in opened),
@@ -97,21 +99,23 @@ def inspect(
 
 
 def _inspect_file(
-    path: str, *, detailed: bool
+    file: InputFile, *, detailed: bool
 ) -> tuple[dict[str, Any], Source | None, list[Problem]]:
     """Return the report of one file, its source if it opens, and what is wrong."""
-    report: dict[str, Any] = {"file": path, "format": None, "bytes": _size(path)}
+    path = file.name
+    report: dict[str, Any] = {"file": path, "format": None, "bytes": 0}
     try:
+        report["bytes"] = file.count_bytes()
         # "an .h5ad file" without its article.
-        report["format"] = format_of(path).name.partition(" ")[2]
-        source, notices = _open(path, obs=True if detailed else None)
+        report["format"] = file.find_format().name.partition(" ")[2]
+        source, notices = _open(file, obs=True if detailed else None)
     except _ERRORS as error:
         return report, None, [_problem_of_error(path, error)]
     report |= {"cells": source.shape[0], "genes": source.shape[1]}
     problems = [Problem(path, notice, None) for notice in notices]
     report["matrices"] = matrices = []
     report["obs"] = []
-    for name, matrix in _matrices(path, source, detailed=detailed, problems=problems):
+    for name, matrix in _matrices(file, source, detailed=detailed, problems=problems):
         matrices.append(_describe_matrix(name, matrix))
         problems += problems_of_arrays(path, name, matrix)
     if detailed:
@@ -121,11 +125,11 @@ def _inspect_file(
     return report, source, problems
 
 
-def _open(path: str, **options: Any) -> tuple[Source, list[str]]:
+def _open(file: InputFile, **options: Any) -> tuple[Source, list[str]]:
     """Open a file; return the source and what `open` warns of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        source = open_source(path, **options)
+        source = file.open(**options)
     return source, [str(warning.message) for warning in caught]
 
 
@@ -135,16 +139,8 @@ def _problem_of_error(path: str, error: Exception) -> Problem:
     return Problem(path, what, mend or None)
 
 
-def _size(path: str) -> int:
-    """Return the bytes of a file, or of all files of a folder."""
-    place = Path(path)
-    if place.is_dir():
-        return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-    return place.stat().st_size
-
-
 def _matrices(
-    path: str, source: Source, *, detailed: bool, problems: list[Problem]
+    file: InputFile, source: Source, *, detailed: bool, problems: list[Problem]
 ) -> Iterator[tuple[str, Source]]:
     """Yield the matrices of a file: X, and in a detailed report the others."""
     if source.parts:
@@ -158,10 +154,9 @@ def _matrices(
         if name == contents.x:
             continue
         try:
-            yield name, _open(path, x=name)[0]
+            yield name, _open(file, x=name)[0]
         except _ERRORS as error:
-            what, _, mend = str(error).removeprefix(f"{path}: ").partition("; ")
-            problems.append(Problem(path, what, mend or None))
+            problems.append(_problem_of_error(file.name, error))
 
 
 def _describe_matrix(name: str, source: Source) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import typer
 
 from ..sources import open as open_source
 from ..splits import load_split
-from .arguments import Joined, expand_files
+from .arguments import Joined, find_files
 from .rewriting import rewrite
 from .splitting import find_conditions
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, progress, show_plain_errors
 
 __all__ = ["rewrite_files"]
@@ -71,6 +72,7 @@ def rewrite_files(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it is there.")
     ] = False,
+    storage: StorageArgument = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
     ] = False,
@@ -84,9 +86,15 @@ def rewrite_files(
         if len(files) < 2:
             raise ValueError("name the files to read, and then the one to write")
         *inputs, out = files
-        paths = expand_files(inputs)
+        options = parse_storage_options(storage)
+        found_files = find_files(inputs, options)
         source = open_source(
-            paths, obs=True, obs_names=True, x=x or "X", join=join.value
+            [file.given for file in found_files],
+            obs=True,
+            obs_names=True,
+            x=x or "X",
+            join=join.value,
+            storage_options=options,
         )
         rows = None if split is None else load_split(split, source)[part]
         conditions = find_conditions(source, where, "=") if where else None
@@ -106,7 +114,7 @@ def rewrite_files(
         if as_json:
             console.print(json.dumps(found, indent=1), soft_wrap=True)
             return
-        size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+        size = sum(file.count_bytes() for file in found_files)
         console.print(
             f"{found['file']}  {found['cells']:,} cells x {found['genes']:,} genes,"
             f" {found['bytes'] / 1e6:,.1f} MB (read {size / 1e6:,.1f} MB), in"

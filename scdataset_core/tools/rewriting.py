@@ -15,7 +15,9 @@ from ..loader import Loader
 from ..row_sets import RowSet
 from ..sources import Source
 from ..sources import open as open_source
+from ..storage.remote.urls import is_url
 from ..strategies import BlockShuffling, Streaming
+from .arguments import StorageOptions
 from .narrow_file import MatrixWriter, TooNarrowError, kind_of_rows
 from .safe_file import DiskFile, write_whole
 from .verification import verify
@@ -47,6 +49,7 @@ def rewrite(
     compression: str | None = None,
     memory: int | str = "1GiB",
     overwrite: bool = False,
+    storage_options: StorageOptions = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Write cells of any files to one `.h5ad` file that is made for shuffled reads.
@@ -87,6 +90,8 @@ def rewrite(
         Most bytes that reading may take, see :class:`scdataset_core.Loader`.
     overwrite
         Whether to replace `out` if it is there.
+    storage_options
+        For URLs, as :func:`scdataset_core.open` takes them.
     progress
         Called now and then with what is done, and the cells done and in all.
 
@@ -105,13 +110,20 @@ def rewrite(
     OSError
         If the file cannot be written; the message names it and the reason.
     """
+    if is_url(os.fspath(out)):
+        raise ValueError(
+            f"{out}: rewrite writes a local file; give a path, and upload the file"
+        )
     target = Path(out).absolute()
     if compression not in (None, "gzip", "lzf"):
         raise ValueError(
             f'compression must be None, "gzip" or "lzf", got {compression!r}'
         )
     begun = time.perf_counter()
-    source = _open(data, x, join, genes)
+    source = data
+    if not isinstance(data, Source):
+        options = {"join": join, "genes": genes, "storage_options": storage_options}
+        source = open_source(data, obs=True, obs_names=True, x=x, **options)
     if str(target) in {os.path.realpath(file) for file in source.files}:
         raise FileExistsError(17, "the file is one of those that are read", str(target))
     if target.exists() and not overwrite:
@@ -163,13 +175,6 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def _open(data: Any, x: str | Sequence[str], join: str, genes: Any) -> Source:
-    if isinstance(data, Source):
-        return data
-    options: dict[str, Any] = {"join": join, "genes": genes}
-    return open_source(data, obs=True, obs_names=True, x=x, **options)
 
 
 def _choose_rows(source: Source, rows: Any, where: Mapping[str, Any] | None) -> RowSet:

@@ -9,6 +9,7 @@ import typer
 from ..splits.tables import CountTable
 from .arguments import expand_files
 from .splitting import split
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, show_plain_errors
 
 __all__ = ["split_files"]
@@ -55,13 +56,15 @@ def split_files(
     seed: Annotated[
         int, typer.Option(metavar="N", help="Another seed gives other parts.")
     ] = 0,
+    storage: StorageArgument = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
     ] = False,
 ) -> None:
     """Divide cells into parts for training and testing, and write them to a file."""
     with show_plain_errors():
-        paths = expand_files(files)
+        options = parse_storage_options(storage)
+        paths = expand_files(files, options)
         report = split(
             paths,
             part or DEFAULT_PARTS,
@@ -71,6 +74,7 @@ def split_files(
             where=where or (),
             block_size=block_size,
             seed=seed,
+            storage_options=options,
         )
         if as_json:
             console.print(json.dumps(report, indent=1), soft_wrap=True)

@@ -9,6 +9,7 @@ from ..sources.base import Source
 from ..sources.obs.asked_columns import AskedColumn
 from ..splits import Split
 from ..splits import split as split_source
+from .arguments import StorageOptions
 
 __all__ = ["find_conditions", "split"]
 
@@ -25,6 +26,7 @@ def split(
     where: Sequence[str] = (),
     block_size: int = 1,
     seed: int = 0,
+    storage_options: StorageOptions = None,
 ) -> dict[str, Any]:
     """Divide the cells of files into parts, and write them to one small file.
 
@@ -41,6 +43,8 @@ def split(
         The file to write.
     by, stratify, block_size, seed
         As for :func:`scdataset_core.split`.
+    storage_options
+        For URLs, as `open` takes them.
     where
         Only cells that meet these conditions: ``"drug=DMSO,drug01"``, labels or
         numbers; ``"total_counts=500..2000"``, a range, either end of which may be left
@@ -58,7 +62,7 @@ def split(
         If the text of a part or condition is none of the above; and whatever
         :func:`scdataset_core.split` raises.
     """
-    source = open_source(files)
+    source = open_source(files, storage_options=storage_options)
     wanted = dict(_part_of(source, text) for text in parts)
     if len(wanted) < len(parts):
         raise ValueError(f"a part is named twice: {', '.join(parts)}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from ..sources import open as open_source
 from ..suggestion import suggest
 from .arguments import expand_files
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, progress, show_plain_errors
 from .tuning import tune
 
@@ -59,6 +60,7 @@ def tune_files(
     batch_size: BatchSize = 64,
     cache: CacheFolder = None,
     x: X = "X",
+    storage: StorageArgument = None,
     seconds: Annotated[
         float, typer.Option(min=1.0, metavar="S", help="About how long to go on.")
     ] = 40.0,
@@ -66,15 +68,17 @@ def tune_files(
 ) -> None:
     """Time settings on these files and this disk; print the best."""
     with show_plain_errors():
+        options = parse_storage_options(storage)
         with progress("trials") as report:
             found = tune(
-                expand_files(files),
+                expand_files(files, options),
                 memory=memory,
                 label=label,
                 min_entropy=min_entropy,
                 batch_size=batch_size,
                 cache=cache,
                 x=x,
+                storage_options=options,
                 seconds=seconds,
                 progress=lambda _, done, total: report("tune", done, total),
             )
@@ -95,12 +99,15 @@ def suggest_settings(
     min_entropy: Entropy = 0.98,
     batch_size: BatchSize = 64,
     x: X = "X",
+    storage: StorageArgument = None,
     as_json: Json = False,
 ) -> None:
     """Suggest settings from the layout of files alone, without timing."""
     with show_plain_errors():
         obs = None if label is None else [label]
-        source = open_source(expand_files(files), obs=obs, x=x)
+        options = parse_storage_options(storage)
+        paths = expand_files(files, options)
+        source = open_source(paths, obs=obs, x=x, storage_options=options)
         found = suggest(
             source,
             memory=memory,

@@ -9,6 +9,7 @@ from ..sources import Source
 from ..sources import open as open_source
 from ..storage.context import available_cores
 from ..suggestion import loader_line, needs_cache
+from .arguments import StorageOptions
 from .timing import make_loader, time_settings
 
 __all__ = ["tune"]
@@ -32,6 +33,7 @@ def tune(
     batch_size: int = 64,
     cache: Any = None,
     x: str = "X",
+    storage_options: StorageOptions = None,
     seconds: float = 40.0,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def tune(
         filled, so far as it is.
     x
         Which matrix to read.
+    storage_options
+        For URLs, as `open` takes them.
     seconds
         About how long to go on.
     progress
@@ -69,7 +73,9 @@ def tune(
     ValueError
         If no settings fit; the message says what comes nearest.
     """
-    source = data if isinstance(data, Source) else _open(data, label, cache, x)
+    source = data
+    if not isinstance(data, Source):
+        source = _open(data, label, cache, x, storage_options)
     codes = None if label is None else codes_of(source, label)
     candidates = list_candidates(
         source,
@@ -96,9 +102,11 @@ def tune(
     }
 
 
-def _open(data: Any, label: Any, cache: Any, x: str) -> Source:
+def _open(
+    data: Any, label: Any, cache: Any, x: str, storage_options: StorageOptions
+) -> Source:
     obs = [label] if isinstance(label, str) else None
-    return open_source(data, obs=obs, x=x, cache=cache)
+    return open_source(data, obs=obs, x=x, cache=cache, storage_options=storage_options)
 
 
 class _Trials:

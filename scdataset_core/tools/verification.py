@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from ..errors import ScdatasetError
 from ..loader import Loader
-from ..sources import open as open_source
-from ..sources.formats import FileNode, format_of
+from ..sources.formats import FileNode
 from ..storage import ReadContext, StoredArray, default_context
 from ..storage.chunks import ABSENT
 from ..storage.isolation import call_isolated
 from ..storage.reading.chunk_decoder import ChunkDecoder, WantedChunks
+from ..storage.remote.object_store import ObjectStore
 from ..strategies import Streaming
-from .arguments import need_paths
+from .arguments import InputFile, StorageOptions, need_files
 
 __all__ = ["verify"]
 
@@ -63,6 +63,7 @@ class _Array:
 def verify(
     data: Any,
     *,
+    storage_options: StorageOptions = None,
     threads: int | None = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
@@ -75,7 +76,9 @@ def verify(
     Parameters
     ----------
     data
-        A path, a glob, or a list of paths.
+        A path, a glob, a URL, or a list of these.
+    storage_options
+        For URLs, as `open` takes them.
     threads
         Threads that read and decode; None: one a core, at most 8.
     progress
@@ -96,15 +99,15 @@ def verify(
     TypeError
         If `data` is no path.
     """
-    paths = need_paths("verify", data)
+    files = need_files("verify", data, storage_options)
     begun = time.perf_counter()
     with ReadContext(threads) as context:
         check = _Check(context, progress)
-        for path in paths:
-            check.file(path)
+        for file in files:
+            check.file(file)
     return {
         "ok": not check.damaged,
-        "n_files": len(paths),
+        "n_files": len(files),
         "n_chunks": context.stats.chunks_decoded,
         "n_bytes": check.n_bytes,
         "seconds": time.perf_counter() - begun,
@@ -122,17 +125,17 @@ class _Check:
         self.damaged: list[Damage] = []
         self.n_bytes = 0
 
-    def file(self, path: str) -> None:
+    def file(self, file: InputFile) -> None:
         """Read one file."""
-        before = len(self.damaged)
+        path, before = file.name, len(self.damaged)
         try:
-            kind = format_of(path, isolated=True)
+            kind = file.find_format(isolated=True)
             arrays = None
             if kind.walk is not None:
-                what = path, kind.walk
+                what = path, kind.walk, file.store
                 arrays, damaged = (
                     call_isolated(_find_arrays, *what, file=path)
-                    if kind.isolates
+                    if kind.isolates and file.store is None
                     else _find_arrays(*what)
                 )
                 self.damaged += damaged
@@ -143,7 +146,7 @@ class _Check:
             self._read_arrays(path, arrays)
         # What is there may still not fit together.
         if len(self.damaged) == before:
-            self._open(path, read=arrays is None)
+            self._open(file, read=arrays is None)
 
     def _note(
         self, path: str, dataset: str | None, chunk: int | None, error: Exception
@@ -228,32 +231,32 @@ class _Check:
         else:
             self.n_bytes += int(n_bytes.sum())
 
-    def _open(self, path: str, *, read: bool) -> None:
+    def _open(self, file: InputFile, *, read: bool) -> None:
         """Open a file as a source, which checks that its parts fit; read it too."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                source = open_source(path, obs=True, isolated=True)
+                source = file.open(obs=True, isolated=file.store is None)
                 if read:
                     done = 0
                     for batch in Loader(source, Streaming(), batch_size=1024):
                         done += len(batch["index"])
                         if self._progress is not None:
-                            self._progress(path, done, len(source))
+                            self._progress(file.name, done, len(source))
                 elif source.sparse:
                     source.longest_row()  # looks at all row pointers
             except _ERRORS as error:
-                self._note(path, None, None, error)
+                self._note(file.name, None, None, error)
 
 
 def _find_arrays(
-    path: str, walk: Callable[[str], Iterator[FileNode]]
+    path: str, walk: Callable[..., Iterator[FileNode]], store: ObjectStore | None
 ) -> tuple[list[_Array], list[Damage]]:
     """Return the arrays of a file, and those that are not there as they should be."""
     arrays: list[_Array] = []
     damaged: list[Damage] = []
     limits: dict[str, int] = {}
-    for node in walk(path):
+    for node in walk(path) if store is None else walk(path, store):
         if node.error is not None:
             damaged.append(Damage(path, f"/{node.path}", None, str(node.error)))
         elif node.describe is None:

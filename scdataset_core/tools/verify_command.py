@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from .arguments import expand_files
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, progress, show_plain_errors
 from .verification import verify
 
@@ -20,6 +21,7 @@ def verify_files(
         list[str],
         typer.Argument(metavar="FILES", help="Files, folders, or quoted globs."),
     ],
+    storage: StorageArgument = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -36,13 +38,16 @@ def verify_files(
     pointers are checked.
     """
     with show_plain_errors():
-        paths = expand_files(files)
+        options = parse_storage_options(storage)
+        paths = expand_files(files, options)
         with progress("MB") as report:
 
             def tell(path: str, done: int, total: int) -> None:
                 report(Path(path).name, done // 1_000_000, total // 1_000_000)
 
-            found = verify(paths, threads=threads, progress=tell)
+            found = verify(
+                paths, storage_options=options, threads=threads, progress=tell
+            )
         if as_json:
             console.print(json.dumps(found, indent=1), soft_wrap=True)
         else:

@@ -147,10 +147,10 @@ def _open_group(group: Any, options: OpenOptions) -> Source:  # Any: a zarr.Grou
     return open_group(group, options)
 
 
-def _walk_hdf5(path: str) -> Iterator[FileNode]:
+def _walk_hdf5(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]:
     from .walking import walk_hdf5
 
-    return walk_hdf5(path)
+    return walk_hdf5(path, store)
 
 
 def _walk_zarr(path: str) -> Iterator[FileNode]:

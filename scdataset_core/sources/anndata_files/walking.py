@@ -5,14 +5,22 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ...errors import ScdatasetError
+from ...storage.remote.object_store import ObjectStore
 from ..format_declaration import FileNode
 from .file_tree import FileTree
 
 __all__ = ["walk_hdf5", "walk_zarr"]
 
 
-def walk_hdf5(path: str) -> Iterator[FileNode]:
+def walk_hdf5(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]:
     """Yield every group and array of an HDF5 file, without leaving the file.
+
+    Parameters
+    ----------
+    path
+        The file, or the name of an object.
+    store
+        The store that the object is in; None: it is a local file.
 
     Raises
     ------
@@ -23,8 +31,8 @@ def walk_hdf5(path: str) -> Iterator[FileNode]:
 
     @contextmanager
     def open_tree() -> Iterator[FileTree]:
-        with open_checked(path) as root:
-            yield Hdf5Tree(root, path, allow_external=False)
+        with open_checked(path, store) as root:
+            yield Hdf5Tree(root, path, allow_external=False, store=store)
 
     return _walk(open_tree())
 

@@ -1,0 +1,47 @@
+"""Storage options of the command line."""
+
+import pytest
+
+pytest.importorskip("typer")
+
+from scdataset_core.tools.storage_arguments import parse_storage_options
+
+
+@pytest.mark.parametrize(
+    ("texts", "options"),
+    [
+        (None, None),
+        ([], None),
+        (["region=eu-west-1"], {"region": "eu-west-1"}),
+        (["key=a=b=", "other="], {"key": "a=b=", "other": ""}),
+        (["account=0123"], {"account": "0123"}),
+        (["skip_signature=true", "x=false"], {"skip_signature": True, "x": False}),
+        (['{"region": "a", "n": 3}', "region=b"], {"region": "b", "n": 3}),
+        (
+            ["client_options.allow_http=true", "client_options.timeout=9s"],
+            {"client_options": {"allow_http": True, "timeout": "9s"}},
+        ),
+        (
+            ['{"client_options": {"a": 1}}', 'client_options={"b": {"c": "d"}}'],
+            {"client_options": {"a": 1, "b": {"c": "d"}}},
+        ),
+    ],
+)
+def test_options_are_pairs_or_json_and_later_ones_count(texts, options):
+    assert parse_storage_options(texts) == options
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("CANARY", "takes KEY=VALUE or a JSON object"),
+        ("=CANARY", "takes KEY=VALUE or a JSON object"),
+        ('{"key": "CANARY"', "this is no JSON object: .* at character"),
+        ('client_options={"CANARY"}', "client_options: this is no JSON object"),
+    ],
+)
+def test_what_is_neither_is_an_error_that_does_not_show_it(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_storage_options([text])
+    assert "CANARY" not in str(caught.value)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
