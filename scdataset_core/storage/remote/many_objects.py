@@ -111,4 +111,4 @@ def read_spans(
     wanted = WantedRanges(sources, numbers, np.array(starts, np.int64), sizes)
     ExpectedReads().begin(wanted)
     for source, start in zip(sources, starts, strict=True):
-        yield b"".join(map(bytes, wanted.take(source.name, start, n_bytes)))
+        yield b"".join(map(bytes, wanted.take(source, start, n_bytes)))
