@@ -135,7 +135,8 @@ def open(
     for name in x if isinstance(x, list | tuple) else (x,):
         if not is_matrix_name(name):
             raise ValueError(what_x_can_be(name, data, storage_options))
-    paths, store = _find(data, storage_options, allow_external=allow_external)
+    kept = None if cache is None else Cache.of(cache)
+    paths, store = _find(data, storage_options, kept, allow_external=allow_external)
     options = OpenOptions.of(
         obs,
         x=x if isinstance(x, str) else "X",
@@ -146,7 +147,7 @@ def open(
         obs_names=obs_names,
         vocabulary=vocabulary,
         columns=columns,
-        cache=cache,
+        cache=kept,
         store=store,
         isolated=isolated,
     )
@@ -160,7 +161,11 @@ def open(
 
 
 def _find(
-    data: object, storage_options: Mapping[str, Any] | None, *, allow_external: bool
+    data: object,
+    storage_options: Mapping[str, Any] | None,
+    cache: Cache | None,
+    *,
+    allow_external: bool,
 ) -> tuple[list[str] | None, ObjectStore | None]:
     """Return the paths that data stands for, if it does, and the store of URLs."""
     if storage_options is not None and not isinstance(storage_options, Mapping):
@@ -174,7 +179,7 @@ def _find(
                 "allow_external goes with local files: links of an object in a store"
                 " lead nowhere; leave it out"
             )
-        return find_remote(data, storage_options)
+        return find_remote(data, storage_options, cache)
     if storage_options:
         raise ValueError(
             "storage_options go with URLs (s3://, gs://, az://, https://, http://), and"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ObjectMissingError, nearest
+from ..storage.cache import Cache
 from ..storage.remote.globs import find_matches, has_magic
 from ..storage.remote.object_store import ObjectStore, OwnFile, OwnStore, Root, UrlRoot
 from ..storage.remote.own_stores import (
@@ -58,9 +59,20 @@ def _is_own_file(data: object) -> bool:
 
 
 def find_remote(
-    data: Any, storage_options: Mapping[str, Any] | None
+    data: Any,
+    storage_options: Mapping[str, Any] | None,
+    cache: Cache | None = None,
 ) -> RemoteData:  # Any: what is_remote accepts
     """Return the paths and names that data stands for, and the store of the names.
+
+    Parameters
+    ----------
+    data
+        URLs, stores and file objects.
+    storage_options
+        Keyword arguments of obstore's store class, for URLs.
+    cache
+        Where descriptions of objects are kept.
 
     Raises
     ------
@@ -80,7 +92,7 @@ def find_remote(
         raise ValueError(
             "storage_options go with URLs; a store of your own has its options already"
         )
-    store = ObjectStore(found.roots)
+    store = ObjectStore(found.roots, cache)
     return RemoteData([path for look in found.wanted for path in look(store)], store)
 
 

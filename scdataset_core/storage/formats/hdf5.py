@@ -81,6 +81,18 @@ class Hdf5TableMaker:
 
     def __call__(self) -> ChunkTable:
         """Return the table; the file must not have changed."""
+        kept = None if self.store is None else self.store.kept(self.file)
+        if kept is None:
+            return self._make()
+        counts = self.shape.chunk_counts
+        table = kept.find_table(self.name, counts)
+        if table is None:
+            table = self._make()
+            kept.keep_table(self.name, counts, table)
+        return replace(table, store=self.store)
+
+    def _make(self) -> ChunkTable:
+        """Return the table from the file."""
         if self.store is None:
             check_unchanged(self.file, self.identity)
         try:

@@ -67,6 +67,11 @@ class DatasetShape(NamedTuple):
         sizes = zip(self.shape, self.needed_chunks, strict=True)
         return tuple(-(-size // step) for size, step in sizes)
 
+    @property
+    def chunk_counts(self) -> tuple[int, ...]:
+        """Number of chunks along each axis; 1 where it lies in one piece."""
+        return (1,) if self.chunks is None else self.grid_shape
+
     def corrupt(self, wrong: str) -> CorruptFileError:
         """Return the error for a dataset that cannot be right."""
         return CorruptFileError(

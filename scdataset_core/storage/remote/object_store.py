@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import StoreError
+from ..cache.folder import Cache
 from ..io.open_files import check_unchanged
-from .block_reader import BlockReader, KeptBlocks
+from .block_reader import BlockReader
 from .clients import ListedObject, ObjectClient, ObstoreClient, connect
 from .identity import ObjectIdentity
+from .kept_objects import KeptObject
 from .object_source import ObjectSource
 from .obstore_library import load_obstore
 from .own_stores import FileClient
@@ -181,20 +183,28 @@ class ObjectStore:
     ----------
     roots
         Buckets, stores and files, by what the names of their objects begin with.
+    cache
+        Keeps what describes the objects; None: nothing does.
     """
 
-    def __init__(self, roots: Mapping[str, Root]) -> None:
+    def __init__(self, roots: Mapping[str, Root], cache: Cache | None = None) -> None:
         self._roots = dict(roots)
+        self._cache = cache
+        self._kept: dict[str, KeptObject] = {}
         self._known: dict[str, ObjectIdentity] = {}
         self._clients: dict[str, ObjectClient] = {}
         self._pid = os.getpid()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"roots": self._roots, "known": dict(self._known)}
+        return {
+            "roots": self._roots,
+            "cache": self._cache,
+            "known": dict(self._known),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["roots"])  # type: ignore[misc]
+        self.__init__(state["roots"], state["cache"])  # type: ignore[misc]
         self._known = state["known"]
 
     def __repr__(self) -> str:
@@ -222,7 +232,7 @@ class ObjectStore:
 
     def open_reader(self, name: str) -> BlockReader:
         """Return an object as a file, for what is read in many small pieces."""
-        return BlockReader(self.open(name), self._keep_blocks(name))
+        return BlockReader(self.open(name), self.kept(name))
 
     def identify(self, name: str) -> ObjectIdentity:
         """Return what an object is; the store is asked when this is first called."""
@@ -255,8 +265,18 @@ class ObjectStore:
         check_unchanged(name, self._known.setdefault(name, found), found)
         return data
 
-    def _keep_blocks(self, name: str) -> KeptBlocks | None:
-        return None
+    def kept(self, name: str) -> KeptObject | None:
+        """Return what keeps the description of an object; None: nothing does."""
+        if self._cache is None:
+            return None
+        known = self._kept.get(name)
+        if known is None:
+            identity = self.identify(name)
+            if identity.version is None:  # it cannot be told from another one
+                return None
+            known = KeptObject(self._cache, name, identity, self)
+            self._kept[name] = known
+        return known
 
     def lists(self, name: str) -> bool:
         """Return whether the objects around a name can be listed."""

@@ -20,7 +20,7 @@ from scdataset_core.errors import (
     StoreError,
 )
 from scdataset_core.storage import ReadContext
-from scdataset_core.storage.remote import requests
+from scdataset_core.storage.remote import block_reader, requests
 from tests.servers import faults
 from tests.servers.answers import answer_object
 from tests.servers.range_server import RangeServer
@@ -363,3 +363,25 @@ def test_the_cache_knows_objects_by_url_and_version(plate, server, url, tmp_path
     again.fill_cache()
     server.put("a.h5ad", Path(plate).read_bytes(), etag="other")
     assert scd.open(url, cache=cache, **options()).cached == 0.0
+
+
+def test_with_a_cache_the_next_open_of_a_known_file_asks_once(
+    plates, tmp_path, monkeypatch
+):
+    folder = tmp_path / "cache"
+    path = plates / "plate1.h5ad"
+    with RangeServer({"a.h5ad": path}) as server:
+        url = f"{server.url}/a.h5ad"
+        first = scd.open(url, obs=True, cache=folder, **options())
+        expected = digest(first)
+        scd.Cache(folder).process.writer.flush(5.0)
+        monkeypatch.setattr(block_reader, "_held", block_reader._HeldBlocks())
+        server.forget()
+        source = scd.open(url, obs=True, cache=folder, **options())
+        assert [request.method for request in server.requests] == ["HEAD"]
+        assert all(len(array.table) for array in source.x_arrays())
+        assert len(server.requests) == 1
+        assert digest(source) == expected == digest(scd.open(path))
+        server.put("a.h5ad", plates / "plate2.h5ad")
+        other = scd.open(url, obs=True, cache=folder, **options())
+        assert digest(other) == digest(scd.open(plates / "plate2.h5ad"))
