@@ -37,10 +37,24 @@ class Opening:
     x: Sequence[str] | None
 
     def open(self, options: OpenOptions) -> Source:
-        """Return the source."""
-        if self.x is None:
-            return self._open_one(options)
-        return open_arrays(self.x, options, self._open_one)
+        """Return the source.
+
+        Raises
+        ------
+        MemoryError
+            If names and labels do not fit in memory; it names the data.
+        """
+        try:
+            if self.x is None:
+                return self._open_one(options)
+            return open_arrays(self.x, options, self._open_one)
+        except MemoryError as error:
+            what = type(self.obj).__name__ if self.paths is None else self.paths[0]
+            raise MemoryError(
+                f"{what}: what it says of its cells and genes does not fit in memory:"
+                f" {str(error) or 'there is no more'}; open fewer obs columns, raise"
+                " the limit (ulimit -v), or, if it is small, restore it: it is damaged"
+            ) from error
 
     def _open_one(self, options: OpenOptions) -> Source:
         if self.paths is None:

@@ -185,12 +185,14 @@ class StoredFrame:
 
     def _values(self, array: Any) -> list[Label]:
         """Return all values of a small array; text comes as strings."""
-        values = np.atleast_1d(np.asarray(array[()]))
-        if values.ndim != 1:
+        if array.ndim > 1:
             raise FileFormatError(
                 f"{self._tree.file}: the categories of a column of {self._path} have"
-                f" the shape {values.shape}, expected a list"
+                f" the shape {array.shape}, expected a list"
             )
+        if array.ndim and array.size:
+            self._tree.describe_array(array)  # which checks its size
+        values = np.atleast_1d(np.asarray(array[()]))
         if self._tree.is_text(array.dtype):
             return list(decode_text(values.astype(object), self._path))
         return list(values.tolist())

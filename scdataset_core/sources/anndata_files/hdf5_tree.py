@@ -1,6 +1,7 @@
 """The groups and data sets of an HDF5 file, found without leaving the file."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from ...storage.formats.hdf5_files import (
     is_plain,
     open_hdf5,
 )
-from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.io.open_files import Identity, check_unchanged, is_of_system
 from ...storage.remote.object_store import ObjectStore
 from ..obs.text import decode_attribute
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Hdf5Tree", "is_text", "open_checked"]
 
 _MOST_LINKS = 16  # in a row; HDF5 follows as many
+
+# Limits and disks, which say nothing of the file.
+_OF_THIS_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
 # These are raised by h5py, and by values of impossible types, in damaged files.
 _DAMAGE = (
@@ -58,6 +62,8 @@ def open_checked(
     except (FileNotFoundError, ScdatasetError):
         raise
     except OSError as error:
+        if error.errno in _OF_THIS_PROCESS:
+            raise
         raise FileFormatError(
             f"{path}: HDF5 cannot open it: {error}; {_way_out(error)}"
         ) from error
@@ -73,6 +79,8 @@ def open_checked(
         except ScdatasetError:
             raise
         except _DAMAGE as error:
+            if is_of_system(error):
+                raise
             raise FileFormatError(
                 f"{path}: HDF5 cannot read it: {error}; the file is damaged or was cut"
                 " short, restore it from its origin"

@@ -4,6 +4,8 @@ import os
 import warnings
 import weakref
 from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,18 @@ from ..decoding.filters import Filter
 from ..decoding.pipeline import Pipeline
 from ..decoding.registry import missing_install
 from ..io.byte_sources import SourceIdentity
-from ..io.open_files import Identity, OpenFile, check_unchanged, most_open
+from ..io.open_files import (
+    Identity,
+    OpenFile,
+    check_unchanged,
+    is_of_system,
+    most_open,
+    open_and_make_room,
+)
 from ..isolation import call_isolated, is_child
 from ..layout import ChunkGrid, Library
 from ..remote.object_store import ObjectStore
+from .declared_sizes import check_declared
 from .description import Description
 from .hdf5_btrees import ReadPieces
 from .hdf5_chunks import (
@@ -105,6 +115,8 @@ class Hdf5TableMaker:
         except ScdatasetError:
             raise
         except (OSError, RuntimeError, KeyError) as error:
+            if is_of_system(error):
+                raise
             raise CorruptFileError(
                 f"{self.file}: data set {self.name}: HDF5 cannot list its chunks:"
                 f" {error}; the file is damaged, restore it from its origin"
@@ -119,7 +131,7 @@ class Hdf5TableMaker:
         if self.store is not None:
             read = self.store.open(self.file).read_pieces
         else:
-            file = OpenFile(self.file)
+            file = open_and_make_room(partial(OpenFile, self.file), self.file)
             check_unchanged(self.file, self.identity, file.identity)
             read = file.read_pieces
         return read_chunk_table(read, self.address, self.shape, self.identity)
@@ -171,6 +183,8 @@ class Hdf5Library:
         except ScdatasetError:  # of the reads that HDF5 asked for
             raise
         except (OSError, RuntimeError, KeyError) as error:
+            if is_of_system(error):
+                raise
             raise CorruptFileError(
                 f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
                 f" cannot read them: {error}"
@@ -320,6 +334,7 @@ def describe(
     else:
         identity = store.identify(file)
     _check_name(dataset, file)
+    _check_size(dataset, file, identity.n_bytes, whole=whole)
     make_table = Hdf5TableMaker(
         DatasetShape.of(dataset, file), identity, _find_header(dataset), store
     )
@@ -331,6 +346,26 @@ def describe(
         check_complete(dataset, file)
     library = Hdf5Library(file, name, identity, find_outside_files(dataset), store)
     return Description(file, name, shape, dtype, None, library, False)
+
+
+def _check_size(
+    dataset: "h5py.Dataset", file: str, file_bytes: int, *, whole: bool
+) -> None:
+    """Raise if a dataset claims more than its file can hold."""
+    if dataset.is_virtual or dataset.external:
+        return
+    # Text of any length takes 16 bytes an element, besides the text itself.
+    item_bytes = 16 if dataset.dtype.kind == "O" else dataset.dtype.itemsize
+    chunks = dataset.chunks
+    steps = () if chunks is None else zip(dataset.shape, chunks, strict=True)
+    check_declared(
+        f"{file}: data set {dataset.name}",
+        file_bytes=file_bytes,
+        array_bytes=prod(dataset.shape) * item_bytes,
+        n_chunks=prod(-(-size // step) for size, step in steps),
+        chunk_bytes=0 if chunks is None else prod(chunks) * item_bytes,
+        whole=whole,
+    )
 
 
 def _find_header(dataset: "h5py.Dataset") -> int | None:

@@ -152,10 +152,14 @@ def read_chunk_table(
 
 
 def check_complete(dataset: "h5py.Dataset", file: str) -> None:
-    """Raise if chunks of a dataset were never written."""
-    if dataset.chunks is None or dataset.is_virtual:
+    """Raise if chunks of a dataset, or all of it, were never written."""
+    if dataset.is_virtual or dataset.external or not dataset.size:
         return
     shape = DatasetShape.of(dataset, file)
+    if dataset.chunks is None:
+        if not dataset.id.get_storage_size():
+            raise shape.corrupt("it is missing, nothing was ever written there")
+        return
     expected, there = prod(shape.grid_shape), dataset.id.get_num_chunks()
     if there < expected:
         raise shape.corrupt(f"{expected - there} of its {expected} chunks are missing")

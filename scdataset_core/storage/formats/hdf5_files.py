@@ -1,15 +1,15 @@
 """Opens HDF5 files, and finds the other files that their data sets lead to."""
 
 import os
-import tempfile
-from functools import lru_cache
+from functools import lru_cache, partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import FileChangedError, FileFormatError
-from ..io.open_files import Identity
+from ..io.open_files import Identity, open_and_make_room
 from ..remote.object_store import ObjectStore
 from .hdf5_reads import open_through_checks, reads_of
 
@@ -49,6 +49,10 @@ def open_hdf5(
     """
     if store is not None:
         return _open_object(path, store)
+    return open_and_make_room(partial(_open_file, path, external=external), path)
+
+
+def _open_file(path: str, *, external: bool) -> "h5py.File":
     file = _open_directly(path)
     # A handle that this process writes by is the caller's to refuse.
     if external or file.mode != "r" or file.driver != "sec2":
@@ -205,22 +209,20 @@ def _find_raw_part(dataset: "h5py.Dataset", name: str, offset: int, size: int) -
 def counts_user_block() -> tuple[bool, bool]:
     """Return whether offsets of chunks, and of whole data, count the user block.
 
-    Releases of HDF5 differ, so this function tries it out on a small file.
+    Releases of HDF5 differ, so this function tries it out on a small file in memory.
     """
     import h5py
 
-    block = 512
     mark = np.frombuffer(b"scdataset mark!!", np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "probe.h5"))
-        with h5py.File(path, "w", userblock_size=block, locking=False) as file:
-            file.create_dataset("chunked", data=mark, chunks=mark.shape)
-            file.create_dataset("whole", data=mark + 1)
-        contents = Path(path).read_bytes()
-        with h5py.File(path, "r", locking=False) as file:
-            found: list[int] = []
-            file["chunked"].id.chunk_iter(lambda chunk: found.append(chunk.byte_offset))
-            offset = file["whole"].id.get_offset()
+    held = BytesIO()  # there may be no folder to write to
+    with h5py.File(held, "w", userblock_size=512) as file:
+        file.create_dataset("chunked", data=mark, chunks=mark.shape)
+        file.create_dataset("whole", data=mark + 1)
+    contents = held.getvalue()
+    with h5py.File(held, "r") as file:
+        found: list[int] = []
+        file["chunked"].id.chunk_iter(lambda chunk: found.append(chunk.byte_offset))
+        offset = file["whole"].id.get_offset()
     return (
         contents.find(mark.tobytes()) == found[0],
         contents.find((mark + 1).astype(np.uint8).tobytes()) == offset,

@@ -81,10 +81,10 @@ class CheckedReads:
         start, view = self._at, memoryview(buffer).cast("B")
         before = bytearray(min(_LENGTH - 1, start))
         # What comes before may hold the first bytes of a signature.
-        done = os.preadv(self._descriptor, [before, view], start - len(before))
+        done = self._read([before, view], start - len(before))
         done = max(done - len(before), 0)
         while done < len(view):
-            n = os.preadv(self._descriptor, [view[done:]], start + done)
+            n = self._read([view[done:]], start + done)
             if not n:
                 check_unchanged(self.path, self.identity, Identity.of(self._descriptor))
                 view[done:] = bytes(len(view) - done)
@@ -96,6 +96,13 @@ class CheckedReads:
         for position in dict.fromkeys(found):
             self._check_collection(position, view, start)
         return len(view)
+
+    def _read(self, buffers: list[Any], position: int) -> int:
+        try:
+            return os.preadv(self._descriptor, buffers, position)
+        except OSError as error:
+            what = f"{error.strerror}, at byte {position}"
+            raise OSError(error.errno, what, self.path) from error
 
     def _check_collection(self, position: int, view: memoryview, start: int) -> None:
         """Raise if HDF5 would not come to the end of a collection."""

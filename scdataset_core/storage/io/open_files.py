@@ -5,14 +5,16 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import FileChangedError
+from ...errors import FileChangedError, ScdatasetError
 from ..remote.object_source import ObjectSource
 from ..remote.requests import ExpectedReads
 from ..stats import ReadStats
@@ -26,8 +28,18 @@ from .byte_sources import (
 from .fork_safe_lock import ForkSafeLock
 from .positional_reads import Reader, choose_reader
 
-__all__ = ["Identity", "OpenFile", "OpenSources", "check_unchanged", "most_open"]
+__all__ = [
+    "READ_ONLY",
+    "Identity",
+    "OpenFile",
+    "OpenSources",
+    "check_unchanged",
+    "is_of_system",
+    "most_open",
+    "open_and_make_room",
+]
 
+T = TypeVar("T")
 Integers = npt.NDArray[np.int64]
 # A pipe that took the place of a file must not hold up who opens it.
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -198,6 +210,45 @@ class OpenFile:
             os.close(descriptor)
 
 
+def open_and_make_room(opener: Callable[[], T], name: str) -> T:
+    """Open something; close sources that are not in use if the system asks for it.
+
+    Parameters
+    ----------
+    opener
+        Opens it. It is called again when there is room.
+    name
+        Its name, for the error.
+    """
+    try:
+        return opener()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    for sources in list(_all):
+        sources._open.clear()
+    try:
+        return opener()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise OSError(
+            error.errno,
+            f"{os.strerror(error.errno)}; this process uses up what it may open: raise"
+            " its limit (ulimit -n), or use fewer workers or threads",
+            name,
+        ) from error
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Return whether the system refused something, whatever a file's bytes are.
+
+    HDF5's own errors about bytes have no number.
+    """
+    own = isinstance(error, ScdatasetError)
+    return isinstance(error, OSError) and bool(error.errno) and not own
+
+
 def _error_for_missing(name: str) -> FileChangedError:
     return FileChangedError(
         f"{name} is not there any more; open the source again once nothing writes to it"
@@ -253,7 +304,9 @@ class OpenSources:
             source = self._open.get(key)
             if source is None or not source.serves(expected):
                 self._open.pop(key, None)
-                source = self._open_and_make_room(location)
+                source = open_and_make_room(
+                    partial(self._open_checked, location), location.name
+                )
                 self._open[key] = source
                 sharing = sum(1 for sources in _all if sources._open)
                 most = self._most or max(most_open() // sharing, 1)
@@ -261,27 +314,6 @@ class OpenSources:
                     self._open.popitem(last=False)
             self._open.move_to_end(key)
         return source
-
-    def _open_and_make_room(self, location: Location) -> ByteSource:
-        """Open a source; close those that are not in use if the system asks for it."""
-        try:
-            return self._open_checked(location)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-        for sources in list(_all):
-            sources._open.clear()
-        try:
-            return self._open_checked(location)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            raise OSError(
-                error.errno,
-                f"{error.strerror}; this process uses up what it may open: raise its"
-                " limit (ulimit -n), or use fewer workers or threads",
-                location.name,
-            ) from error
 
     def _open_checked(self, location: Location) -> ByteSource:
         name, expected, store = location
