@@ -16,7 +16,7 @@ from tests.servers.remote_cells import (
 pytest.importorskip("obstore")
 
 
-@pytest.fixture(params=["gzip"])
+@pytest.fixture(params=["gzip", "zarr3"])
 def kind(request):
     return request.param
 
@@ -41,6 +41,25 @@ def test_an_empty_a_part_filled_and_a_full_cache_give_the_same(
     again = open_far(files, kind, server, tmp_path / "cache")
     assert again.cached == 1.0
     assert_same_batches(again, near)
+
+
+def test_with_a_full_cache_no_x_is_asked_for(files, kind, server, tmp_path):
+    open_far(files, kind, server, tmp_path / "cache").fill_cache()
+    source = open_far(files, kind, server, tmp_path / "cache")
+    server.forget()
+    list(batches(source))
+    assert server.asked("GET") == []
+    assert len(server.requests) <= len(source.files)
+
+
+def test_opening_known_files_costs_a_request_each(files, server, tmp_path):
+    source = open_far(files, "gzip", server, tmp_path / "cache", obs=None)
+    source.fill_cache()
+    server.forget()
+    source = open_far(files, "gzip", server, tmp_path / "cache", obs=None)
+    list(batches(source))
+    assert len(server.requests) <= 2
+    assert server.n_bytes <= 2 * (1 << 20)
 
 
 def test_a_file_that_changed_is_read_anew_and_the_old_never_again(

@@ -223,3 +223,15 @@ def test_objects_of_one_name_in_two_stores_are_told_apart(files, server, tmp_pat
         ]
         near = [scd.open(path) for path in (files.paths("gzip")[0], other)]
         assert assert_same_batches(scd.concat(sources), scd.concat(near)) == 30
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_requests_are_in_flight_than_the_environment_says(
+    opened, near, server, monkeypatch, most
+):
+    monkeypatch.setenv("SCDATASET_REQUESTS", str(most))
+    source = opened()
+    server.faults = [late(0.002)]
+    server.forget()
+    assert assert_same_batches(source, near, fetch_factor=8, threads=4) == 30
+    assert 1 <= server.most_in_flight <= most

@@ -153,10 +153,10 @@ def _walk_hdf5(path: str, store: ObjectStore | None = None) -> Iterator[FileNode
     return walk_hdf5(path, store)
 
 
-def _walk_zarr(path: str) -> Iterator[FileNode]:
+def _walk_zarr(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]:
     from .walking import walk_zarr
 
-    return walk_zarr(path)
+    return walk_zarr(path, store)
 
 
 _OWN = frozenset({"cache"})

@@ -37,14 +37,14 @@ def walk_hdf5(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]
     return _walk(open_tree())
 
 
-def walk_zarr(path: str) -> Iterator[FileNode]:
+def walk_zarr(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]:
     """Yield every group and array of a zarr store, see :func:`walk_hdf5`."""
     from .zarr_sources import open_store
     from .zarr_tree import ZarrTree
 
     @contextmanager
     def open_tree() -> Iterator[FileTree]:
-        yield ZarrTree(open_store(path), path)
+        yield ZarrTree(open_store(path, store), path)
 
     return _walk(open_tree())
 

@@ -7,13 +7,20 @@ once, over all that this process reads.
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Protocol
 
 from ...thread_ending import Ending, join_all, start_all
 
-__all__ = ["RequestThreads", "Work", "most_in_flight", "shared_threads"]
+__all__ = [
+    "RequestThreads",
+    "Work",
+    "most_in_flight",
+    "request_in_flight",
+    "shared_threads",
+]
 
 # Requests under way in one process, at most. With 50 ms a request, 64 threads gave as
 # much as a server on the same two cores had; obstore's own get_ranges has 10 (512
@@ -38,6 +45,36 @@ def most_in_flight() -> int:
             f' requests, from 1 on, got "{given}"'
         )
     return int(given)
+
+
+class _InFlight:
+    """The requests that are under way in this process, on whatever threads."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.n = 0
+
+
+_in_flight = _InFlight()
+
+
+@contextmanager
+def request_in_flight() -> Iterator[None]:
+    """Wait until one more request may be under way, and count it meanwhile.
+
+    Besides the threads here, whoever waits for bytes that nobody has asked for yet
+    sends the request.
+    """
+    mine = _in_flight
+    with mine.changed:
+        mine.changed.wait_for(lambda: mine.n < most_in_flight())
+        mine.n += 1
+    try:
+        yield
+    finally:
+        with mine.changed:
+            mine.n -= 1
+            mine.changed.notify()
 
 
 class Work(Protocol):
@@ -171,8 +208,8 @@ def shared_threads() -> RequestThreads:
 
 
 def _renew_lock() -> None:
-    global _lock, _shared
-    _lock, _shared = threading.Lock(), None
+    global _lock, _shared, _in_flight
+    _lock, _shared, _in_flight = threading.Lock(), None, _InFlight()
 
 
 if hasattr(os, "register_at_fork"):

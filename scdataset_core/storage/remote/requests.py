@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..stats import ReadStats
-from .request_threads import RequestThreads, shared_threads
+from .request_threads import RequestThreads, request_in_flight, shared_threads
 
 __all__ = ["GAP_BYTES", "ExpectedReads", "RangedObject", "TakenError", "WantedRanges"]
 
@@ -162,7 +162,9 @@ class WantedRanges:
         begun = perf_counter()
         data, failure = None, None
         try:
-            found = part.source.fetch(part.start, part.stop)
+            with request_in_flight():
+                begun = perf_counter()
+                found = part.source.fetch(part.start, part.stop)
             data = np.frombuffer(found, np.uint8)
         except BaseException as error:  # raised where the bytes are wanted
             failure = error
