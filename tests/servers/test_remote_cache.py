@@ -43,23 +43,31 @@ def test_an_empty_a_part_filled_and_a_full_cache_give_the_same(
     assert_same_batches(again, near)
 
 
-def test_with_a_full_cache_no_x_is_asked_for(files, kind, server, tmp_path):
-    open_far(files, kind, server, tmp_path / "cache").fill_cache()
-    source = open_far(files, kind, server, tmp_path / "cache")
-    server.forget()
-    list(batches(source))
-    assert server.asked("GET") == []
-    assert len(server.requests) <= len(source.files)
-
-
-def test_opening_known_files_costs_a_request_each(files, server, tmp_path):
-    source = open_far(files, "gzip", server, tmp_path / "cache", obs=None)
+def test_with_a_full_cache_opening_costs_a_request_and_no_x_is_asked_for(
+    files, server, tmp_path
+):
+    source = open_far(files, "gzip", server, tmp_path / "cache")
     source.fill_cache()
-    server.forget()
-    source = open_far(files, "gzip", server, tmp_path / "cache", obs=None)
     list(batches(source))
-    assert len(server.requests) <= 2
-    assert server.n_bytes <= 2 * (1 << 20)
+    server.forget()
+    source = open_far(files, "gzip", server, tmp_path / "cache")
+    assert [request.method for request in server.requests] == ["HEAD", "HEAD"]
+    loader = scd.Loader(source, scd.BlockShuffling(4), batch_size=8, fetch_factor=3)
+    list(loader)
+    assert loader.stats.reading.requests == 0
+    # The row pointers and the labels of each file, once.
+    assert len(server.asked("GET")) <= 2 * len(source.files)
+
+
+def test_with_a_full_cache_no_chunk_of_a_zarr_store_is_asked_for(
+    files, server, tmp_path
+):
+    open_far(files, "zarr3", server, tmp_path / "cache").fill_cache()
+    source = open_far(files, "zarr3", server, tmp_path / "cache")
+    server.forget()
+    list(batches(source))
+    asked = server.asked("GET", within="/X/")
+    assert not [request.path for request in asked if "/X/indptr/" not in request.path]
 
 
 def test_a_file_that_changed_is_read_anew_and_the_old_never_again(
