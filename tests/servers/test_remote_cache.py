@@ -54,7 +54,7 @@ def test_with_a_full_cache_opening_costs_a_request_and_no_x_is_asked_for(
     assert [request.method for request in server.requests] == ["HEAD", "HEAD"]
     loader = scd.Loader(source, scd.BlockShuffling(4), batch_size=8, fetch_factor=3)
     list(loader)
-    assert loader.stats.reading.requests == 0
+    assert loader.stats.to_dict()["requests"] == 0
     # The row pointers and the labels of each file, once.
     assert len(server.asked("GET")) <= 2 * len(source.files)
 
