@@ -370,13 +370,15 @@ def _check_size(
 
 def _find_header(dataset: "h5py.Dataset") -> int | None:
     """Return the first byte of a dataset's object header, where that is known."""
-    from h5py import h5o
+    from h5py import h5g
 
     # With a user block, addresses count from its end.
     if dataset.file.userblock_size:
         return None
     try:
-        return int(h5o.get_info(dataset.id).addr)
+        # h5o.get_info looks at the whole B-tree, which it gives the size of too.
+        low, high = h5g.get_objinfo(dataset.id).objno
+        return int(low) | int(high) << 64
     except RuntimeError:  # it is damaged, which HDF5 says once its chunks are needed
         return None
 

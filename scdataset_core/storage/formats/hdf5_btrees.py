@@ -157,10 +157,11 @@ def _read_chunks(
     )
     leaves = [] if root == _UNDEFINED else _read_leaves(read, file_bytes, root, key)
     found = np.concatenate(leaves) if leaves else np.empty(0, key)
-    if found["within"].any():
+    corners = found["corner"].astype(np.uint64)
+    if found["within"].any() or (corners % np.array(chunk[:-1], np.uint64)).any():
         return None
     return ListedChunks(
-        found["corner"].astype(np.uint64),
+        corners,
         found["child"].astype(np.uint64),
         found["size"].astype(np.uint64),
         found["skipped"].astype(np.uint64),
