@@ -83,17 +83,22 @@ class BatchIterator(Iterator[Any]):
         n_yielded = bookmark.position.yielded
         self._left = len(plan) - n_yielded
         self.stats = LoaderStats(self._context.stats)
-        self._fetches = ReadAhead(
-            _fetches(plan, batching, self._context, n_yielded),
-            partial(
-                _read,
-                batching=batching,
-                context=self._context,
-                epoch=bookmark.position.epoch,
-            ),
-            depth=read_ahead + lanes - 1,
-            n_threads=lanes,
+        make = partial(
+            _read,
+            batching=batching,
+            context=self._context,
+            epoch=bookmark.position.epoch,
         )
+        try:
+            self._fetches = ReadAhead(
+                _fetches(plan, batching, self._context, n_yielded),
+                make,
+                depth=read_ahead + lanes - 1,
+                n_threads=lanes,
+            )
+        except BaseException:  # a fetch may have begun, and started threads to decode
+            self._context.close()
+            raise
         self._end = Ending(self, _end, self._fetches, self._context)
 
     def __iter__(self) -> Self:

@@ -254,7 +254,9 @@ class MixedOrder:
         self._children = children
         self._weights = weights
         self._left = list(itertools.accumulate(reversed(weights)))[::-1]
-        self._bases = np.cumsum([0, *(child.n_rows for child in children)])
+        self._bases = np.cumsum(
+            [0, *(child.n_rows for child in children)], dtype=np.int64
+        )
         self._first = first
         self._n = n
         self.key = key

@@ -178,7 +178,7 @@ class Plan:
         # Whole fetches have the rows of a short minibatch that is left out, too.
         read = range(first, first + len(pieces)) if whole else held
         parts = [pieces[batch - first][0] for batch in read]
-        stops = np.cumsum([len(part) for part in parts]).tolist()
+        stops = np.cumsum([len(part) for part in parts], dtype=np.int64).tolist()
         starts = dict(zip(read, [0, *stops], strict=False))
         batches, found = [], []
         for batch in held:

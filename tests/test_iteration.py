@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from scdataset_core import BlockShuffling, Loader
+from scdataset_core.storage import ReadContext
 
 DATA = np.arange(103)
 
@@ -173,3 +174,24 @@ def test_an_abandoned_iterator_is_no_reason_to_warn():
     assert len(list(loader)) == 13
     shards = loader.shard(), loader.shard()
     assert len(list(zip(*shards, strict=True))) == 13
+
+
+def test_an_interrupt_at_the_start_leaves_no_thread_that_decodes(monkeypatch):
+    """The reading threads may have begun a fetch, with threads of their own."""
+
+    def interrupt(self, tasks, make, **options):
+        make(next(tasks))  # as a thread does that was started before
+        raise KeyboardInterrupt("now")
+
+    monkeypatch.setattr("scdataset_core.iteration.ReadAhead.__init__", interrupt)
+    contexts = []
+    whole = ReadContext.close
+
+    def close(self):
+        contexts.append(self)
+        whole(self)
+
+    monkeypatch.setattr(ReadContext, "close", close)
+    with pytest.raises(KeyboardInterrupt, match="now"):
+        iter(Loader(DATA, batch_size=2, fetch_factor=1))
+    assert len(contexts) == 1

@@ -98,7 +98,7 @@ def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:
                 f"{files[0]} has the modalities {list(read[0].modalities)} and {file}"
                 f" {list(read[-1].modalities)}; open files of the same modalities"
             )
-    starts = np.cumsum([0, *(one.n_obs for one in read)])
+    starts = np.cumsum([0, *(one.n_obs for one in read)], dtype=np.int64)
     own = without_labels(options)
     parts: dict[str, Source] = {}
     for name in read[0].modalities:

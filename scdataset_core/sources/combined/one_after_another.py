@@ -88,7 +88,7 @@ def concat(sources: Sequence[Source], *, join: Join = "exact") -> Source:
         name: ConcatSource([source.parts[name] for source in given], join=join)
         for name in names
     }
-    starts = np.cumsum([0, *(len(source) for source in given)])
+    starts = np.cumsum([0, *(len(source) for source in given)], dtype=np.int64)
     return SideBySideSource(parts, JoinedObs(given, starts))
 
 
@@ -107,7 +107,9 @@ class ConcatSource(SourceWithObs):
 
     def __init__(self, sources: Sequence[Source], *, join: Join) -> None:
         self._sources = tuple(sources)
-        self._starts = np.cumsum([0, *(len(source) for source in sources)])
+        self._starts = np.cumsum(
+            [0, *(len(source) for source in sources)], dtype=np.int64
+        )
         names = [f"source {i}" for i in range(len(sources))]
         self._genes = join_genes(names, [s.var_names for s in sources], join)
         self.files = tuple(file for source in sources for file in source.files)

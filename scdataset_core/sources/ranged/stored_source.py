@@ -71,7 +71,7 @@ class StoredSource(SourceWithObs):
     ) -> None:
         xs = [cell_file.x for cell_file in cell_files]
         self.files = tuple(cell_file.file for cell_file in cell_files)
-        self.file_starts = np.cumsum([0, *(each.n_obs for each in xs)])
+        self.file_starts = np.cumsum([0, *(each.n_obs for each in xs)], dtype=np.int64)
         self.x = x
         self.genes_report = genes.report
         self._genes = genes

@@ -74,7 +74,7 @@ class SomaSource(SourceWithObs):
         self.files = tuple(one.file for one in experiments)
         self._xs = tuple(one.x for one in experiments)
         self._genes = genes
-        self.file_starts = np.cumsum([0, *(x.ids.n for x in self._xs)])
+        self.file_starts = np.cumsum([0, *(x.ids.n for x in self._xs)], dtype=np.int64)
         self.sparse = self._xs[0].sparse
         for file, x in zip(self.files, self._xs, strict=True):
             if x.sparse != self.sparse:

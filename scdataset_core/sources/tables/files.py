@@ -35,9 +35,11 @@ class FileGroups:
         self._identities = [Identity.of(file) for file in files]
         self._sound: set[tuple[int, str]] = set()  # what this process has checked
         sizes = [self._ask(file, self._checked_sizes) for file in files]
-        self.starts: Rows = np.cumsum([0, *(n for own in sizes for n in own)])
-        self.file_starts: Rows = np.cumsum([0, *map(sum, sizes)])
-        self._first_groups = np.cumsum([0, *map(len, sizes)])
+        self.starts: Rows = np.cumsum(
+            [0, *(n for own in sizes for n in own)], dtype=np.int64
+        )
+        self.file_starts: Rows = np.cumsum([0, *map(sum, sizes)], dtype=np.int64)
+        self._first_groups = np.cumsum([0, *map(len, sizes)], dtype=np.int64)
         for file in files[1:]:
             other = self._ask(file, self._schema)
             if not other.equals(self.schema):

@@ -87,7 +87,7 @@ class DatasetRows:
     def _chunks(self) -> tuple[Rows, list[Any]]:
         column = self._dataset._indices.column(0)
         chunks = [chunk.to_numpy() for chunk in column.chunks]
-        return np.cumsum([0, *map(len, chunks)]), chunks
+        return np.cumsum([0, *map(len, chunks)], dtype=np.int64), chunks
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_dataset": self._dataset}
@@ -146,7 +146,7 @@ class DatasetGroups:
     def starts(self) -> Rows:
         """First row of each record batch, and the number of rows."""
         chunks = max(self._table.columns, key=lambda column: column.num_chunks).chunks
-        return np.cumsum([0, *(len(chunk) for chunk in chunks)])
+        return np.cumsum([0, *(len(chunk) for chunk in chunks)], dtype=np.int64)
 
     @property
     def schema(self) -> "pa.Schema":

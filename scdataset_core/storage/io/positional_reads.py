@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
+
 from .byte_sources import Destinations
 
 __all__ = ["LocalFile", "Reader", "choose_reader"]
@@ -159,6 +161,28 @@ def read_with_seek(
         return _read_each(read, position, _views(destinations, first, count))
 
 
+def keep_within(read: Reader, most: int) -> Reader:
+    """Return a reader that asks `read` for at most so many bytes at a time.
+
+    macOS refuses a ``preadv`` of more than 2**31 - 1 bytes, where Linux reads fewer.
+    """
+
+    def bounded(
+        file: LocalFile,
+        position: int,
+        destinations: Destinations,
+        first: int,
+        count: int,
+    ) -> int:
+        """Fill destinations, see :class:`Reader`."""
+        sizes = destinations.table[first : first + count, 1]
+        if int(sizes.sum(dtype=np.uint64)) > most:
+            return read_with_pread(file, position, destinations, first, count)
+        return read(file, position, destinations, first, count)
+
+    return bounded
+
+
 @lru_cache
 def choose_reader(name: str | None = None) -> Reader:
     """Return a reader: "libc", "preadv", "pread" or "seek"; None: the fastest here."""
@@ -176,4 +200,6 @@ def choose_reader(name: str | None = None) -> Reader:
         raise ValueError(
             f'this system has the readers {", ".join(known)}, got "{name}"'
         )
-    return known[name]()
+    read = known[name]()
+    is_bounded = sys.platform == "darwin" and name in ("libc", "preadv")
+    return keep_within(read, MOST_BYTES) if is_bounded else read

@@ -1,8 +1,9 @@
 """Threads that work on tasks together with the threads that ask for them."""
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ...thread_ending import Ending, join_all, start_all
 
@@ -13,13 +14,32 @@ Task = Callable[[], None]
 _JOIN_S = 60.0  # longest wait for a task that is under way when threads are to end
 
 
+class _InTurn(Iterator[Task]):
+    """Gives each task to one of the threads that take from it, under a lock."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = iter(tasks)
+        self._lock = threading.Lock()
+
+    def __next__(self) -> Task:
+        with self._lock:
+            return next(self._tasks)
+
+
+def _share(tasks: Sequence[Task]) -> Iterator[Task]:
+    """Return an iterator from which several threads take each task once."""
+    # Taking the next item of a list's iterator is one step of an interpreter with a
+    # global lock. Without that (free-threaded Python), two threads may get one item; a
+    # lock for every task would cost a tenth of a warm read.
+    is_enabled = getattr(sys, "_is_gil_enabled", None)
+    return iter(tasks) if is_enabled is None or is_enabled() else _InTurn(tasks)
+
+
 class _TaskSet:
     """Tasks that one thread asks for; the lock of the queue guards them."""
 
     def __init__(self, tasks: Sequence[Task], turn: int) -> None:
-        # Taking the next item of a list's iterator is one step of the interpreter: a
-        # lock for every task cost a tenth of a warm read.
-        self.tasks = iter(tasks)
+        self.tasks = _share(tasks)
         self.turn = turn
         self.is_open = True
         self.working: set[int] = set()  # threads

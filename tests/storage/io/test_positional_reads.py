@@ -18,7 +18,11 @@ from scdataset_core.storage.io.byte_sources import (
     read_fully,
 )
 from scdataset_core.storage.io.open_files import OpenFile, OpenSources
-from scdataset_core.storage.io.positional_reads import LibcReader, choose_reader
+from scdataset_core.storage.io.positional_reads import (
+    LibcReader,
+    choose_reader,
+    keep_within,
+)
 from tests.storage.oracle import check, stored, values
 
 READERS = ["libc", "preadv", "pread", "seek"]
@@ -186,3 +190,23 @@ def test_any_number_of_interrupts_is_no_error(tmp_path) -> None:
     file = OpenFile(str(tmp_path / "x"), reader)
     assert reader(file, 0, Destinations(table), 0, 1) == 3
     assert bytes(out) == b"abc"
+
+
+def test_reads_of_more_than_a_system_takes_are_cut(file) -> None:
+    """As on macOS, whose preadv refuses more than 2**31 - 1 bytes."""
+    calls = []
+
+    def refuses(file, position, destinations, first, count):
+        n_bytes = int(destinations.table[first : first + count, 1].sum())
+        assert n_bytes <= 64
+        calls.append(n_bytes)
+        return reader("seek")(file, position, destinations, first, count)
+
+    file = OpenFile(file.path, keep_within(refuses, 64))
+    buffer = np.zeros(1000, np.uint8)
+    plain = np.fromfile(file.path, np.uint8)
+    read_fully(file, 7, parts_of(buffer, [(0, 600), (600, 1000)]), 0, 2, 1000)
+    np.testing.assert_array_equal(buffer, plain[7:1007])
+    read_fully(file, 9, parts_of(buffer, [(0, 64)]), 0, 1, 64)
+    np.testing.assert_array_equal(buffer[:64], plain[9:73])
+    assert calls == [64]

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -65,3 +66,13 @@ def test_an_error_reaches_only_who_asked_for_it(n_threads):
                 job.result(60)
             assert len(done) == 40
     workers.close()
+
+
+def test_each_task_is_done_once_without_a_global_lock(monkeypatch):
+    """As in free-threaded Python, where a list's iterator may give an item twice."""
+    monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
+    done: list[int] = []
+    workers = WorkerThreads(3)
+    workers.run([partial(done.append, i) for i in range(2000)], turn=0)
+    workers.close()
+    assert sorted(done) == list(range(2000))
