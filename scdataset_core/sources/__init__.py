@@ -180,9 +180,10 @@ def _find(
                 " lead nowhere; leave it out"
             )
         return find_remote(data, storage_options, cache)
+    paths = paths_of(data)
     if storage_options:
         raise ValueError(
             "storage_options go with URLs (s3://, gs://, az://, https://, http://), and"
             " what is to be opened has none; leave them out"
         )
-    return paths_of(data), None
+    return paths, None

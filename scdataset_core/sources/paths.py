@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from numbers import Number
 from pathlib import Path
@@ -10,6 +11,8 @@ from ..errors import FileFormatError, nearest
 from .base import Source
 
 __all__ = ["paths_of"]
+
+_SCHEME = re.compile("((?:s3|gs|az|https?):)/[^/]")
 
 
 def paths_of(data: object) -> list[str] | None:
@@ -69,6 +72,11 @@ def _existing(path: str) -> str:
                 f"{path}: a path is of local files; open what lies elsewhere with its"
                 " own library, and give the object: scd.open(tiledbsoma.open(uri)),"
                 " scd.open(zarr.open_group(uri))"
+            )
+        if scheme := _SCHEME.match(path):
+            raise FileNotFoundError(
+                f"{path}: pathlib has made a path of a URL; give the URL as text,"
+                f" {scheme[1] + '//...'!r}"
             )
         if path.startswith("~"):
             raise FileNotFoundError(

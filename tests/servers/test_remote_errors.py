@@ -1,5 +1,7 @@
 """Wrong URLs, options and buckets: each an error that names the URL and what to do."""
 
+from pathlib import Path
+
 import pytest
 
 import scdataset_core as scd
@@ -117,6 +119,20 @@ def test_options_are_a_mapping(options):
 def test_options_without_a_url_are_an_error(files):
     with pytest.raises(ValueError, match="storage_options"):
         scd.open(files.paths("gzip"), storage_options={"region": "a"})
+
+
+def test_a_url_that_pathlib_made_a_path_of(files):
+    for options in (None, {"region": "a"}):
+        with pytest.raises(FileNotFoundError, match="give the URL as text, 's3://"):
+            scd.open(Path("s3://some-bucket/a.h5ad"), storage_options=options)
+
+
+def test_a_folder_of_files_gets_the_glob_of_what_is_in_it(uploaded):
+    with pytest.raises(
+        FileNotFoundError, match=r"open\('s3://some-bucket/gzip/\*"
+    ) as it:
+        scd.open(f"s3://{BUCKET}/gzip/", storage_options=uploaded.options)
+    assert "folder of objects" in str(it.value)
 
 
 def test_urls_and_paths_may_be_mixed(files, server):
