@@ -192,8 +192,8 @@ def missing_object(name: str, store: ObjectStore) -> ObjectMissingError:
             return ObjectMissingError(f"{name}: there is no such object; check the URL")
         if name in folders:
             return ObjectMissingError(
-                f"{name}: this is a folder of objects, and no zarr store; open the files"
-                f" in it together: open({name + '/*.h5ad'!r})"
+                f"{name}: this is a folder of objects, and no zarr store; open the"
+                f" files in it together: open({name + '/*.h5ad'!r})"
             )
         beside = [one.rpartition("/")[2] for one in [*folders, *objects]]
         hint = f"; {nearest(own, beside)}" if beside else "; its folder is empty"
