@@ -19,6 +19,7 @@ from .plan import Plan
 from .progress_line import progress
 from .row_sets import RowSet
 from .sources import open
+from .sources.anndata_files.index import Index
 from .sources.base import Source
 from .sources.combined.one_after_another import concat
 from .splits import load_split, split
@@ -46,6 +47,7 @@ __all__ = [
     "FileFormatError",
     "GeneMismatchError",
     "GroupSampling",
+    "Index",
     "Loader",
     "MissingNameError",
     "MultiIndexable",

@@ -154,7 +154,9 @@ def open(
     several = None if isinstance(x, str) else x
     opening = Opening(paths, None if store is not None else data, several)
     source = opening.open(options)
-    source.reopened = Reopening(opening, options, source.files)
+    source.reopened = Reopening(
+        opening, options, () if source.indexed else source.files
+    )
     for notice in source.notices:
         warnings.warn(notice, stacklevel=2)
     return source

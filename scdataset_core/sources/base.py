@@ -67,6 +67,8 @@ class Source(LabelledCells):
         Where X is several arrays, a source for each; empty where it is one.
     cache : Cache or None
         Where decoded chunks are kept.
+    indexed : bool
+        Whether an index says what the files are, so that none was touched.
     """
 
     files: tuple[str, ...]
@@ -79,6 +81,7 @@ class Source(LabelledCells):
     notices: tuple[str, ...] = ()
     parts: "Mapping[str, Source]" = MappingProxyType({})
     cache: "Cache | None" = None
+    indexed: bool = False
     _column_bytes = 4  # of the column of a stored value, as it is read
 
     @property

@@ -14,6 +14,8 @@ from .anndata_files.formats import (
     H5AD_FILES,
     H5MU_FILES,
     HDF5_HANDLES,
+    INDEXES,
+    SAVED_INDEXES,
     ZARR_GROUPS,
     ZARR_STORES,
 )
@@ -65,9 +67,11 @@ FILE_FORMATS = [
     HUGGINGFACE_FOLDERS,
     PARQUET_FILES,
     ARROW_FILES,
+    SAVED_INDEXES,
 ]
 OBJECT_FORMATS = [
     Format("a MultiIndexable", _is_several, _open_several),
+    INDEXES,
     MUDATAS,
     ANNDATAS,
     ANNCOLLECTIONS,

@@ -15,6 +15,7 @@ from .bench_command import bench_files
 from .cache_commands import cache_app
 from .demo import Comparison, compare
 from .help_page import HelpPage
+from .index_command import index_files
 from .inspect_command import inspect_files
 from .rewrite_command import rewrite_files
 from .split_command import split_files
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cache_app)
+app.command("index")(index_files)
 app.command("inspect")(inspect_files)
 app.command("bench")(bench_files)
 app.command("rewrite")(rewrite_files)

@@ -9,7 +9,7 @@ __all__ = ["HelpPage"]
 GROUPS = (
     ("Look at files", ("inspect", "verify")),
     ("Choose settings", ("suggest", "tune", "bench")),
-    ("Prepare data", ("split", "rewrite", "cache")),
+    ("Prepare data", ("split", "rewrite", "cache", "index")),
     ("Try it without data", ("make-data", "demo")),
 )
 EXAMPLES = """\

@@ -1,6 +1,7 @@
 """Where the cells, genes and labels of one file of AnnData's schema lie."""
 
 from ...errors import FileFormatError
+from ..genes.shared_names import SharedNames
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
 from .data_frames import StoredFrame
@@ -11,10 +12,22 @@ from .reopened_file import ReopenedFile
 __all__ = ["locate_cells"]
 
 
-def locate_cells(tree: FileTree, options: OpenOptions) -> CellFile:
-    """Return where the parts of one file lie, checked against each other."""
+def locate_cells(
+    tree: FileTree, options: OpenOptions, shared: SharedNames | None = None
+) -> CellFile:
+    """Return where the parts of one file lie, checked against each other.
+
+    Parameters
+    ----------
+    tree
+        The file, open.
+    options
+        What is wanted of it.
+    shared
+        Lists of genes of other files, one of which is taken where it is equal.
+    """
     x = locate_x(tree, options.x)
-    var_names = column_names(tree, options.x, x.n_vars)
+    var_names = column_names(tree, options.x, x.n_vars, shared)
     table = StoredFrame(tree, "obs")
     names = table.index_text()
     if len(names) != x.n_obs:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage import StoredArray
+from ..genes.shared_names import SharedNames
 from ..obs.columns import (
     Column,
     Label,
@@ -62,12 +63,13 @@ class StoredFrame:
         assert self._group is not None
         order = self._group.attrs.get("column-order")
         if order is None:
-            index = self._index_path.removeprefix(f"{self._path}/")
+            index = self.index_path.removeprefix(f"{self._path}/")
             return [n for n in self._group if n not in (index, "__categories")]
         return decode_list(order, f"{self._path}: column-order")
 
     @property
-    def _index_path(self) -> str:
+    def index_path(self) -> str:
+        """Path of the index, of a data frame that is a group."""
         assert self._group is not None
         name = decode_attribute(self._group.attrs.get("_index", "_index"))
         for candidate in (name, "index"):
@@ -81,7 +83,7 @@ class StoredFrame:
             return record_text(
                 self._tree, self._records, record_index(self._tree, self._records)
             )
-        path = self._index_path
+        path = self.index_path
         text = self._text(path)
         if text is not None:
             return text
@@ -94,12 +96,24 @@ class StoredFrame:
             f"{self._tree.file}: {path} cannot be names: {column.reason}"
         )
 
-    def index(self) -> npt.NDArray[np.object_]:
-        """Return the whole index, as strings."""
-        text = self.index_text()
-        # pandas gives a missing name as "nan" too.
-        names = ["nan" if x is None else x for x in text.read(0, len(text))]
-        return np.array(names, object)
+    def index(self, shared: SharedNames | None = None) -> npt.NDArray[np.object_]:
+        """Return the whole index, as strings; one of `shared`, where that is given."""
+
+        def read() -> npt.NDArray[np.object_]:
+            text = self.index_text()
+            # pandas gives a missing name as "nan" too.
+            names = ["nan" if x is None else x for x in text.read(0, len(text))]
+            return np.array(names, object)
+
+        return read() if shared is None else shared.get(self._index_key(), read)
+
+    def _index_key(self) -> bytes | None:
+        """Return bytes that only an equal index has, None where there are none."""
+        if self._group is None:
+            return None
+        found: Any = self._tree.find(self.index_path)  # Any: an array where is_array
+        is_text = self._tree.is_array(found) and found.ndim == 1
+        return self._tree.text_key(found) if is_text else None
 
     def column(self, name: str) -> Column:
         """Return the column called `name`."""
@@ -142,7 +156,7 @@ class StoredFrame:
             raise FileFormatError(f"{self._tree.file}: {path} is missing")
         text = self._text(path)
         if text is not None:
-            return text_column(text)
+            return text_column(text, self._tree.distinct_text(path))
         if self._tree.is_array(found):
             if "categories" in found.attrs:
                 return self._referenced_categorical(found)
@@ -161,7 +175,9 @@ class StoredFrame:
             values = self._tree.dataset(f"{path}/values")
             mask = self._tree.dataset(f"{path}/mask")
             return NumberColumn(
-                self._tree.describe_array(values), self._tree.describe_array(mask)
+                self._tree.describe_array(values),
+                self._tree.describe_array(mask),
+                self._tree.any_true(mask),
             )
         return Unreadable(f"it is encoded as {encoding!r}")
 
@@ -179,11 +195,13 @@ class StoredFrame:
 
     def _labels(self, path: str) -> list[Label]:
         text = self._text(path)
-        if text is not None:
+        # The open handle is used, so that the file is not opened once more for this.
+        handle = text is not None and text.mask is None and self._tree.format == "h5ad"
+        if text is not None and not handle:
             return list(text.read(0, len(text)))
-        return self._values(self._tree.dataset(path))
+        return self.values(self._tree.dataset(path))
 
-    def _values(self, array: Any) -> list[Label]:
+    def values(self, array: Any) -> list[Label]:
         """Return all values of a small array; text comes as strings."""
         if array.ndim > 1:
             raise FileFormatError(
@@ -201,7 +219,7 @@ class StoredFrame:
         """Return a categorical of AnnData 0.7, which refers to its categories."""
         found = self._tree.categories_of(codes)
         return _label_column(
-            self._tree.describe_array(codes), self._values(found), _is_ordered(found)
+            self._tree.describe_array(codes), self.values(found), _is_ordered(found)
         )
 
 

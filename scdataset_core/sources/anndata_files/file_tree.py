@@ -52,8 +52,27 @@ class FileTree(Protocol):
         """Return whether arrays of a type hold text."""
         ...
 
+    def text_key(self, array: ArrayNode) -> bytes | None:
+        """Return bytes that another text has only if all its entries are the same.
+
+        None where there are none that cost less than reading the text.
+        """
+        ...
+
     def describe_array(self, array: ArrayNode) -> StoredArray:
         """Return the description of an array by which its ranges are read."""
+        ...
+
+    def distinct_text(self, path: str) -> list[str] | None:
+        """Return the different strings of a text, sorted, if that needs no reading."""
+        ...
+
+    def any_true(self, mask: ArrayNode) -> bool | None:
+        """Return whether a mask is true anywhere, if that needs no reading."""
+        ...
+
+    def last_value(self, array: ArrayNode) -> int:
+        """Return the last value of a vector of integers."""
         ...
 
     def reopen(self) -> "AbstractContextManager[FileTree]":

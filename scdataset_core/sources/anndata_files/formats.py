@@ -13,7 +13,15 @@ from ..base import Source
 from ..format_declaration import FileNode, Format, comes_from
 from ..options import OpenOptions
 
-__all__ = ["H5AD_FILES", "H5MU_FILES", "HDF5_HANDLES", "ZARR_GROUPS", "ZARR_STORES"]
+__all__ = [
+    "H5AD_FILES",
+    "H5MU_FILES",
+    "HDF5_HANDLES",
+    "INDEXES",
+    "SAVED_INDEXES",
+    "ZARR_GROUPS",
+    "ZARR_STORES",
+]
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_USER_BLOCK = 1 << 26
@@ -147,6 +155,34 @@ def _open_group(group: Any, options: OpenOptions) -> Source:  # Any: a zarr.Grou
     return open_group(group, options)
 
 
+def _is_saved_index(path: str) -> bool:
+    """Return whether a file is an index that was saved."""
+    if not Path(path).is_file():
+        return False
+    from .index_files import MAGIC
+
+    with Path(path).open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _is_index(obj: object) -> bool:
+    """Return whether an object is an index."""
+    return type(obj).__name__ == "Index" and comes_from(obj, "scdataset_core")
+
+
+def _open_saved_index(paths: Sequence[str], options: OpenOptions) -> Source:
+    from .indexed_files import open_records
+    from .records import Records
+
+    return open_records([Records.load(path) for path in paths], options)
+
+
+def _open_index(index: Any, options: OpenOptions) -> Source:  # Any: an Index
+    from .indexed_files import open_records
+
+    return open_records([index.records], options)
+
+
 def _walk_hdf5(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]:
     from .walking import walk_hdf5
 
@@ -189,5 +225,13 @@ ZARR_STORES = Format(
     _is_zarr_folder,
     walk=_walk_zarr,
 )
+SAVED_INDEXES = Format(
+    "an index of .h5ad files",
+    _is_saved_index,
+    _open_saved_index,
+    ("scdindex",),
+    _OWN,
+)
+INDEXES = Format("an index", _is_index, _open_index, own_options=_OWN)
 HDF5_HANDLES = Format("an open HDF5 file", _is_handle, _open_handle, own_options=_OWN)
 ZARR_GROUPS = Format("a zarr group", _is_group, _open_group, own_options=_OWN)

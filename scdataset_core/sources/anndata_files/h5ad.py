@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...storage.isolation import call_isolated
+from ..genes.shared_names import SharedNames
+from ..opening_progress import show_opening
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile
 from ..ranged.stored_source import StoredSource, join_files
@@ -25,20 +27,31 @@ __all__ = [
 
 def open_h5ad(files: Sequence[str], options: OpenOptions) -> StoredSource:
     """Return the source over `files`, in their order."""
+    shared = SharedNames()
+    shown = show_opening(files)
     if options.isolated:
         what = options.for_one_file()
-        cell_files = [call_isolated(_locate, file, what, file=file) for file in files]
+        cell_files = [
+            replace(found, var_names=shared.share(found.var_names))
+            for found in (
+                call_isolated(_locate, file, what, file=file) for file in shown
+            )
+        ]
     else:
-        cell_files = [_locate(file, options) for file in files]
+        cell_files = [_locate(file, options, shared) for file in shown]
     return join_files(cell_files, options)
 
 
-def _locate(file: str, options: OpenOptions) -> CellFile:
+def _locate(
+    file: str, options: OpenOptions, shared: SharedNames | None = None
+) -> CellFile:
     """Return where everything lies in a file."""
     external, store = options.allow_external, options.store_of(file)
     with open_checked(file, store, external=external) as root:
         tree = Hdf5Tree(root, file, allow_external=external, store=store)
-        return locate_cells(tree, options)
+        found = locate_cells(tree, options, shared)
+        tree.forget()
+        return found
 
 
 def open_handle(

@@ -4,21 +4,16 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
-from ...storage.formats.hdf5_files import (
-    check_path,
-    is_about_locks,
-    is_plain,
-    open_hdf5,
-)
-from ...storage.io.open_files import Identity, check_unchanged, is_of_system
+from ...storage.formats.hdf5_files import file_facts, is_about_locks, open_hdf5
+from ...storage.io.open_files import check_unchanged, is_of_system
 from ...storage.remote.object_store import ObjectStore
+from ...storage.text_keys import text_key
 from ..obs.text import decode_attribute
 
 if TYPE_CHECKING:
@@ -128,21 +123,23 @@ class Hdf5Tree:
         store: ObjectStore | None = None,
     ) -> None:
         self.format = "h5ad"
-        self.root = root
+        self.root: Any = root  # h5py.Group; None once it is let go of
         self.file = file
         self.allow_external = allow_external
         self.store = store
+        self._known: dict[str, h5py.Group | h5py.Dataset | None] = {}
         self._pid = os.getpid()
         # A file that only its handle can see cannot be opened again.
-        plain = is_plain(root.file)
-        path = str(Path(root.file.filename).absolute())
-        if plain:
-            check_path(root.file, path)
-        self._place = (path, str(root.name), Identity.of(path)) if plain else None
+        facts = file_facts(root)
+        self._place = (
+            None
+            if facts.identity is None
+            else (facts.path, str(root.name), facts.identity)
+        )
         self._name_in_file = str(root.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "root": None}
+        return {**self.__dict__, "root": None, "_known": {}}
 
     @contextlib.contextmanager
     def reopen(self) -> "Iterator[Hdf5Tree]":
@@ -172,7 +169,18 @@ class Hdf5Tree:
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":
         """Return the group or data set at `path`, or None."""
-        return self._found(self.root, path, path)
+        if path not in self._known:
+            folder, _, name = path.rpartition("/")
+            start = self.find(folder) if folder else self.root
+            found = None if start is None else self._found(start, name, path)
+            self._known[path] = found
+        return self._known[path]
+
+    def forget(self) -> None:
+        """Let go of what was found; :meth:`reopen` opens the file again."""
+        self._known = {}
+        if self._place is not None or self.store is not None:
+            self.root = None
 
     def _found(
         self, start: "h5py.Group", path: str, asked: str, n_links: int = 0
@@ -278,12 +286,34 @@ class Hdf5Tree:
         """Return whether data sets of a type hold text."""
         return is_text(dtype)
 
+    def text_key(self, array: "h5py.Dataset") -> bytes | None:
+        """Return bytes that only an equal text has, None where there are none."""
+        if self.store is not None or array.dtype.kind != "O":
+            return None
+        return text_key(array)
+
     def describe_array(self, array: "h5py.Dataset") -> StoredArray:
         """Return the description of a data set by which its ranges are read."""
         # Writers may leave out chunks of dense rows that hold nothing but zeros. A
         # vector (one entry for each cell or stored value) is written whole.
         place = None if self.store is None else (self.file, self.store)
         return StoredArray.from_hdf5(array, whole=array.ndim == 1, place=place)
+
+    def distinct_text(self, path: str) -> None:
+        """Return None: the text must be read."""
+
+    def any_true(self, mask: "h5py.Dataset") -> None:
+        """Return None: the mask must be read."""
+
+    def last_value(self, array: "h5py.Dataset") -> int:
+        """Return the last value of a vector of integers."""
+        # The open handle is used, so that the file is not opened once more for this.
+        return int(array[-1])
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the file; "" where only its handle can see it."""
+        return "" if self._place is None else self._place[0]
 
     def categories_of(self, codes: "h5py.Dataset") -> "h5py.Dataset":
         """Return the data set of categories that codes of AnnData 0.7 refer to."""

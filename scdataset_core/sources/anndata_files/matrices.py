@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError, MissingNameError, nearest
 from ...storage import StoredArray
+from ..genes.shared_names import SharedNames
 from ..obs.text import decode_attribute
 from ..ranged.cell_file import DenseX, SparseX
 from .data_frames import StoredFrame
@@ -65,7 +66,9 @@ def _is_null(tree: FileTree, found: Any) -> bool:
     return empty or decode_attribute(found.attrs.get("encoding-type", "")) == "null"
 
 
-def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]:
+def column_names(
+    tree: FileTree, x: str, n_vars: int, shared: SharedNames | None = None
+) -> npt.NDArray[np.object_]:
     """Return the names of the columns of the matrix called `x`.
 
     The columns of ``obsm/NAME`` are called ``NAME1``, ``NAME2`` and so on, unless it is
@@ -79,7 +82,7 @@ def column_names(tree: FileTree, x: str, n_vars: int) -> npt.NDArray[np.object_]
         return np.array([f"{name}{i + 1}" for i in range(n_vars)], object)
     path = var_path(tree, x)
     assert path is not None  # of obsm only
-    names = StoredFrame(tree, path).index()
+    names = StoredFrame(tree, path).index(shared)
     if len(names) != n_vars:
         raise FileFormatError(
             f"{tree.file}: {x} has {n_vars} columns and {path} names {len(names)} genes"
@@ -223,10 +226,7 @@ def _check_end(tree: FileTree, path: str, x: SparseX) -> None:
     Where pointers overflowed their type, the rows behind look empty, and no other check
     would find that.
     """
-    n = x.n_obs
-    # The open handle is used, so that the file is not opened once more for this.
-    last = tree.dataset(f"{path}/indptr")[n : n + 1] if tree.format == "h5ad" else None
-    end = int((x.indptr.read(n, n + 1) if last is None else last)[0])
+    end = tree.last_value(tree.dataset(f"{path}/indptr"))
     if end == 0 and len(x.data) and tree.format == "zarr":  # where absent files are 0
         raise FileFormatError(
             f"{tree.file}: {x.indptr.name} says that all rows are empty, and there are"

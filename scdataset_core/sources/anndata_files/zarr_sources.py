@@ -10,6 +10,7 @@ from ...optional import import_optional
 from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_stores import close_when_dropped, reopen_group, store_name
 from ...storage.remote.object_store import ObjectStore
+from ..genes.shared_names import SharedNames
 from ..options import OpenOptions
 from ..ranged.cell_file import CellFile, SparseX
 from ..ranged.stored_source import StoredSource, join_files
@@ -45,10 +46,11 @@ def _join(
 ) -> StoredSource:
     cell_files: list[CellFile] = []
     lacking: list[str] = []
+    shared = SharedNames()
     for path, outer in groups:
         for name, group in _iterate_groups(path, outer):
             tree = ZarrTree(group, name)
-            cell_files.append(locate_cells(tree, options))
+            cell_files.append(locate_cells(tree, options, shared))
             lacking += check_whole(cell_files[-1], tree)
     notices = (*_explain_slow_arrays(cell_files), *describe_lacking(lacking))
     return join_files(cell_files, options, notices=notices)

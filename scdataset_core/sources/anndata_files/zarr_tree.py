@@ -118,10 +118,24 @@ class ZarrTree:
         """Return whether arrays of a type hold text."""
         return np.dtype(dtype).kind in _TEXT_KINDS
 
+    def text_key(self, array: "zarr.Array") -> None:
+        """Return None: the text must be read to be compared."""
+
     def describe_array(self, array: "zarr.Array") -> StoredArray:
         """Return the description of an array by which its ranges are read."""
         self.arrays[array.path] = array
         return StoredArray.from_zarr(array)
+
+    def distinct_text(self, path: str) -> None:
+        """Return None: the text must be read."""
+
+    def any_true(self, mask: "zarr.Array") -> None:
+        """Return None: the mask must be read."""
+
+    def last_value(self, array: "zarr.Array") -> int:
+        """Return the last value of a vector of integers."""
+        described = self.describe_array(array)
+        return int(described.read(len(described) - 1)[0])
 
     @contextmanager
     def reopen(self) -> "Iterator[ZarrTree]":

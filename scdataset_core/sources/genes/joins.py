@@ -1,7 +1,7 @@
 """The genes of several files as one: joins, selections, and what they change."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ...errors import GeneMismatchError, MissingNameError, nearest
 from ..options import Genes, Join
+from .shared_names import SharedNames
 
 __all__ = ["FileGenes", "GeneJoin", "join_genes", "map_columns", "select_columns"]
 
@@ -147,8 +148,11 @@ def join_genes(
     if not same and join == "exact":
         raise _mismatch(files, lists)
     if not same:
+        checked: set[int] = set()
         for file, names in zip(files, lists, strict=True):
-            _check_unique(file, names, f'join="{join}"')
+            if id(names) not in checked:
+                checked.add(id(names))
+                _check_unique(file, names, f'join="{join}"')
     joined = lists[0] if same else _join_names(files, lists, join)
     selected = None if genes is None else _find_positions(genes, joined, files[0])
     names = joined if selected is None else joined[selected]
@@ -160,10 +164,7 @@ def join_genes(
         names,
         tuple(len(own) for own in lists),
         tuple(column_maps[id(own)] for own in lists),
-        tuple(
-            _file_genes(file, own, names, column_maps[id(own)])
-            for file, own in zip(files, lists, strict=True)
-        ),
+        _report(files, lists, names, column_maps),
     )
 
 
@@ -211,24 +212,20 @@ def select_columns(
 
 def _share_equal(var_names: Sequence[Names]) -> list[Names]:
     """Return the lists, with one object in place of all that are equal."""
-    known: list[Names] = []
-    lists = []
-    for names in var_names:
-        for other in known:
-            if len(names) == len(other) and bool(np.all(names == other)):
-                lists.append(other)
-                break
-        else:
-            known.append(names)
-            lists.append(names)
-    return lists
+    shared = SharedNames()
+    distinct = {id(names): names for names in var_names}
+    kept = {key: shared.share(names) for key, names in distinct.items()}
+    return [kept[id(names)] for names in var_names]
 
 
 def _join_names(files: Sequence[str], lists: Sequence[Names], join: Join) -> Names:
+    distinct = {id(names): names for names in lists}.values()
     if join == "outer":
-        seen = dict.fromkeys(name for names in lists for name in names.tolist())
+        seen = dict.fromkeys(name for names in distinct for name in names.tolist())
         return np.array(list(seen), object)
-    common = set(lists[0].tolist()).intersection(*(names.tolist() for names in lists))
+    common = set(lists[0].tolist()).intersection(
+        *(names.tolist() for names in distinct)
+    )
     if not common:
         raise GeneMismatchError(
             f'join="inner": the {len(files)} files share no gene; {files[0]} begins'
@@ -276,6 +273,23 @@ def _map_genes(
     position = {name: at for at, name in enumerate(joined.tolist())}
     at = np.array([position.get(name, -1) for name in own.tolist()], np.int64)
     return np.where(at >= 0, place[at], np.int32(-1)).astype(np.int32)
+
+
+def _report(
+    files: Sequence[str],
+    lists: Sequence[Names],
+    names: Names,
+    column_maps: Mapping[int, npt.NDArray[np.int32] | None],
+) -> tuple[FileGenes, ...]:
+    """Return what each file loses and gains, found once for each list of genes."""
+    known: dict[int, FileGenes] = {}
+    for file, own in zip(files, lists, strict=True):
+        if id(own) not in known:
+            known[id(own)] = _file_genes(file, own, names, column_maps[id(own)])
+    return tuple(
+        replace(known[id(own)], file=file)
+        for file, own in zip(files, lists, strict=True)
+    )
 
 
 def _file_genes(

@@ -54,10 +54,14 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """Numbers or booleans, and optionally a mask that is True where one is missing."""
+    """Numbers or booleans, and optionally a mask that is True where one is missing.
+
+    `is_any_missing` says whether the mask is True anywhere; None if that is not known.
+    """
 
     values: RowArray
     mask: RowArray | None = None
+    is_any_missing: bool | None = None
 
     @property
     def arrays(self) -> tuple[RowArray, ...]:
@@ -66,6 +70,8 @@ class NumberColumn:
 
     def any_missing(self) -> bool:
         """Return whether a value is missing, after reading the mask by pieces."""
+        if self.is_any_missing is not None:
+            return self.is_any_missing
         mask = self.mask
         return mask is not None and any(
             bool(mask.read(start, stop).any()) for start, stop in windows(mask.shape[0])
@@ -82,9 +88,10 @@ class Unreadable:
 Column = LabelColumn | NumberColumn | Unreadable
 
 
-def text_column(text: TextArray) -> Column:
-    """Return a column of text as labels, sorted."""
-    labels = find_distinct(text, MAX_LABELS)
+def text_column(text: TextArray, labels: list[str] | None = None) -> Column:
+    """Return a column of text as labels, sorted; `labels` where they are known."""
+    if labels is None:
+        labels = find_distinct(text, MAX_LABELS)
     if labels is None:
         return Unreadable(
             f"it holds more than {MAX_LABELS} distinct strings: names, not labels"

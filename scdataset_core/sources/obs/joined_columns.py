@@ -1,7 +1,7 @@
 """The obs columns a source carries, over all of its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -52,6 +52,8 @@ class _Labels:
 
     def count_missing(self, kept: KeptArrays) -> int | None:
         """Return how many cells have no label; None unless all codes are in memory."""
+        if not isinstance(self.columns, list | tuple):
+            return None  # files of an index, which this would touch
         count = 0
         for column, code_map in zip(self.columns, self.code_maps, strict=True):
             codes = kept.held(column.codes)
@@ -84,6 +86,8 @@ class _Numbers:
 
     def count_missing(self, kept: KeptArrays) -> int | None:
         """Return how many cells have no number; None unless all are in memory."""
+        if not isinstance(self.columns, list | tuple):
+            return None
         count = 0
         for column in self.columns:
             array = column.values if column.mask is None else column.mask
@@ -117,20 +121,27 @@ class JoinedColumns:
         By name, the labels of the columns that come as codes.
     notices
         What the user should be warned of.
+    ordered
+        The columns of labels whose order has a meaning.
     """
 
     columns: Mapping[str, _Labels | _Numbers]
     categories: dict[str, list[Label]]
     notices: tuple[str, ...] = ()
+    ordered: frozenset[str] = frozenset()
 
-    @property
-    def ordered(self) -> frozenset[str]:
-        """The columns of labels whose order has a meaning."""
-        return frozenset(
-            name
-            for name, column in self.columns.items()
-            if isinstance(column, _Labels) and any(c.ordered for c in column.columns)
-        )
+    def read_from(self, columns: Mapping[str, Sequence[Any]]) -> "JoinedColumns":
+        """Return the same columns, each read from others: those that can be read.
+
+        Any: `LabelColumn` or `NumberColumn`, as they were joined.
+        """
+        read: dict[str, _Labels | _Numbers] = {}
+        for name, column in self.columns.items():
+            if isinstance(column, _Labels):
+                read[name] = _Labels(columns[name], column.code_maps)
+            else:
+                read[name] = _Numbers(columns[name], column.dtype)
+        return replace(self, columns=read)
 
     @property
     def arrays(self) -> list[RowArray]:
@@ -215,7 +226,12 @@ def join_obs(
         notices.append(_left_out_notice(left_out, len(joined)))
     if unseen:
         notices.append(_unseen_notice(unseen))
-    return JoinedColumns(joined, categories, tuple(notices))
+    ordered = frozenset(
+        name
+        for name, column in joined.items()
+        if isinstance(column, _Labels) and any(c.ordered for c in column.columns)
+    )
+    return JoinedColumns(joined, categories, tuple(notices), ordered)
 
 
 def _joined(

@@ -96,14 +96,18 @@ class KeptArrays:
             if budget < 0:
                 break
             self._keep.add(_key(array))
+        self._most = -1
         self._kept: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_keep": self._keep}
+    @classmethod
+    def up_to(cls, n_bytes: int) -> "KeptArrays":
+        """Return what keeps every array of at most so many bytes."""
+        kept = cls(())
+        kept._most = n_bytes
+        return kept
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._keep = state["_keep"]
-        self._kept = {}
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}
 
     def at(
         self,
@@ -144,9 +148,12 @@ class KeptArrays:
             return array.values
         return self._kept.get(_key(array))
 
+    def _keeps(self, key: tuple[str, str], array: RowArray) -> bool:
+        return key in self._keep or _nbytes(array) <= self._most
+
     def _whole(self, array: RowArray, check: Check) -> npt.NDArray[Any] | None:
         key = _key(array)
-        if key in self._keep and key not in self._kept:
+        if key not in self._kept and self._keeps(key, array):
             with first_use_lock():
                 if key not in self._kept:
                     self._kept[key] = check(array.read(0, array.shape[0]), 0)

@@ -1,6 +1,7 @@
 """Cells in files of AnnData's schema: one file, or several as one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +11,33 @@ from ...errors import FileFormatError
 from ...form import Form
 from ...storage import StoredArray, default_context
 from ...storage.cache import Cache
-from ..contents import Contents
+from ..contents import Container, Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
 from ..genes.var_columns import join_var
+from ..obs.columns import Column
 from ..obs.joined_columns import JoinedColumns, join_obs
 from ..obs.obs_readers import FileObs, SourceWithObs
+from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..read_request import ReadRequest
 from ..rows import Rows, cut_by_file
 from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
+from .file_list import LateFiles, View, facts_of, largest_kept
 from .row_arrays import KeptArrays
 from .row_pointers import find_longest_row
 from .sparse_rows import SparseReader
-from .storage_blocks import find_block_starts, mean_chunk_rows
+from .storage_blocks import find_block_starts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["StoredSource", "join_files"]
+
+# Files of an index of which a description tells how they are stored.
+_MOST_SHOWN = 100
 
 # With so much of X in a cache, reading is seldom held up by decoding.
 _MOSTLY_CACHED = 0.98
@@ -69,44 +76,54 @@ class StoredSource(SourceWithObs):
         notices: Sequence[str] = (),
         cache: Cache | None = None,
     ) -> None:
-        xs = [cell_file.x for cell_file in cell_files]
-        self.files = tuple(cell_file.file for cell_file in cell_files)
-        self.file_starts = np.cumsum([0, *(each.n_obs for each in xs)], dtype=np.int64)
+        facts = facts_of(cell_files)
+        is_late = isinstance(cell_files, LateFiles)
+        self.indexed = is_late
+        self.files = facts.files
+        self.file_starts = np.cumsum([0, *facts.n_obs.tolist()], dtype=np.int64)
         self.x = x
         self.genes_report = genes.report
         self._genes = genes
-        self._xs = tuple(xs)
-        self._containers = tuple(cell_file.container for cell_file in cell_files)
+        self._facts = facts
+        self._xs: Sequence[Any] = View(cell_files, _x_of)
+        self._containers: Sequence[Container | None] = View(cell_files, _container_of)
+        names: Sequence[TextArray | None] = View(cell_files, _names_of)
+        if not is_late:
+            self._xs, names = tuple(self._xs), tuple(names)
+            self._containers = tuple(self._containers)
         self._longest: int | None = None
         self._block_starts: Rows | None = None
-        sparse = [each for each in xs if isinstance(each, SparseX)]
-        dense = [each for each in xs if isinstance(each, DenseX)]
-        if sparse and dense:
+        self.sparse = bool(facts.sparse.all())
+        if not self.sparse and facts.sparse.any():
+            sparse, dense = int(facts.sparse.argmax()), int(facts.sparse.argmin())
             raise FileFormatError(
-                f"{x} is sparse in {sparse[0].data.file} and dense in"
-                f" {dense[0].values.file}; write it the same way in all files"
+                f"{x} is sparse in {self.files[sparse]} and dense in"
+                f" {self.files[dense]}; write it the same way in all files"
             )
-        self.sparse = bool(sparse)
-        self._plain = all(each.values.is_plain for each in xs)
+        self._plain = facts.plain
         self.cache = cache
         if cache is not None:
             from ...storage.cache.filling import attach_cache
 
             attach_cache(self.x_arrays(), cache)
-        filled = [each for each in xs if each.n_obs] or xs[:1]
-        self.natural_block = round(np.median([mean_chunk_rows(x) for x in filled]))
-        self.dtype = np.result_type(*(each.dtype for each in xs))
-        kept = KeptArrays([*(x.indptr for x in sparse), *obs.arrays])
-        names = [cell_file.names for cell_file in cell_files]
+        filled = facts.chunk_rows[facts.n_obs > 0]
+        one = facts.chunk_rows[:1]
+        self.natural_block = round(np.median(filled if len(filled) else one))
+        self.dtype = np.result_type(*facts.dtypes)
+        kept = (
+            KeptArrays.up_to(largest_kept(cell_files.array_bytes))
+            if isinstance(cell_files, LateFiles)
+            else KeptArrays([*(x.indptr for x in self._xs if self.sparse), *obs.arrays])
+        )
         obs_reader = FileObs(obs, names, self.file_starts, kept)
         self._set_obs(obs_reader, genes.names, notices)
         self._reader: SparseReader | DenseReader
-        if sparse:
-            reader = SparseReader(sparse, self.file_starts, genes, kept, self.dtype)
+        if self.sparse:
+            reader = SparseReader(self._xs, self.file_starts, genes, kept, self.dtype)
             self._column_bytes = reader.column_dtype.itemsize
             self._reader = reader
         else:
-            self._reader = DenseReader(dense, self.file_starts, genes, self.dtype)
+            self._reader = DenseReader(self._xs, self.file_starts, genes, self.dtype)
 
     @property
     def concurrent(self) -> bool:  # type: ignore[override]
@@ -133,11 +150,16 @@ class StoredSource(SourceWithObs):
             )
         ]
 
+    def cacheable_arrays(self) -> Sequence[StoredArray]:
+        """Return the arrays of X whose decoded chunks a cache keeps."""
+        return [] if self.cache is None else super().cacheable_arrays()
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_block_starts": None}  # of all chunks: not small
 
     def __repr__(self) -> str:
-        return describe(self, self._xs, self.genes_report)
+        shown = self._xs[:_MOST_SHOWN] if self.indexed else self._xs
+        return describe(self, shown, self.genes_report)
 
     @property
     def var(self) -> "pd.DataFrame":
@@ -159,8 +181,8 @@ class StoredSource(SourceWithObs):
         """A digest of row counts, stored counts, genes and what X is."""
         facts = {
             "x": self.x,
-            "rows": [x.n_obs for x in self._xs],
-            "stored": [x.n_stored for x in self._xs],
+            "rows": self._facts.n_obs,
+            "stored": self._facts.n_stored,
             "genes": self.var_names,
         }
         return fingerprint(facts)
@@ -170,14 +192,15 @@ class StoredSource(SourceWithObs):
         """Mean number of stored values a row (of genes for dense rows)."""
         if not self.sparse:
             return float(self.shape[1])
-        return sum(x.n_stored for x in self._xs) / max(len(self), 1)
+        return int(self._facts.n_stored.sum()) / max(len(self), 1)
 
     def reading_bytes(self, form: Form) -> float:
         """Return the mean bytes that reading a row takes besides what is held of it."""
         extra = super().reading_bytes(form)
         # Dense rows of another type than the source's are converted once all are read.
-        if not self.sparse and any(x.dtype != self.dtype for x in self._xs):
-            extra += self.mean_stored * max(x.dtype.itemsize for x in self._xs)
+        dtypes = self._facts.dtypes
+        if not self.sparse and any(dtype != self.dtype for dtype in dtypes):
+            extra += self.mean_stored * max(dtype.itemsize for dtype in dtypes)
         if self.cacheable_arrays():  # kept elements are read in narrower types first
             extra += self.mean_stored * _KEPT_BYTES
         if self.sparse and self._genes.moves_columns:
@@ -243,11 +266,42 @@ def join_files(
     notices
         What the user is warned of, besides what is noticed of the labels.
     """
-    files = [cell_file.file for cell_file in cell_files]
-    names = [cell_file.var_names for cell_file in cell_files]
-    columns = [cell_file.obs for cell_file in cell_files]
+    names: Sequence[Any]  # Any: arrays of names
+    if isinstance(cell_files, LateFiles):
+        files, names = cell_files.facts.files, cell_files.var_names
+        columns = cell_files.columns
+    else:
+        files = tuple(cell_file.file for cell_file in cell_files)
+        names = [cell_file.var_names for cell_file in cell_files]
+        columns = [cell_file.obs for cell_file in cell_files]
     genes = join_genes(files, names, options.join, options.genes)
     obs = join_obs(files, columns, options.obs, options.categories)
+    if isinstance(cell_files, LateFiles):
+        obs = obs.read_from(
+            {name: View(cell_files, _ColumnOf(name)) for name in obs.columns}
+        )
     return StoredSource(
         cell_files, genes, obs, x=options.x, notices=notices, cache=options.cache
     )
+
+
+def _x_of(cell_file: CellFile) -> SparseX | DenseX:
+    return cell_file.x
+
+
+def _container_of(cell_file: CellFile) -> Container | None:
+    return cell_file.container
+
+
+def _names_of(cell_file: CellFile) -> TextArray | None:
+    return cell_file.names
+
+
+@dataclass(frozen=True)
+class _ColumnOf:
+    """Returns the obs column of a name of a file."""
+
+    name: str
+
+    def __call__(self, cell_file: CellFile) -> Column:
+        return cell_file.obs[self.name]

@@ -39,16 +39,25 @@ from .hdf5_chunks import (
     read_chunk_table,
 )
 from .hdf5_files import (
-    check_path,
+    FileFacts,
+    ObjectPlace,
+    file_facts,
     find_outside_files,
-    is_plain,
     open_hdf5,
+    place_of,
 )
+from .hdf5_heaps import REFERENCE
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5Library", "Hdf5TableMaker", "OpenLibrary", "describe"]
+__all__ = [
+    "Hdf5Library",
+    "Hdf5TableMaker",
+    "OpenLibrary",
+    "describe",
+    "describe_references",
+]
 
 # Types whose stored bytes are their bytes in memory, but for their order.
 PLAIN_KINDS = "biufcS"
@@ -150,6 +159,11 @@ class Hdf5Library:
         The other files that hold bytes of the dataset, and their identities.
     store
         The store that the file is in; None: it is a local file.
+
+    Attributes
+    ----------
+    identities : tuple of tuple
+        Each file that holds bytes of the dataset, and its identity.
     """
 
     def __init__(
@@ -162,7 +176,7 @@ class Hdf5Library:
     ) -> None:
         self._file, self._name, self._store = file, name, store
         # Of objects each request finds out whether they are what they were.
-        self._identities = () if store else ((file, identity), *others)
+        self.identities = () if store else ((file, identity), *others)
         # HDF5 takes names of files of raw bytes from the current directory, which may
         # be another one when the dataset is read.
         self._folder = str(Path.cwd()) if others else None
@@ -174,7 +188,7 @@ class Hdf5Library:
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
-        for file, identity in self._identities:
+        for file, identity in self.identities:
             check_unchanged(file, identity)
         if self._isolated and not is_child():
             return call_isolated(_read_kept, self, start, stop, file=self._file)
@@ -203,7 +217,7 @@ class Hdf5Library:
         import h5py
         from h5py import h5d, h5p
 
-        external = len(self._identities) > 1
+        external = len(self.identities) > 1
         file = open_hdf5(self._file, self._store, external=external)
         if self._folder is None:
             return file[self._name]
@@ -220,7 +234,7 @@ def _read_kept(library: Hdf5Library, start: int, stop: int) -> npt.NDArray[Any]:
     """Read rows in the child process, which keeps the file open as other ones do."""
     key = library._file, library._name
     kept = _kept.get(key)
-    if kept is None or kept._identities != library._identities:
+    if kept is None or kept.identities != library.identities:
         kept = _kept[key] = library
     return kept(start, stop)
 
@@ -311,9 +325,12 @@ def describe(
     """
     store: ObjectStore | None = None
     if place is None:
-        file = str(Path(dataset.file.filename).absolute())
+        facts = file_facts(dataset)
     else:
         file, store = place
+        has_user_block = bool(dataset.file.userblock_size)
+        facts = FileFacts(file, store.identify(file), has_user_block)
+    file, identity = facts.path, facts.identity
     name = str(dataset.name)
     if not dataset.shape:
         raise FileFormatError(
@@ -322,21 +339,16 @@ def describe(
         )
     shape = tuple(int(size) for size in dataset.shape)
     dtype = to_native(dataset.dtype)
-    if dataset.name is None or (store is None and not is_plain(dataset.file)):
+    if dataset.name is None or identity is None:
         if whole:
             check_complete(dataset, file)
         library: Library = OpenLibrary(dataset)
         return Description(file, name, shape, dtype, None, library, False)
-    identity: SourceIdentity
-    if store is None:
-        check_path(dataset.file, file)
-        identity = Identity.of(file)
-    else:
-        identity = store.identify(file)
-    _check_name(dataset, file)
+    found = _check_name(dataset, file)
     _check_size(dataset, file, identity.n_bytes, whole=whole)
+    address = None if found is None or facts.has_user_block else found.address
     make_table = Hdf5TableMaker(
-        DatasetShape.of(dataset, file), identity, _find_header(dataset), store
+        DatasetShape.of(dataset, file), identity, address, store
     )
     grid = _describe_grid(dataset, make_table, whole=whole)
     contiguous = grid is not None and dataset.chunks is None
@@ -368,32 +380,51 @@ def _check_size(
     )
 
 
-def _find_header(dataset: "h5py.Dataset") -> int | None:
-    """Return the first byte of a dataset's object header, where that is known."""
-    from h5py import h5g
+def describe_references(dataset: "h5py.Dataset") -> Description | None:
+    """Return how the references of a text of variable length lie in its file.
 
-    # With a user block, addresses count from its end.
-    if dataset.file.userblock_size:
+    Its elements are bytes of the type `REFERENCE`. The result is None if only HDF5 can
+    read them.
+    """
+    from h5py import h5t
+
+    facts = file_facts(dataset)
+    kind, place = dataset.id.get_type(), place_of(dataset)
+    if (
+        facts.identity is None
+        or facts.has_user_block
+        or place is None
+        or not isinstance(kind, h5t.TypeStringID)
+        or not kind.is_variable_str()
+    ):
         return None
-    try:
-        # h5o.get_info looks at the whole B-tree, which it gives the size of too.
-        low, high = h5g.get_objinfo(dataset.id).objno
-        return int(low) | int(high) << 64
-    except RuntimeError:  # it is damaged, which HDF5 says once its chunks are needed
+    _check_size(dataset, facts.path, facts.identity.n_bytes, whole=False)
+    name = str(dataset.name)
+    shape = DatasetShape.of(dataset, facts.path)._replace(item_bytes=REFERENCE.itemsize)
+    make_table = Hdf5TableMaker(shape, facts.identity, place.address)
+    dtype = np.dtype(f"S{REFERENCE.itemsize}")
+    grid = _make_grid(dataset, make_table, dtype, b"")
+    if grid is None:
         return None
+    return Description(
+        facts.path, name, dataset.shape, dtype, grid, None, dataset.chunks is None
+    )
 
 
-def _check_name(dataset: "h5py.Dataset", file: str) -> None:
+def _check_name(dataset: "h5py.Dataset", file: str) -> ObjectPlace | None:
     """Raise if another dataset, or none, has this one's name in its own file.
 
     HDF5 names a dataset by the links that led to it. These may lead through other
     files, but readers open the dataset again in its own file, by that name.
     """
-    if dataset.file.get(dataset.name) != dataset:
+    place = place_of(dataset)
+    same = place is not None and place_of(dataset, str(dataset.name)) == place
+    if not same and dataset.file.get(dataset.name) != dataset:
         raise FileFormatError(
             f"{file}: the data set was reached as {dataset.name} by links that lead"
             " through another file; open this file itself, by its path"
         )
+    return place
 
 
 def to_native(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -407,17 +438,30 @@ def _describe_grid(
     dataset: "h5py.Dataset", make_table: Hdf5TableMaker, *, whole: bool
 ) -> ChunkGrid | None:
     """Return the chunks of a dataset, or None where only the library can read it."""
-    from h5py import h5d, h5t
+    from h5py import h5t
+
+    dtype = dataset.dtype
+    if dtype.kind not in PLAIN_KINDS:
+        return None
+    stored = h5t.py_create(dtype, logical=True)
+    if not stored.equal(dataset.id.get_type()):
+        return None
+    grid = _make_grid(dataset, make_table, np.dtype(dtype.str), dataset.fillvalue)
+    return None if grid is None else replace(grid, whole=whole)
+
+
+def _make_grid(
+    dataset: "h5py.Dataset",
+    make_table: Hdf5TableMaker,
+    stored_dtype: np.dtype[Any],
+    fill: Any,  # Any: a scalar of the type
+) -> ChunkGrid | None:
+    """Return the chunks of a dataset whose elements have a plain type."""
+    from h5py import h5d
 
     plist = dataset.id.get_create_plist()
     layout = plist.get_layout()
-    stored = h5t.py_create(dataset.dtype, logical=True)
-    if (
-        dataset.dtype.kind not in PLAIN_KINDS
-        or not stored.equal(dataset.id.get_type())
-        or layout not in (h5d.CHUNKED, h5d.CONTIGUOUS)
-        or plist.get_external_count()
-    ):
+    if layout not in (h5d.CHUNKED, h5d.CONTIGUOUS) or plist.get_external_count():
         return None
     shape = tuple(int(size) for size in dataset.shape)
     chunk_shape = dataset.chunks or tuple(max(size, 1) for size in shape)
@@ -436,14 +480,7 @@ def _describe_grid(
         _check_available(dataset, make_table.file, pipeline)
         _announce(dataset, make_table.file, str(unknown or pipeline))
         return None
-    return ChunkGrid(
-        chunk_shape,
-        np.dtype(dataset.dtype.str),
-        pipeline,
-        dataset.fillvalue,
-        make_table,
-        whole,
-    )
+    return ChunkGrid(chunk_shape, stored_dtype, pipeline, fill, make_table)
 
 
 def _check_available(dataset: "h5py.Dataset", file: str, pipeline: Pipeline) -> None:

@@ -4,11 +4,12 @@ import os
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...errors import FileChangedError, FileFormatError
+from ..io.byte_sources import SourceIdentity
 from ..io.open_files import Identity, open_and_make_room
 from ..remote.object_store import ObjectStore
 from .hdf5_reads import open_through_checks, reads_of
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     import h5py
 
 __all__ = [
+    "FileFacts",
+    "ObjectPlace",
     "check_path",
     "counts_user_block",
+    "file_facts",
     "find_outside_files",
     "is_about_locks",
     "is_plain",
     "open_hdf5",
+    "place_of",
 ]
 
 # Drivers whose files are what lies at their path, byte for byte.
@@ -133,6 +138,75 @@ def check_path(
             f"{path} was {how} since it was opened, or was opened by a relative path"
             f" and the directory was changed; {again}"
         )
+
+
+class ObjectPlace(NamedTuple):
+    """Tells objects of open files apart: number of the file, address in it."""
+
+    file: int
+    address: int
+
+
+def place_of(node: "h5py.Group | h5py.Dataset", name: str = ".") -> ObjectPlace | None:
+    """Return the place of an object, or of what its file has by an absolute name.
+
+    None where HDF5 cannot say.
+    """
+    from h5py import h5g
+
+    try:
+        found = h5g.get_objinfo(node.id, name.encode())
+    except (KeyError, RuntimeError, ValueError, UnicodeEncodeError):
+        return None
+    low, high = found.objno
+    return ObjectPlace(int(found.fileno[0]), int(low) | int(high) << 64)
+
+
+class FileFacts(NamedTuple):
+    """What describing the data sets of an open file asks of the file.
+
+    Parameters
+    ----------
+    path
+        Its absolute path.
+    identity
+        What it was when it was first asked for; None for a file that only its handle
+        can see, or that is open for writing.
+    has_user_block
+        Whether addresses in it count from the end of a user block.
+    """
+
+    path: str
+    identity: SourceIdentity | None
+    has_user_block: bool
+
+
+# The file that was asked for last, by the number that HDF5 gives it once. Reading a
+# file asks for the same one some ten times, and h5py takes 50 us for an answer.
+_latest: tuple[int, FileFacts] | None = None
+
+
+def file_facts(node: "h5py.Group | h5py.Dataset") -> FileFacts:
+    """Return the facts of the file of an open object.
+
+    Raises
+    ------
+    FileChangedError
+        If its path does not lead to it.
+    """
+    global _latest
+    place, latest = place_of(node), _latest
+    if place is not None and latest is not None and latest[0] == place.file:
+        return latest[1]
+    file = node.file
+    path = str(Path(file.filename).absolute())
+    if not is_plain(file):
+        return FileFacts(path, None, False)
+    check_path(file, path)
+    facts = FileFacts(path, Identity.of(path), bool(file.userblock_size))
+    if place is not None:
+        _latest = (place.file, facts)
+    return facts
 
 
 def find_outside_files(dataset: "h5py.Dataset") -> tuple[tuple[str, Identity], ...]:

@@ -1,0 +1,191 @@
+"""Measures collections of many files: opening, memory, the first batch, the rate.
+
+``make`` writes a collection and one file of the same cells. The other commands run a
+case each, in a process of its own; the last line of each is JSON.
+
+    python docs/benchmarks/many_files.py make DIR --files 5000 --cells 1000
+    python docs/benchmarks/many_files.py open DIR --obs 3
+    python docs/benchmarks/many_files.py index DIR
+    python docs/benchmarks/many_files.py rate DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+import scdataset_core as scd
+
+LABELS = {"cell_line": 50, "drug": 380, "plate": 14}
+
+
+def make_cells(n_cells: int, n_genes: int, per_cell: int, seed: int) -> anndata.AnnData:
+    """Return cells with counts and labels, of which a file has some only."""
+    rng = np.random.default_rng(seed)
+    genes = rng.integers(0, n_genes, (n_cells, per_cell), dtype=np.int32)
+    genes.sort(axis=1)
+    keep = np.diff(genes, axis=1, prepend=-1) > 0
+    indptr = np.zeros(n_cells + 1, np.int64)
+    np.cumsum(keep.sum(axis=1), out=indptr[1:])
+    values = rng.integers(1, 9, int(indptr[-1])).astype(np.float32)
+    x = sp.csr_matrix((values, genes[keep], indptr), shape=(n_cells, n_genes))
+    obs = {}
+    for name, n in LABELS.items():
+        own = rng.choice(n, min(n, 40), replace=False)
+        obs[name] = pd.Categorical([f"{name}_{i}" for i in rng.choice(own, n_cells)])
+    names = [f"cell{seed}_{i}" for i in range(n_cells)]
+    var = pd.DataFrame(index=[f"ENSG{i:011d}" for i in range(n_genes)])
+    return anndata.AnnData(x, pd.DataFrame(obs, index=names), var)
+
+
+def make(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Write the files; those beyond ``--distinct`` are hard links to the others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    distinct = options.distinct or options.files
+    parts = []
+    for i in range(options.files):
+        path = folder / f"part{i:05d}.h5ad"
+        if path.exists():
+            continue
+        if i >= distinct:
+            path.hardlink_to(folder / f"part{i % distinct:05d}.h5ad")
+            continue
+        cells = make_cells(options.cells, options.genes, options.per_cell, i)
+        cells.write_h5ad(path, compression=options.compression)
+        if options.whole:
+            parts.append(cells)
+    if parts:
+        anndata.concat(parts).write_h5ad(
+            folder / "whole.h5ad", compression=options.compression
+        )
+    return {"files": options.files}
+
+
+def paths_of(folder: Path, most: int | None) -> list[str]:
+    """Return the paths of a collection."""
+    return [str(path) for path in sorted(folder.glob("part*.h5ad"))][:most]
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def open_collection(options: argparse.Namespace) -> Any:
+    """Return the source that a case reads."""
+    obs = list(LABELS)[: options.obs]
+    if options.whole:
+        return scd.open(options.folder / "whole.h5ad", obs=obs)
+    if options.index:
+        return scd.open(scd.Index.load(options.folder / "index.scdindex"), obs=obs)
+    return scd.open(paths_of(options.folder, options.most), obs=obs)
+
+
+def timed_open(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Open a collection; return what that took."""
+    warm = str(next(options.folder.glob("part*.h5ad")))
+    scd.open(warm, obs=list(LABELS)).read([0])  # imports are no part of it
+    before = peak_mib()
+    wall, cpu = time.perf_counter(), time.process_time()
+    source = open_collection(options)
+    return source, {
+        "n_files": len(source.files),
+        "open_s": round(time.perf_counter() - wall, 3),
+        "open_cpu_s": round(time.process_time() - cpu, 3),
+        "peak_more_mib": round(peak_mib() - before, 1),
+    }
+
+
+def measure_open(options: argparse.Namespace) -> dict[str, Any]:
+    """Open a collection, and say what is held of a file."""
+    import pickle
+
+    source, found = timed_open(options)
+    found["pickle_mib"] = round(len(pickle.dumps(source)) / 2**20, 2)
+    del source
+    if options.held:
+        tracemalloc.start()
+        source = open_collection(options)
+        held = tracemalloc.get_traced_memory()[0]
+        found["held_kb_a_file"] = round(held / len(source.files) / 1000, 1)
+    return found
+
+
+def measure_index(options: argparse.Namespace) -> dict[str, Any]:
+    """Build and save the index of a collection, and load it."""
+    paths = paths_of(options.folder, options.most)
+    path = options.folder / "index.scdindex"
+    wall, cpu = time.perf_counter(), time.process_time()
+    index = scd.Index.build(paths)
+    found = {
+        "build_s": round(time.perf_counter() - wall, 3),
+        "build_cpu_s": round(time.process_time() - cpu, 3),
+    }
+    index.save(path)
+    return {**found, "n_files": len(paths), "index_bytes": path.stat().st_size}
+
+
+def measure_rate(options: argparse.Namespace) -> dict[str, Any]:
+    """Read shuffled minibatches; rates come second by second of processor time."""
+    source, found = timed_open(options)
+    loader = scd.Loader(
+        source, scd.BlockShuffling(16), batch_size=64, fetch_factor=16, threads=1
+    )
+    wall, cpu = time.perf_counter(), time.process_time()
+    rates: list[int] = []
+    n, since = 0, time.process_time()
+    for batch in loader:
+        if "first_s" not in found:
+            found["first_s"] = round(time.perf_counter() - wall, 3)
+            found["first_cpu_s"] = round(time.process_time() - cpu, 3)
+        n += len(batch["index"])
+        now = time.process_time()
+        if now - since >= 1:
+            rates.append(round(n / (now - since)))
+            n, since = 0, now
+        if now - cpu > options.seconds:
+            break
+    found["cells_a_cpu_s"] = rates
+    found["peak_mib"] = round(peak_mib())
+    return found
+
+
+CASES = {"open": measure_open, "index": measure_index, "rate": measure_rate}
+
+
+def main() -> None:
+    """Run one command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case", choices=["make", *CASES])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--distinct", type=int, help="the others are hard links")
+    parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--genes", type=int, default=2000)
+    parser.add_argument("--per-cell", type=int, default=20)
+    parser.add_argument("--compression", choices=["gzip"])
+    parser.add_argument("--whole", action="store_true", help="one file of all cells")
+    parser.add_argument("--most", type=int, help="open so many of the files")
+    parser.add_argument("--obs", type=int, default=0, help="obs columns to carry")
+    parser.add_argument("--index", action="store_true", help="open by the index")
+    parser.add_argument("--held", action="store_true", help="trace what is held")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    options = parser.parse_args()
+    if options.case == "make":
+        print(json.dumps(make(options.folder, options)))
+    else:
+        print(json.dumps({"case": options.case, **CASES[options.case](options)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Opens the files of an index without touching them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CorruptFileError, FileFormatError
+from ..genes.shared_names import SharedNames
+from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
+from ..options import OpenOptions
+from ..ranged.cell_file import CellFile
+from ..ranged.file_list import FileFacts, LateFiles
+from ..ranged.row_arrays import MemoryArray
+from ..ranged.stored_source import StoredSource, join_files
+from ..rows import Rows
+from .cell_files import locate_cells
+from .facts import X_SLOTS
+from .recorded_tree import RecordedTree
+from .records import RecordGroup, Records
+
+__all__ = ["open_records"]
+
+# Files that stay located. With the tables of its chunks each takes some 10 to 50 KB.
+_MOST_LOCATED = 1 << 13
+# What a record that is not sound leads to; some errors of others are among these.
+_UNSOUND = (LookupError, TypeError, AttributeError, OverflowError)
+
+
+def open_records(collections: Sequence[Records], options: OpenOptions) -> StoredSource:
+    """Return the source over the files of collections, one after the other."""
+    if not any(len(records) for records in collections):
+        raise FileFormatError("the index has no files: there is nothing to open")
+    if len(collections) == 1 and options.cache is None:
+        late = IndexedFiles(collections[0], options)
+        if late.knows_all:
+            return join_files(late, options)
+    cell_files = [
+        cell_file
+        for records in collections
+        for cell_file in IndexedFiles(records, options)
+    ]
+    return join_files(cell_files, options)
+
+
+class IndexedFiles(LateFiles):
+    """The files of an index; each is located when it is first read.
+
+    Parameters
+    ----------
+    records
+        What is known of the files.
+    options
+        What is wanted of the files.
+    """
+
+    def __init__(self, records: Records, options: OpenOptions) -> None:
+        self._records = records
+        self._options = replace(options, genes=None, categories=None)
+        self._located: dict[int, CellFile] = {}
+        self._shared = SharedNames()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"records": self._records, "options": self._options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["records"], state["options"])  # type: ignore[misc]  # as made
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, number: int) -> CellFile: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[CellFile]: ...
+    def __getitem__(self, number: int | slice) -> CellFile | list[CellFile]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"there are {len(self)} files, got number {number}")
+        number = number % len(self)
+        found = self._located.get(number)
+        if found is None:
+            found = self._locate(number)
+            # Each step is one of the interpreter's, so that threads need no lock.
+            while len(self._located) >= _MOST_LOCATED:
+                self._located.pop(next(iter(list(self._located))), None)
+            self._located[number] = found
+        return found
+
+    def _locate(self, number: int) -> CellFile:
+        record = self._records.record(number)
+        allow = self._options.allow_external
+        tree = RecordedTree(record, allow_external=allow)
+        try:
+            found = locate_cells(tree, self._options, self._shared)
+        except _UNSOUND as error:
+            if isinstance(error, OSError | ValueError):
+                raise
+            raise CorruptFileError(
+                f"the index has no sound record of {record.file}: build it again"
+            ) from error
+        return replace(found, var_names=np.empty(0, object))  # they were joined
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether the index tells of every file what a source must know first."""
+        x = self._options.x
+        for group in self._records.groups:
+            facts = group.facts
+            if group.leads_outside and not self._options.allow_external:
+                return False
+            if x not in facts["x"]:
+                return False
+            known = set(facts["obs"])
+            if not set(self._names(group)) <= known:
+                return False
+        return True
+
+    def _names(self, group: RecordGroup) -> Sequence[str]:
+        """Return the names of the columns that are wanted of a group of files."""
+        return group.columns if self._options.obs is True else self._options.obs
+
+    def _gather(self, name: str) -> npt.NDArray[np.int64]:
+        """Return one of the integers that are known of X, of all files."""
+        out = np.empty(len(self), np.int64)
+        for group in self._records.groups:
+            slot = group.facts["x"][self._options.x]["slot"] + X_SLOTS.index(name)
+            out[group.files] = group.integers[:, slot]
+        return out
+
+    @cached_property
+    def facts(self) -> FileFacts:
+        """What is known of X."""
+        sparse = np.empty(len(self), bool)
+        dtypes: dict[np.dtype[Any], None] = {}
+        plain = True
+        for group in self._records.groups:
+            fact = group.facts["x"][self._options.x]
+            sparse[group.files] = fact["sparse"]
+            dtypes[np.dtype(fact["dtype"])] = None
+            plain = plain and fact["plain"]
+        return FileFacts(
+            self._records.files,
+            self._gather("n_obs"),
+            self._gather("n_stored"),
+            sparse,
+            tuple(dtypes),
+            plain,
+            self._gather("chunk_rows").view(np.float64),
+        )
+
+    @property
+    def var_names(self) -> Sequence[npt.NDArray[np.object_]]:
+        """The names of the columns of X."""
+        numbers = self._gather("names").tolist()
+        arrays = {
+            number: np.array(self._records.lists[number], object)
+            for number in dict.fromkeys(numbers)
+        }
+        return [arrays[number] for number in numbers]
+
+    @property
+    def columns(self) -> Sequence[Mapping[str, Column]]:
+        """The obs columns of each file: what they are, without a way to read them."""
+        columns: list[dict[str, Column]] = [{} for _ in range(len(self))]
+        files, n_obs = self.facts.files, self.facts.n_obs.tolist()
+        for group in self._records.groups:
+            facts = group.facts["obs"]
+            for name in self._names(group):
+                make = _ColumnMaker(name, facts[name], self._records.lists)
+                for at, row in zip(group.files.tolist(), group.integers, strict=True):
+                    columns[at][name] = make(row, files[at], n_obs[at])
+        return columns
+
+    @property
+    def array_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of every array with an entry a cell: row pointers and obs columns."""
+        n_obs: Rows = self.facts.n_obs
+        found = [self._gather("pointer_bytes")] if self.facts.sparse.any() else []
+        for group in self._records.groups:
+            facts = group.facts["obs"]
+            for name in self._names(group):
+                if facts[name]["kind"] != "unreadable":
+                    item = np.dtype(facts[name]["dtype"]).itemsize
+                    found.append(n_obs[group.files] * item)
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+
+class _ColumnMaker:
+    """Makes what is known of a column of each file."""
+
+    def __init__(
+        self, name: str, fact: Mapping[str, Any], lists: Sequence[list[Any]]
+    ) -> None:
+        self._name, self._fact, self._lists = f"obs/{name}", fact, lists
+        self._none = np.empty(0, np.dtype(fact.get("dtype", "<i4")))
+
+    def __call__(
+        self, integers: npt.NDArray[np.int64], file: str, n_obs: int
+    ) -> Column:
+        fact = self._fact
+        if fact["kind"] == "unreadable":
+            return Unreadable(fact["reason"])
+        # No value is ever read from it; it has the shape and the type.
+        values = np.broadcast_to(self._none.dtype.type(0), (n_obs,))
+        array = MemoryArray(values, self._name, file)
+        known = int(integers[fact["slot"]])
+        if fact["kind"] == "labels":
+            return LabelColumn(array, self._lists[known], fact["ordered"])
+        return NumberColumn(array, array if known else None, bool(known))

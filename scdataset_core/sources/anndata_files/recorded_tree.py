@@ -1,0 +1,292 @@
+"""The groups and arrays of a file of AnnData's schema, found in its record."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import FileFormatError
+from ...storage import StoredArray
+from ...storage.decoding.filters import Filter
+from ...storage.decoding.pipeline import Pipeline
+from ...storage.formats.hdf5 import Hdf5Library, Hdf5TableMaker
+from ...storage.formats.hdf5_chunks import DatasetShape
+from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.layout import ChunkGrid, Library
+from ..ranged.row_arrays import MemoryArray
+from .hdf5_tree import Hdf5Tree, open_checked
+
+__all__ = ["RecordedFile", "RecordedTree"]
+
+
+class RecordedFile(NamedTuple):
+    """The record of one file, with the lists that it shares with others.
+
+    Parameters
+    ----------
+    file
+        Its absolute path.
+    identity
+        What it was when it was recorded.
+    skeleton
+        Its groups and arrays by name, see :mod:`.recording`.
+    integers
+        What the slots of the skeleton stand for, int64.
+    lists
+        The pool of labels and names.
+    """
+
+    file: str
+    identity: Identity
+    skeleton: Mapping[str, Any]
+    integers: npt.NDArray[np.int64]
+    lists: Sequence[list[Any]]
+
+    def sizes(self, slot: int, n: int) -> tuple[int, ...]:
+        """Return `n` integers from a slot on."""
+        return tuple(self.integers[slot : slot + n].tolist())
+
+    def listed(self, slot: int) -> list[Any]:
+        """Return the list whose number is in a slot."""
+        return self.lists[int(self.integers[slot])]
+
+
+class _Node:
+    """A group or an array of a record; what h5py's objects have, and no more."""
+
+    def __init__(self, of: RecordedFile, node: Mapping[str, Any]) -> None:
+        self.of, self.node = of, node
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes that say how it is encoded."""
+        found = {
+            name: list(self.of.sizes(value["slot"], value["n"]))
+            if isinstance(value, dict)
+            else value
+            for name, value in self.node["attrs"].items()
+        }
+        if "categories" in self.node:
+            found["categories"] = self.node["categories"]
+        return found
+
+
+class RecordedGroup(_Node):
+    """A group of a record."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.node["members"])
+
+    def __len__(self) -> int:
+        return len(self.node["members"])
+
+
+class RecordedArray(_Node):
+    """An array of a record."""
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Its shape; None if it holds nothing."""
+        if self.node.get("null"):
+            return None
+        return self.of.sizes(self.node["shape"], self.node["ndim"])
+
+    @property
+    def size(self) -> int:
+        """Its number of elements."""
+        return prod(self.shape or (0,))
+
+    @property
+    def ndim(self) -> int:
+        """Its number of axes."""
+        return int(self.node.get("ndim", 0))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its elements."""
+        return _dtype(self.node.get("dtype", "<f8"))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text."""
+        return bool(self.node["text"])
+
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        kind = object if self.is_text else self.dtype
+        if "values" in self.node:
+            values = np.array(self.of.listed(self.node["values"]), kind)
+        else:
+            values = self.describe().read()
+        chosen: npt.NDArray[Any] = values[key]
+        return chosen
+
+    def describe(self) -> StoredArray:
+        """Return the array by which its ranges are read."""
+        of, node = self.of, self.node
+        if "error" in node:
+            raise FileFormatError(f"{of.file}: {node['error']}")
+        found = node["described"]
+        file, identity = of.file, of.identity
+        if "outside" in found:
+            file, n_bytes, mtime_ns = found["outside"]
+            identity = Identity(n_bytes, mtime_ns)
+        shape, name = of.sizes(node["shape"], node["ndim"]), found["name"]
+        grid, library = None, None
+        if "stored" in found:
+            grid = self._grid(found, DatasetShape(file, name, shape, None, 0), identity)
+        else:
+            others = tuple((f, Identity(n, t)) for f, n, t in found["others"])
+            library = Hdf5Library(file, name, identity, others)
+        dtype = (
+            np.dtype(object) if self.is_text and not grid else _dtype(found["dtype"])
+        )
+        given: Library | None = library
+        return StoredArray(
+            file,
+            name,
+            shape=shape,
+            dtype=dtype,
+            grid=grid,
+            library=given,
+            contiguous=found["contiguous"],
+        )
+
+    def _grid(
+        self, found: Mapping[str, Any], dataset: DatasetShape, identity: Identity
+    ) -> ChunkGrid:
+        """Return how the array is cut into chunks."""
+        of, stored = self.of, _dtype(found["stored"])
+        chunk_shape = of.sizes(found["chunk_shape"], self.node["ndim"])
+        address = int(of.integers[found["address"]])
+        chunks = chunk_shape if found["chunked"] else None
+        table = Hdf5TableMaker(
+            dataset._replace(chunks=chunks, item_bytes=stored.itemsize),
+            identity,
+            None if address < 0 else address,
+        )
+        filters = tuple(
+            (code, label, of.sizes(slot, n))
+            for code, label, slot, n in found["filters"]
+        )
+        fill = np.frombuffer(bytes.fromhex(found["fill"]), stored)[0]
+        pipeline = _pipeline(filters)
+        return ChunkGrid(chunk_shape, stored, pipeline, fill, table, found["whole"])
+
+
+@lru_cache(256)
+def _dtype(text: str) -> np.dtype[Any]:
+    return np.dtype(text)
+
+
+@lru_cache(256)
+def _pipeline(filters: tuple[tuple[int, str, tuple[int, ...]], ...]) -> Pipeline:
+    return Pipeline(tuple(Filter(*step) for step in filters))
+
+
+class RecordedTree:
+    """The groups and arrays of a file, found in its record: a `FileTree`.
+
+    Nothing of the file is read until an array is.
+
+    Parameters
+    ----------
+    record
+        The record.
+    allow_external
+        Whether arrays may lie in other files.
+    """
+
+    def __init__(self, record: RecordedFile, *, allow_external: bool) -> None:
+        self.file = record.file
+        self.format = "h5ad"
+        self.root = RecordedGroup(record, record.skeleton)
+        self._record = record
+        self._allow_external = allow_external
+
+    def find(self, path: str) -> RecordedGroup | RecordedArray | None:
+        """Return the group or array at `path`, or None."""
+        node: Mapping[str, Any] | None = self._record.skeleton
+        for name in path.split("/"):
+            if name:
+                node = None if node is None else node.get("members", {}).get(name)
+        if node is None:
+            return None
+        if "members" in node:
+            return RecordedGroup(self._record, node)
+        array = RecordedArray(self._record, node)
+        self._check_inside(path, node.get("described", {}))
+        return array
+
+    def _check_inside(self, path: str, described: Mapping[str, Any]) -> None:
+        others = [described["outside"]] if "outside" in described else []
+        others += described.get("others", [])
+        if others and not self._allow_external:
+            raise FileFormatError(
+                f"{self.file}: {path} lies in {others[0][0]};"
+                " open(..., allow_external=True) reads it"
+            )
+
+    def group(self, path: str) -> RecordedGroup | None:
+        """Return the group at `path`, or None."""
+        found = self.find(path)
+        return found if isinstance(found, RecordedGroup) else None
+
+    def dataset(self, path: str) -> RecordedArray:
+        """Return the array at `path`; an error if there is none."""
+        found = self.find(path)
+        if not isinstance(found, RecordedArray):
+            what = "is missing" if found is None else "is a group, not a data set"
+            raise FileFormatError(f"{self.file}: {path} {what}")
+        return found
+
+    def is_array(self, node: Any) -> bool:
+        """Return whether what was found is an array."""
+        return isinstance(node, RecordedArray)
+
+    def is_text(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether arrays of a type hold text."""
+        return dtype.kind in "OS"
+
+    def describe_array(self, array: RecordedArray) -> Any:
+        """Return an array that is read by ranges: in memory where its values are."""
+        if "values" in array.node:
+            return MemoryArray(array[()], array.node["name"], self.file)
+        return array.describe()
+
+    def text_key(self, array: RecordedArray) -> bytes | None:
+        """Return bytes that only an equal text has, None where there are none."""
+        slot = array.node.get("values")
+        return None if slot is None else self._record.integers[slot].tobytes()
+
+    def distinct_text(self, path: str) -> list[str] | None:
+        """Return the different strings of a text, where they are known."""
+        found = self.find(path)
+        slot = None if found is None else found.node.get("distinct")
+        return None if slot is None else self._record.listed(slot)
+
+    def any_true(self, mask: RecordedArray) -> bool | None:
+        """Return whether a mask is true anywhere, where that is known."""
+        slot = mask.node.get("any")
+        return None if slot is None else bool(self._record.integers[slot])
+
+    def last_value(self, array: RecordedArray) -> int:
+        """Return the last value of a vector of integers."""
+        slot = array.node.get("last")
+        if slot is not None:
+            return int(self._record.integers[slot])
+        return int(array[-1])
+
+    @contextmanager
+    def reopen(self) -> Iterator[Hdf5Tree]:
+        """Return the file itself, open."""
+        check_unchanged(self.file, self._record.identity)
+        with open_checked(self.file, external=self._allow_external) as root:
+            yield Hdf5Tree(root, self.file, allow_external=self._allow_external)
+
+    def categories_of(self, codes: RecordedArray) -> RecordedArray:
+        """Return the array of categories that codes of AnnData 0.7 refer to."""
+        return self.dataset(codes.node["categories"])
