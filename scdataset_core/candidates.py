@@ -23,13 +23,14 @@ FETCH_FACTORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # Buffers of larger fetches are not kept for the next ones (see BufferPool).
 _KEPT_BYTES = 128 << 20
-# About how dear the steps of reading are, in seconds; only their ratios matter.
-_DECODE_S = 1 / 650e6  # a byte that deflate gives
-_QUICK_DECODE_S = 1 / 2e9  # a byte that any other encoding gives
-_COPY_S = 1 / 4e9  # a byte that is placed
-_PAGE_S = 1 / 3e9  # a byte of memory that the system has to give anew
-_RUN_S = 1.5e-6  # a run of neighbouring elements of one array
-_FETCH_S = 1e-3
+# About how long the steps of reading take on two cores, in seconds, from the tables of
+# docs/benchmarks.md of 2026-11-24; only their ratios matter.
+_DECODE_S = 1 / 1.4e9  # a byte that deflate gives
+_QUICK_DECODE_S = 1 / 4e9  # a byte that any other encoding gives
+_COPY_S = 1 / 12e9  # a byte that is placed
+_PAGE_S = 1 / 6e9  # a byte of memory that the system has to give anew
+_RUN_S = 1e-6  # a run of neighbouring elements of one array
+_FETCH_S = 4e-4
 _BATCH_S = 4e-5
 
 

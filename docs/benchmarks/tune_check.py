@@ -148,12 +148,12 @@ def main() -> None:
             turns=options.turns,
         )
         found.append(one)
-        print(show([one]).splitlines()[-1], flush=True)
+        print(show(found[-1:]), flush=True)
         if options.out:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             results = {"machine": describe_machine(), "found": found}
             options.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    print(show(found))
+    print("all of it", show(found), sep="\n\n")
 
 
 if __name__ == "__main__":

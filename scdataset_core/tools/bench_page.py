@@ -26,6 +26,7 @@ h1 { font-size: 1.5rem; line-height: 1.2; margin: 0.5rem 0; }
 h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
 .best { font-size: 1.1rem; }
 figure { margin: 0; }
+ul { padding-left: 1.2rem; }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; }
 .scroll { overflow-x: auto; position: relative; }
 .scroll:focus-visible { outline: 2px solid var(--link); }

@@ -1,5 +1,6 @@
 """Tunes a Loader: times its settings on the user's own data and disk."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,11 @@ BLOCK_SIZES = FETCH_FACTORS = (1, 4, 16, 64, 256)
 N_FIRST, N_SECOND, N_LAST = 16, 6, 3
 HOPELESS = 5  # times the estimated cost of the cheapest; estimates are good to twice
 SECOND_TURNS, LAST_TURNS = 2, 4
+# What one thread must give more than the default, to be worth naming.
+ALONE_GAIN = 1.05
+# Slow settings take longer than their share, since a few fetches of each are timed; by
+# then it ends with what was timed, the most hopeful first.
+OVERTIME = 1.25
 MEASURED_BATCHES = 300
 
 
@@ -127,6 +133,7 @@ class _Trials:
     ) -> None:
         self._source, self._progress, self._seconds = source, progress, seconds
         self._n_all, self._n_done = 1, 0
+        self._ends = time.monotonic() + OVERTIME * seconds
         self.rates: dict[_Trial, list[float]] = {}
 
     def run(self, candidates: Sequence[Candidate]) -> None:
@@ -146,8 +153,14 @@ class _Trials:
         self._time(last, LAST_TURNS)
 
     def ranked(self) -> "list[_Trial]":
-        """Return all that was timed, the quickest first."""
-        return sorted(self.rates, key=lambda trial: -self.rate(*trial))
+        """Return what was timed, the quickest first; one thread only where it gains."""
+        worth = [
+            (candidate, threads)
+            for candidate, threads in self.rates
+            if threads is None
+            or self.rate(candidate, threads) > ALONE_GAIN * self.rate(candidate, None)
+        ]
+        return sorted(worth, key=lambda trial: -self.rate(*trial))
 
     def rate(self, candidate: Candidate, threads: int | None) -> float:
         """Return the cells a second of the quickest trial of some settings."""
@@ -160,6 +173,8 @@ class _Trials:
     def _time(self, trials: "list[_Trial]", turns: int) -> None:
         for _ in range(turns):
             for candidate, threads in trials:
+                if self.rates and time.monotonic() > self._ends:
+                    return
                 if self._progress is not None:
                     text = f"b={candidate.block_size} f={candidate.fetch_factor}"
                     self._progress(text, self._n_done, self._n_all)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.tools import tune
+from scdataset_core.candidates import list_candidates
+from scdataset_core.tools import tune, tuning
 
 pytest.importorskip("anndata")
 
@@ -44,6 +45,25 @@ def test_tuning_times_settings_and_gives_lines_to_paste(source):
         )
     assert all(done <= total for _, done, total in told)
     exec(report["line"], {"scd": scd, "source": source})
+
+
+def test_tuning_ends_in_time_with_the_most_hopeful(source, monkeypatch):
+    clock = [0.0]
+
+    def take_long(source, candidate, threads, seconds):
+        clock[0] += 30.0
+        return 1000.0 * candidate.fetch_factor
+
+    monkeypatch.setattr(tuning, "time_settings", take_long)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    report = tune(source, **options(), seconds=40)
+    assert clock[0] == 60.0  # two trials; the second began before 50
+    cheapest = list_candidates(
+        source, **options(), block_sizes=(1, 4, 16, 64), fetch_factors=(1, 4, 16, 64)
+    )
+    assert {(one["block_size"], one["fetch_factor"]) for one in report["settings"]} == {
+        (one.block_size, one.fetch_factor) for one in cheapest[:2]
+    }
 
 
 def test_the_commands_print_tables_and_json(plates):

@@ -1,6 +1,8 @@
 """`verify` names every damaged chunk, and nothing that is sound."""
 
 import json
+import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -56,6 +58,26 @@ def test_every_damaged_chunk_is_named(file):
     found = {(d["dataset"].strip("/"), d["chunk"]) for d in report["damaged"]}
     assert found == places
     assert {damage["file"] for damage in report["damaged"]} == {str(file)}
+
+
+@pytest.mark.slow
+def test_of_many_files_exactly_the_damaged_are_named(file, tmp_path):
+    paths = [tmp_path / f"copy{number:03}.h5ad" for number in range(300)]
+    for path in paths:
+        shutil.copy(file, path)
+    places = {
+        (str(paths[7]), "X/data", 1),
+        (str(paths[150]), "layers/dense", 2),
+        (str(paths[299]), "raw/X/indices", 0),
+    }
+    for path, name, chunk in places:
+        flip(Path(path), name, chunk)
+    report = verify(tmp_path / "copy*.h5ad")
+    assert report["n_files"] == 300
+    assert {
+        (damage["file"], damage["dataset"].strip("/"), damage["chunk"])
+        for damage in report["damaged"]
+    } == places
 
 
 def test_columns_that_are_not_there_are_found(file):
