@@ -213,6 +213,11 @@ class Loader:
         return self._shard.num_workers
 
     @property
+    def hooks(self) -> Hooks:
+        """The hooks that it was given."""
+        return self._batching.hooks
+
+    @property
     def epoch(self) -> int:
         """Epoch of the latest iterator; of the next one before the first."""
         return self._latest.position.epoch

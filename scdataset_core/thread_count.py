@@ -8,7 +8,9 @@ from .storage.context import MOST_THREADS, available_cores
 __all__ = ["choose_threads"]
 
 
-def choose_threads(threads: int | None, shard: Shard) -> int:
+def choose_threads(
+    threads: int | None, shard: Shard, n_ranks_here: int | None = None
+) -> int:
     """Return how many threads a loader reads and decodes with.
 
     By default it is one for each core that the process may use, at most 8. Workers,
@@ -20,10 +22,14 @@ def choose_threads(threads: int | None, shard: Shard) -> int:
         What the user gave; None: the default.
     shard
         Which of how many ranks and workers the loader is.
+    n_ranks_here
+        How many of the ranks run on this machine; by default it is found out.
     """
     if threads is not None:
         return threads
-    n_processes = shard.num_workers * _count_ranks_here(shard.world_size)
+    if n_ranks_here is None:
+        n_ranks_here = _count_ranks_here(shard.world_size)
+    n_processes = shard.num_workers * n_ranks_here
     return max(1, min(available_cores() // n_processes, MOST_THREADS))
 
 

@@ -2,7 +2,12 @@
 
 import gc
 import os
+import shutil
 import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +82,34 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         adata.obsm["X_pca"] = rng.normal(size=(N_CELLS, 10)).astype(np.float32)
         adata.write_h5ad(folder / f"plate{plate}.h5ad")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Have this process in a small Ray cluster of its own on this machine.
+
+    It takes seconds to start, so tests that use it are slow ones.
+    """
+    ray = pytest.importorskip("ray")
+    folder = tempfile.mkdtemp(prefix="ray")  # short: sockets lie in it
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own, of what its next version changes
+        # It says nothing to Ray's makers, and kills no worker because others fill the
+        # memory of this machine.
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # Its processes import what this one does, the modules of the tests too.
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        ray.init(
+            address="local",
+            num_cpus=4,  # more than there may be: the tests' workers hardly compute
+            include_dashboard=False,
+            object_store_memory=80 << 20,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=folder,
+        )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

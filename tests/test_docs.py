@@ -270,6 +270,7 @@ def test_ci_runs_the_blocks_that_are_left_to_it() -> None:
     } == set()
 
 
+@pytest.mark.timeout(900)  # clusters, if small ones
 @pytest.mark.parametrize("page", pages_with(script, "python"))
 def test_page_runs_as_printed(page: Path, printed_plates: Path, tmp_path: Path) -> None:
     skip_where_packages_lack(page)

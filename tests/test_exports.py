@@ -12,6 +12,7 @@ LIMITS = {  # the most names a package may export
     "scdataset_torch": 8,
     "scdataset_grain": 8,
     "scdataset_generators": 4,
+    "scdataset_ray": 4,
 }
 
 

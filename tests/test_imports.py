@@ -19,8 +19,18 @@ ADAPTERS = {
     "scdataset_torch": {"torch", "torchdata", "lightning", "accelerate", "scvi"},
     "scdataset_grain": {"grain", "jax", "jaxlib"},
     "scdataset_generators": set(),
+    "scdataset_ray": {"ray"},
 }
-FRAMEWORKS = {"torch", "torchdata", "lightning", "grain", "jax", "jaxlib", "flax"}
+FRAMEWORKS = {
+    "torch",
+    "torchdata",
+    "lightning",
+    "grain",
+    "jax",
+    "jaxlib",
+    "flax",
+    "ray",
+}
 
 # The families of formats, each a folder of `sources`: a family imports itself and the
 # rooms that all share. An AnnData may be backed by a file, hence the one exception.
@@ -409,6 +419,8 @@ def test_adapter_imports_its_own_framework_only(adapter: str) -> None:
         ("scdataset_torch", "torch"),
         ("scdataset_grain", "grain"),
         ("scdataset_grain", "jax"),
+        ("scdataset_ray", "ray"),
+        ("scdataset_ray", "pyarrow"),
     ],
 )
 def test_adapter_without_its_framework_names_the_extra(

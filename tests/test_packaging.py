@@ -16,6 +16,7 @@ PACKAGES = [
     "integrations/scdataset_torch",
     "integrations/scdataset_grain",
     "integrations/scdataset_generators",
+    "integrations/scdataset_ray",
 ]
 
 in_repository = pytest.mark.skipif(

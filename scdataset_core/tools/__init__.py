@@ -3,6 +3,7 @@
 They return plain data, which ``--json`` prints.
 
 - :func:`bench` times a grid of settings, and other libraries beside them.
+- :func:`fill_cache` decodes files once, into a cache.
 - :func:`inspect` says what files hold, how it is stored, and what is wrong.
 - :func:`rewrite` writes cells to a file that is made for shuffled reads.
 - :func:`split` divides cells into parts for training and testing.
@@ -13,10 +14,20 @@ They return plain data, which ``--json`` prints.
 
 from ..suggestion import suggest
 from .benching import bench
+from .cache_filling import fill_cache
 from .inspection import inspect
 from .rewriting import rewrite
 from .splitting import split
 from .tuning import tune
 from .verification import verify
 
-__all__ = ["bench", "inspect", "rewrite", "split", "suggest", "tune", "verify"]
+__all__ = [
+    "bench",
+    "fill_cache",
+    "inspect",
+    "rewrite",
+    "split",
+    "suggest",
+    "tune",
+    "verify",
+]

@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -12,9 +12,11 @@ from rich.table import Table
 
 from ..sources.paths import paths_of
 from ..storage.cache import Cache, CacheEntry
-from .arguments import find_files
+from .arguments import expand_files
+from .cache_filling import fill_cache
+from .ray_option import RayAddress, address_of
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, progress, show_plain_errors
+from .terminal import console, progress, show_failed_files, show_plain_errors
 
 __all__ = ["cache_app"]
 
@@ -81,30 +83,32 @@ def fill(
             min=1, metavar="N", help="Threads that decode; one a core by default."
         ),
     ] = None,
+    ray: RayAddress = None,
 ) -> None:
-    """Decode every chunk of some files once, and keep it."""
+    """Decode every chunk of some files once, and keep it. Exits with 1 if any lacks."""
     with show_plain_errors():
         cache = Cache(folder, limit)
         options = parse_storage_options(storage)
-        lacking = 0
-        with progress("MB") as report:
-            for file in find_files(files, options):
-                source = file.open(x=x, cache=cache)
-                begun = time.perf_counter()
+        paths = expand_files(files, options)
+        with progress("MB" if ray is None else "") as report:
 
-                def tell(done: int, total: int, name: str = file.base_name) -> None:
-                    report(name, done // 1_000_000, total // 1_000_000)
+            def tell(name: str, done: int, total: int) -> None:
+                report(Path(name).name, done // 1_000_000, total // 1_000_000)
 
-                share = source.fill_cache(tell, threads)
-                lacking += share < 1 and len(source.cacheable_arrays()) > 0
-                console.print(
-                    _describe_filled(
-                        file.name, source.cacheable_arrays(), share, begun
-                    ),
-                    soft_wrap=True,
-                )
+            found = fill_cache(
+                paths,
+                cache,
+                x=x,
+                storage_options=options,
+                threads=threads,
+                progress=tell if ray is None else report,
+                ray=address_of(ray),
+            )
+        for file in found["files"]:
+            console.print(_describe_filled(file), soft_wrap=True)
+        show_failed_files(found["failed"])
         console.print(f"{cache.nbytes / 1e6:,.1f} MB in {folder}", soft_wrap=True)
-    if lacking:
+    if not found["ok"]:
         raise typer.Exit(1)
 
 
@@ -138,10 +142,10 @@ def _existing(folder: Path) -> Cache:
     return Cache(folder)
 
 
-def _describe_filled(path: str, arrays: object, share: float, begun: float) -> str:
-    if not arrays:
-        return f"{path}  is not compressed, and needs no cache"
-    return f"{path}  {share:.1%} kept, {time.perf_counter() - begun:,.1f} s"
+def _describe_filled(file: dict[str, Any]) -> str:
+    if not file["compressed"]:
+        return f"{file['file']}  is not compressed, and needs no cache"
+    return f"{file['file']}  {file['share']:.1%} kept, {file['seconds']:,.1f} s"
 
 
 def _table(entries: list[CacheEntry]) -> Table:

@@ -14,9 +14,9 @@ from .arguments import Joined, expand_files
 from .bench_command import bench_files
 from .cache_commands import cache_app
 from .demo import Comparison, compare
-from .help_page import HelpPage
 from .index_command import index_files
 from .inspect_command import inspect_files
+from .ray_option import CommandGroup
 from .rewrite_command import rewrite_files
 from .split_command import split_files
 from .synthetic import Compression, demo_plates, make_plates, plate_paths
@@ -29,7 +29,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="scdataset",
-    cls=HelpPage,
+    cls=CommandGroup,
     help="Shuffled minibatches straight out of single-cell files.",
     no_args_is_help=True,
     add_completion=False,

@@ -3,17 +3,18 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..sources import open as open_source
 from ..splits import load_split
 from .arguments import Joined, find_files
+from .ray_option import RayAddress, address_of
 from .rewriting import rewrite
 from .splitting import find_conditions
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, progress, show_plain_errors
+from .terminal import console, progress, show_failed_files, show_plain_errors
 
 __all__ = ["rewrite_files"]
 
@@ -30,7 +31,8 @@ def rewrite_files(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="IN... OUT", help="Files to read, and the one to write."
+            metavar="IN... OUT",
+            help="Files to read, and the one to write; a folder with --ray.",
         ),
     ],
     x: Annotated[
@@ -73,6 +75,7 @@ def rewrite_files(
         bool, typer.Option("--overwrite", help="Replace OUT if it is there.")
     ] = False,
     storage: StorageArgument = None,
+    ray: RayAddress = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
     ] = False,
@@ -80,7 +83,8 @@ def rewrite_files(
     """Write cells to one .h5ad file that is made for shuffled reads.
 
     Values and column ids get the narrowest types that hold them exactly; AnnData and
-    scanpy read the file. It appears when it is whole, and was checked.
+    scanpy read the file. It appears when it is whole, and was checked. With --ray each
+    file is written under its name to the folder OUT, those that are there left alone.
     """
     with show_plain_errors():
         if len(files) < 2:
@@ -98,7 +102,7 @@ def rewrite_files(
         )
         rows = None if split is None else load_split(split, source)[part]
         conditions = find_conditions(source, where, "=") if where else None
-        with progress() as report:
+        with progress("cells" if ray is None else "") as report:
             found = rewrite(
                 source,
                 out,
@@ -110,17 +114,40 @@ def rewrite_files(
                 memory=memory,
                 overwrite=overwrite,
                 progress=report,
+                ray=address_of(ray),
             )
         if as_json:
             console.print(json.dumps(found, indent=1), soft_wrap=True)
-            return
-        size = sum(file.count_bytes() for file in found_files)
+        elif ray is None:
+            _show(found, sum(file.count_bytes() for file in found_files))
+        else:
+            _show_each(found)
+    if not found.get("ok", True):
+        raise typer.Exit(1)
+
+
+def _show(found: dict[str, Any], size: int) -> None:
+    console.print(
+        f"{found['file']}  {found['cells']:,} cells x {found['genes']:,} genes,"
+        f" {found['bytes'] / 1e6:,.1f} MB (read {size / 1e6:,.1f} MB), in"
+        f" {found['seconds']:,.1f} s",
+        soft_wrap=True,
+    )
+    for matrix in found["matrices"]:
+        ids = f", {matrix['ids']} column ids" if matrix["ids"] else ""
+        console.print(f"  {matrix['name']}: {matrix['dtype']}{ids}")
+
+
+def _show_each(found: dict[str, Any]) -> None:
+    for skipped in found["skipped"]:
         console.print(
-            f"{found['file']}  {found['cells']:,} cells x {found['genes']:,} genes,"
-            f" {found['bytes'] / 1e6:,.1f} MB (read {size / 1e6:,.1f} MB), in"
-            f" {found['seconds']:,.1f} s",
-            soft_wrap=True,
+            f"{skipped['file']}  skipped: {skipped['reason']}", soft_wrap=True
         )
-        for matrix in found["matrices"]:
-            ids = f", {matrix['ids']} column ids" if matrix["ids"] else ""
-            console.print(f"  {matrix['name']}: {matrix['dtype']}{ids}")
+    show_failed_files(found["failed"])
+    console.print(
+        f"{found['folder']}  {len(found['files']):,} files written,"
+        f" {found['cells']:,} cells x {found['genes']:,} genes,"
+        f" {found['bytes'] / 1e6:,.1f} MB, in {found['seconds']:,.1f} s;"
+        f" {len(found['skipped']):,} skipped, {len(found['failed']):,} failed",
+        soft_wrap=True,
+    )

@@ -19,6 +19,7 @@ from ..storage.remote.urls import is_url
 from ..strategies import BlockShuffling, Streaming
 from .arguments import StorageOptions
 from .narrow_file import MatrixWriter, TooNarrowError, kind_of_rows
+from .rewriting_each import rewrite_each
 from .safe_file import DiskFile, write_whole
 from .verification import verify
 
@@ -50,7 +51,9 @@ def rewrite(
     memory: int | str = "1GiB",
     overwrite: bool = False,
     storage_options: StorageOptions = None,
-    progress: Callable[[str, int, int], object] | None = None,
+    threads: int | None = None,
+    progress: Callable[[str, Any, int], object] | None = None,
+    ray: str | bool | None = None,
 ) -> dict[str, Any]:
     """Write cells of any files to one `.h5ad` file that is made for shuffled reads.
 
@@ -67,7 +70,9 @@ def rewrite(
     data
         Files, as :func:`scdataset_core.open` takes them, or an open source.
     out
-        The file to write.
+        The file to write; in a cluster the folder, to which each file that is read is
+        written under its own name. All have the genes of all, as `join` and `genes`
+        say; `shuffle` then is within each.
     x
         The matrices to write: ``"X"``, ``"layers/NAME"``, ``"obsm/NAME"``, or several,
         the first of which becomes X where there is no ``"X"`` among them.
@@ -89,17 +94,28 @@ def rewrite(
     memory
         Most bytes that reading may take, see :class:`scdataset_core.Loader`.
     overwrite
-        Whether to replace `out` if it is there.
+        Whether to replace `out` if it is there. In a cluster, files that are there are
+        otherwise skipped, so that a run that was interrupted can be started again.
     storage_options
         For URLs, as :func:`scdataset_core.open` takes them.
+    threads
+        Threads that read and decode; None: one a core, at most 8. In a cluster: those
+        for each file, 1 by default.
     progress
-        Called now and then with what is done, and the cells done and in all.
+        Called now and then with what is done, and the cells done and in all. In a
+        cluster: with ``"files"``, how many files are done, parts of them counted, and
+        how many there are.
+    ray
+        Address of a Ray cluster that writes the files, each in a task of its own, see
+        :func:`verify`.
 
     Returns
     -------
     report
         Plain data: ``file``, ``cells``, ``genes``, ``bytes``, ``seconds``, and
-        ``matrices``, the types of each.
+        ``matrices``, the types of each. In a cluster: ``ok``; ``folder`` in place of
+        ``file``; ``files``, such reports; ``skipped``, a list of ``{"file",
+        "reason"}``; and ``failed``, a list of ``{"file", "error"}``.
 
     Raises
     ------
@@ -109,6 +125,8 @@ def rewrite(
         If no cell is chosen, or an option is not one of those above.
     OSError
         If the file cannot be written; the message names it and the reason.
+    ModuleNotFoundError
+        If there is to be a cluster, and Ray is not installed.
     """
     if is_url(os.fspath(out)):
         raise ValueError(
@@ -124,6 +142,19 @@ def rewrite(
     if not isinstance(data, Source):
         options = {"join": join, "genes": genes, "storage_options": storage_options}
         source = open_source(data, obs=True, obs_names=True, x=x, **options)
+    if ray is not None and ray is not False:
+        settings: dict[str, Any] = {"shuffle": shuffle, "seed": seed}
+        settings |= {"compression": compression, "memory": memory}
+        return rewrite_each(
+            source,
+            target,
+            _choose_rows(source, rows, where),
+            rewrite,
+            ray=ray,
+            overwrite=overwrite,
+            progress=progress,
+            options={**settings, "threads": threads or 1},
+        )
     if str(target) in {os.path.realpath(file) for file in source.files}:
         raise FileExistsError(17, "the file is one of those that are read", str(target))
     if target.exists() and not overwrite:
@@ -135,14 +166,16 @@ def rewrite(
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_left_over(target)
     chosen = _choose_rows(source, rows, where)
-    job = _Rewriting(source, chosen, shuffle, seed, compression, memory, progress)
+    job = _Rewriting(
+        source, chosen, shuffle, seed, compression, memory, threads, progress
+    )
     while True:
         try:
             write_whole(target, job.write)
             break
         except TooNarrowError as found:  # a value that the sample did not show
             job.kinds[found.name] = found.kind
-    report = verify(target)
+    report = verify(target, threads=threads)
     if not report["ok"]:
         raise OSError(f"{target} was written, and is damaged: {report['damaged'][0]}")
     return {
@@ -207,6 +240,7 @@ class _Rewriting:
         seed: int,
         compression: str | None,
         memory: int | str,
+        threads: int | None,
         progress: Callable[[str, int, int], object] | None,
     ) -> None:
         self._source, self._rows = source, rows
@@ -218,6 +252,7 @@ class _Rewriting:
             batch_size=_piece_rows(source, memory),
             memory=memory,
             seed=seed,
+            threads=threads,
         )
         self._parts = dict(source.parts) or {"X": source}
         self._places = _places_of(list(self._parts))

@@ -3,7 +3,7 @@
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -19,7 +19,14 @@ from rich.progress import (
 
 from ..errors import ScdatasetError
 
-__all__ = ["console", "is_on_terminal", "note", "progress", "show_plain_errors"]
+__all__ = [
+    "console",
+    "is_on_terminal",
+    "note",
+    "progress",
+    "show_failed_files",
+    "show_plain_errors",
+]
 
 console = Console(highlight=False, markup=False)
 _errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
@@ -36,8 +43,15 @@ def note(text: str) -> None:
     _errors.print(f"scdataset: {text}")
 
 
+def show_failed_files(failed: Sequence[Mapping[str, str]]) -> None:
+    """Print why each of some files failed."""
+    for one in failed:
+        wrong = one["error"].removeprefix(f"{one['file']}: ")
+        console.print(f"{one['file']}  failed: {wrong}", soft_wrap=True)
+
+
 @contextmanager
-def progress(unit: str = "cells") -> Iterator[Callable[[str, int, int], None]]:
+def progress(unit: str = "cells") -> Iterator[Callable[[str, float, int], None]]:
     """Show a bar on a terminal for each stage that is reported, while it lasts.
 
     Parameters
@@ -58,7 +72,7 @@ def progress(unit: str = "cells") -> Iterator[Callable[[str, int, int], None]]:
         tasks: dict[str, TaskID] = {}
         shown = 0.0
 
-        def report(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: float, total: int) -> None:
             nonlocal shown
             now = time.monotonic()
             # Every minibatch is reported; moving the bar each time would slow reading.

@@ -21,6 +21,7 @@ from ..storage.reading.chunk_decoder import ChunkDecoder, WantedChunks
 from ..storage.remote.object_store import ObjectStore
 from ..strategies import Streaming
 from .arguments import InputFile, StorageOptions, need_files
+from .cluster import Outcome, run_on_cluster
 
 __all__ = ["verify"]
 
@@ -65,7 +66,8 @@ def verify(
     *,
     storage_options: StorageOptions = None,
     threads: int | None = None,
-    progress: Callable[[str, int, int], object] | None = None,
+    progress: Callable[[str, Any, int], object] | None = None,
+    ray: str | bool | None = None,
 ) -> dict[str, Any]:
     """Read everything in some files once, in parallel, and say what is damaged.
 
@@ -80,10 +82,17 @@ def verify(
     storage_options
         For URLs, as `open` takes them.
     threads
-        Threads that read and decode; None: one a core, at most 8.
+        Threads that read and decode; None: one a core, at most 8. In a cluster: those
+        for each file, 1 by default.
     progress
         Called now and then with a file's name, the bytes of it that are done, and those
-        it has.
+        it has. In a cluster: with ``"files"``, how many files are done, parts of them
+        counted, and how many there are.
+    ray
+        Address of a Ray cluster that reads the files, each in a task of its own:
+        ``"auto"`` for the one that runs here, ``"local"`` for a new one on this
+        machine, or what else ``ray.init`` takes. True: the one that runs here, or a new
+        one. The machines of the cluster must have the files under the same paths.
 
     Returns
     -------
@@ -98,9 +107,21 @@ def verify(
         If there is no such file.
     TypeError
         If `data` is no path.
+    ModuleNotFoundError
+        If there is to be a cluster, and Ray is not installed.
     """
     files = need_files("verify", data, storage_options)
     begun = time.perf_counter()
+    if ray is not None and ray is not False:
+        outcomes = run_on_cluster(
+            partial(_verify_one, threads=threads or 1),
+            [(file.given, file.storage_options) for file in files],
+            ray,
+            threads=threads,
+            progress=progress,
+        )
+        names = [file.name for file in files]
+        return _join_reports(names, outcomes, time.perf_counter() - begun)
     with ReadContext(threads) as context:
         check = _Check(context, progress)
         for file in files:
@@ -112,6 +133,45 @@ def verify(
         "n_bytes": check.n_bytes,
         "seconds": time.perf_counter() - begun,
         "damaged": [asdict(damage) for damage in check.damaged],
+    }
+
+
+def _verify_one(
+    item: tuple[str, StorageOptions], tell: Callable[[float], None], *, threads: int
+) -> dict[str, Any]:
+    """Return the report of one file; a worker of a cluster runs this."""
+    given, storage_options = item
+
+    def progress(_: str, done: int, total: int) -> None:
+        tell(done / max(total, 1))
+
+    # In a list it is no glob.
+    return verify(
+        [given], storage_options=storage_options, threads=threads, progress=progress
+    )
+
+
+def _join_reports(
+    names: Sequence[str], outcomes: Sequence[Outcome], seconds: float
+) -> dict[str, Any]:
+    """Return the report of all files, of which each has its own."""
+    found = [outcome.result for outcome in outcomes if outcome.error is None]
+    damaged = [
+        damage
+        for name, outcome in zip(names, outcomes, strict=True)
+        for damage in (
+            outcome.result["damaged"]
+            if outcome.error is None
+            else [asdict(Damage(name, None, None, outcome.error))]
+        )
+    ]
+    return {
+        "ok": not damaged,
+        "n_files": len(names),
+        "n_chunks": sum(report["n_chunks"] for report in found),
+        "n_bytes": sum(report["n_bytes"] for report in found),
+        "seconds": seconds,
+        "damaged": damaged,
     }
 
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from .arguments import expand_files
+from .ray_option import RayAddress, address_of
 from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, progress, show_plain_errors
 from .verification import verify
@@ -28,6 +29,7 @@ def verify_files(
             min=1, metavar="N", help="Threads that read; one a core by default."
         ),
     ] = None,
+    ray: RayAddress = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
     ] = False,
@@ -40,13 +42,17 @@ def verify_files(
     with show_plain_errors():
         options = parse_storage_options(storage)
         paths = expand_files(files, options)
-        with progress("MB") as report:
+        with progress("MB" if ray is None else "") as report:
 
             def tell(path: str, done: int, total: int) -> None:
                 report(Path(path).name, done // 1_000_000, total // 1_000_000)
 
             found = verify(
-                paths, storage_options=options, threads=threads, progress=tell
+                paths,
+                storage_options=options,
+                threads=threads,
+                progress=tell if ray is None else report,
+                ray=address_of(ray),
             )
         if as_json:
             console.print(json.dumps(found, indent=1), soft_wrap=True)
