@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import time
 from pathlib import Path
 
 import h5py
@@ -182,7 +183,7 @@ def test_a_task_says_now_and_then_how_far_it_has_come(monkeypatch):
             tell(step / 10)
         return item
 
-    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     assert cluster._do(work, "a", 0, Actor) == "a"
     assert cluster._do(work, "b", 1, None) == "b"
     assert told == [0.2, 0.5, 0.8]
