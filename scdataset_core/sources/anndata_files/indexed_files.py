@@ -103,6 +103,7 @@ class IndexedFiles(LateFiles):
             raise CorruptFileError(
                 f"the index has no sound record of {record.file}: build it again"
             ) from error
+        tree.forget()
         return replace(found, var_names=np.empty(0, object))  # they were joined
 
     @property

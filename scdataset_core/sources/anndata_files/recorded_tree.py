@@ -206,9 +206,22 @@ class RecordedTree:
         self.root = RecordedGroup(record, record.skeleton)
         self._record = record
         self._allow_external = allow_external
+        self._known: dict[str, RecordedGroup | RecordedArray | None] = {}
+
+    def forget(self) -> None:
+        """Let go of what was found."""
+        self._known = {}
 
     def find(self, path: str) -> RecordedGroup | RecordedArray | None:
         """Return the group or array at `path`, or None."""
+        if path not in self._known:
+            self._known[path] = self._look_up(path)
+        return self._known[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": {}}
+
+    def _look_up(self, path: str) -> RecordedGroup | RecordedArray | None:
         node: Mapping[str, Any] | None = self._record.skeleton
         for name in path.split("/"):
             if name:
