@@ -7,6 +7,7 @@ says, its values do not come out, unless ``allow_external=True``.
 import json
 import pickle
 import shutil
+from functools import cache
 
 import h5py
 import numpy as np
@@ -33,16 +34,23 @@ def _explode():
     raise AssertionError("pickled code ran")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return a function that gives the folder of a small file, written once."""
+    folder = tmp_path_factory.mktemp("written")
+    return cache(lambda name: write_small(name, folder))
+
+
 @pytest.fixture
-def two(tmp_path):
-    """Return a function that writes a small file and the canary beside it."""
+def two(tmp_path, written):
+    """Return a function that copies a small file, and the canary beside it."""
 
-    def write(name):
-        mine = write_small(name, tmp_path / "mine")
-        other = write_small(name, tmp_path / "other")
-        return mine / SMALL_FILES[name].name, other / SMALL_FILES[name].name
+    def copy(name):
+        small, own = written(name), SMALL_FILES[name].name
+        places = [tmp_path / which / small.name for which in ("mine", "other")]
+        return [shutil.copytree(small, place) / own for place in places]
 
-    return write
+    return copy
 
 
 def total(path, **options):
