@@ -11,6 +11,7 @@ from ...errors import FileFormatError
 from ...form import Form
 from ...storage import StoredArray, default_context
 from ...storage.cache import Cache
+from ...storage.remote.urls import is_url
 from ..contents import Container, Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
@@ -101,6 +102,7 @@ class StoredSource(SourceWithObs):
                 f" {self.files[dense]}; write it the same way in all files"
             )
         self._plain = facts.plain
+        self._is_far = any(is_url(file) for file in self.files)
         self.cache = cache
         if cache is not None:
             from ...storage.cache.filling import attach_cache
@@ -129,9 +131,10 @@ class StoredSource(SourceWithObs):
     def concurrent(self) -> bool:  # type: ignore[override]
         """Whether two threads may read at a time, and gain by it.
 
-        Decoding takes the interpreter's lock for every chunk.
+        Decoding takes the interpreter's lock for every chunk. But of objects in stores,
+        the next fetch is asked for while this one is decoded.
         """
-        if self._plain:
+        if self._plain or self._is_far:
             return True
         arrays = self.cacheable_arrays()
         if not arrays:
@@ -203,8 +206,11 @@ class StoredSource(SourceWithObs):
             extra += self.mean_stored * max(dtype.itemsize for dtype in dtypes)
         if self.cacheable_arrays():  # kept elements are read in narrower types first
             extra += self.mean_stored * _KEPT_BYTES
+        pair = self.dtype.itemsize + (self._column_bytes if self.sparse else 0)
         if self.sparse and self._genes.moves_columns:
-            extra += self.mean_stored * (self.dtype.itemsize + self._column_bytes)
+            extra += self.mean_stored * pair
+        if self._is_far:  # what comes is held until it is decoded or placed
+            extra += self.mean_stored * pair
         return extra
 
     def longest_row(self) -> int:

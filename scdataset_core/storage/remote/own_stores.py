@@ -2,13 +2,18 @@
 
 import threading
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
+from ..io.open_files import check_unchanged
 from .clients import ListedObject
 from .failures import ShortAnswerError, explain
 from .identity import ObjectIdentity
 
 __all__ = ["FileClient", "is_file_object", "is_store", "name_of_file", "name_of_store"]
+
+# How often a file of fsspec is looked at, whether it still is what it was.
+CHECK_S = 1.0
 
 
 def is_store(obj: object) -> bool:
@@ -83,6 +88,7 @@ class FileClient:
         self._path = file.path if self._fs is not None else None
         self._file = None if self._fs is not None else file
         self._lock = threading.Lock()
+        self._checked = -CHECK_S
 
     def head(self, key: str) -> ObjectIdentity:
         """Return what the file is now."""
@@ -108,6 +114,7 @@ class FileClient:
         """Return bytes of the file. Any: an object with a buffer."""
         try:
             if self._fs is not None:
+                self._check_now_and_then(expected)
                 data = self._fs.cat_file(self._path, start=start, end=stop)
             else:
                 data = self._read(start, stop)
@@ -117,6 +124,13 @@ class FileClient:
         except Exception as error:
             failure = explain(error, self._name, span=(start, stop), was_open=True)
         raise failure
+
+    def _check_now_and_then(self, expected: ObjectIdentity) -> None:
+        """Raise if the file is not what is expected: a request cannot demand it."""
+        now = monotonic()
+        if now - self._checked > CHECK_S:
+            self._checked = now
+            check_unchanged(self._name, expected, self.head(""))
 
     def get_whole(self, key: str) -> tuple[ObjectIdentity, Any]:
         """Return the file. Any: an object with a buffer."""
