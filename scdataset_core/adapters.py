@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from .dealing import Shard
 from .loader import Loader
+from .shares import Shard
 from .splits import Split
 from .strategies import BlockShuffling, Streaming
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from .buckets import Buckets
 from .collection import describe_collection, find_fingerprint
-from .dealing import NOTHING_DONE, Dealing, Shard, union
+from .dealing import Dealing
 from .errors import StateError
 from .orders import Order
 from .permutation import Purpose, derive_key
 from .plan import Plan
 from .position import Position, Start
+from .ranges import NOTHING_DONE, union
+from .shares import Shard
 from .sizes import Sizes
 from .state import State
 from .strategy_orders import order_of

@@ -12,7 +12,6 @@ from .batch_lookup import BatchLookup
 from .batching import make_batching
 from .checks import check_count, check_hooks, check_seed
 from .collection import check_collection, show_collection
-from .dealing import Shard
 from .epochs import EpochOrders, Epochs
 from .errors import StateError
 from .foreign_keywords import check_keywords
@@ -21,6 +20,7 @@ from .hooks import Hooks
 from .iteration import BatchIterator
 from .notebook_html import html_of_text
 from .position import Bookmark, Position, Start
+from .shares import Shard
 from .sizes import Sizes, Uneven
 from .state import State
 from .stats import LoaderStats

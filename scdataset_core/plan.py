@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .dealing import Dealing, Ranges, Shard, union
+from .dealing import Dealing
 from .order_checks import check_order
 from .orders import Order
 from .permutation import Purpose, derive_key, hash_numbers
+from .ranges import Ranges, union
 from .sets import BatchSets, Sets, pick_cells
+from .shares import Shard
 from .sizes import Sizes, Uneven
 
 __all__ = ["Batch", "Fetch", "Plan"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from .dealing import NOTHING_DONE, Ranges
+from .ranges import NOTHING_DONE, Ranges
 
 __all__ = ["Bookmark", "Position", "Start"]
 

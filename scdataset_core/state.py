@@ -1,16 +1,21 @@
 """States: small JSON-serialisable dicts that say where an epoch stands."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
-from .dealing import Dealing, Shard, union
+import numpy as np
+import numpy.typing as npt
+
+from .dealing import Dealing
 from .errors import StateError
+from .ranges import union
+from .shares import AllShares, Shard
 from .sizes import Sizes
 from .state_checks import check_done, check_parts
 
-__all__ = ["VERSION", "State", "merge_states"]
+__all__ = ["VERSION", "State", "advance_all", "merge_states"]
 
 VERSION = 1
 
@@ -81,6 +86,16 @@ class State:
         StateError
             If the dict is no state, or one of another version.
         """
+        read = cls._parse(state)
+        try:
+            read._check()
+        except _DAMAGE as error:
+            raise _damaged(error) from error
+        return read
+
+    @classmethod
+    def _parse(cls, state: Mapping[str, Any]) -> "State":
+        """Return the state of a dict, whose numbers may contradict each other."""
         if not hasattr(state, "keys") or "version" not in state:
             raise StateError(
                 "this is no state of a Loader: it has no version; give what"
@@ -98,11 +113,9 @@ class State:
             shard = parts.pop("shard")
             sizes = Sizes(**{name: parts.pop(name) for name in _SIZES})
             shard = None if shard is None else Shard(**shard)
-            read = cls(**parts, sizes=sizes, shard=shard)
-            read._check()
+            return cls(**parts, sizes=sizes, shard=shard)
         except _DAMAGE as error:
-            raise StateError(f"the state is damaged: {error}") from error
-        return read
+            raise _damaged(error) from error
 
     def _check(self) -> None:
         """Raise if the numbers contradict each other."""
@@ -110,6 +123,10 @@ class State:
         check_done(self.done, dealing.n_batches)
         dealing = self.dealing()
         most = 0 if self.shard is None else dealing.share(self.shard).n_batches
+        self._check_yielded(most)
+
+    def _check_yielded(self, most: int) -> None:
+        """Raise if the shard has yielded more than `most` minibatches."""
         if self.yielded > most:
             raise ValueError(f"yielded is {self.yielded} of {most} minibatches")
 
@@ -119,13 +136,15 @@ class State:
 
     def check_same(self, other: "State", *, of: str) -> None:
         """Raise unless `other` is a state of the same data, strategy and sizes."""
-        own, others = self.to_dict(), other.to_dict()
         for name, words in _SAME.items():
-            mine, its = own[name], others[name]
+            mine, its = self._part(name), other._part(name)
             if mine != its:
                 if name == "data":
                     mine, its = self._describe_data(), other._describe_data()
                 raise StateError(f"{of} has another {words}: {its}, not {mine}")
+
+    def _part(self, name: str) -> Any:  # Any: JSON of some kind
+        return getattr(self.sizes if name in _SIZES else self, name)
 
     def _describe_data(self) -> str:
         return f"{self.about or 'one'} (fingerprint {self.data})"
@@ -152,7 +171,11 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         If a rank's or worker's state is missing or given twice, or the states are not
         of one run and epoch.
     """
-    read = [State.from_dict(state) for state in states]
+    # What is the same in all states is checked in the first.
+    read = [
+        State._parse(state) if i else State.from_dict(state)
+        for i, state in enumerate(states)
+    ]
     if not read:
         raise StateError("merge_states needs the states of all ranks, got none")
     first = read[0]
@@ -167,18 +190,62 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f" {first.epoch}, or they were dealt from different merged states;"
                 " save the states of all ranks after the same step"
             )
-    dealing = first.dealing()
-    done = [dealing.done]
-    finished = True
+    deal = first.dealing().deal(shards[0].world_size)
+    shares = AllShares(deal, shards[0].num_workers)
+    yielded = np.zeros_like(shares.n_batches)
     for state, shard in zip(read, shards, strict=True):
-        share = dealing.share(shard)
-        finished &= state.yielded >= share.n_batches
-        done.append(share.done_after(state.yielded))
-    if finished:  # minibatches that "trim" left out are done too
-        done = [union([(0, dealing.n_batches)])]
-    merged = union(range_ for ranges in done for range_ in ranges.tolist()).tolist()
-    parts = {**first.to_dict(), "done": merged, "shard": None, "yielded": 0}
-    return State.from_dict(parts).to_dict()
+        try:
+            state._check_yielded(int(shares.n_batches[shard.rank, shard.worker]))
+        except ValueError as error:
+            raise _damaged(error) from error
+        yielded[shard.rank, shard.worker] = state.yielded
+    return _merge(first, shares, yielded)
+
+
+def advance_all(
+    state: Mapping[str, Any],
+    count: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
+) -> dict[str, Any]:
+    """Return the merged state once all ranks and workers have yielded some minibatches.
+
+    The cost grows with the ranks and workers, and not with what they have yielded.
+
+    Parameters
+    ----------
+    state
+        The state of any of the shards, which all began at the same place.
+    count
+        Given the minibatches that each worker has in all, an array of shape
+        ``(world_size, num_workers)``, it returns how many each has yielded.
+
+    Raises
+    ------
+    StateError
+        If the state is merged, or damaged.
+    """
+    first = State.from_dict(state)
+    if first.shard is None:
+        raise StateError("a merged state belongs to no rank; give that of a shard")
+    deal = first.dealing().deal(first.shard.world_size)
+    shares = AllShares(deal, first.shard.num_workers)
+    return _merge(first, shares, count(shares.n_batches))
+
+
+def _merge(
+    first: State, shares: AllShares, yielded: npt.NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return the merged state of a run, given one state and what was yielded."""
+    dealing = first.dealing()
+    if (yielded >= shares.n_batches).all():
+        # Minibatches that "trim" left out are done too.
+        done = union([(0, dealing.n_batches)])
+    else:
+        done = union(np.concatenate([dealing.done, shares.done_after(yielded)]))
+    return replace(first, done=done.tolist(), shard=None, yielded=0).to_dict()
+
+
+def _damaged(error: Exception) -> StateError:
+    return StateError(f"the state is damaged: {error}")
 
 
 def _check_complete(states: Sequence[State]) -> list[Shard]:

@@ -2,7 +2,7 @@
 
 import os
 
-from .dealing import Shard
+from .shares import Shard
 from .storage.context import MOST_THREADS, available_cores
 
 __all__ = ["choose_threads"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from scdataset_core import BlockShuffling, StateError, Streaming
-from scdataset_core.dealing import Shard
 from scdataset_core.epochs import EpochOrders, Epochs
 from scdataset_core.position import Position
+from scdataset_core.shares import Shard
 from scdataset_core.sizes import Sizes
 
 N = 50  # 13 minibatches of 4

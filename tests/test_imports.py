@@ -110,12 +110,23 @@ SAMPLING = {  # integers only
     "buckets",
     "sizes",
     "position",
+    "ranges",
+    "shares",
     "dealing",
     "plan",
     "state",
     "state_checks",
 }
-DEALING = {"sizes", "dealing", "plan", "position", "state", "state_checks"}
+DEALING = {
+    "sizes",
+    "ranges",
+    "shares",
+    "dealing",
+    "plan",
+    "position",
+    "state",
+    "state_checks",
+}
 CELLS = {
     "info",
     "anndata_maker",

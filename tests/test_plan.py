@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scdataset_core import BlockShuffling, Plan, Streaming
-from scdataset_core.dealing import complement, union
 
 SIZES = st.fixed_dictionaries(
     {
@@ -202,14 +201,3 @@ def test_repr_says_what_is_left_out():
     text = repr(Plan(order, batch_size=8, world_size=3))
     assert "4 batches" in text
     assert "4 rows dropped" in text
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=8))
-def test_union_and_complement_of_ranges(pairs):
-    inside = set(itertools.chain(*(range(a, b) for a, b in pairs)))
-    ranges = union(pairs)
-    assert set(itertools.chain(*(range(a, b) for a, b in ranges))) == inside
-    assert np.all(ranges[1:, 0] > ranges[:-1, 1])
-    rest = complement(ranges, 25)
-    left = set(itertools.chain(*(range(a, b) for a, b in rest)))
-    assert left == set(range(25)) - inside

@@ -392,3 +392,13 @@ def test_fresh_keeps_the_shard_and_is_at_the_same_epoch_by_default():
     assert lists(fresh) == first
     with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
         loader.fresh(-1)
+
+
+def test_states_that_are_missing_are_counted_and_some_are_named():
+    loader = Loader(np.arange(2000), batch_size=1, world_size=100, num_workers=10)
+    state = loader.state_dict()
+    with pytest.raises(StateError, match="rank 1 worker 6, and 983 others"):
+        merge_states([state])
+    state["shard"]["world_size"] = 10**12  # as quick
+    with pytest.raises(StateError, match="and 9,999,999,999,983 others"):
+        merge_states([state])

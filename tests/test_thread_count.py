@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scdataset_core import Loader, thread_count
-from scdataset_core.dealing import Shard
+from scdataset_core.shares import Shard
 from scdataset_core.thread_count import choose_threads
 
 LOCAL, MASTER = "LOCAL_WORLD_SIZE", "MASTER_ADDR"

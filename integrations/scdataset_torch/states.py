@@ -7,8 +7,11 @@ left. So the number of batches it has given says how many came from each worker.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from scdataset_core import Loader, StateError, merge_states
-from scdataset_core.state import State
+from scdataset_core.state import State, advance_all
 
 __all__ = [
     "compute_state_after",
@@ -71,15 +74,25 @@ def count_repeated(state: Mapping[str, Any]) -> int:
     return read.dealing().share(read.shard).n_repeated
 
 
-def _advance(states: Sequence[Mapping[str, Any]], n: int, first: int) -> list[Any]:
-    """Return the states of a rank's workers after `n` more batches."""
-    left = [_count_left(state) for state in states]
+def _take(left: Sequence[int], n: int, *, first: int) -> list[int]:
+    """Return how many of a rank's next `n` batches each worker gives.
+
+    Raises
+    ------
+    StateError
+        If its workers have fewer left.
+    """
     if n > sum(left):
         raise StateError(
             f"the rank has {sum(left)} batches left in the epoch, not {n}; count the"
             " batches since the latest iteration began"
         )
-    taken = count_by_worker(left, n, first=first)
+    return count_by_worker(left, n, first=first)
+
+
+def _advance(states: Sequence[Mapping[str, Any]], n: int, first: int) -> list[Any]:
+    """Return the states of a rank's workers after `n` more batches."""
+    taken = _take([_count_left(state) for state in states], n, first=first)
     return [
         {**state, "yielded": state["yielded"] + n_taken}
         for state, n_taken in zip(states, taken, strict=True)
@@ -100,14 +113,16 @@ def compute_state_after(
     world_size, num_workers
         Number of ranks, and number of workers of each rank, at least 1.
     """
-    states: list[Any] = []
-    for rank in range(world_size):
-        shards = [
-            loader.shard(rank, world_size, worker, num_workers)
-            for worker in range(num_workers)
-        ]
-        states += _advance([shard.state_dict() for shard in shards], n_batches, 0)
-    return merge_states(states)
+    # They all begin at one place: a Loader with the state of a single rank and worker
+    # gives no other share.
+    begun = loader.shard(0, world_size, 0, num_workers).state_dict()
+
+    def count(has: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        left = has - begun["yielded"]
+        taken = [_take(of_rank, n_batches, first=0) for of_rank in left.tolist()]
+        return np.array(taken, np.int64) + int(begun["yielded"])
+
+    return advance_all(begun, count)
 
 
 def merge_dataloader_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

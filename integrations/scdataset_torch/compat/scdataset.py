@@ -11,9 +11,10 @@ import torch.distributed as dist
 
 from scdataset_core import Loader, Source
 from scdataset_core.checks import digest
-from scdataset_core.dealing import Dealing, Shard
+from scdataset_core.dealing import Dealing
 from scdataset_core.order_checks import check_order
 from scdataset_core.orders import Order
+from scdataset_core.shares import Shard
 from scdataset_core.sizes import Sizes
 from scdataset_core.strategies import Strategy
 
