@@ -1,7 +1,6 @@
 """Arithmetic on row numbers: checks, the file of a row, runs of neighbours, moves."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -66,10 +65,10 @@ def cut_by_file(rows: Rows, file_starts: Rows) -> Cuts:
     """Return ``(file, start, stop)`` for each file with rows ``rows[start:stop]``."""
     if len(file_starts) == 2:
         return [(0, 0, len(rows))] if len(rows) else []
-    cuts = pairwise(np.searchsorted(rows, file_starts).tolist())
-    return [
-        (file, start, stop) for file, (start, stop) in enumerate(cuts) if stop > start
-    ]
+    cuts = np.searchsorted(rows, file_starts)
+    files = np.flatnonzero(cuts[1:] > cuts[:-1])  # few of many files
+    columns = files, cuts[files], cuts[files + 1]
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def files_of_rows(rows: Any, file_starts: Rows) -> Any:  # Any: an integer, or an array

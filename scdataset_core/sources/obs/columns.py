@@ -19,6 +19,7 @@ __all__ = [
     "Unreadable",
     "check_codes",
     "check_length",
+    "narrow_codes",
     "text_column",
 ]
 
@@ -50,6 +51,11 @@ class LabelColumn:
     def arrays(self) -> tuple[RowArray, ...]:
         """The arrays that are read for the column."""
         return (self.codes,)
+
+    @property
+    def narrow_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """The narrowest type that holds every code and the missing one."""
+        return np.min_scalar_type(len(self.labels))
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,17 @@ def check_codes(
             f" row {row + at}, and there are {n_labels} categories"
         )
     return codes
+
+
+def narrow_codes(
+    codes: npt.NDArray[Any], row: int, *, column: LabelColumn
+) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return `codes`, which start at `row`, in the narrowest type, after checking them.
+
+    The largest number of the type, which is unsigned, stands for a missing label.
+    """
+    checked = check_codes(codes, row, column=column)
+    return checked.astype(column.narrow_dtype, copy=False)
 
 
 def check_length(array: RowArray, n_obs: int) -> None:

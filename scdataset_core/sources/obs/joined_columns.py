@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage import ReadContext
-from ..ranged.row_arrays import KeptArrays, RowArray
+from ..ranged.row_arrays import KeptArrays, RowArray, windows
 from ..rows import Rows, cut_by_file
-from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, check_codes
+from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, narrow_codes
 from .text import TextArray
 from .vocabulary import Vocabulary, join_labels, saved_labels
 
@@ -44,11 +44,11 @@ class _Labels:
         self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
     ) -> None:
         column = self.columns[file]
-        check = partial(check_codes, column=column)
+        check = partial(narrow_codes, column=column)
         values, positions = reader.kept.at(
             column.codes, rows, reader.context, check=check
         )
-        np.take(self.code_maps[file], values[positions], out=out, mode="wrap")
+        _map_codes(self.code_maps[file], values[positions], out)
 
     def count_missing(self, kept: KeptArrays) -> int | None:
         """Return how many cells have no label; None unless all codes are in memory."""
@@ -59,7 +59,9 @@ class _Labels:
             codes = kept.held(column.codes)
             if codes is None:
                 return None
-            count += int(np.count_nonzero(np.take(code_map, codes, mode="wrap") < 0))
+            for start, stop in windows(len(codes)):
+                mapped = _map_codes(code_map, codes[start:stop])
+                count += int(np.count_nonzero(mapped < 0))
         return count
 
 
@@ -97,6 +99,20 @@ class _Numbers:
             gone = values.astype(bool) if column.mask is not None else values != values
             count += int(np.count_nonzero(gone))
         return count
+
+
+def _map_codes(
+    code_map: npt.NDArray[np.int32],
+    codes: npt.NDArray[Any],
+    out: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[Any]:
+    """Return where a file's own codes lead; a missing one to the last entry.
+
+    It is -1 among signed codes, and the largest number among unsigned ones.
+    """
+    mode: Literal["wrap", "clip"] = "wrap" if codes.dtype.kind == "i" else "clip"
+    mapped: npt.NDArray[Any] = np.take(code_map, codes, out=out, mode=mode)
+    return mapped
 
 
 @dataclass(frozen=True)
@@ -144,13 +160,24 @@ class JoinedColumns:
         return replace(self, columns=read)
 
     @property
-    def arrays(self) -> list[RowArray]:
-        """Every array that is read."""
+    def numbers(self) -> list[RowArray]:
+        """Every array of numbers, or of what is missing among them, that is read."""
         return [
             array
             for column in self.columns.values()
+            if isinstance(column, _Numbers)
             for part in column.columns
             for array in part.arrays
+        ]
+
+    @property
+    def codes(self) -> list[tuple[RowArray, np.dtype[Any]]]:
+        """Every array of codes that is read, and the narrow type that it is kept in."""
+        return [
+            (part.codes, part.narrow_dtype)
+            for column in self.columns.values()
+            if isinstance(column, _Labels)
+            for part in column.columns
         ]
 
     def read(

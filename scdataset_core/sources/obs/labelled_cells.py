@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...cells import CellInfo
-from ...row_sets import RowSet
+from ...row_sets import WINDOW_ROWS, RowSet
 from ..rows import Rows
 from .asked_columns import AskedColumn
 from .carried import ObsColumns, not_carried, not_labels
@@ -130,8 +130,14 @@ class LabelledCells(ABC):
     def _read_column(self, name: str, rows: Rows | None = None) -> npt.NDArray[Any]:
         from ...storage.context import default_context
 
-        rows = np.arange(len(self), dtype=np.int64) if rows is None else rows
-        return self.read_obs(rows, default_context(), [name])[name]
+        context = default_context()
+        if rows is not None:
+            return self.read_obs(rows, context, [name])[name]
+        column = np.empty(len(self), self.obs_dtype(name))
+        for start in range(0, len(self), WINDOW_ROWS):
+            part = np.arange(start, min(start + WINDOW_ROWS, len(self)), dtype=np.int64)
+            column[part[0] : part[-1] + 1] = self.read_obs(part, context, [name])[name]
+        return column
 
     def where(
         self,

@@ -98,7 +98,7 @@ class FileObs(ObsReader):
         # Names are asked for of all files, or of none.
         self._names = names if names and names[0] is not None else None
         self._starts = starts
-        self._kept = KeptArrays(obs.arrays) if kept is None else kept
+        self._kept = KeptArrays(obs.numbers, obs.codes) if kept is None else kept
 
     def read(
         self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None

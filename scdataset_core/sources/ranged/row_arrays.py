@@ -10,16 +10,31 @@ import numpy.typing as npt
 from ...storage import ReadContext, Request, StoredArray, first_use_lock, read_requests
 from ..rows import Rows, cut_runs
 
-__all__ = ["KEPT_BYTES", "KeptArrays", "MemoryArray", "RowArray", "windows"]
+__all__ = [
+    "KEPT_BYTES",
+    "KEPT_CODE_BYTES",
+    "KeptArrays",
+    "MemoryArray",
+    "RowArray",
+    "windows",
+]
 
-# Bytes that the pointers and labels of a source may take in memory: those of 4 million
-# cells with int64 pointers fit. Larger arrays are read by range in every fetch, so that
-# memory does not grow with the number of cells.
+# Bytes that the row pointers and numbers of a source may take in memory: the int64
+# pointers of 4 million cells fit. Larger arrays are read by range in every fetch, so
+# that memory does not grow with the number of cells.
 KEPT_BYTES = 32 << 20
+# The same for the codes of labels, which most batches carry and which are small: five
+# columns of up to 255 labels of 10^8 cells fit. From chunks that are compressed, such a
+# column costs a fetch a decoded chunk for each block.
+KEPT_CODE_BYTES = 512 << 20
 
 # Rows closer than this are read in one range: a request costs more than rows between.
 _GAP_ROWS = 512
 _WINDOW_ROWS = 1 << 20
+# Of a longer array so many rows in one run are read as they lie, so that who reads it
+# once, from its beginning to its end, does not keep it.
+_LONG_ROWS = 32 << 20
+_RUN_ROWS = 1 << 16
 
 
 class RowArray(Protocol):
@@ -83,19 +98,21 @@ class KeptArrays:
     Parameters
     ----------
     arrays
-        The arrays that may be kept, the smallest first until `budget` is spent.
-    budget
-        Bytes that may be held.
+        Arrays that may be kept in their own type, the smallest first, until
+        `KEPT_BYTES` are spent.
+    codes
+        Codes that may be kept, and the type in which they are; the smallest first,
+        until `KEPT_CODE_BYTES` are spent.
     """
 
-    def __init__(self, arrays: Iterable[RowArray], budget: int = KEPT_BYTES) -> None:
-        self._keep: set[tuple[str, str]] = set()
-        stored = [array for array in arrays if not isinstance(array, MemoryArray)]
-        for array in sorted(stored, key=_nbytes):
-            budget -= 0 if _key(array) in self._keep else _nbytes(array)
-            if budget < 0:
-                break
-            self._keep.add(_key(array))
+    def __init__(
+        self,
+        arrays: Iterable[RowArray],
+        codes: Iterable[tuple[RowArray, np.dtype[Any]]] = (),
+    ) -> None:
+        own = [(array, array.dtype) for array in arrays]
+        self._keep = _choose_kept(own, KEPT_BYTES)
+        self._keep |= _choose_kept(codes, KEPT_CODE_BYTES)
         self._most = -1
         self._kept: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
@@ -137,7 +154,11 @@ class KeptArrays:
         """
         if isinstance(array, MemoryArray):
             return array.values, rows
-        kept = self._whole(array, check)
+        is_run = len(rows) >= _RUN_ROWS and rows[-1] - rows[0] < len(rows)
+        if is_run and array.shape[0] > _LONG_ROWS:
+            kept = self.held(array)
+        else:
+            kept = self._whole(array, check)
         if kept is not None:
             return kept, rows
         return _read_runs(array, rows, context, check, span)
@@ -149,14 +170,14 @@ class KeptArrays:
         return self._kept.get(_key(array))
 
     def _keeps(self, key: tuple[str, str], array: RowArray) -> bool:
-        return key in self._keep or _nbytes(array) <= self._most
+        return key in self._keep or _nbytes(array, array.dtype) <= self._most
 
     def _whole(self, array: RowArray, check: Check) -> npt.NDArray[Any] | None:
         key = _key(array)
         if key not in self._kept and self._keeps(key, array):
             with first_use_lock():
                 if key not in self._kept:
-                    self._kept[key] = check(array.read(0, array.shape[0]), 0)
+                    self._kept[key] = _read_checked(array, check)
         return self._kept.get(key)
 
 
@@ -164,8 +185,44 @@ def _key(array: RowArray) -> tuple[str, str]:
     return array.file, array.name
 
 
-def _nbytes(array: RowArray) -> int:
-    return int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize
+def _nbytes(array: RowArray, dtype: np.dtype[Any]) -> int:
+    return int(np.prod(array.shape, dtype=object)) * dtype.itemsize
+
+
+def _choose_kept(
+    arrays: Iterable[tuple[RowArray, np.dtype[Any]]], budget: int
+) -> set[tuple[str, str]]:
+    """Return the keys of the smallest arrays that fit a budget together."""
+    sizes = {
+        _key(array): _nbytes(array, dtype)
+        for array, dtype in arrays
+        if not isinstance(array, MemoryArray)
+    }
+    chosen = set()
+    for key in sorted(sizes, key=sizes.__getitem__):
+        budget -= sizes[key]
+        if budget < 0:
+            break
+        chosen.add(key)
+    return chosen
+
+
+def _read_checked(array: RowArray, check: Check) -> npt.NDArray[Any]:
+    """Return all of an array as `check` returns it, reading it by pieces."""
+    n = array.shape[0]
+    size = max(_WINDOW_ROWS, getattr(array, "chunk_rows", None) or 0)
+    piece = array.read(0, min(n, size))
+    checked = check(piece, 0)
+    if n <= size:
+        return checked
+    whole = np.empty(array.shape, checked.dtype)
+    whole[:size] = checked
+    for start in range(size, n, size):
+        stop = min(start + size, n)
+        # Neighbours are checked together, also those of two pieces.
+        piece = np.concatenate([piece[-1:], array.read(start, stop)])
+        whole[start:stop] = check(piece, start - 1)[1:]
+    return whole
 
 
 def _read_runs(

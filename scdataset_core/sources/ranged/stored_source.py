@@ -112,11 +112,11 @@ class StoredSource(SourceWithObs):
         one = facts.chunk_rows[:1]
         self.natural_block = round(np.median(filled if len(filled) else one))
         self.dtype = np.result_type(*facts.dtypes)
-        kept = (
-            KeptArrays.up_to(largest_kept(cell_files.array_bytes))
-            if isinstance(cell_files, LateFiles)
-            else KeptArrays([*(x.indptr for x in self._xs if self.sparse), *obs.arrays])
-        )
+        if isinstance(cell_files, LateFiles):
+            kept = KeptArrays.up_to(largest_kept(cell_files.array_bytes))
+        else:
+            pointers = [x.indptr for x in self._xs if self.sparse]
+            kept = KeptArrays([*pointers, *obs.numbers], obs.codes)
         obs_reader = FileObs(obs, names, self.file_starts, kept)
         self._set_obs(obs_reader, genes.names, notices)
         self._reader: SparseReader | DenseReader

@@ -85,7 +85,9 @@ class SomaSource(SourceWithObs):
         self.dtype = np.result_type(*(x.dtype for x in self._xs))
         names = [one.names for one in experiments]
         own = [notice for one in experiments for notice in one.notices]
-        reader = FileObs(obs, names, self.file_starts, SomaKept(obs.arrays))
+        # A query reads what batches want, so that no large column is kept.
+        kept = SomaKept([*obs.numbers, *(array for array, _ in obs.codes)])
+        reader = FileObs(obs, names, self.file_starts, kept)
         self._set_obs(reader, genes.names, own)
         self.genes_report = genes.report
         self._blocks = tuple(x.block_rows() for x in self._xs)

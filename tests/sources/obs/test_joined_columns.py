@@ -440,3 +440,23 @@ def test_large_columns_are_read_by_range(tmp_path, monkeypatch):
     want = obs["i"].to_numpy(float, na_value=np.nan)[rows]
     np.testing.assert_array_equal(got["i"], want)
     assert [source.categories["t"][c] for c in got["t"]] == obs["t"].iloc[rows].tolist()
+
+
+@pytest.mark.parametrize("n_labels", [0, 1, 127, 128, 255, 256, 257, 70_000])
+def test_codes_are_kept_narrow_whatever_type_they_are_stored_in(tmp_path, n_labels):
+    codes = np.r_[np.arange(n_labels), -1, -1]
+    labels = [f"{i:06d}" for i in range(n_labels)]
+    (path,) = write(tmp_path, [pd.Categorical.from_codes(codes, labels)])
+    for dtype in ("i4", "i8"):
+        with h5py.File(path, "r+") as file:
+            attributes = dict(file["obs/a/codes"].attrs)
+            del file["obs/a/codes"]
+            file["obs/a"].create_dataset("codes", data=codes, dtype=dtype)
+            file["obs/a/codes"].attrs.update(attributes)
+        source = scd.open(path, obs=["a"])
+        assert np.array_equal(source.obs["a"], codes)
+        kept = source._obs._kept._kept
+        sizes = {array.dtype.itemsize for array in kept.values()}
+        small = 1 if n_labels <= 255 else 2
+        assert n_labels > 65_535 or sizes == {small}
+        assert source.count_missing("a") in (2, None)  # None: read as it lies

@@ -111,3 +111,13 @@ def test_missing_values_are_counted_where_they_are_known():
     )
     assert SourceObs(source).count_missing("line") == source.count_missing("line")
     assert ChosenObs(SourceObs(source), np.array([0])).count_missing("line") is None
+
+
+def test_a_column_is_read_by_windows(monkeypatch):
+    from scdataset_core.sources.obs import labelled_cells
+
+    expected = {name: SOURCES[1].obs[name] for name in SOURCES[1].obs}
+    monkeypatch.setattr(labelled_cells, "WINDOW_ROWS", 2)
+    for name, values in expected.items():
+        assert np.array_equal(SOURCES[1].obs[name], values)
+        assert SOURCES[1].obs[name].dtype == values.dtype

@@ -129,7 +129,7 @@ def test_every_kind_of_column(path, whole):
     wanted = ["line", "stage", "text", "dose", "flag", "plate", "passed", "soma_joinid"]
     source: Any = scd.open(path, obs=wanted)
     want = oracle(path).obs
-    for kept in (source._obs._kept, SomaKept([], budget=0)):
+    for kept in (source._obs._kept, SomaKept([])):
         source._obs._kept = kept
         rows = np.array([0, 0, 2, 5, 5, 33, 99])
         obs = source.read(rows, np.array([3, 1, 0, 2, 6, 5, 4]))["obs"]
