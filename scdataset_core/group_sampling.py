@@ -16,7 +16,6 @@ from .labels import leave_out
 from .row_sets import RowSet, as_index
 from .set_orders import CoveringSets, SetOrder, count_sets
 from .sets import SetSizes
-from .weighted import sum_up
 from .weighted_rows import WeightedRows
 from .weighted_sets import WeightedSets
 
@@ -288,7 +287,7 @@ class GroupSampling(WeightedRows):
         }
         weights = None if self.weights is None else self._weights_of(subset, n)
         if weights is not None:
-            codes = np.where(weights > 0, codes, np.int32(-1))
+            codes = np.where(np.asarray(weights) > 0, codes, np.int32(-1))
         match = self._find_match(source, is_control, listed)
         cells = group_cells(
             rows,
@@ -301,7 +300,7 @@ class GroupSampling(WeightedRows):
         reached = None
         if weights is not None:
             positions = subset.positions_of(cells.rows.astype(np.int64))
-            reached = sum_up(weights[positions])
+            reached = np.concatenate([[0.0], np.cumsum(weights[positions])])
         return _Prepared(source, labels, cells, reached)
 
     def _find_columns(self, source: Any) -> None:

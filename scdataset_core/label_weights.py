@@ -5,8 +5,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .labels import check_labels, code_labels, find_missing, join_classes
+from .labels import (
+    check_labels,
+    code_labels,
+    count_classes,
+    find_missing,
+    join_classes,
+)
 from .row_sets import RowSet, as_index
+from .weights_by_class import WeightsByClass
 
 __all__ = ["balance_weights", "class_weights"]
 
@@ -110,7 +117,7 @@ def _count_classes(
 
 def balance_weights(
     labels: npt.ArrayLike, indices: RowSet | npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.float64]:
+) -> WeightsByClass:
     """Return one over the size of each label's class, shape ``(n,)``.
 
     Parameters
@@ -145,4 +152,6 @@ def balance_weights(
             f" {int(wanted.sum())} cells, the first at {int(np.argmax(wanted))}; list"
             " the others in indices"
         )
-    return class_weights(array)
+    codes, counts = count_classes(array, "labels")
+    # A cell without a label has the last weight, which is 0.
+    return WeightsByClass(codes, np.append(counts.astype(np.float64) ** -1.0, 0.0))

@@ -11,6 +11,7 @@ __all__ = [
     "Coded",
     "check_labels",
     "code_labels",
+    "count_classes",
     "find_missing",
     "is_missing",
     "join_classes",
@@ -18,6 +19,7 @@ __all__ = [
 ]
 
 _SMALL_RANGE = 1 << 16  # a table of as many counts is small whatever the labels
+_PIECE = 1 << 20  # labels that are looked at at a time
 
 
 class Coded(NamedTuple):
@@ -134,6 +136,65 @@ def code_labels(labels: npt.ArrayLike, name: str) -> Coded:
             f"{name} must be all numbers or all strings, got {' and '.join(kinds)}"
         ) from error
     return Coded(_spread(found.reshape(-1), missing), values)
+
+
+def count_classes(
+    labels: npt.NDArray[Any], name: str
+) -> tuple[npt.NDArray[np.unsignedinteger[Any]], npt.NDArray[np.int64]]:
+    """Return the class of each cell in a narrow type, and how many cells each has.
+
+    Classes are numbered as :func:`code_labels` numbers them. Integers of a small range
+    are looked at by pieces, so that nothing as long as they are is made but the codes.
+
+    Parameters
+    ----------
+    labels
+        The label of each cell, shape ``(n,)``.
+    name
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    codes
+        Unsigned, shape ``(n,)``; a cell without a label has the number of classes.
+    counts
+        Shape ``(n_classes,)``.
+
+    Examples
+    --------
+    >>> codes, counts = count_classes(np.array([7, 5, -1, 7]), "labels")
+    >>> codes.tolist(), counts.tolist()
+    ([1, 0, 2, 1], [1, 2])
+    """
+    n = len(labels)
+    if labels.dtype.kind not in "iub":
+        return _count_coded(code_labels(labels, name))
+    low, high = int(labels.min()), int(labels.max())
+    if high >= 1 << 62 or high - low >= max(n // 8, _SMALL_RANGE):
+        return _count_coded(code_labels(labels, name))
+    pieces = [slice(i, i + _PIECE) for i in range(0, n, _PIECE)]
+    counts = np.zeros(high - low + 1, np.int64)
+    for piece in pieces:
+        keys = labels[piece].astype(np.int64) - low
+        counts += np.bincount(keys, minlength=len(counts))
+    if labels.dtype.kind == "i" and low <= -1 <= high:
+        counts[-1 - low] = 0  # these labels are missing
+    used = np.flatnonzero(counts)
+    numbers = np.full(len(counts), len(used), np.min_scalar_type(len(used)))
+    numbers[used] = np.arange(len(used))
+    codes: npt.NDArray[Any] = np.empty(n, numbers.dtype)
+    for piece in pieces:
+        codes[piece] = numbers[labels[piece].astype(np.int64) - low]
+    return codes, counts[used]
+
+
+def _count_coded(
+    coded: Coded,
+) -> tuple[npt.NDArray[np.unsignedinteger[Any]], npt.NDArray[np.int64]]:
+    n_classes = len(coded.labels)
+    codes = np.where(coded.codes < 0, np.int32(n_classes), coded.codes)
+    counts = np.bincount(codes, minlength=n_classes + 1)[:n_classes]
+    return codes.astype(np.min_scalar_type(n_classes)), counts.astype(np.int64)
 
 
 def join_classes(

@@ -11,6 +11,7 @@ from .cell_labels import CellLabels
 from .checks import count_rows, digest
 from .orders import Rows, Subset
 from .row_sets import RowSet
+from .weights_by_class import WeightsByClass
 
 __all__ = ["ListedRows", "copy_frozen"]
 
@@ -168,16 +169,14 @@ class ListedRows:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Pickle loses that an array must not be written to.
-        frozen = {
-            name: copy_frozen(part) if isinstance(part, np.ndarray) else part
-            for name, part in state.items()
-        }
-        vars(self).update(frozen)
+        for part in state.values():
+            if isinstance(part, np.ndarray):  # pickle loses that it is not written to
+                part.flags.writeable = False
+        vars(self).update(state)
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, RowSet):
+    if isinstance(value, RowSet | WeightsByClass):
         return value.digest()
     if isinstance(value, np.ndarray):
         return digest(value)
@@ -187,4 +186,6 @@ def _plain(value: object) -> object:
 def _short(value: object) -> str:
     if isinstance(value, RowSet):
         return f"<{len(value):,} of {value.n_rows:,} rows>"
-    return f"<{len(value):,} values>" if isinstance(value, np.ndarray) else repr(value)
+    if isinstance(value, np.ndarray | WeightsByClass):
+        return f"<{len(value):,} values>"
+    return repr(value)

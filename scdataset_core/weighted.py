@@ -1,5 +1,7 @@
 """Orders of cells drawn by weight, in blocks so that reads stay contiguous."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,11 +14,14 @@ from .permutation import (
     shuffled,
     uniform,
 )
+from .running_sum import RunningSum
+from .weights_by_class import Weights, WeightsByClass
 
-__all__ = ["SystematicOrder", "WithoutReplacementOrder", "find_inclusion", "sum_up"]
+__all__ = ["SystematicOrder", "WithoutReplacementOrder", "find_inclusion"]
 
 Floats = npt.NDArray[np.float64]
 
+_WINDOW = 1 << 20  # cells whose chances are looked at at a time
 _PASSES = 8  # most passes for one round; nearly every round takes one or two
 
 
@@ -26,24 +31,23 @@ class _TurnedSum:
     Parameters
     ----------
     reached
-        The running sum from 0, shape ``(n + 1,)``.
+        The running sum from 0.
     offset
         The position where the sum begins; those before it come last.
     """
 
-    def __init__(self, reached: Floats, offset: int) -> None:
+    def __init__(self, reached: RunningSum, offset: int) -> None:
         self._reached = reached
         self._offset = offset
-        self._n = len(reached) - 1
-        self.total = float(reached[-1])
-        self._last = int(np.searchsorted(reached, reached[-1])) - 1
+        self._before = reached.at(np.array([offset]))[0]
+        self.total = reached.total
 
     def at(self, places: Rows) -> Floats:
         """Return the sum over the first `places` positions from the offset on."""
-        n, offset, reached = self._n, self._offset, self._reached
+        n, offset = len(self._reached), self._offset
         wrapped = places + offset > n
-        inside: Floats = reached[places + offset - np.where(wrapped, n, 0)]
-        turned: Floats = inside - reached[offset] + np.where(wrapped, self.total, 0.0)
+        inside = self._reached.at(places + offset - np.where(wrapped, n, 0))
+        turned: Floats = inside - self._before + np.where(wrapped, self.total, 0.0)
         return turned
 
     def positions(self, points: Floats) -> Rows:
@@ -51,10 +55,9 @@ class _TurnedSum:
 
         A position of weight 0 has no share, so it is never found.
         """
-        points = points + self._reached[self._offset]
+        points = points + self._before
         points = np.where(points >= self.total, points - self.total, points)
-        found = np.searchsorted(self._reached[1:], points, side="right")
-        return np.minimum(found, self._last).astype(np.int64, copy=False)
+        return np.minimum(self._reached.find(points), self._reached.last)
 
 
 class SystematicOrder:
@@ -75,7 +78,7 @@ class SystematicOrder:
     subset
         The rows that may be drawn.
     reached
-        Running sum of their weights from 0, shape ``(n + 1,)``.
+        Running sum of their weights.
     block_size
         Cells of a draw.
     total_size
@@ -89,7 +92,7 @@ class SystematicOrder:
     def __init__(
         self,
         subset: Subset,
-        reached: Floats,
+        reached: RunningSum,
         *,
         block_size: int,
         total_size: int,
@@ -156,8 +159,8 @@ class WithoutReplacementOrder:
     subset
         The rows that may be drawn.
     reached
-        Running sum, from 0, of the chance of each row to be in a round, see
-        :func:`find_inclusion`; shape ``(n + 1,)``.
+        Running sum of the chance of each row to be in a round, see
+        :func:`find_inclusion`.
     block_size
         Cells of a block.
     total_size
@@ -173,7 +176,7 @@ class WithoutReplacementOrder:
     def __init__(
         self,
         subset: Subset,
-        reached: Floats,
+        reached: RunningSum,
         *,
         block_size: int,
         total_size: int,
@@ -247,16 +250,30 @@ class WithoutReplacementOrder:
     def _block_chances(self) -> tuple[Floats, Floats]:
         """Return the largest chance in each block, and the running sum of these."""
         if self._blocks is None:
-            chances = np.diff(self._reached)
-            turned = np.concatenate([chances[self._offset :], chances[: self._offset]])
-            firsts = np.arange(0, len(turned), self._block_size)
-            largest = np.maximum.reduceat(turned, firsts)
+            largest = np.concatenate(list(self._largest_chances()))
             self._blocks = largest, np.cumsum(largest)
         return self._blocks
 
+    def _largest_chances(self) -> Iterator[Floats]:
+        """Yield the largest chance in each block, those of some blocks at a time."""
+        n, size = self._subset.n, self._block_size
+        step = max(1, _WINDOW // size) * size
+        for start in range(0, n, step):
+            chances = self._turned_chances(start, min(start + step, n))
+            yield np.maximum.reduceat(chances, np.arange(0, len(chances), size))
+
+    def _turned_chances(self, start: int, stop: int) -> Floats:
+        """Return the chances at places from the offset on, `start` up to `stop`."""
+        n, offset = self._subset.n, self._offset
+        parts = [(start + offset, min(stop + offset, n))]
+        parts += [(max(start + offset - n, 0), stop + offset - n)]
+        chances = [np.diff(self._reached.between(a, b)) for a, b in parts if b > a]
+        return np.concatenate(chances)
+
     def _any(self, number: int) -> Rows:
         """Return enough positions to fill a round, whatever their chances."""
-        possible = np.flatnonzero(np.diff(self._reached) > 0)
+        n = self._subset.n
+        possible = np.flatnonzero(np.diff(self._reached.between(0, n)) > 0)
         key = derive_key(self._seed, self._epoch, Purpose.CELLS, number)
         n_wanted = min(len(possible), 2 * self._round_size)
         places = permute(np.arange(n_wanted), n=len(possible), key=key)
@@ -269,12 +286,7 @@ def _distinct(cells: Rows) -> Rows:
     return cells[np.sort(first)]
 
 
-def sum_up(parts: Floats) -> Floats:
-    """Return the sums of the first 0, 1, ... parts, shape ``(n + 1,)``."""
-    return np.concatenate([[0.0], np.cumsum(parts)])
-
-
-def find_inclusion(weights: Floats, size: int) -> Floats:
+def find_inclusion(weights: Weights, size: int) -> Weights:
     """Return the chance of each cell to be among `size` drawn without repeats.
 
     ``min(1, c * weights)`` with `c` such that the chances add up to `size`.
@@ -284,7 +296,16 @@ def find_inclusion(weights: Floats, size: int) -> Floats:
     ValueError
         If fewer than `size` cells have a positive weight.
     """
-    possible = int(np.count_nonzero(weights))
+    if isinstance(weights, WeightsByClass):
+        return weights.weigh(_find_chances(weights.by_class, weights.counts, size))
+    return _find_chances(weights, np.int64(1), size)
+
+
+def _find_chances(
+    weights: Floats, counts: npt.NDArray[np.int64] | np.int64, size: int
+) -> Floats:
+    """Return the chance of each cell, where there are `counts` of each."""
+    possible = int(((weights != 0) * counts).sum())
     if size > possible:
         raise ValueError(
             f"sampling_size is {size}, and only {possible} cells have a positive"
@@ -292,8 +313,8 @@ def find_inclusion(weights: Floats, size: int) -> Floats:
         )
     certain = np.zeros(len(weights), bool)
     while True:
-        open_weight = weights[~certain].sum()
-        n_open = size - int(certain.sum())
+        open_weight = (weights * counts)[~certain].sum()
+        n_open = size - int((certain * counts).sum())
         scale = n_open / open_weight if open_weight > 0 else 0.0
         more = ~certain & (weights * scale >= 1)
         if not more.any():

@@ -1,11 +1,14 @@
 """The base of strategies that draw rows by weight."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from .listed_rows import ListedRows, copy_frozen
 from .orders import Subset
 from .row_sets import as_index
+from .weights_by_class import Weights, WeightsByClass
 
 __all__ = ["WeightedRows"]
 
@@ -19,7 +22,7 @@ class WeightedRows(ListedRows):
         A weight for each row of the source, or for each of `indices`; None: all alike.
     """
 
-    weights: npt.NDArray[np.float64] | None
+    weights: Weights | None
 
     def _take_weights(
         self, weights: npt.ArrayLike | None
@@ -44,25 +47,35 @@ class WeightedRows(ListedRows):
             )
         if not array.any():
             raise ValueError("weights must not all be zero")
-        if self.indices is not None and len(array) < len(self.indices):
+        return copy_frozen(np.asarray(self._fit_weights(array)))
+
+    def _fit_weights(self, weights: Weights) -> Weights:
+        """Return weights for each row or each of `indices`, as these were sorted.
+
+        Raises
+        ------
+        ValueError
+            If they are too few.
+        """
+        if self.indices is not None and len(weights) < len(self.indices):
             raise ValueError(
                 f"weights must be given for every row or for each of the"
-                f" {len(self.indices)} indices, got {len(array)}"
+                f" {len(self.indices)} indices, got {len(weights)}"
             )
-        if self._sorting is not None and len(array) == len(self._sorting):
-            array = array[self._sorting]
-        return copy_frozen(array)
+        if self._sorting is not None and len(weights) == len(self._sorting):
+            return _select(weights, self._sorting)
+        return weights
 
-    def _weights_of(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
+    def _weights_of(self, subset: Subset, n: int) -> Weights:
         """Return the weight of each row that may be drawn."""
         if self.weights is None:
-            return np.ones(subset.n)
+            return WeightsByClass.equal(subset.n)
         if self.indices is not None and len(self.weights) == subset.n:
             chosen = self.weights
         elif len(self.weights) == n:
             chosen = self.weights
             if self.indices is not None:
-                chosen = chosen[as_index(self.indices, n)]
+                chosen = _select(chosen, as_index(self.indices, n))
         else:
             listed = "" if self.indices is None else f" or the {subset.n} indices"
             raise ValueError(
@@ -72,4 +85,14 @@ class WeightedRows(ListedRows):
         if not chosen.any():
             raise ValueError("weights must not all be zero for the rows in indices")
         # The weights are scaled so that their sum does not overflow.
+        if isinstance(chosen, WeightsByClass):
+            return chosen.weigh(chosen.by_class / chosen.max())
         return np.asarray(chosen / chosen.max())
+
+
+def _select(weights: Weights, index: npt.NDArray[Any]) -> Weights:
+    """Return the weights that an index picks."""
+    if isinstance(weights, WeightsByClass):
+        return weights.select(index)
+    picked: npt.NDArray[np.float64] = weights[index]
+    return picked

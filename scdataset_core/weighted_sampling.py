@@ -3,18 +3,17 @@
 import warnings
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from .checks import check_count, count_rows
 from .label_weights import balance_weights
 from .orders import Order, Subset
 from .row_sets import RowSet
+from .running_sum import RunningSum
 from .weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
     find_inclusion,
-    sum_up,
 )
 from .weighted_rows import WeightedRows
 
@@ -26,7 +25,7 @@ class _Prepared(NamedTuple):
 
     n: int
     values: tuple[Any, ...]
-    reached: npt.NDArray[np.float64]
+    reached: RunningSum
 
     def is_of(self, n: int, values: tuple[Any, ...]) -> bool:
         """Whether it was made of these very values, for `n` rows."""
@@ -123,7 +122,7 @@ class BlockWeightedSampling(WeightedRows):
             epoch=epoch,
         )
 
-    def _reached(self, subset: Subset, n: int) -> npt.NDArray[np.float64]:
+    def _reached(self, subset: Subset, n: int) -> RunningSum:
         """Return the running sum of the weights, or of the chances in a round.
 
         It is kept until a value that it was made of has changed.
@@ -135,7 +134,7 @@ class BlockWeightedSampling(WeightedRows):
             if not self.replace:
                 assert self.sampling_size is not None  # checked at construction
                 parts = find_inclusion(parts, self.sampling_size)
-            self._prepared = prepared = _Prepared(n, values, sum_up(parts))
+            self._prepared = prepared = _Prepared(n, values, RunningSum(parts))
         return prepared.reached
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,4 +179,4 @@ class ClassBalancedSampling(BlockWeightedSampling):
             replace=replace,
             sampling_size=sampling_size,
         )
-        self.weights = self._take_weights(balance_weights(labels, self.indices))
+        self.weights = self._fit_weights(balance_weights(labels, self.indices))

@@ -87,6 +87,7 @@ BASIS = {
     "labels",
     "cell_labels",
     "label_weights",
+    "weights_by_class",
     "hook_epoch",
 }
 SAMPLING = {  # integers only
@@ -104,6 +105,7 @@ SAMPLING = {  # integers only
     "weighted_rows",
     "group_sampling",
     "weighted_sampling",
+    "running_sum",
     "strategies",
     "strategies_03",
     "strategy_orders",

@@ -157,7 +157,7 @@ def test_uniform_rounds_read_whole_blocks():
 def test_inclusion_adds_up(weights, data):
     array = np.array(weights)
     size = data.draw(st.integers(1, int(np.count_nonzero(array))))
-    chances = find_inclusion(array, size)
+    chances = np.asarray(find_inclusion(array, size))
     assert chances.sum() == pytest.approx(size)
     assert np.all((chances >= 0) & (chances <= 1 + 1e-12))
 

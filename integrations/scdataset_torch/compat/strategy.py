@@ -16,11 +16,11 @@ import numpy.typing as npt
 from scdataset_core.orders import ArrayOrder, BlockOrder, Order, Subset
 from scdataset_core.permutation import Purpose, derive_key
 from scdataset_core.row_sets import RowSet, as_index
+from scdataset_core.running_sum import RunningSum
 from scdataset_core.weighted import (
     SystematicOrder,
     WithoutReplacementOrder,
     find_inclusion,
-    sum_up,
 )
 
 __all__ = [
@@ -297,7 +297,7 @@ class BlockWeightedSampling(OrderedStrategy):
         if self.replace:
             return SystematicOrder(
                 subset,
-                sum_up(weights),
+                RunningSum(weights),
                 block_size=self.block_size,
                 total_size=total_size,
                 seed=seed,
@@ -306,7 +306,7 @@ class BlockWeightedSampling(OrderedStrategy):
         size = min(self.sampling_size or total_size, total_size)
         return WithoutReplacementOrder(
             subset,
-            sum_up(find_inclusion(weights, size)),
+            RunningSum(find_inclusion(weights, size)),
             block_size=self.block_size,
             total_size=total_size,
             sampling_size=size,

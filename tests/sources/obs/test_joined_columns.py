@@ -455,7 +455,7 @@ def test_codes_are_kept_narrow_whatever_type_they_are_stored_in(tmp_path, n_labe
             file["obs/a/codes"].attrs.update(attributes)
         source = scd.open(path, obs=["a"])
         assert np.array_equal(source.obs["a"], codes)
-        kept = source._obs._kept._kept
+        kept = vars(source)["_obs"]._kept._kept
         sizes = {array.dtype.itemsize for array in kept.values()}
         small = 1 if n_labels <= 255 else 2
         assert n_labels > 65_535 or sizes == {small}

@@ -51,7 +51,9 @@ def test_kept_arrays_are_read_once_by_pieces_that_overlap_by_a_row(n):
     for _ in range(2):
         assert read_at(kept, array, rows).tolist() == rows.tolist()
     assert array.read_ranges == [(i, min(i + 10, n)) for i in range(0, n, 10)]
-    assert kept.held(array).dtype == np.uint16
+    held = kept.held(array)
+    assert held is not None
+    assert held.dtype == np.uint16
     assert pickle.loads(pickle.dumps(kept)).held(array) is None
 
 
