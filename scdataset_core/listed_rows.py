@@ -16,6 +16,10 @@ from .weights_by_class import WeightsByClass
 __all__ = ["ListedRows", "copy_frozen"]
 
 
+# From so many rows on, an array is packed into bits: 8 MB of it.
+_MANY_ROWS = 1 << 20
+
+
 def copy_frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a copy that cannot be written to.
 
@@ -27,6 +31,21 @@ def copy_frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return copied
 
 
+class PackedRows(RowSet):
+    """Rows that a user gave as an array, held in a bit each.
+
+    It ends with the last of them, since the source is not known yet.
+    """
+
+    def check_n_rows(self, n_rows: int) -> None:
+        """Raise unless a source of `n_rows` rows has all of them."""
+        if n_rows < self.n_rows:
+            raise ValueError(
+                f"indices must be below the number of rows, {n_rows},"
+                f" got {self.n_rows - 1}"
+            )
+
+
 class ListedRows:
     """Base of the strategies, which take an optional set of the rows to use.
 
@@ -34,7 +53,7 @@ class ListedRows:
     ----------
     indices
         Rows to use, all by default: a RowSet, which is kept as it is, or an array,
-        which is kept as a copy.
+        which is kept as a copy; many rows in a bit each, if that takes less memory.
     """
 
     def __init__(self, indices: RowSet | npt.ArrayLike | None) -> None:
@@ -56,7 +75,7 @@ class ListedRows:
                 "indices must be a non-empty 1-D array of integers,"
                 f" got {array.dtype} of shape {array.shape}{hint}"
             )
-        rows = array.astype(np.int64)
+        rows = array.astype(np.int64, copy=False)
         if np.any(rows[1:] < rows[:-1]):
             warnings.warn(
                 "indices were not sorted; they have been sorted, since rows are read"
@@ -74,6 +93,8 @@ class ListedRows:
                 f"indices must not repeat a row, got {repeated[0]} more than once; to"
                 " draw cells more often use BlockWeightedSampling"
             )
+        if len(rows) >= _MANY_ROWS and rows[-1] // 8 < rows.nbytes // 4:
+            return PackedRows.of(int(rows[-1]) + 1, rows)
         return copy_frozen(rows)
 
     def _subset(self, source: Any) -> Subset:
@@ -160,6 +181,9 @@ class ListedRows:
         public = {name: part for name, part in parts.items() if name[0] != "_"}
         return {"name": type(self).__name__, **public}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_sorting": None}  # of no use after the construction
+
     def __repr__(self) -> str:
         shown = (
             f"{name}={_short(value)}"
@@ -184,8 +208,8 @@ def _plain(value: object) -> object:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, RowSet):
+    if isinstance(value, RowSet) and not isinstance(value, PackedRows):
         return f"<{len(value):,} of {value.n_rows:,} rows>"
-    if isinstance(value, np.ndarray | WeightsByClass):
+    if isinstance(value, np.ndarray | WeightsByClass | PackedRows):
         return f"<{len(value):,} values>"
     return repr(value)

@@ -318,7 +318,7 @@ class RowSet:
         return hash((self._n_rows, self.digest()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_bytes, (self._n_rows, self._words.tobytes())
+        return _from_bytes, (type(self), self._n_rows, self._words.tobytes())
 
     def _repr_html_(self) -> str:
         return html_of_text(repr(self))
@@ -343,8 +343,8 @@ def as_index(rows: RowSet | Rows, n: int) -> npt.NDArray[Any]:
     return rows.mask(0, n) if isinstance(rows, RowSet) else rows
 
 
-def _from_bytes(n_rows: int, octets: bytes) -> RowSet:
-    return RowSet(n_rows, np.frombuffer(octets, WORD))
+def _from_bytes(kind: type[RowSet], n_rows: int, octets: bytes) -> RowSet:
+    return kind(n_rows, np.frombuffer(octets, WORD))
 
 
 def _refuse(sign: str, other: object) -> TypeError:

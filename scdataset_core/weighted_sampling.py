@@ -138,7 +138,7 @@ class BlockWeightedSampling(WeightedRows):
         return prepared.reached
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_prepared": None}
+        return {**super().__getstate__(), "_prepared": None}
 
 
 class ClassBalancedSampling(BlockWeightedSampling):

@@ -17,6 +17,7 @@ from scdataset_core import (
     Loader,
     RowSet,
     Streaming,
+    listed_rows,
     merge_states,
 )
 
@@ -162,3 +163,35 @@ def test_a_strategy_is_restricted_to_rows():
             restricted.restrict(rows)
     with pytest.raises(ValueError, match="must not be empty"):
         Streaming().restrict(RowSet.of(n, []))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("shuffled", [False, True], ids=["sorted", "unsorted"])
+def test_many_rows_are_packed_and_do_as_the_array(name, shuffled, monkeypatch):
+    n = 300
+    make, source = STRATEGIES[name], Stored(n)
+    rows = np.flatnonzero(np.random.default_rng(0).random(n - 20) < 0.5)
+    if shuffled:
+        rows = np.random.default_rng(1).permutation(rows)
+        expected_warning = pytest.warns(UserWarning, match="sorted")
+    else:
+        expected_warning = warnings.catch_warnings()
+    with expected_warning:
+        array = make(rows, n)
+        monkeypatch.setattr(listed_rows, "_MANY_ROWS", 100)
+        packed = make(rows, n)
+    assert isinstance(packed.indices, RowSet)
+    assert np.array_equal(packed.indices, array.indices)
+    sent = pickle.loads(pickle.dumps(packed))
+    for strategy in (packed, sent):
+        assert strategy.describe(source) == array.describe(source)
+        assert repr(strategy) == repr(array)
+        orders = [s.order(source, seed=5, epoch=1) for s in (strategy, array)]
+        assert np.array_equal(*(order.rows(0, len(order)) for order in orders))
+        with pytest.raises(ValueError, match=r"must be below the number of rows, 100"):
+            strategy.order(Stored(100), seed=0, epoch=0)
+
+
+def test_few_of_very_many_rows_stay_an_array(monkeypatch):
+    monkeypatch.setattr(listed_rows, "_MANY_ROWS", 2)
+    assert isinstance(Streaming([1, 10**12]).indices, np.ndarray)
