@@ -1,6 +1,7 @@
 """Weights of cells from their labels: they balance classes, or temper them."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -134,15 +135,27 @@ def balance_weights(
         If there are no labels, or a row to be drawn lacks one.
     """
     array = check_labels(labels, "labels")
+    if indices is not None and len(indices) < len(array) <= indices[-1]:
+        raise ValueError(
+            "labels must be given for every row or for each of the"
+            f" {len(indices)} indices, got {len(array)} with an index {indices[-1]}"
+        )
+    codes, counts = count_classes(array, "labels")
+    n_missing = len(array) - int(counts.sum())
+    if n_missing:
+        _check_none_missing(array, indices)
+    # A cell without a label has the last weight, which is 0.
+    by_class = np.append(counts.astype(np.float64) ** -1.0, 0.0)
+    return WeightsByClass(codes, by_class, np.append(counts, n_missing))
+
+
+def _check_none_missing(
+    array: npt.NDArray[Any], indices: RowSet | npt.NDArray[np.int64] | None
+) -> None:
+    """Raise if a row to be drawn lacks a label."""
     missing = find_missing(array)
     wanted = missing
     if indices is not None and len(indices) < len(array):
-        if indices[-1] >= len(array):
-            raise ValueError(
-                "labels must be given for every row or for each of the"
-                f" {len(indices)} indices, got {len(array)} with an index"
-                f" {indices[-1]}"
-            )
         drawn = as_index(indices, len(array))
         wanted = np.zeros(len(array), bool)
         wanted[drawn] = missing[drawn]
@@ -152,6 +165,3 @@ def balance_weights(
             f" {int(wanted.sum())} cells, the first at {int(np.argmax(wanted))}; list"
             " the others in indices"
         )
-    codes, counts = count_classes(array, "labels")
-    # A cell without a label has the last weight, which is 0.
-    return WeightsByClass(codes, np.append(counts.astype(np.float64) ** -1.0, 0.0))

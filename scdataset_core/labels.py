@@ -184,7 +184,8 @@ def count_classes(
     numbers[used] = np.arange(len(used))
     codes: npt.NDArray[Any] = np.empty(n, numbers.dtype)
     for piece in pieces:
-        codes[piece] = numbers[labels[piece].astype(np.int64) - low]
+        keys = labels[piece].astype(np.int64) - low
+        codes[piece] = numbers[keys]
     return codes, counts[used]
 
 

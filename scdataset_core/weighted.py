@@ -298,7 +298,7 @@ def find_inclusion(weights: Weights, size: int) -> Weights:
     """
     if isinstance(weights, WeightsByClass):
         return weights.weigh(_find_chances(weights.by_class, weights.counts, size))
-    return _find_chances(weights, np.int64(1), size)
+    return _find_chances(np.asarray(weights), np.int64(1), size)
 
 
 def _find_chances(

@@ -8,9 +8,12 @@ import numpy.typing as npt
 from .listed_rows import ListedRows, copy_frozen
 from .orders import Subset
 from .row_sets import as_index
-from .weights_by_class import Weights, WeightsByClass
+from .weights_by_class import ScaledWeights, Weights, WeightsByClass
 
 __all__ = ["WeightedRows"]
+
+
+Given = npt.NDArray[np.float64] | WeightsByClass
 
 
 class WeightedRows(ListedRows):
@@ -22,7 +25,7 @@ class WeightedRows(ListedRows):
         A weight for each row of the source, or for each of `indices`; None: all alike.
     """
 
-    weights: Weights | None
+    weights: Given | None
 
     def _take_weights(
         self, weights: npt.ArrayLike | None
@@ -49,7 +52,7 @@ class WeightedRows(ListedRows):
             raise ValueError("weights must not all be zero")
         return copy_frozen(np.asarray(self._fit_weights(array)))
 
-    def _fit_weights(self, weights: Weights) -> Weights:
+    def _fit_weights(self, weights: Given) -> Given:
         """Return weights for each row or each of `indices`, as these were sorted.
 
         Raises
@@ -87,10 +90,10 @@ class WeightedRows(ListedRows):
         # The weights are scaled so that their sum does not overflow.
         if isinstance(chosen, WeightsByClass):
             return chosen.weigh(chosen.by_class / chosen.max())
-        return np.asarray(chosen / chosen.max())
+        return ScaledWeights(chosen, chosen.max())
 
 
-def _select(weights: Weights, index: npt.NDArray[Any]) -> Weights:
+def _select(weights: Given, index: npt.NDArray[Any]) -> Given:
     """Return the weights that an index picks."""
     if isinstance(weights, WeightsByClass):
         return weights.select(index)

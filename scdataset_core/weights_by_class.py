@@ -1,4 +1,4 @@
-"""Weights of cells that only depend on the class: a narrow code a cell."""
+"""Weights of cells that take little memory: by class, or scaled when asked for."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .checks import digest_pieces
 from .row_sets import WINDOW_ROWS
 
-__all__ = ["Weights", "WeightsByClass"]
+__all__ = ["ScaledWeights", "Weights", "WeightsByClass"]
 
 
 class WeightsByClass:
@@ -22,6 +22,8 @@ class WeightsByClass:
         The class of each cell, unsigned integers, shape ``(n,)``; kept as they are.
     by_class
         The weight of each class, float64, shape ``(n_classes,)``.
+    counts
+        How many cells each class has; they are counted by default.
     """
 
     dtype = np.dtype(np.float64)
@@ -30,14 +32,17 @@ class WeightsByClass:
         self,
         codes: npt.NDArray[np.unsignedinteger[Any]],
         by_class: npt.NDArray[np.float64],
+        counts: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.codes = codes
         self.by_class = by_class
+        if counts is not None:
+            self.counts = counts
 
     @classmethod
     def equal(cls, n: int) -> Self:
         """Return the weights of `n` cells that all weigh 1."""
-        return cls(np.zeros(n, np.uint8), np.ones(1))
+        return cls(np.zeros(n, np.uint8), np.ones(1), np.array([n]))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -73,7 +78,7 @@ class WeightsByClass:
 
     def weigh(self, by_class: npt.NDArray[np.float64]) -> "WeightsByClass":
         """Return other weights for the same classes."""
-        return WeightsByClass(self.codes, by_class)
+        return WeightsByClass(self.codes, by_class, self.counts)
 
     def any(self) -> bool:
         """Return whether any cell has a weight."""
@@ -93,5 +98,34 @@ class WeightsByClass:
             yield self.codes[start : start + WINDOW_ROWS]
 
 
-Weights = npt.NDArray[np.float64] | WeightsByClass
+class ScaledWeights:
+    """Weights divided by a number where they are asked for, so that there is no copy.
+
+    Parameters
+    ----------
+    weights
+        The weights, shape ``(n,)``.
+    by
+        What they are divided by.
+    """
+
+    def __init__(self, weights: npt.NDArray[np.float64], by: float) -> None:
+        self._weights = weights
+        self._by = by
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __getitem__(self, key: Any) -> Any:  # Any: what picks out of an array
+        """Return the scaled weights of some cells, as an array would."""
+        return self._weights[key] / self._by
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        scaled: npt.NDArray[Any] = self._weights / self._by
+        return scaled if dtype is None else scaled.astype(dtype, copy=False)
+
+
+Weights = npt.NDArray[np.float64] | WeightsByClass | ScaledWeights
 """A weight for each cell, by position."""
