@@ -253,11 +253,13 @@ class _Making:
         """Return the records."""
         from .records import Records
 
-        identities = [(one.n_bytes, one.mtime_ns) for one in self._identities]
+        identities = [
+            (one.n_bytes, one.mtime_ns, one.ctime_ns) for one in self._identities
+        ]
         return Records(
             IndexContents(
                 self._files,
-                np.array(identities, np.int64).reshape(-1, 2),
+                np.array(identities, np.int64).reshape(-1, 3),
                 np.array(self._skeleton_of, np.int64),
                 np.array([len(own) for own in self._integers], np.int64),
                 np.concatenate([np.empty(0, np.int64), *self._integers]),

@@ -31,7 +31,7 @@ class IndexContents(NamedTuple):
     files
         The path of each file.
     identities
-        Its size and time, int64, shape ``(n_files, 2)``.
+        Its size, time and time of status, int64, shape ``(n_files, 3)``.
     skeleton_of
         The number of its skeleton.
     n_integers
@@ -56,7 +56,7 @@ class IndexContents(NamedTuple):
     def empty(cls) -> "IndexContents":
         """Return those of no files."""
         none = np.empty(0, np.int64)
-        return cls([], none.reshape(0, 2), none, none, none, [], [])
+        return cls([], none.reshape(0, 3), none, none, none, [], [])
 
     @property
     def skeletons(self) -> list[Any]:
@@ -134,10 +134,10 @@ def _parse(data: bytes, n_text: int) -> IndexContents:
     numbers = np.frombuffer(data[n_text:], "<i8").astype(np.int64)
     found = IndexContents(
         [str(file) for file in files],
-        numbers[: 2 * n].reshape(n, 2),
-        numbers[2 * n : 3 * n],
+        numbers[: 3 * n].reshape(n, 3),
         numbers[3 * n : 4 * n],
-        numbers[4 * n :],
+        numbers[4 * n : 5 * n],
+        numbers[5 * n :],
         [str(skeleton) for skeleton in skeletons],
         lists,
     )

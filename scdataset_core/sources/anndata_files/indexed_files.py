@@ -38,11 +38,8 @@ def open_records(collections: Sequence[Records], options: OpenOptions) -> Stored
         late = IndexedFiles(collections[0], options)
         if late.knows_all:
             return join_files(late, options)
-    cell_files = [
-        cell_file
-        for records in collections
-        for cell_file in IndexedFiles(records, options)
-    ]
+    lists = [IndexedFiles(records, options) for records in collections]
+    cell_files = [files.locate(i) for files in lists for i in range(len(files))]
     return join_files(cell_files, options)
 
 
@@ -84,14 +81,16 @@ class IndexedFiles(LateFiles):
         number = number % len(self)
         found = self._located.get(number)
         if found is None:
-            found = self._locate(number)
+            # The names of its genes were joined already.
+            found = replace(self.locate(number), var_names=np.empty(0, object))
             # Each step is one of the interpreter's, so that threads need no lock.
             while len(self._located) >= _MOST_LOCATED:
                 self._located.pop(next(iter(list(self._located))), None)
             self._located[number] = found
         return found
 
-    def _locate(self, number: int) -> CellFile:
+    def locate(self, number: int) -> CellFile:
+        """Return where everything lies in a file, from its record."""
         record = self._records.record(number)
         allow = self._options.allow_external
         tree = RecordedTree(record, allow_external=allow)
@@ -104,7 +103,7 @@ class IndexedFiles(LateFiles):
                 f"the index has no sound record of {record.file}: build it again"
             ) from error
         tree.forget()
-        return replace(found, var_names=np.empty(0, object))  # they were joined
+        return found
 
     @property
     def knows_all(self) -> bool:

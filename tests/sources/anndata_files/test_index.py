@@ -176,6 +176,24 @@ def test_several_arrays_and_all_columns(mixed, saved):
     assert found.obs_columns == expected.obs_columns
 
 
+def test_decoded_chunks_are_kept(mixed, saved, tmp_path):
+    options = {"join": "outer", "obs": ["drug"]}
+    found = scd.open(saved, cache=tmp_path, **options)
+    check_same(found, scd.open(mixed, **options))
+    assert found.fill_cache() == 1.0
+    assert scd.open(mixed, cache=tmp_path, **options).cached == 1.0
+    check_same(scd.open(saved, cache=tmp_path, **options), scd.open(mixed, **options))
+
+
+def test_long_lists_of_labels_are_read_from_the_file(mixed, monkeypatch):
+    for module in ("recording", "facts"):
+        name = f"scdataset_core.sources.anndata_files.{module}.MOST_LABELS"
+        monkeypatch.setattr(name, 1)
+    index = scd.Index.build(mixed)
+    options = {"join": "outer", "obs": ["drug", "text"]}
+    check_same(scd.open(index, **options), scd.open(mixed, **options))
+
+
 def test_errors_are_those_of_the_files(saved):
     with pytest.raises(GeneMismatchError, match=r"0\.h5ad and .*1\.h5ad have"):
         scd.open(saved)
