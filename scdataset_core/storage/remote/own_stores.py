@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
+from ...errors import ObjectMissingError
 from ..io.open_files import check_unchanged
 from .clients import ListedObject
 from .failures import ShortAnswerError, explain
@@ -92,6 +93,8 @@ class FileClient:
 
     def head(self, key: str) -> ObjectIdentity:
         """Return what the file is now."""
+        if key:
+            raise ObjectMissingError(f"{self._name} is one file, and has no {key}")
         try:
             if self._fs is not None:
                 info = dict(self._fs.info(self._path))

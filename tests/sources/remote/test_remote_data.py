@@ -70,6 +70,8 @@ def test_file_objects_are_read(plates):
     two = scd.open([io.BytesIO(content), io.BytesIO(content)])
     assert len(two) == 800
     assert digest(two)
+    with pytest.raises(scd.FileFormatError, match="is read in place"):
+        scd.open(io.BytesIO(bytes(100)))
 
 
 def test_files_of_fsspec_are_read(plates):
