@@ -120,6 +120,11 @@ def rewrite(path):
         file["X/data"][...] = 77.0
 
 
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 CHANGES = {
     "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
     "emptied": lambda path: os.truncate(path, 0),
@@ -127,7 +132,7 @@ CHANGES = {
     "replaced": replace_file,
     "rewritten": rewrite,
     "a_folder": lambda path: (path.unlink(), path.mkdir()),
-    "a_pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a_pipe": replace_by_pipe,
     "unreadable": lambda path: path.chmod(0),
 }
 
