@@ -13,8 +13,8 @@ from ...errors import FileFormatError
 from ...storage import StoredArray
 from ...storage.decoding.filters import Filter
 from ...storage.decoding.pipeline import Pipeline
-from ...storage.formats.hdf5 import Hdf5Library, Hdf5TableMaker
 from ...storage.formats.hdf5_chunks import DatasetShape
+from ...storage.formats.hdf5_libraries import Hdf5Library, Hdf5TableMaker
 from ...storage.io.open_files import Identity, check_unchanged
 from ...storage.layout import ChunkGrid, Library
 from ..ranged.row_arrays import MemoryArray

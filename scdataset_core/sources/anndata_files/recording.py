@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
-from ...storage.formats.hdf5 import Hdf5Library, Hdf5TableMaker
+from ...storage.formats.hdf5_libraries import Hdf5Library, Hdf5TableMaker
 from ...storage.io.open_files import Identity
 from ..genes.shared_names import SharedNames
 from ..obs.text import StoredText, decode_attribute, decode_list, find_distinct

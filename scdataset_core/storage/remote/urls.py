@@ -61,8 +61,9 @@ def parse_url(url: str) -> ParsedUrl:
         hint = "; a local file is opened by its path" if scheme == "file" else ""
         raise ValueError(
             f"{_hide(url)}: the scheme {scheme}:// is not known; open() takes"
-            f" {', '.join(f'{known}://' for known in SCHEMES)}, and a store or file"
-            f" object of another library: open((store, path)), open(file){hint}"
+            f" {', '.join(f'{known}://' for known in SCHEMES)}, and what another"
+            " library has opened: open((store, path)), open(file),"
+            f" open(tiledbsoma.open(uri)){hint}"
         )
     bucket, _, key = url.partition("://")[2].partition("/")
     key = key.strip("/")

@@ -11,12 +11,12 @@ from h5py import h5o
 
 from scdataset_core.errors import CorruptFileError, FileChangedError
 from scdataset_core.storage import StoredArray
-from scdataset_core.storage.formats.hdf5 import Hdf5TableMaker
 from scdataset_core.storage.formats.hdf5_chunks import (
     DatasetShape,
     make_chunk_table,
     read_chunk_table,
 )
+from scdataset_core.storage.formats.hdf5_libraries import Hdf5TableMaker
 from scdataset_core.storage.io.open_files import Identity, OpenFile
 
 rng = np.random.default_rng(0)
@@ -98,7 +98,7 @@ def test_an_array_is_read_without_hdf5(tmp_path, monkeypatch):
         file.create_dataset("x", data=np.arange(1000), chunks=(10,), compression="gzip")
     with h5py.File(path) as file:
         array = StoredArray.from_hdf5(file["x"])
-    monkeypatch.setattr("scdataset_core.storage.formats.hdf5.open_hdf5", None)
+    monkeypatch.setattr("scdataset_core.storage.formats.hdf5_libraries.open_hdf5", None)
     assert array.read(3, 700).tolist() == list(range(3, 700))
 
 
