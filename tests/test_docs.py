@@ -17,7 +17,8 @@ Comments on the lines before a block steer it:
 ``<!-- ci: name -->``
     `.ci/run` runs it, as it makes an environment or works on the whole tree.
 
-``<!-- slow: python, bash -->`` on a page leaves its script or session to ``-m slow``.
+The scripts and sessions of most pages are left to ``-m slow``: each takes a process.
+``<!-- slow: python, bash -->`` leaves those of the README and the quickstart there too.
 
 The messages that ``docs/troubleshooting.md`` quotes, its ```` ```text ```` blocks, are
 the code's: what stands between two ``…`` is part of one text of some module.
@@ -39,6 +40,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+QUICKSTART = ROOT / "docs" / "quickstart.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 FENCE = re.compile(
@@ -120,14 +122,15 @@ def label(page: Path) -> str:
 def pages_with(make: Callable[[str], Any], language: str) -> list[Any]:
     """Return the pages of which `make` makes something, slow ones marked."""
 
-    def is_slow(text: str) -> bool:
-        return any(language in words for words in SLOW.findall(text))
+    def is_slow(page: Path) -> bool:
+        marked = any(language in words for words in SLOW.findall(read(page)))
+        return marked or page not in (README, QUICKSTART)
 
     return [
         pytest.param(
             page,
             id=label(page),
-            marks=[pytest.mark.slow] if is_slow(read(page)) else [],
+            marks=[pytest.mark.slow] if is_slow(page) else [],
         )
         for page in PAGES
         if make(read(page))

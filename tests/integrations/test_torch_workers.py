@@ -27,6 +27,7 @@ needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
 
 
 @needs_fork
+@pytest.mark.slow
 class TestDataLoaderWithWorkers(DataLoaderContract):
     """A `DataLoader` with two forked workers, which divide what is left of an epoch."""
 

@@ -8,6 +8,8 @@ from tests.servers.conftest import BUCKET
 from tests.servers.faults import on, refuse
 from tests.servers.remote_cells import HTTP_OPTIONS, assert_same_batches
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("obstore")
 pytest.importorskip("zarr")
 

@@ -45,6 +45,7 @@ def saved(paths):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("indexed", [False, True])
 def test_a_file_takes_little_memory(paths, saved, indexed):
     data = saved if indexed else paths

@@ -244,6 +244,7 @@ def test_a_changed_file_is_named_and_update_reads_it(mixed, tmp_path):
     assert index.update() == ((), (), ())
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_found(mixed, tmp_path):
     path = tmp_path / "x.scdindex"
     scd.Index.build(mixed[:1]).save(path)
@@ -299,6 +300,7 @@ def _sum(data, rows):
     return float(pickle.loads(data).read(rows)["X"].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_other_processes_read(saved, method):
     source = scd.open(saved, join="outer", obs=["drug"])

@@ -24,6 +24,7 @@ zarr = pytest.importorskip("zarr", minversion="3")
 COLLECTION = Path(__file__).with_name("annbatch-0.3.1.zip")
 
 
+@pytest.mark.slow
 class TestVersion2(SourceContract):
     @classmethod
     def write(cls, folder, parts):
@@ -52,6 +53,7 @@ class TestShards(SourceContract):
         return str(folder / "*.zarr")
 
 
+@pytest.mark.slow
 class TestMixedEncodings(SourceContract):
     """Stores that differ in the types, chunks and codecs of everything stored."""
 
@@ -96,6 +98,7 @@ class TestDense(SourceContract):
             return scd.open(data, **options)
 
 
+@pytest.mark.slow
 class TestZip(SourceContract):
     """Through zarr-python."""
 

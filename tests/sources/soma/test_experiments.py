@@ -23,6 +23,7 @@ tiledbsoma = pytest.importorskip("tiledbsoma")
 soma_io = pytest.importorskip("tiledbsoma.io")
 
 
+@pytest.mark.slow
 class TestSeveralExperiments(SourceContract):
     knows_lengths = False
 

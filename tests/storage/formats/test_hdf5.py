@@ -183,7 +183,9 @@ def test_a_chunk_outside_the_shape_is_refused(tmp_path) -> None:
 
 
 def test_few_files_stay_open_for_the_library(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("scdataset_core.storage.formats.hdf5_libraries.most_open", lambda: 3)
+    monkeypatch.setattr(
+        "scdataset_core.storage.formats.hdf5_libraries.most_open", lambda: 3
+    )
     arrays = []
     for number in range(9):
         with h5py.File(tmp_path / f"{number}.h5", "w") as file:
