@@ -51,10 +51,10 @@ def test_a_few_mutants_and_those_that_once_fell_short(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL_FILES)
+@pytest.mark.parametrize("name", [name for name in SMALL_FILES if name != "soma"])
 def test_more_mutants(name, tmp_path):
-    if name == "soma":
-        pytest.importorskip("tiledbsoma")
+    # Not of TileDB: it names its files by time and chance, so that a number makes
+    # another mutant in each run; and it takes what memory a damaged size asks for.
     if name == "hugging face":
         pytest.importorskip("datasets")
     assert fallen_short([(name, number) for number in range(60)], tmp_path) == []

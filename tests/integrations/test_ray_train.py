@@ -106,6 +106,7 @@ def test_a_killed_worker_costs_no_cell_and_brings_none_twice(
         assert (counts - 1).sum() < then * 9
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_loop_of_jax_trains_on_every_cell_once_in_each_epoch(
     plates: Path, log: Path, tmp_path: Path
@@ -125,6 +126,7 @@ def test_a_loop_of_jax_trains_on_every_cell_once_in_each_epoch(
         assert own[:20] == [batch["index"].tolist() for batch in share]
 
 
+@pytest.mark.cluster
 def test_a_run_goes_on_with_the_machines_that_are_left(
     plates: Path, log: Path, tmp_path: Path
 ) -> None:
