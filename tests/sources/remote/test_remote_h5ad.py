@@ -5,7 +5,6 @@ import pickle
 import threading
 import traceback
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +24,12 @@ from tests.servers import faults
 from tests.servers.answers import answer_object
 from tests.servers.range_server import RangeServer
 from tests.sources.contract import SourceContract
+from tests.sources.remote.quick_retries import options
 from tests.storage.cache.plates import digest, loader_of, write_plate
 
 pytest.importorskip("obstore")
 
 SECRET = "dontshowme"
-QUICK = {
-    "retry_config": {
-        "max_retries": 2,
-        "backoff": {"init_backoff": timedelta(milliseconds=1)},
-    }
-}
-
-
-def options(**more):
-    return {"storage_options": QUICK | more}
 
 
 @pytest.fixture(scope="module")

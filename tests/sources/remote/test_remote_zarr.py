@@ -9,7 +9,7 @@ import scdataset_core as scd
 from tests.servers.range_server import RangeServer
 from tests.sources.anndata_files.zarr_stores import recut, write
 from tests.sources.contract import SourceContract
-from tests.sources.remote.test_remote_h5ad import options
+from tests.sources.remote.quick_retries import options
 from tests.sources.small_cells import make_parts
 
 pytest.importorskip("obstore")
