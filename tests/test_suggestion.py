@@ -5,6 +5,7 @@ import pytest
 
 import scdataset_core as scd
 from scdataset_core.candidates import cost_of, list_candidates
+from tests.tuning_options import options
 
 ad = pytest.importorskip("anndata")
 
@@ -12,15 +13,6 @@ ad = pytest.importorskip("anndata")
 @pytest.fixture(scope="module")
 def source(plates):
     return scd.open(plates / "*.h5ad", obs=["plate", "cell_line"])
-
-
-def options(**given):
-    return {
-        "memory": "10MB",
-        "label": "plate",
-        "min_entropy": 0.9,
-        "batch_size": 16,
-    } | given
 
 
 def test_candidates_fit_memory_and_mix_and_the_cheapest_is_suggested(source):

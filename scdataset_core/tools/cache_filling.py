@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import ScdatasetError
 from ..storage.cache import Cache
 from .arguments import InputFile, StorageOptions, need_files
-from .cluster import Outcome, run_on_cluster
+from .cluster import Outcome, names_cluster, run_on_cluster
 
 __all__ = ["fill_cache"]
 
@@ -66,7 +66,7 @@ def fill_cache(
     inputs = need_files("fill_cache", data, storage_options)
     cache = cache if isinstance(cache, Cache) else Cache(cache)
     begun = time.perf_counter()
-    if ray is not None and ray is not False:
+    if names_cluster(ray):
         outcomes = run_on_cluster(
             partial(_fill_in_cluster, cache=cache, x=x, threads=threads or 1),
             [(file.name, file.given, file.storage_options) for file in inputs],

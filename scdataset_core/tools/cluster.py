@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..optional import import_optional
 
-__all__ = ["Outcome", "Work", "run_on_cluster"]
+__all__ = ["Outcome", "Work", "names_cluster", "run_on_cluster"]
 
 Work = Callable[[Any, Callable[[float], None]], Any]
 """``work(item, tell)``: what a worker does; ``tell(share)`` says how far it is."""
@@ -34,6 +34,11 @@ class Outcome:
 
     result: Any = None
     error: str | None = None
+
+
+def names_cluster(ray: str | bool | None) -> TypeGuard[str | bool]:
+    """Return whether the argument ``ray`` of a tool asks for a cluster."""
+    return ray is not None and ray is not False
 
 
 def run_on_cluster(

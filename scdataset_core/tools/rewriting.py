@@ -18,6 +18,7 @@ from ..sources import open as open_source
 from ..storage.remote.urls import is_url
 from ..strategies import BlockShuffling, Streaming
 from .arguments import StorageOptions
+from .cluster import names_cluster
 from .narrow_file import MatrixWriter, TooNarrowError, kind_of_rows
 from .rewriting_each import rewrite_each
 from .safe_file import DiskFile, write_whole
@@ -142,7 +143,7 @@ def rewrite(
     if not isinstance(data, Source):
         options = {"join": join, "genes": genes, "storage_options": storage_options}
         source = open_source(data, obs=True, obs_names=True, x=x, **options)
-    if ray is not None and ray is not False:
+    if names_cluster(ray):
         settings: dict[str, Any] = {"shuffle": shuffle, "seed": seed}
         settings |= {"compression": compression, "memory": memory}
         return rewrite_each(

@@ -21,7 +21,7 @@ from ..storage.reading.chunk_decoder import ChunkDecoder, WantedChunks
 from ..storage.remote.object_store import ObjectStore
 from ..strategies import Streaming
 from .arguments import InputFile, StorageOptions, need_files
-from .cluster import Outcome, run_on_cluster
+from .cluster import Outcome, names_cluster, run_on_cluster
 
 __all__ = ["verify"]
 
@@ -112,7 +112,7 @@ def verify(
     """
     files = need_files("verify", data, storage_options)
     begun = time.perf_counter()
-    if ray is not None and ray is not False:
+    if names_cluster(ray):
         outcomes = run_on_cluster(
             partial(_verify_one, threads=threads or 1),
             [(file.given, file.storage_options) for file in files],

@@ -7,6 +7,7 @@ import pytest
 import scdataset_core as scd
 from scdataset_core.candidates import list_candidates
 from scdataset_core.tools import tune, tuning
+from tests.tuning_options import options
 
 pytest.importorskip("anndata")
 
@@ -14,15 +15,6 @@ pytest.importorskip("anndata")
 @pytest.fixture(scope="module")
 def source(plates):
     return scd.open(plates / "*.h5ad", obs=["plate", "cell_line"])
-
-
-def options(**given):
-    return {
-        "memory": "10MB",
-        "label": "plate",
-        "min_entropy": 0.9,
-        "batch_size": 16,
-    } | given
 
 
 def test_tuning_times_settings_and_gives_lines_to_paste(source):

@@ -53,12 +53,14 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
     context
         Threads, byte sources, buffers and counters.
     """
-    asked = [request for request in requests if _can_be_kept(request)]
+    asked: list[Request] = []
+    rest: list[Request] = []
+    for request in requests:
+        (asked if _can_be_kept(request) else rest).append(request)
     cut = _cut(asked) if asked else None
     if cut is None:
         return requests
     kept: list[_Kept] = []
-    rest = [request for request in requests if not _can_be_kept(request)]
     n_chunks = 0
     pieces, edges, bounds = cut
     for number, request in enumerate(asked):
