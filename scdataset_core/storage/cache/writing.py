@@ -7,6 +7,7 @@ unkept: nothing ever waits for the disk.
 import errno
 import os
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +24,9 @@ IDLE_S = 1.0
 MOST_OPEN = 16
 # A reader waits no longer for the chunk that is being written.
 WAIT_S = 0.05
+# While a write took no longer, nobody else can well have written to its file. One that
+# took longer (it waited for the interpreter's lock, say) is not told from another's.
+OWN_S = 0.0003
 # A write takes whole pages of the disk, of the index too.
 PAGES_BYTES = 16 << 10
 
@@ -218,14 +222,15 @@ class Writer:
         return True
 
     def _write_data(self, path: str, data: memoryview, position: int) -> None:
+        begun = time.monotonic()
         descriptor, status = self._open(path)
         n_foreign, known = self._known.get(path, self._unknown)
-        if status != known:
-            n_foreign += 1
         try:
             write_fully(descriptor, data, position)
         finally:
-            self._known[path] = n_foreign, FileStatus.of(descriptor)
+            now = FileStatus.of(descriptor)
+            is_own = status == known and time.monotonic() - begun < OWN_S
+            self._known[path] = n_foreign + (not is_own), now
 
     def _open(self, path: str) -> tuple[int, FileStatus]:
         """Return a descriptor of a file that is there, and what the file is.

@@ -162,6 +162,8 @@ def test_files_damaged_during_an_epoch_give_right_batches(
     ways = itertools.cycle(WAYS)
 
     def damage(fetched):
+        # A write of this process in the very instant is the next test's subject.
+        _ = source.cached  # waits for those that are under way
         for path in files_of(cache, kind):
             if path.stat().st_size:
                 next(ways)(path)
