@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -109,9 +110,33 @@ def make_source(start: int = 0, stop: int = N_CELLS) -> scd.Source:
     return scd.open(AnnData(np.zeros((len(rows), 1), np.float32), obs=obs), obs=True)
 
 
-def pictures() -> dict[str, tuple[npt.NDArray[Any], scd.Source, Any]]:
-    """Return the labels, the source and the strategy of each picture."""
+def write_chunked(path: Path) -> Path:
+    """Write the cells with more and fewer counts, in chunks of 40 counts."""
+    import h5py
+    import scipy.sparse as sp
+    from anndata import AnnData
+
+    n_counts = np.random.default_rng(1).integers(4, 20, N_CELLS)
+    X = sp.csr_matrix(np.arange(20) < n_counts[:, None], dtype=np.float32)
+    AnnData(X).write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for name in ("X/data", "X/indices"):
+            values = file[name][:]
+            del file[name]
+            file.create_dataset(name, data=values, chunks=(40,), compression="gzip")
+    return path
+
+
+def pictures(folder: Path) -> dict[str, tuple[npt.NDArray[Any], scd.Source, Any]]:
+    """Return the labels, the source and the strategy of each picture.
+
+    Parameters
+    ----------
+    folder
+        Where a file may be written.
+    """
     source = make_source()
+    chunked = scd.open(write_chunked(folder / "chunked.h5ad"))
     kept = scd.RowSet.of(N_CELLS, PLATES != 1)
     weights = scd.class_weights(TYPES, power=0.5)
     groups = scd.GroupSampling(
@@ -123,6 +148,7 @@ def pictures() -> dict[str, tuple[npt.NDArray[Any], scd.Source, Any]]:
         "streaming": (PLATES, source, scd.Streaming()),
         "random": (PLATES, source, scd.BlockShuffling(1)),
         "blocks": (PLATES, source, scd.BlockShuffling(4)),
+        "storage": (PLATES, chunked, scd.BlockShuffling("storage")),
         "rows": (PLATES, source, scd.BlockShuffling(4, kept)),
         "strata": (PLATES, source, scd.BlockShuffling(4, stratify=PLATES)),
         "balanced": (TYPES, source, scd.ClassBalancedSampling(TYPES, 2)),
@@ -137,11 +163,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    for name, (labels, source, strategy) in pictures().items():
-        set_size = getattr(strategy, "set_size", BATCH_SIZE)
-        text = draw(labels, first_fetch(source, strategy), set_size=set_size)
-        path = options.folder / f"sampling-{name}.svg"
-        path.write_text(text, encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        for name, (labels, source, strategy) in pictures(Path(folder)).items():
+            set_size = getattr(strategy, "set_size", BATCH_SIZE)
+            text = draw(labels, first_fetch(source, strategy), set_size=set_size)
+            path = options.folder / f"sampling-{name}.svg"
+            path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
