@@ -1,7 +1,5 @@
 """Sets of cells of one group, with controls beside them, as a Loader gives them."""
 
-import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scdataset_core as scd
-
-OBS = ["cell_line", "drug", "plate"]
-CONTROLLED: dict[str, Any] = {
-    "control": {"drug": "DMSO"},
-    "match": ["cell_line", "plate"],
-}
+from tests.group_sets import CONTROLLED, as_text, sets_of
 
 
 @pytest.fixture(scope="module")
 def source(plates: Path) -> scd.Source:
-    return scd.open(plates / "*.h5ad", obs=OBS)
-
-
-def sets_of(batch: dict[str, Any], column: str, set_size: int) -> np.ndarray:
-    """Return the codes of a column, a row for each set."""
-    return batch["obs"][column].reshape(-1, set_size)
-
-
-def rows_of(loader: scd.Loader) -> np.ndarray:
-    return np.concatenate([batch["index"] for batch in loader])
-
-
-def as_text(batch: dict[str, Any]) -> str:
-    """Return all that a minibatch holds but X."""
-    control = batch.get("control", {"index": np.empty(0)})
-    parts = [batch["index"], batch["group"], control["index"]]
-    return json.dumps([part.tolist() for part in parts])
+    return scd.open(plates / "*.h5ad", obs=["cell_line", "drug", "plate"])
 
 
 def test_a_set_is_of_one_group_and_its_code_says_which(source) -> None:
@@ -240,123 +217,6 @@ def test_labels_of_indices_and_of_rows_are_the_same_groups(source) -> None:
         assert as_text(one) == as_text(other)
 
 
-def test_short_sets_are_kept_in_padded_rows(source) -> None:
-    strategy = scd.GroupSampling(
-        ["cell_line", "drug"], 24, short="keep", control_size=8, **CONTROLLED
-    )
-    loader = scd.Loader(source, strategy, batch_size=96, output="padded")
-    rows = []
-    shapes = set()
-    for batch in loader:
-        shapes.add(str({k: np.shape(v) for k, v in batch.items() if k != "X"}))
-        is_cell = (batch["index"] >= 0).reshape(-1, 24)
-        # Cells stand first in their set, and a set that is there has some.
-        assert (np.diff(is_cell.astype(int), axis=1) <= 0).all()
-        assert (is_cell.any(axis=1) == (batch["group"] >= 0)).all()
-        empty = ~is_cell.reshape(-1)
-        assert not batch["X"]["length"][empty].any()
-        assert not batch["X"]["values"][empty].any()
-        assert (batch["obs"]["drug"][empty] == -1).all()
-        control = batch["control"]["index"].reshape(-1, 8)
-        assert ((control >= 0).all(axis=1) == (batch["group"] >= 0)).all()
-        kept = batch["index"][~empty]
-        rows.append(kept)
-        order = np.argsort(kept)
-        cells = source.read(kept[order])["X"]
-        lengths = batch["X"]["length"][~empty][order]
-        assert lengths.tolist() == np.diff(cells.indptr).tolist()
-    assert len(shapes) == 1
-    dmso = source.categories["drug"].index("DMSO")
-    expected = np.flatnonzero(source.obs["drug"] != dmso)
-    assert sorted(np.concatenate(rows)) == expected.tolist()
-
-
-def test_ranks_workers_and_fetches_only_decide_who_yields_a_minibatch(source) -> None:
-    strategy = scd.GroupSampling(["cell_line", "drug"], 8, block_size=4, **CONTROLLED)
-    loader = scd.Loader(source, strategy, batch_size=32, fetch_factor=3, uneven="pad")
-    whole = [as_text(batch) for batch in loader]
-    assert [as_text(loader.batch(k)) for k in range(len(whole))] == whole
-    spawned = pickle.loads(pickle.dumps(loader))
-    shards = [
-        as_text(batch)
-        for rank in range(2)
-        for worker in range(3)
-        for batch in spawned.fresh(0).shard(rank, 2, worker, 3)
-    ]
-    assert set(shards) == set(whole)
-    hooked = scd.Loader(
-        source,
-        strategy,
-        batch_size=32,
-        fetch_factor=3,
-        fetch_transform=lambda cells: cells.replace(X=cells["X"] * 2),
-    )
-    for batch, plain in zip(hooked, loader.fresh(0), strict=True):
-        assert as_text(batch) == as_text(plain)
-        assert (batch["X"] != plain["X"] * 2).nnz == 0
-        assert (batch["control"]["X"] != plain["control"]["X"] * 2).nnz == 0
-
-
-def test_resuming_is_exact_and_elastic(source) -> None:
-    def make() -> scd.Loader:
-        strategy = scd.GroupSampling(["cell_line", "drug"], 8, **CONTROLLED)
-        return scd.Loader(source, strategy, batch_size=16, fetch_factor=4, seed=5)
-
-    loader = make()
-    whole = [as_text(batch) for batch in make()]
-    batches = iter(loader)
-    seen = [as_text(next(batches)) for _ in range(9)]
-    state = json.loads(json.dumps(loader.state_dict()))
-    resumed = make()
-    resumed.load_state_dict(state)
-    assert seen + [as_text(batch) for batch in resumed] == whole
-    merged = scd.merge_states([state])
-    rest = []
-    for rank in range(3):
-        part = make()
-        part.load_state_dict(merged)
-        rest += [as_text(batch) for batch in part.shard(rank, 3)]
-    assert set(rest) <= set(whole) - set(seen)
-    assert len(rest) == (len(whole) - 9) // 3 * 3
-    other = scd.GroupSampling(["cell_line", "drug"], 8, control={"drug": "DMSO"})
-    with pytest.raises(scd.StateError, match="another strategy"):
-        scd.Loader(
-            source, other, batch_size=16, fetch_factor=4, seed=5
-        ).load_state_dict(state)
-
-
-def test_hooks_see_the_whole_minibatch_and_each_part_of_it(source) -> None:
-    strategy = scd.GroupSampling(["cell_line", "drug"], 8, **CONTROLLED)
-    taken = []
-
-    def read(collection, rows):
-        assert (np.diff(rows) >= 0).all()
-        return collection.read(rows)
-
-    def take(cells, positions):
-        taken.append(len(positions))
-        return cells.take(positions)
-
-    def name_group(batch):
-        return {**batch, "name": batch["group"] + 100}
-
-    loader = scd.Loader(
-        source,
-        strategy,
-        batch_size=16,
-        fetch_callback=read,
-        batch_callback=take,
-        batch_transform=name_group,
-    )
-    plain = scd.Loader(source, strategy, batch_size=16)
-    for batch, expected in zip(loader, plain, strict=True):
-        assert as_text(batch) == as_text(expected)
-        assert (batch["name"] == batch["group"] + 100).all()
-        assert (batch["control"]["X"] != expected["control"]["X"]).nnz == 0
-    assert set(taken) >= {16}
-    assert len(taken) == 2 * len(loader)
-
-
 def test_total_sets_go_on_where_the_epoch_before_stopped(source) -> None:
     codes = source.obs["cell_line"]
     whole = scd.GroupSampling(codes, 20, short="drop")
@@ -377,31 +237,6 @@ def test_blocks_of_a_group_are_read_together() -> None:
     assert np.median(runs) <= 5
 
 
-@pytest.mark.parametrize("obs", [None, ["drug"]])
-def test_columns_that_the_source_does_not_carry_are_read(plates, source, obs) -> None:
-    bare = scd.open(plates / "*.h5ad", obs=obs)
-    strategy = scd.GroupSampling(["cell_line", "drug"], 8, **CONTROLLED)
-    loaders = [scd.Loader(s, strategy, batch_size=32) for s in (source, bare)]
-    for one, other in zip(*loaders, strict=True):
-        assert as_text(one) == as_text(other)
-        assert list(other["obs"]) == (obs or [])
-    assert strategy.groups(bare) == strategy.groups(source)
-
-
-def test_workers_get_columns_that_an_object_in_memory_has(plates: Path) -> None:
-    ad = pytest.importorskip("anndata")
-    source = scd.open(ad.read_h5ad(plates / "plate1.h5ad"))
-    for strategy in (
-        scd.GroupSampling(["cell_line", "drug"], 8, **CONTROLLED),
-        scd.BlockShuffling(8, stratify="drug"),
-    ):
-        loader = scd.Loader(source, strategy, batch_size=32)
-        copied = pickle.loads(pickle.dumps(loader))
-        for one, other in zip(loader, copied, strict=True):
-            assert one["index"].tolist() == other["index"].tolist()
-        copied.load_state_dict(loader.state_dict())
-
-
 def test_a_saved_vocabulary_says_the_codes_of_groups(plates: Path) -> None:
     saved = {"drug": ["Bortezomib", "Afatinib"]}
     with pytest.warns(UserWarning, match="DMSO"):
@@ -412,141 +247,3 @@ def test_a_saved_vocabulary_says_the_codes_of_groups(plates: Path) -> None:
     for batch in scd.Loader(own, strategy, batch_size=32):
         names = own.decode("drug", sets_of(batch, "drug", 8)[:, 0])
         assert names.tolist() == [labels["drug"][group] for group in batch["group"]]
-
-
-def test_epochs_and_seeds_give_other_sets(source) -> None:
-    strategy = scd.GroupSampling("drug", 8)
-    loader = scd.Loader(source, strategy, batch_size=16, seed=1)
-    texts = {as_text(batch) for _ in range(3) for batch in loader}
-    other = scd.Loader(source, strategy, batch_size=16, seed=2)
-    texts |= {as_text(batch) for batch in other}
-    assert len(texts) == 4 * len(loader)
-
-
-def test_a_memory_budget_counts_controls(source) -> None:
-    plain, controlled = (
-        scd.Loader(
-            source,
-            scd.GroupSampling("drug", 8, **options),
-            batch_size=32,
-            memory="3MB",
-        ).fetch_factor
-        for options in ({}, {"control": {"drug": "DMSO"}, "control_size": 24})
-    )
-    assert plain // 4 in (controlled, controlled - 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        pytest.param({"match": "drug"}, "match=.* goes with control", id="match"),
-        pytest.param({"control_size": 4}, "control_size=4 goes with", id="size"),
-        pytest.param({"short": "pad"}, '"resample", "drop" or "keep"', id="short"),
-        pytest.param({"set_size": 0}, "set_size must be at least 1", id="set_size"),
-        pytest.param({"block_size": 0}, "block_size must be at least", id="block"),
-        pytest.param({"total_sets": 0}, "total_sets must be at least", id="total"),
-        pytest.param({"weights": [0, 0]}, "must not all be zero", id="weights"),
-        pytest.param(
-            {"weights": [1, 2], "short": "keep"}, "does not go with weights", id="keep"
-        ),
-        pytest.param({"control": {}}, "control must name a column", id="control"),
-        pytest.param(
-            {"control": {"drug": "DMSO"}, "match": ["a", "a"]}, "twice", id="twice"
-        ),
-        pytest.param({"groups": []}, "must be 1-D and not empty", id="groups"),
-        pytest.param({"indices": [0, 0]}, "must not repeat a row", id="indices"),
-    ],
-)
-def test_what_does_not_go_together_is_an_error(options, words: str) -> None:
-    given_ = {"groups": "drug", "set_size": 4} | options
-    with pytest.raises(ValueError, match=words):
-        scd.GroupSampling(**given_)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        pytest.param({"groups": None}, "groups must be obs columns", id="groups"),
-        pytest.param({"control": "DMSO"}, "labels by obs column", id="control"),
-        pytest.param(
-            {"control": {"drug": "DMSO"}, "match": [3]}, "names of obs", id="match"
-        ),
-        pytest.param({"block_size": "storage"}, "block_size must be an", id="storage"),
-    ],
-)
-def test_what_is_of_another_type_is_an_error(options, words: str) -> None:
-    given_ = {"groups": "drug", "set_size": 4} | options
-    with pytest.raises(TypeError, match=words):
-        scd.GroupSampling(**given_)
-
-
-@pytest.mark.parametrize(
-    ("strategy", "loader", "words"),
-    [
-        pytest.param({}, {"batch_size": 12}, "multiple of set_size=8", id="batch"),
-        pytest.param({}, {"output": "anndata"}, "has no place", id="anndata"),
-        pytest.param({"short": "keep"}, {}, 'only output="padded"', id="keep"),
-        pytest.param(
-            {"groups": "drugs"}, {}, 'did you mean "drug"', id="unknown_column"
-        ),
-        pytest.param(
-            {"control": {"drug": "DMS0"}}, {}, 'did you mean "DMSO"', id="no_label"
-        ),
-        pytest.param(
-            {"control": {"drug": "DMSO"}, "match": "plates"},
-            {},
-            'did you mean "plate"',
-            id="unknown_match",
-        ),
-        pytest.param({"groups": np.zeros(7)}, {}, "each of the 1200", id="length"),
-        pytest.param({"weights": np.ones(7)}, {}, "each of the 1200", id="weights"),
-        pytest.param(
-            {"groups": np.full(1200, -1)}, {}, "no cell is in a group", id="no_labels"
-        ),
-        pytest.param(
-            {"control": {"drug": ["DMSO", "Afatinib", "Bortezomib"]}},
-            {},
-            "no cell is in a group",
-            id="all_controls",
-        ),
-        pytest.param(
-            {"set_size": 4096, "short": "drop"},
-            {"batch_size": 4096},
-            "every group is smaller than set_size=4096",
-            id="all_short",
-        ),
-        pytest.param(
-            {"control": np.zeros(1200, bool)}, {}, "no control goes", id="no_controls"
-        ),
-    ],
-)
-def test_what_does_not_fit_the_source_is_an_error_of_the_loader(
-    source, strategy, loader, words: str
-) -> None:
-    made = scd.GroupSampling(**({"groups": "drug", "set_size": 8} | strategy))
-    with pytest.raises((ValueError, KeyError), match=words):
-        scd.Loader(source, made, **({"batch_size": 16} | loader))
-
-
-def test_sets_need_dict_batches() -> None:
-    strategy = scd.GroupSampling(np.arange(40) % 3, 4)
-    with pytest.raises(ValueError, match=r"pass scdataset_core\.open\(obj\)"):
-        scd.Loader(np.ones((40, 3)), strategy, batch_size=8)
-    batch = next(iter(scd.Loader(scd.open(np.ones((40, 3))), strategy, batch_size=8)))
-    assert batch["group"].shape == (2,)
-    loader = scd.Loader(
-        scd.open(np.ones((40, 3))),
-        strategy,
-        batch_size=8,
-        fetch_transform=lambda cells: cells["X"],
-    )
-    with pytest.raises(TypeError, match="a hook gave a ndarray"):
-        next(iter(loader))
-
-
-def test_a_mixture_refuses_sets(source) -> None:
-    joined, mixture = scd.mix(
-        [source, source], [1, 1], strategies=scd.GroupSampling("drug", 8)
-    )
-    with pytest.raises(ValueError, match="arranges the cells of whole fetches"):
-        scd.Loader(joined, mixture, batch_size=16)

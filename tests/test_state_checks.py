@@ -9,11 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scdataset_core as scd
-from scdataset_core import BlockShuffling, Loader, StateError, merge_states
-
-
-def make(**changes):
-    return Loader(np.arange(103), BlockShuffling(4), batch_size=8, **changes)
+from scdataset_core import StateError, merge_states
+from tests.state_loaders import make
 
 
 def nested(depth):

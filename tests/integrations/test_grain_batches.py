@@ -1,17 +1,11 @@
 """BatchIterDataset gives the Loader's minibatches to Grain, and resumes exactly."""
 
 import json
-import os
-import sys
-import threading
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import scipy.sparse as sp
 
 import scdataset_core as scd
 
@@ -23,12 +17,15 @@ from grain.experimental import assert_equal_output_after_checkpoint  # noqa: E40
 from scdataset_grain import BatchIterDataset, loader_states  # noqa: E402
 
 from tests.integrations.contract import InProcessContract, Running  # noqa: E402
+from tests.integrations.grain_batches import (  # noqa: E402
+    N_ROWS,
+    TABLE,
+    assert_same,
+    make_loader,
+    plate_loader,
+)
 
 flags.FLAGS.mark_as_parsed()  # Grain's processes read flags; pytest parses none
-
-N_ROWS = 600
-TABLE = np.arange(N_ROWS * 3, dtype=np.float32).reshape(N_ROWS, 3)
-WORKERS = grain.multiprocessing.MultiprocessingOptions(num_workers=2)
 
 
 class RunningDataset:
@@ -59,38 +56,6 @@ class TestBatchIterDataset(InProcessContract):
 
     def merge(self, state: Any) -> dict[str, Any]:
         return scd.merge_states(loader_states(state))
-
-
-def make_loader(collection: Any = TABLE, **options: Any) -> scd.Loader:
-    sizes: dict[str, Any] = {"batch_size": 32, "fetch_factor": 4, "seed": 3}
-    return scd.Loader(collection, scd.BlockShuffling(8), **(sizes | options))
-
-
-def plate_loader(plates: Path, **options: Any) -> scd.Loader:
-    source = scd.open(plates / "*.h5ad", obs=["cell_line", "drug"])
-    return make_loader(source, **({"batch_size": 150, "fetch_factor": 2} | options))
-
-
-def assert_same(one: Any, other: Any) -> None:
-    """Compare two minibatches or lists of them, bit for bit."""
-    if isinstance(one, np.ndarray):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
-        return
-    assert type(one) is type(other)
-    if isinstance(one, dict):
-        assert set(one) == set(other)
-        for name in one:
-            assert_same(one[name], other[name])
-    elif isinstance(one, list):
-        assert len(one) == len(other)
-        for parts in zip(one, other, strict=True):
-            assert_same(*parts)
-    elif sp.issparse(one):
-        for part in ("data", "indices", "indptr"):
-            assert_same(getattr(one, part), getattr(other, part))
-    else:
-        assert one == other
 
 
 def test_iterators_start_at_the_loaders_epoch_and_leave_it_alone() -> None:
@@ -169,14 +134,6 @@ def test_map_and_mix() -> None:
     assert_equal_output_after_checkpoint(limited)
 
 
-def test_a_thread_of_grain_reads_ahead_and_resumes() -> None:
-    dataset = grain.experimental.ThreadPrefetchIterDataset(
-        BatchIterDataset(make_loader(), num_epochs=2), prefetch_buffer_size=2
-    )
-    assert_same(list(dataset)[:19], list(make_loader()))
-    assert_equal_output_after_checkpoint(dataset)
-
-
 def test_grains_repeat_repeats_one_epoch() -> None:
     dataset = BatchIterDataset(make_loader())
     repeated = grain.experimental.RepeatIterDataset(dataset, num_epochs=2)
@@ -199,132 +156,12 @@ def test_an_error_rises_and_loses_nothing() -> None:
     assert_same([*seen, *running], list(make_loader()))
 
 
-def test_threads_that_share_an_iterator_lose_and_double_nothing() -> None:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        loader = make_loader(TABLE[:40], batch_size=8, fetch_factor=1)
-        running = iter(BatchIterDataset(loader, num_epochs=30))
-        taken: list[Any] = []
-
-        def take() -> None:
-            for batch in running:
-                taken.append(batch)
-
-        threads = [threading.Thread(target=take) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
-    rows, times = np.unique(np.concatenate(taken)[:, 0], return_counts=True)
-    np.testing.assert_array_equal(rows, TABLE[:40, 0])
-    assert set(times) == {30}
-
-
-def tell(pipe: Any, running: Any) -> None:
-    try:
-        pipe.send(next(running))
-    except RuntimeError as error:
-        pipe.send(str(error))
-
-
-def in_forked_child(running: Any) -> Any:
-    here, there = get_context("fork").Pipe()
-    child = get_context("fork").Process(target=tell, args=(there, running))
-    child.start()
-    assert here.poll(60)
-    said = here.recv()
-    child.join(60)
-    assert child.exitcode == 0
-    return said
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_an_iterator_that_had_begun_before_a_fork_says_so_in_the_child() -> None:
-    running = iter(BatchIterDataset(make_loader()))
-    first = next(running)
-    assert "before the process forked; make another with iter(dataset)" in (
-        in_forked_child(running)
-    )
-    assert_same([first, *running], list(make_loader()))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_an_iterator_that_had_not_begun_before_a_fork_works_in_the_child() -> None:
-    running = iter(BatchIterDataset(make_loader()))
-    assert_same(in_forked_child(running), next(running))
-
-
 def test_close_ends_the_iterator() -> None:
     running = iter(BatchIterDataset(make_loader()))
     next(running)
     running.close()
     with pytest.raises(ValueError, match="closed iterator"):
         next(running)
-
-
-@pytest.mark.parametrize("n", [2, 3, 5])
-def test_slices_are_absolute_and_lose_and_double_nothing(n: int) -> None:
-    dataset = BatchIterDataset(make_loader())
-    seen = []
-    for worker in range(n):
-        for _ in range(2):  # Grain sets the slice each time it makes an iterator
-            dataset.set_slice(slice(worker, None, n))
-        share = make_loader().shard(worker=worker, num_workers=n)
-        assert_same(list(dataset), list(share))
-        seen += [batch[:, 0] for batch in dataset]
-    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), TABLE[:, 0])
-
-
-def test_wrong_slice_is_an_error() -> None:
-    dataset = BatchIterDataset(make_loader())
-    with pytest.raises(ValueError, match=r"slice\(worker, None, num_workers\), got"):
-        dataset.set_slice(slice(2, 5, 3))
-
-
-def test_threads_of_grain_divide_the_work() -> None:
-    dataset = grain.experimental.multithread_prefetch(
-        BatchIterDataset(make_loader(), num_epochs=2), num_threads=2, buffer_size=1
-    )
-    rows = np.concatenate(list(dataset))[:, 0]
-    np.testing.assert_array_equal(np.sort(rows), np.repeat(TABLE[:, 0], 2))
-
-
-@pytest.mark.slow
-def test_mp_prefetch_loses_and_doubles_nothing_and_resumes(plates: Path) -> None:
-    loader = plate_loader(plates, batch_size=40, output="csr")
-    dataset = BatchIterDataset(loader).mp_prefetch(WORKERS)
-    running = iter(dataset)
-    batches, states = [], [running.get_state()]
-    for batch in running:
-        batches.append(batch)
-        states.append(running.get_state())
-    running.close()
-    # two workers in turn: fetches of two minibatches, dealt one by one
-    shares = [list(loader.shard(worker=w, num_workers=2)) for w in range(2)]
-    assert [len(share) for share in shares] == [16, 14]
-    in_turn = [batch for pair in zip(*shares, strict=False) for batch in pair]
-    assert_same(batches, in_turn + shares[0][14:])
-
-    resumed = iter(dataset)
-    resumed.set_state(states[7])
-    assert_same(list(resumed), batches[7:])
-    resumed.close()
-
-    merged = scd.merge_states(loader_states(states[7]))
-    elastic = plate_loader(plates, batch_size=40, output="csr")
-    elastic.load_state_dict(merged)
-    left = np.concatenate([batch["index"] for batch in BatchIterDataset(elastic)])
-    done = np.concatenate([batch["index"] for batch in batches[:7]])
-    assert sorted([*left, *done]) == list(range(1200))
-
-
-def test_states_of_a_pipeline_that_has_not_begun_merge() -> None:
-    dataset = BatchIterDataset(make_loader()).mp_prefetch(WORKERS)
-    states = loader_states(iter(dataset).get_state())
-    assert scd.merge_states(states)["done"] == []
 
 
 def test_states_of_ranks_merge_for_other_ranks() -> None:
@@ -357,11 +194,6 @@ def test_orbax_round_trip(tmp_path: Path) -> None:
             args=ocp.args.Composite(data=grain.checkpoint.CheckpointRestore(resumed)),
         )
     assert_same(list(resumed), list(running))
-
-
-def test_one_jax_process_is_rank_0_of_1() -> None:
-    dataset = BatchIterDataset(make_loader(), processes="jax")
-    assert_same(list(dataset), list(make_loader()))
 
 
 @pytest.mark.parametrize(

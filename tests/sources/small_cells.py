@@ -15,7 +15,6 @@ N_CELLS = (37, 50, 13)  # of each part
 N_GENES = 11
 LINES = ["MCF7", "A549", "HCT15"]  # not in the order of the alphabet
 
-
 FORMS = [
     Form("csr"),
     Form("csr", np.dtype(np.float64)),
@@ -95,3 +94,13 @@ def make_loader(source: Source, **options: Any) -> scd.Loader:
     strategy = scd.BlockShuffling(block_size=4)
     sizes: dict[str, Any] = {"batch_size": 8, "fetch_factor": 3, "seed": 1}
     return scd.Loader(source, strategy, **sizes, **options)
+
+
+def make_full_parts() -> list[ad.AnnData]:
+    """Return the parts with a layer, an array in obsm, and raw."""
+    parts = make_parts()
+    for part in parts:
+        part.layers["counts"] = part.X * 3
+        part.obsm["X_pca"] = part.X.toarray()[:, :3].astype(np.float64) + 0.5
+        part.raw = part
+    return parts

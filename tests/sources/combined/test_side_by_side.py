@@ -2,28 +2,16 @@
 
 import json
 import pickle
-import warnings
 
 import anndata as ad
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
-from tests.sources.small_cells import dense_of, make_parts
+from tests.sources.small_cells import dense_of, make_full_parts
 
 ARRAYS = ["X", "layers/counts", "obsm/X_pca", "raw/X"]
-
-
-def full_parts():
-    parts = make_parts()
-    for part in parts:
-        part.layers["counts"] = part.X * 3
-        part.obsm["X_pca"] = part.X.toarray()[:, :3].astype(np.float64) + 0.5
-        part.raw = part
-    return parts
 
 
 def dense(x, n_vars):
@@ -38,14 +26,14 @@ def dense(x, n_vars):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arrays")
-    for i, part in enumerate(full_parts()):
+    for i, part in enumerate(make_full_parts()):
         part.write_h5ad(folder / f"part{i}.h5ad")
     return sorted(folder.glob("*.h5ad"))
 
 
 @pytest.fixture(scope="module")
 def wanted():
-    parts = full_parts()
+    parts = make_full_parts()
     x = np.concatenate([part.X.toarray() for part in parts])
     return {
         "X": x,
@@ -144,7 +132,7 @@ class TestArrays:
             np.testing.assert_array_equal(dense(x[name], 0), want)
 
     def test_of_an_object(self, wanted):
-        source = scd.open(full_parts()[0], x=["obsm/X_pca", "X"], obs=["number"])
+        source = scd.open(make_full_parts()[0], x=["obsm/X_pca", "X"], obs=["number"])
         assert source.shape == (37, 3)
         cells = source.read([0, 5])
         np.testing.assert_array_equal(
@@ -189,7 +177,7 @@ class TestArrays:
 
 class TestMultiIndexable:
     def test_of_objects(self, wanted):
-        adata = full_parts()[0]
+        adata = make_full_parts()[0]
         protein = np.arange(37 * 4).reshape(37, 4)
         multi = scd.MultiIndexable(rna=adata, protein=protein)
         source = scd.open(multi, obs=["line", "number"])
@@ -224,7 +212,7 @@ class TestMultiIndexable:
 
     @pytest.mark.parametrize("opened", [False, True])
     def test_collections_that_disagree_in_cells_are_refused(self, opened, tmp_path):
-        one, other = full_parts()[0], full_parts()[0]
+        one, other = make_full_parts()[0], make_full_parts()[0]
         other.obs_names = [*other.obs_names[:5], *other.obs_names[5:][::-1]]
         if opened:
             for name, part in (("one", one), ("other", other)):
@@ -238,170 +226,12 @@ class TestMultiIndexable:
 
     def test_cells_without_names_agree_with_any(self):
         unnamed = ad.AnnData(np.ones((37, 2), np.float32))
-        multi = scd.MultiIndexable(rna=full_parts()[0], other=unnamed, more=unnamed.X)
+        multi = scd.MultiIndexable(
+            rna=make_full_parts()[0], other=unnamed, more=unnamed.X
+        )
         assert len(scd.open(multi)) == 37
 
     def test_several_in_one_are_refused(self, files):
         both = scd.open(files, x=["X", "raw/X"])
         with pytest.raises(ValueError, match='"a" is several arrays itself'):
             scd.open(scd.MultiIndexable(a=both))
-
-
-class TestMuData:
-    @pytest.fixture
-    def mudata(self):
-        module = pytest.importorskip("mudata")
-        with module.set_options(pull_on_update=False):
-            yield module
-
-    @pytest.fixture
-    def mdata(self, mudata):
-        rna = full_parts()[0]
-        order = np.random.default_rng(0).permutation(37)
-        values = np.arange(37 * 4, dtype=np.float32).reshape(37, 4)
-        protein = ad.AnnData(
-            values[order],
-            obs=pd.DataFrame({"depth": order}, index=rna.obs_names[order]),
-            var=pd.DataFrame(index=[f"protein{i}" for i in range(4)]),
-        )
-        mdata = mudata.MuData({"rna": rna, "protein": protein})
-        mdata.obs["number"] = np.arange(37)
-        return mdata
-
-    def check(self, source, wanted):
-        assert source.shape == (37, 11)
-        assert list(source.parts) == ["rna", "protein"]
-        assert source.parts["protein"].var_names[1] == "protein1"
-        values = np.arange(37 * 4).reshape(37, 4)
-        for batch in scd.Loader(source, batch_size=8, output="dense"):
-            rows = batch["index"]
-            np.testing.assert_array_equal(batch["X"]["rna"], wanted["X"][rows])
-            np.testing.assert_array_equal(batch["X"]["protein"], values[rows])
-            np.testing.assert_array_equal(batch["obs"]["number"], rows)
-        cells = source.read([2, 5])
-        adata = cells.to_anndata()
-        assert adata.obsm["protein"].shape == (2, 4)
-        assert adata.obs_names.tolist() == ["cell2", "cell5"]
-
-    def test_in_memory_in_another_order(self, mdata, wanted):
-        columns = ["number", "protein:depth", "rna:line"]
-        source = scd.open(mdata, obs=columns, obs_names=True)
-        self.check(source, wanted)
-        np.testing.assert_array_equal(source.obs["protein:depth"], np.arange(37))
-        assert source.categories["rna:line"] == ["MCF7", "A549", "HCT15"]
-
-    def test_file(self, mdata, wanted, tmp_path):
-        mdata.write(tmp_path / "cells.h5mu")
-        columns = ["number", "rna:line", "protein:depth"]
-        source = scd.open(tmp_path / "cells.h5mu", obs=columns, obs_names=True)
-        np.testing.assert_array_equal(source.obs["protein:depth"], np.arange(37))
-        assert source.files == (str(tmp_path / "cells.h5mu"),)
-        self.check(source, wanted)
-        assert source.categories["rna:line"] == ["MCF7", "A549", "HCT15"]
-        copy = pickle.loads(pickle.dumps(source))
-        assert copy.fingerprint == source.fingerprint
-        self.check(copy, wanted)
-
-    def test_backed(self, mudata, mdata, wanted, tmp_path):
-        mdata.write(tmp_path / "cells.h5mu")
-        backed = mudata.read_h5mu(tmp_path / "cells.h5mu", backed="r")
-        source = scd.open(backed, obs=["number"], obs_names=True)
-        assert source.parts["rna"].files == (str(tmp_path / "cells.h5mu"),)
-        self.check(source, wanted)
-
-    def test_a_file_without_a_map_is_aligned_by_name(self, mdata, wanted, tmp_path):
-        mdata.write(tmp_path / "cells.h5mu")
-        with h5py.File(tmp_path / "cells.h5mu", "a") as file:
-            del file["obsmap"]
-        source = scd.open(tmp_path / "cells.h5mu", obs=["number"], obs_names=True)
-        self.check(source, wanted)
-
-    @pytest.mark.parametrize(
-        ("change", "match"),
-        [
-            (
-                {3: 8},
-                r'obsmap gives cell 7 row 7 of the modality "protein" \(37 rows\),'
-                r" which another cell has too \(1 such cells\)",
-            ),
-            ({5: 38}, r'cell 5 row 37 of the modality "protein".*which it has not'),
-            ({5: -4}, r'cell 5 row -5 of the modality "protein".*which it has not'),
-            ({5: 2.5}, r'obsmap of the modality "protein" is float64'),
-        ],
-    )
-    def test_a_map_that_is_no_permutation(self, mdata, tmp_path, change, match):
-        mdata.write(tmp_path / "cells.h5mu")
-        with h5py.File(tmp_path / "cells.h5mu", "a") as file:
-            values = np.arange(1, 38).astype(type(next(iter(change.values()))))
-            for cell, row in change.items():
-                values[cell] = row
-            del file["obsmap/protein"]
-            file["obsmap/protein"] = values
-        with pytest.raises(scd.FileFormatError, match=rf"cells\.h5mu: .*{match}"):
-            scd.open(tmp_path / "cells.h5mu")
-
-    def test_a_modality_changed_since_is_honoured(self, mdata, wanted):
-        mdata.mod["rna"] = mdata.mod["rna"][::-1].copy()
-        self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)
-
-    def test_several_files(self, mudata, tmp_path, wanted):
-        start = 0
-        for i, part in enumerate(full_parts()):
-            back = np.arange(part.n_obs)[:: -1 if i == 1 else 1]
-            protein = ad.AnnData(
-                np.arange(start, start + part.n_obs, dtype=float)[back, None],
-                obs=pd.DataFrame(index=part.obs_names[back]),
-                var=pd.DataFrame(index=["protein0"]),
-            )
-            mdata = mudata.MuData({"rna": part, "protein": protein})
-            mdata.obs["line"] = part.obs["line"]
-            mdata.write(tmp_path / f"part{i}.h5mu")
-            start += part.n_obs
-        source = scd.open(str(tmp_path / "*.h5mu"), obs=["line"], obs_names=True)
-        cells = source.read([0, 40, 41, 99], [1, 0, 3, 2])
-        rows = cells["index"]
-        np.testing.assert_array_equal(cells["X"]["protein"][:, 0], rows)
-        np.testing.assert_array_equal(cells["X"]["rna"].toarray(), wanted["X"][rows])
-        names = cells.to_anndata().obs_names
-        assert names.tolist() == [f"cell{row}" for row in rows]
-        assert source.categories == {"line": ["MCF7", "A549", "HCT15"]}
-
-    def test_modalities_that_differ_in_cells(self, mudata, mdata, tmp_path):
-        mdata.mod["protein"] = mdata.mod["protein"][:30].copy()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mdata.update()
-        mdata.write(tmp_path / "cells.h5mu")
-        for data in (mdata, tmp_path / "cells.h5mu"):
-            with pytest.raises(
-                ValueError, match=r'"protein" has 30 cells.*lacks 7.*intersect_obs'
-            ):
-                scd.open(data)
-
-    def test_modalities_that_share_genes(self, mudata, tmp_path):
-        parts = make_parts()
-        mdata = mudata.MuData({"a": parts[0], "b": parts[1]}, axis=1)
-        mdata.write(tmp_path / "cells.h5mu")
-        for data in (mdata, tmp_path / "cells.h5mu"):
-            with pytest.raises(
-                ValueError, match=r"share genes .axis=1., expected cells"
-            ):
-                scd.open(data)
-
-    def test_genes_are_given_one_by_one(self, mdata):
-        with pytest.raises(ValueError, match="genes goes with one matrix"):
-            scd.open(mdata, genes=["gene1"])
-        multi = scd.MultiIndexable(rna=scd.open(mdata.mod["rna"], genes=["gene1"]))
-        assert scd.open(multi).shape == (37, 1)
-
-    def test_files_of_other_modalities(self, mudata, mdata, tmp_path):
-        mdata.write(tmp_path / "a.h5mu")
-        mudata.MuData({"rna": full_parts()[0]}).write(tmp_path / "b.h5mu")
-        with pytest.raises(ValueError, match=r"a.h5mu has the modalities .*b.h5mu"):
-            scd.open(str(tmp_path / "*.h5mu"))
-
-    def test_missing_column_names_the_nearest(self, mdata, tmp_path):
-        mdata.write(tmp_path / "cells.h5mu")
-        for data in (mdata, tmp_path / "cells.h5mu"):
-            with pytest.raises(scd.MissingNameError, match='did you mean "number"'):
-                scd.open(data, obs=["numbers"])

@@ -1,67 +1,24 @@
 """Hugging Face data sets as sources, written by `datasets`."""
 
 import pickle
-import sys
 
 import numpy as np
 import pytest
 
 import scdataset_core as scd
 from tests.sources.contract import SourceContract
-from tests.sources.small_cells import LINES, N_GENES, make_parts
+from tests.sources.small_cells import N_GENES, make_parts
 
 datasets = pytest.importorskip("datasets")
 pa = pytest.importorskip("pyarrow")
-datasets.disable_progress_bars()
-
-FIRST = 3  # ids below are tokens that are no genes
-VOCABULARY = {FIRST + i: f"gene{i}" for i in range(N_GENES)}
-
-
-def columns_of(part):
-    """Return a part's obs, as columns of a data set."""
-    return {
-        "line": part.obs["line"].cat.codes.to_numpy(np.int64),
-        "number": part.obs["number"].to_numpy(),
-        "score": part.obs["score"].to_numpy(),
-        "passed": part.obs["passed"].to_numpy(),
-        "obs_names": part.obs_names.tolist(),
-    }
-
-
-FEATURES = {
-    "line": datasets.ClassLabel(names=LINES),
-    "number": datasets.Value("int64"),
-    "score": datasets.Value("float32"),
-    "passed": datasets.Value("bool"),
-    "obs_names": datasets.Value("string"),
-}
-
-
-def lists(part, marker):
-    """Return gene ids and values of each row, with a marker in front or not."""
-    X = part.X.tocsr()
-    rows = [slice(*X.indptr[i : i + 2]) for i in range(part.n_obs)]
-    genes = [(X.indices[row] + FIRST).tolist() for row in rows]
-    values = [X.data[row].tolist() for row in rows]
-    if marker:
-        genes, values = [[1, *g] for g in genes], [[-2.0, *v] for v in values]
-    return genes, values
-
-
-def make_dataset(part, marker=True):
-    """Return a part in the layout of Tahoe-100M, in memory."""
-    genes, values = lists(part, marker)
-    return datasets.Dataset.from_dict(
-        {"genes": genes, "expressions": values, **columns_of(part)},
-        datasets.Features(
-            {
-                "genes": datasets.Sequence(datasets.Value("int64")),
-                "expressions": datasets.Sequence(datasets.Value("float32")),
-                **FEATURES,
-            }
-        ),
-    )
+from tests.sources.tables.data_sets import (  # noqa: E402
+    FEATURES,
+    NAMES,
+    VOCABULARY,
+    columns_of,
+    make_dataset,
+    make_small,
+)
 
 
 class TestSavedFolder(SourceContract):
@@ -183,18 +140,6 @@ class TestDenseOfAnyLength(TestDense):
         return fixed.cast(features)
 
 
-def make_small(**columns):
-    """Return four cells; `columns` replace or add to theirs."""
-    held = {
-        "genes": [[1, 3, 4], [], [1, 5], [4, 3]],
-        "expressions": [[-2.0, 1.0, 2.0], [], [-2.0, 3.0], [4.0, 5.0]],
-    }
-    return datasets.Dataset.from_dict({**held, **columns})
-
-
-NAMES = {3: "a", 4: "b", 5: "c"}
-
-
 def test_only_markers_are_dropped_and_empty_rows_stay():
     source = scd.open(make_small(), vocabulary=NAMES)
     want = [[1, 2, 0], [0, 0, 0], [0, 0, 3], [5, 4, 0]]
@@ -218,12 +163,6 @@ def test_missing_labels_and_numbers():
     assert obs["drug"].tolist() == [1, -1, 0, 1]
     np.testing.assert_array_equal(obs["dose"], [1, np.nan, 3, 4])
     assert obs["fine"].dtype == np.bool_
-
-
-def test_columns_that_cannot_be_carried_are_named():
-    data = make_small(tags=[["u"], [], [], ["v"]])
-    with pytest.warns(UserWarning, match='leaves out 1 of 1 columns; "tags".*list'):
-        assert scd.open(data, vocabulary=NAMES, obs=True).obs_columns == ()
 
 
 def test_columns_of_other_names():
@@ -253,149 +192,6 @@ def test_a_mapped_source_pickles_as_its_paths(tmp_path):
     make_dataset(make_parts()[1]).save_to_disk(tmp_path / "saved")
     sent = pickle.dumps(scd.open(tmp_path / "saved", vocabulary=VOCABULARY))
     assert len(sent) < 10_000
-
-
-@pytest.mark.parametrize(
-    ("columns", "match"),
-    [
-        pytest.param(
-            {"genes": [[1, 3, 9], [], [1, 5], [4, 3]]},
-            "row 0 has gene id 9, which is not among the 3 ids",
-            id="gene_outside_the_vocabulary",
-        ),
-        pytest.param(
-            {"genes": [[1, 3, 4], [], [1, 5], [4, -3]]},
-            "row 3 has gene id -3",
-            id="negative_gene",
-        ),
-        pytest.param(
-            {"genes": [[1, 3, 4], [], [1, 5], [4, 2**40]]},
-            f"row 3 has gene id {2**40}",
-            id="huge_gene",
-        ),
-        pytest.param(
-            {"genes": [[1, 3, 4], [], [1], [4, 3]]},
-            "row 2 has 1 gene ids in genes and 2 values in expressions",
-            id="lists_of_different_length",
-        ),
-        pytest.param(
-            {"expressions": [[-2.0, 1.0, 2.0], None, [-2.0, 3.0], [4.0, 5.0]]},
-            "row 1 has no list in expressions: it is null",
-            id="no_list",
-        ),
-        pytest.param(
-            {"expressions": [[-2.0, 1.0, 2.0], [], [-2.0, None], [4.0, 5.0]]},
-            "row 2 holds a null in its list",
-            id="null_in_a_list",
-        ),
-    ],
-)
-def test_wrong_rows_are_named(columns, match):
-    source = scd.open(make_small(**columns), vocabulary=NAMES)
-    with pytest.raises(OSError, match=match):
-        source.read(range(4))
-
-
-def test_rows_of_different_width_are_named():
-    data = datasets.Dataset.from_dict({"X": [[1.0, 2.0], [3.0]]})
-    with pytest.raises(OSError, match="row 1 has 1 values in X, and there are 2 genes"):
-        scd.open(data).read([0, 1])
-    assert scd.open(data).var_names.tolist() == ["0", "1"]
-
-
-@pytest.mark.parametrize(
-    ("data", "options", "match"),
-    [
-        pytest.param(
-            make_small(), {}, "holds genes by number, in its column", id="no_vocabulary"
-        ),
-        pytest.param(
-            make_small(),
-            {"vocabulary": {"a": 3}},
-            "integer ids as keys, got 'a'; turn it around",
-            id="vocabulary_the_other_way_round",
-        ),
-        pytest.param(
-            make_small(),
-            {"vocabulary": {-1: "a"}},
-            "ids from 0 to 16777215, got -1",
-            id="negative_id",
-        ),
-        pytest.param(
-            make_small(),
-            {"vocabulary": {}},
-            "at least one, got {}",
-            id="empty_vocabulary",
-        ),
-        pytest.param(
-            make_small(),
-            {"vocabulary": NAMES, "x": "layers/counts"},
-            'x="layers/counts" goes with AnnData',
-            id="layer",
-        ),
-        pytest.param(
-            make_small(genes=["a", "b", "c", "d"]),
-            {"vocabulary": NAMES},
-            "genes is string, expected a list of numbers a cell",
-            id="text",
-        ),
-        pytest.param(
-            make_small().select([]), {"vocabulary": NAMES}, "has no rows", id="empty"
-        ),
-        pytest.param(
-            make_small(),
-            {"vocabulary": NAMES, "obs_names": True},
-            "has no column that names cells",
-            id="no_names",
-        ),
-        pytest.param(
-            make_small().with_transform(dict),
-            {"vocabulary": NAMES},
-            "transform .* is not applied .* batch_transform",
-            id="transform",
-        ),
-        pytest.param(
-            datasets.DatasetDict({"train": make_small(), "test": make_small()}),
-            {"vocabulary": NAMES},
-            r'splits train, test; open one of them: open\(data\["train"\]',
-            id="splits",
-        ),
-        pytest.param(
-            make_small().to_iterable_dataset(),
-            {"vocabulary": NAMES},
-            "without streaming=True",
-            id="streamed",
-        ),
-        pytest.param(
-            np.eye(3),
-            {"vocabulary": NAMES},
-            "vocabulary goes with tables .*, and this is an array",
-            id="vocabulary_of_an_array",
-        ),
-    ],
-)
-def test_what_cannot_be_opened(data, options, match):
-    with pytest.raises((ValueError, TypeError, KeyError), match=match):
-        scd.open(data, **options)
-
-
-def test_changed_and_damaged_files_are_refused(tmp_path):
-    make_dataset(make_parts()[0]).save_to_disk(tmp_path / "saved")
-    source = scd.open(tmp_path / "saved", vocabulary=VOCABULARY)
-    (file,) = (tmp_path / "saved").glob("*.arrow")
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(scd.FileChangedError, match="changed since it was opened"):
-        source.read([0])
-    with pytest.raises(scd.FileFormatError, match="cannot be loaded as a data set"):
-        scd.open(tmp_path / "saved", vocabulary=VOCABULARY)
-
-
-def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
-    make_small().save_to_disk(tmp_path / "saved")
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[hf\]"):
-        scd.open(tmp_path / "saved", vocabulary=NAMES)
 
 
 def test_splits_are_opened_one_at_a_time(tmp_path):
