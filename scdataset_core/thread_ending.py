@@ -1,6 +1,7 @@
 """Starting and ending threads, safely under forks, interrupts and lack of memory."""
 
 import contextlib
+import gc
 import mmap
 import os
 import sys
@@ -16,6 +17,8 @@ __all__ = ["Ending", "join_all", "start_all"]
 
 _FIRST_STEP_BYTES = 4 << 20  # Python's own arenas are of 1 MiB
 _BEGIN_S = 1.0  # longest wait for a thread whose start was interrupted
+# The collector may run in a thread that holds a lock which the threads wait for.
+_COLLECTED_S = 1.0
 
 
 class Ending:
@@ -126,7 +129,8 @@ def _check_memory() -> None:
 def join_all(threads: Sequence[threading.Thread], *, limit_s: float) -> None:
     """Wait until the threads that were started have ended; they must be ending.
 
-    An interrupt is raised when all have ended; a second one ends the waiting.
+    An interrupt is raised when all have ended; a second one ends the waiting. While the
+    garbage collector runs in this thread, the wait is a short one.
 
     Parameters
     ----------
@@ -135,6 +139,8 @@ def join_all(threads: Sequence[threading.Thread], *, limit_s: float) -> None:
     limit_s
         Longest wait for each.
     """
+    if _collecting_thread == threading.get_ident():
+        limit_s = min(limit_s, _COLLECTED_S / max(len(threads), 1))
     interrupt: BaseException | None = None
     for thread in threads:
         try:
@@ -161,3 +167,14 @@ def _join(thread: threading.Thread, limit_s: float) -> None:
             time.sleep(0.001)
         else:
             return
+
+
+_collecting_thread: int | None = None
+
+
+def _note_collection(phase: str, info: object) -> None:
+    global _collecting_thread
+    _collecting_thread = threading.get_ident() if phase == "start" else None
+
+
+gc.callbacks.append(_note_collection)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from scdataset_core import thread_ending
 from scdataset_core.readahead import ReadAhead
 from scdataset_core.storage.io.threads import WorkerThreads
 from scdataset_core.thread_ending import Ending, join_all, start_all
@@ -120,6 +121,54 @@ def test_ctrl_c_while_threads_start_is_raised_and_leaves_none(monkeypatch, numbe
     fail_at(monkeypatch, number, Interrupt("now"))
     with pytest.raises(Interrupt, match="now"):
         ReadAhead((i for i in range(9)), lambda i: i, depth=4, n_threads=3)
+    assert reading_threads() == []
+
+
+def ends(do):
+    """Return whether a thread that does something comes to its end."""
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    thread.join(50)
+    return not thread.is_alive()
+
+
+def test_a_collector_does_not_wait_for_threads_that_wait_for_its_thread(monkeypatch):
+    monkeypatch.setattr(thread_ending, "_COLLECTED_S", 0.01)
+    lock, reading = threading.Lock(), threading.Event()
+
+    def make(task):
+        reading.set()
+        with lock:
+            return task
+
+    def collect():
+        with lock:
+            held: list[object] = [ReadAhead((i for i in range(9)), make, depth=2)]
+            held.append(held)
+            assert reading.wait(30)
+            del held
+            gc.collect()
+
+    assert ends(collect)
+    for thread in threading.enumerate():
+        if thread.name.startswith("scdataset"):
+            thread.join(30)
+    assert reading_threads() == []
+
+
+def test_workers_may_be_closed_by_the_thread_that_starts_them(monkeypatch):
+    """As the collector does that runs there, and finds the iterator they work for."""
+    workers, real = WorkerThreads(2), WorkerThreads._start
+
+    def start(workers, queue):
+        workers.close()
+        real(workers, queue)
+
+    monkeypatch.setattr(WorkerThreads, "_start", start)
+    done = []
+    assert ends(lambda: workers.run([lambda: done.append(1)] * 4, turn=0))
+    assert len(done) == 4
+    workers.close()
     assert reading_threads() == []
 
 

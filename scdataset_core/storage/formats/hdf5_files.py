@@ -72,6 +72,8 @@ def _open_object(name: str, store: ObjectStore) -> "h5py.File":
     import h5py
 
     reader = store.open_reader(name)
+    # What a cache begins now takes a lock, whose holder may wait for HDF5 later.
+    reader.read(1)
     try:
         return h5py.File(reader, "r")
     except OSError:

@@ -11,16 +11,18 @@ class ForkSafeLock:
     """A reentrant lock of a whole process, which no fork leaves locked.
 
     Another thread of the parent may hold the lock when the process forks, and that
-    thread does not live in the child. So the child begins with a lock of its own.
+    thread does not live in the child. So the child begins with a lock of its own,
+    unless the thread that forks holds it, which goes on in the child.
     """
 
     def __init__(self) -> None:
-        self._renew()
+        self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()
+        if not self._lock._is_owned():  # type: ignore[attr-defined]  # threading's own
+            self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -225,7 +226,7 @@ def open_and_make_room(opener: Callable[[], T], name: str) -> T:
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-    for sources in list(_all):
+    for sources in _every():
         sources._open.clear()
     try:
         return opener()
@@ -286,7 +287,8 @@ class OpenSources:
         self.reader = choose_reader() if reader is None else reader
         self._most = most
         self._open: OrderedDict[object, ByteSource] = OrderedDict()
-        _all.add(self)
+        key, forget = id(self), _all.pop
+        _all[key] = weakref.ref(self, lambda _: forget(key, None))
 
     def get(self, location: Location) -> ByteSource:
         """Return a source opened in this process, checked to be what it must be.
@@ -301,18 +303,18 @@ class OpenSources:
         name, expected, store = location
         key = name if store is None else (name, store)
         with _lock:
-            source = self._open.get(key)
+            opened = self._open  # `close` gives this another one
+            source = opened.pop(key, None)
             if source is None or not source.serves(expected):
-                self._open.pop(key, None)
                 source = open_and_make_room(
                     partial(self._open_checked, location), location.name
                 )
-                self._open[key] = source
-                sharing = sum(1 for sources in _all if sources._open)
+                sharing = 1 + sum(1 for s in _every() if s._open and s is not self)
                 most = self._most or max(most_open() // sharing, 1)
-                while len(self._open) > most:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(key)
+                with suppress(KeyError):  # all were closed meanwhile
+                    while len(opened) >= most:
+                        opened.popitem(last=False)
+            opened[key] = source  # as the last one
         return source
 
     def _open_checked(self, location: Location) -> ByteSource:
@@ -342,12 +344,21 @@ class OpenSources:
         return source
 
     def close(self) -> None:
-        """Close every source that nothing is reading."""
-        with _lock:
-            self._open.clear()
+        """Close every source that nothing is reading.
+
+        It takes no lock: a collector may call it in a thread that holds another one.
+        """
+        self._open = OrderedDict()
         self.expected.close()
 
 
 # One lock for the sources of all contexts: each may have to close those of the others.
 _lock = ForkSafeLock()
-_all: "weakref.WeakSet[OpenSources]" = weakref.WeakSet()
+# Not a WeakSet: while one is iterated, no other thread may add to it.
+_all: "dict[int, weakref.ref[OpenSources]]" = {}
+
+
+def _every() -> list[OpenSources]:
+    """Return those of all contexts; listing values is one step of the interpreter."""
+    known = [reference() for reference in list(_all.values())]
+    return [sources for sources in known if sources is not None]

@@ -137,7 +137,8 @@ class WorkerThreads:
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
-        self._lock = threading.Lock()
+        # A thread that starts others may collect the iterator that it works for.
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._queue: _TaskQueue | None = None
         self._threads: list[threading.Thread] = []
@@ -161,7 +162,7 @@ class WorkerThreads:
     def _start_once(self) -> _TaskQueue:
         """Return the queue, with threads that serve it in this process."""
         if self._pid != os.getpid():  # a thread of the parent may hold its lock
-            self._lock = threading.Lock()
+            self._lock = threading.RLock()
             self._pid, self._queue, self._threads = os.getpid(), None, []
         with self._lock:
             if self._queue is None:

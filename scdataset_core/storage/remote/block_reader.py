@@ -1,10 +1,16 @@
-"""Reads objects as files, in large blocks: for the many small reads of descriptions."""
+"""Reads objects as files, in large blocks: for the many small reads of descriptions.
+
+HDF5 reads through this while it holds its own lock, which any thread needs to let go of
+an object of HDF5, and the garbage collector may do that in any thread. So nothing here
+waits for another thread of Python: that could hold the lock that is waited for, or have
+the request to send, and be the one in which the collector waits for HDF5.
+"""
 
 import io
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count, groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +18,6 @@ import numpy.typing as npt
 
 from .identity import ObjectIdentity
 from .object_source import ObjectSource
-from .requests import ExpectedReads, WantedRanges
 
 __all__ = ["BLOCK_BYTES", "BlockReader", "KeptBlocks"]
 
@@ -38,31 +43,28 @@ class KeptBlocks(Protocol):
 
 
 class _HeldBlocks:
-    """The blocks that this process used last."""
+    """The blocks that this process used last.
+
+    Each step on the dict is one of the interpreter, so there is no lock.
+    """
 
     def __init__(self) -> None:
-        self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-        self._blocks: OrderedDict[object, npt.NDArray[np.uint8]] = OrderedDict()
+        self._blocks: dict[object, npt.NDArray[np.uint8]] = {}
 
     def find(self, key: object) -> npt.NDArray[np.uint8] | None:
         """Return a block that is held, or None."""
-        with self._lock:
-            block = self._blocks.get(key)
-            if block is not None:
-                self._blocks.move_to_end(key)
-            return block
+        block = self._blocks.pop(key, None)
+        if block is not None:
+            self._blocks[key] = block  # now the last one
+        return block
 
     def hold(self, key: object, block: npt.NDArray[np.uint8]) -> None:
         """Hold a block, and let go of that which was unused for longest."""
-        with self._lock:
-            self._blocks[key] = block
+        self._blocks[key] = block
+        # Another thread may change the dict between two steps: the next block does it.
+        with suppress(RuntimeError, StopIteration):
             while len(self._blocks) > MOST_BLOCKS:
-                self._blocks.popitem(last=False)
+                self._blocks.pop(next(iter(self._blocks)), None)
 
 
 _held = _HeldBlocks()
@@ -93,7 +95,6 @@ class BlockReader(io.RawIOBase):
         self._size = identity.n_bytes
         self._at = 0
         self._next, self._ahead = -1, 1
-        self._expected = ExpectedReads()
         self.failure: BaseException | None = None
 
     def readable(self) -> bool:
@@ -169,19 +170,26 @@ class BlockReader(io.RawIOBase):
         end = -(-self._size // BLOCK_BYTES)
         stop = min(missing[0] + self._ahead, end)
         more = [n for n in range(missing[-1] + 1, stop) if self._find(n) is None]
-        numbers = np.array([*missing, *more], np.int64)
-        starts = numbers * BLOCK_BYTES
-        sizes = np.minimum(self._size - starts, BLOCK_BYTES)
-        zeros = np.zeros(len(numbers), np.int64)
-        wanted = WantedRanges([self._source], zeros, starts, sizes)
-        self._expected.begin(wanted)
         found = []
-        for number, start, size in zip(
-            numbers.tolist(), starts.tolist(), sizes.tolist(), strict=True
-        ):
-            block = np.concatenate(wanted.take(self._source, start, size))
-            _held.hold(self._key(number), block)
-            if self._kept is not None:
-                self._kept.keep(number, block)
-            found.append((number, block))
+        for run in _runs([*missing, *more]):
+            start = run.start * BLOCK_BYTES
+            whole = np.frombuffer(
+                self._source.fetch(start, min(run.stop * BLOCK_BYTES, self._size)),
+                np.uint8,
+            )
+            for number in run:
+                at = number * BLOCK_BYTES - start
+                block = whole[at : at + BLOCK_BYTES].copy()  # it is held for itself
+                _held.hold(self._key(number), block)
+                if self._kept is not None:
+                    self._kept.keep(number, block)
+                found.append((number, block))
         return found
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[range]:
+    """Yield the runs of consecutive numbers in a rising sequence."""
+    places = count()
+    for _, run in groupby(numbers, lambda number: number - next(places)):
+        some = list(run)
+        yield range(some[0], some[-1] + 1)

@@ -305,10 +305,12 @@ class ObjectStore:
         if self._pid != os.getpid():  # a thread of the parent may hold its lock
             self._lock = threading.Lock()
             self._pid, self._clients = os.getpid(), {}
-        with self._lock:
-            client = self._clients.get(root)
-            if client is None:
-                client = self._clients[root] = self._roots[root].connect()
+        client = self._clients.get(root)  # HDF5 may wait for this: no lock, if possible
+        if client is None:
+            with self._lock:
+                client = self._clients.get(root)
+                if client is None:
+                    client = self._clients[root] = self._roots[root].connect()
         return client, name[len(root) :].strip("/")
 
     def _find_root(self, name: str) -> str | None:

@@ -261,17 +261,14 @@ class ExpectedReads:
         self.stats = stats
         self._wanted: list[weakref.ref[WantedRanges]] = []
         self._threads: RequestThreads | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # not for `close`, which a collector may call
 
     def begin(self, wanted: WantedRanges) -> None:
         """Have ranges asked for; the caller holds `wanted` until all is taken."""
         wanted.stats = self.stats
         if len(wanted.parts) < 2:  # whoever takes it sends the request
             return
-        with self._lock:
-            if self._threads is None:
-                self._threads = shared_threads()
-            threads = self._threads
+        threads = self._threads = self._threads or shared_threads()
         wanted.begin(threads)
 
     def expect(self, wanted: WantedRanges) -> None:
@@ -298,6 +295,5 @@ class ExpectedReads:
 
     def close(self) -> None:
         """Let the threads go."""
-        with self._lock:
-            self._threads = None
-            self._wanted = []
+        self._threads = None
+        self._wanted = []

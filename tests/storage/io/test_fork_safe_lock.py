@@ -58,3 +58,20 @@ def test_a_child_is_not_held_up_by_a_thread_of_its_parent():
     assert not lets_in(lock, 0.05)  # the parent's thread has it still
     done.set()
     thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_who_forks_inside_keeps_it_in_the_child():
+    lock = ForkSafeLock()
+    child, code = -1, 1
+    try:
+        with lock:
+            child = os.fork()
+            code = 1 if lets_in(lock, 0.05) else 0
+        code += 0 if lets_in(lock) else 1
+    finally:
+        if child == 0:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert code == 0

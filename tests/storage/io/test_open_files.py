@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,7 +29,7 @@ resource = pytest.importorskip("resource")
 
 @pytest.fixture
 def paths(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_all", weakref.WeakSet())  # no context of other tests
+    monkeypatch.setattr(module, "_all", {})  # no context of other tests
     for number in range(12):
         (tmp_path / str(number)).write_bytes(b"cells")
     return [str(tmp_path / str(number)) for number in range(12)]
@@ -101,6 +102,39 @@ def test_where_still_none_can_be_opened_the_limit_is_named(monkeypatch, paths):
         OpenSources().get(Location(paths[0]))
     assert caught.value.errno == errno.EMFILE
     assert caught.value.filename == paths[0]
+
+
+class BeginsAnother(OpenSources):
+    """Sources beside which others are made while they are looked at."""
+
+    made: list[OpenSources]
+
+    @property
+    def _open(self):
+        self.made.append(OpenSources())
+        return {}
+
+    @_open.setter
+    def _open(self, opened):
+        self.made = []
+
+
+def test_another_context_may_begin_while_a_file_is_opened(paths):
+    sources, others = OpenSources(), [BeginsAnother() for _ in range(3)]
+    sources.get(Location(paths[0], None, None))
+    assert all(other.made for other in others)
+
+
+def test_sources_close_while_another_thread_opens_one(paths):
+    """A collector that closes them may run in a thread that the other one waits for."""
+    sources = OpenSources()
+    file = sources.get(Location(paths[0], None, None))
+    thread = threading.Thread(target=sources.close, daemon=True)
+    with module._lock:
+        thread.start()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert sources.get(Location(paths[0], None, None)) is not file
 
 
 @pytest.mark.parametrize("rings", [True, False])

@@ -1,7 +1,9 @@
 """An object is read as a file is, in few requests."""
 
 import io
+import threading
 
+import h5py
 import numpy as np
 import pytest
 
@@ -44,3 +46,22 @@ def test_small_reads_come_by_few_requests(opened):
         reader.seek(at)
         reader.read(100)
     assert len(asked) <= 4
+
+
+def test_hdf5_waits_for_no_other_thread(tmp_path, request):
+    """That thread may collect an object of HDF5's, and wait for HDF5 to let it go."""
+    path = tmp_path / "large.h5"
+    values = np.arange(5 * BLOCK_BYTES, dtype=np.uint8)
+    with h5py.File(path, "w") as file:
+        file["values"] = values  # one piece, of which HDF5 reads all at once
+    stored = path.read_bytes()
+
+    def fetch(name, start, stop, expected):
+        if threading.current_thread() is not threading.main_thread():
+            raise AssertionError("HDF5 waits for another thread")
+        return stored[start:stop]
+
+    identity = ObjectIdentity(len(stored), request.node.name)
+    reader = BlockReader(ObjectSource("mem://x", identity, fetch))
+    with h5py.File(reader) as file:
+        assert np.array_equal(file["values"][:], values)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from scdataset_core.storage.remote import requests
+from scdataset_core.storage.remote.request_threads import shared_threads
 from scdataset_core.storage.remote.requests import (
     ExpectedReads,
     TakenError,
@@ -120,3 +121,21 @@ def test_a_failed_request_is_raised_where_its_bytes_are_wanted():
     ExpectedReads().begin(wanted)
     with pytest.raises(OSError, match="no"):
         wanted.take(source, 0, 10)
+
+
+def test_what_a_collector_closes_may_be_beginning(monkeypatch):
+    """The collector may run in a thread that asks for ranges of what it collects."""
+    source = Counted()
+    wanted = want(source, [(0, 10), (1 << 20, 10 + (1 << 20))])
+    expected = requests.ExpectedReads()
+
+    def close_first():
+        expected.close()
+        return shared_threads()
+
+    monkeypatch.setattr(requests, "shared_threads", close_first)
+    thread = threading.Thread(target=expected.expect, args=(wanted,), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert (take(wanted, source, 0, 10) == source.data[:10]).all()
