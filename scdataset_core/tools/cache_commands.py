@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +9,9 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..sources.paths import paths_of
-from ..storage.cache import Cache, CacheEntry
+from ..storage.cache import Cache
 from .arguments import expand_files
+from .cache_contents import cache, clear_cache, open_cache
 from .cache_filling import fill_cache
 from .ray_option import RayAddress, address_of
 from .storage_arguments import StorageArgument, parse_storage_options
@@ -37,6 +36,7 @@ Folder = Annotated[
         help="The cache's folder, the one given to open(..., cache=).",
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 @cache_app.command("ls")
@@ -48,17 +48,14 @@ def list_entries(
 ) -> None:
     """List what a cache holds: its arrays, how much of each, and when it was opened."""
     with show_plain_errors():
-        cache = _existing(folder)
-        entries = cache.entries()
+        entries = cache(folder)
         if as_json:
-            rows = [asdict(entry) | {"share": entry.share} for entry in entries]
-            console.print(json.dumps(rows, indent=1), soft_wrap=True)
+            console.print(json.dumps(entries, indent=1), soft_wrap=True)
             return
         if entries:
             console.print(_table(entries))
-        console.print(
-            f"{len(entries)} arrays, {cache.nbytes / 1e6:,.1f} MB in {folder}"
-        )
+        nbytes = open_cache(folder).nbytes
+        console.print(f"{len(entries)} arrays, {nbytes / 1e6:,.1f} MB in {folder}")
 
 
 @cache_app.command("fill")
@@ -84,10 +81,10 @@ def fill(
         ),
     ] = None,
     ray: RayAddress = None,
+    as_json: Json = False,
 ) -> None:
     """Decode every chunk of some files once, and keep it. Exits with 1 if any lacks."""
     with show_plain_errors():
-        cache = Cache(folder, limit)
         options = parse_storage_options(storage)
         paths = expand_files(files, options)
         with progress("MB" if ray is None else "") as report:
@@ -97,17 +94,17 @@ def fill(
 
             found = fill_cache(
                 paths,
-                cache,
+                Cache(folder, limit),
                 x=x,
                 storage_options=options,
                 threads=threads,
                 progress=tell if ray is None else report,
                 ray=address_of(ray),
             )
-        for file in found["files"]:
-            console.print(_describe_filled(file), soft_wrap=True)
-        show_failed_files(found["failed"])
-        console.print(f"{cache.nbytes / 1e6:,.1f} MB in {folder}", soft_wrap=True)
+        if as_json:
+            console.print(json.dumps(found, indent=1), soft_wrap=True)
+        else:
+            _show_filled(found, folder)
     if not found["ok"]:
         raise typer.Exit(1)
 
@@ -119,27 +116,23 @@ def clear(
         list[str] | None,
         typer.Argument(metavar="FILES", help="Only what is kept of these files."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Remove what a cache keeps: of some files, or all. Nothing else is touched."""
     with show_plain_errors():
-        cache = _existing(folder)
-        paths = [path for given in files or [] for path in _expand(given)]
-        freed = cache.clear(paths if files else None)
-        console.print(f"freed {freed / 1e6:,.1f} MB in {folder}", soft_wrap=True)
+        found = clear_cache(folder, files or None)
+        if as_json:
+            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            return
+        freed = found["freed"] / 1e6
+        console.print(f"freed {freed:,.1f} MB in {folder}", soft_wrap=True)
 
 
-def _expand(given: str) -> list[str]:
-    """Return the files that a path or glob names; a file may be gone already."""
-    try:
-        return paths_of(given) or [given]
-    except FileNotFoundError:
-        return [given]
-
-
-def _existing(folder: Path) -> Cache:
-    if not folder.is_dir():
-        raise FileNotFoundError(2, "there is no such cache", str(folder))
-    return Cache(folder)
+def _show_filled(found: dict[str, Any], folder: Path) -> None:
+    for file in found["files"]:
+        console.print(_describe_filled(file), soft_wrap=True)
+    show_failed_files(found["failed"])
+    console.print(f"{found['nbytes'] / 1e6:,.1f} MB in {folder}", soft_wrap=True)
 
 
 def _describe_filled(file: dict[str, Any]) -> str:
@@ -148,19 +141,19 @@ def _describe_filled(file: dict[str, Any]) -> str:
     return f"{file['file']}  {file['share']:.1%} kept, {file['seconds']:,.1f} s"
 
 
-def _table(entries: list[CacheEntry]) -> Table:
+def _table(entries: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE if console.is_terminal else None)
     table.add_column("file", overflow="fold")
     table.add_column("array", overflow="fold")
     for name in ("kept", "MB", "opened"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:
-        opened = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.opened))
+        opened = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["opened"]))
         table.add_row(
-            entry.file,
-            entry.array,
-            f"{entry.share:.0%}",
-            f"{entry.nbytes / 1e6:,.1f}",
-            "in use" if entry.in_use else opened,
+            entry["file"],
+            entry["array"],
+            f"{entry['share']:.0%}",
+            f"{entry['nbytes'] / 1e6:,.1f}",
+            "in use" if entry["in_use"] else opened,
         )
     return table

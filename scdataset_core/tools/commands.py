@@ -1,5 +1,6 @@
 """The commands of `scdataset`; each reads options, shows progress, prints results."""
 
+import json
 import shlex
 from collections.abc import Callable
 from enum import StrEnum
@@ -13,13 +14,14 @@ from ..sources import open as open_source
 from .arguments import Joined, expand_files
 from .bench_command import bench_files
 from .cache_commands import cache_app
-from .demo import Comparison, compare
+from .comparison import Comparison, compare
+from .demonstration import make_data as write_plates
 from .index_command import index_files
 from .inspect_command import inspect_files
 from .ray_option import CommandGroup
 from .rewrite_command import rewrite_files
 from .split_command import split_files
-from .synthetic import Compression, demo_plates, make_plates, plate_paths
+from .synthetic import Compression, demo_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
 from .tune_command import suggest_settings, tune_files
 from .verdict import conclusions, table
@@ -77,6 +79,7 @@ Genes = Annotated[
     int, typer.Option(min=4, metavar="N", help="Genes of the synthetic plates.")
 ]
 Compressed = Annotated[Filter, typer.Option(help="Filter of the arrays of X.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 @app.callback()
@@ -133,6 +136,7 @@ def make_data(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace plates that are there.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Write synthetic plates: plate1.h5ad, plate2.h5ad, ..."""
     if stored is not None and stored > genes // 4:
@@ -143,30 +147,25 @@ def make_data(
     with show_plain_errors():
         _ask_to_overwrite(plate_paths(out, plates), overwrite)
         with progress() as report:
-            done = 0
-
-            def count(written: int) -> None:
-                nonlocal done
-                done += written
-                report("make plates", done, plates * cells)
-
-            paths = make_plates(
+            found = write_plates(
                 out,
-                n_plates=plates,
-                n_cells=cells,
-                n_genes=genes,
-                stored_per_cell=stored or min(2_000, genes // 4),
+                cells=cells,
+                plates=plates,
+                genes=genes,
+                stored=stored,
                 compression=compression.compression,
                 layout=layout.value,
                 seed=seed,
-                existing="replace",
-                progress=count,
+                overwrite=True,
+                progress=report,
             )
-    for path in paths:
-        console.print(f"{path}  {path.stat().st_size / 1e6:,.1f} MB", soft_wrap=True)
-    others = sorted(
-        {path.name for path in out.glob("*.h5ad")} - {p.name for p in paths}
-    )
+    if as_json:
+        console.print(json.dumps(found, indent=1), soft_wrap=True)
+        return
+    for file in found["files"]:
+        console.print(f"{file['file']}  {file['bytes'] / 1e6:,.1f} MB", soft_wrap=True)
+    written = {Path(file["file"]).name for file in found["files"]}
+    others = sorted({path.name for path in out.glob("*.h5ad")} - written)
     if others:
         note(f"{out} holds other .h5ad files too: {', '.join(others)}")
     _suggest_demo(out)
@@ -247,10 +246,16 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Seed of the split and the orders.")
     ] = 0,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the report as JSON; write a figure asked for."
+        ),
+    ] = False,
 ) -> None:
     """Train a small model in three orders, and compare them."""
     with show_plain_errors():
-        save = _make_figure_writer(figure)
+        save = _make_figure_writer(figure, quiet=as_json)
         with progress() as report:
             paths = [*(data or []), *(files or [])] or [
                 str(path)
@@ -273,9 +278,12 @@ def demo(
                 seed=seed,
                 report=report,
             )
-        console.print(table(comparison, lines=console.is_terminal))
-        for sentence in conclusions(comparison):
-            console.print(f"\n{sentence}")
+        if as_json:
+            console.print(json.dumps(comparison.report(), indent=1), soft_wrap=True)
+        else:
+            console.print(table(comparison, lines=console.is_terminal))
+            for sentence in conclusions(comparison):
+                console.print(f"\n{sentence}")
         save(comparison)
 
 
@@ -286,8 +294,12 @@ def _expand(paths: list[str]) -> str | list[str]:
     return expand_files(paths)
 
 
-def _make_figure_writer(path: Path | None) -> Callable[[Comparison], None]:
+def _make_figure_writer(
+    path: Path | None, *, quiet: bool
+) -> Callable[[Comparison], None]:
     """Return a function that writes the figure; raise before the work if it cannot."""
+    if path is None and quiet:
+        return lambda comparison: None
     path, asked = path or Path("scdataset-demo.png"), path is not None
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--figure must end in .png, .pdf or .svg, got {path}")
@@ -302,6 +314,7 @@ def _make_figure_writer(path: Path | None) -> Callable[[Comparison], None]:
 
     def save(comparison: Comparison) -> None:
         save_figure(comparison, path)
-        console.print(f"\nfigure: {path}", soft_wrap=True)
+        if not quiet:
+            console.print(f"\nfigure: {path}", soft_wrap=True)
 
     return save

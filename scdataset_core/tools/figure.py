@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 from ..checks import install_command
-from .demo import Comparison
+from .comparison import Comparison
 from .safe_file import write_whole
 
 try:
@@ -30,7 +30,7 @@ def save_figure(comparison: Comparison, path: str | Path) -> None:
     Parameters
     ----------
     comparison
-        What :func:`scdataset_core.tools.demo.compare` returns.
+        What :func:`scdataset_core.tools.comparison.compare` returns.
     path
         The .png, .pdf or .svg file, which is written once the drawing is complete.
     """

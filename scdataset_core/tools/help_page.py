@@ -18,7 +18,7 @@ Begin with these:
   scdataset tune 'plates/*.h5ad' --memory 2GiB --label plate
 
 Quote globs, so that your shell does not expand them. `scdataset COMMAND --help`
-says more. Most commands take --json; all print plain text into a pipe, and no
+says more. All commands take --json; they print plain text into a pipe, and no
 colours where NO_COLOR is set. They exit with 0 where all is well, with 1 where
 something is wrong, and with 2 for a wrong option.
 """

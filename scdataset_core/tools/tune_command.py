@@ -1,7 +1,6 @@
 """The commands `scdataset tune` and `scdataset suggest`."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +8,10 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..sources import open as open_source
-from ..suggestion import suggest
+from ..suggestion import Suggestion
 from .arguments import expand_files
 from .storage_arguments import StorageArgument, parse_storage_options
+from .suggesting import suggest
 from .terminal import console, progress, show_plain_errors
 from .tuning import tune
 
@@ -104,21 +103,18 @@ def suggest_settings(
 ) -> None:
     """Suggest settings from the layout of files alone, without timing."""
     with show_plain_errors():
-        obs = None if label is None else [label]
         options = parse_storage_options(storage)
-        paths = expand_files(files, options)
-        source = open_source(paths, obs=obs, x=x, storage_options=options)
         found = suggest(
-            source,
+            expand_files(files, options),
             memory=memory,
             label=label,
             min_entropy=min_entropy,
             batch_size=batch_size,
+            x=x,
+            storage_options=options,
         )
-        if as_json:
-            console.print(json.dumps(asdict(found), indent=1), soft_wrap=True)
-            return
-        console.print(found, soft_wrap=True)
+        text = json.dumps(found, indent=1) if as_json else repr(Suggestion(**found))
+        console.print(text, soft_wrap=True)
 
 
 def _tell_of_cache() -> None:

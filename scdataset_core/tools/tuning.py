@@ -68,11 +68,12 @@ def tune(
     -------
     report
         Plain data: ``settings``, a list of what was timed, the quickest first, each
-        with ``block_size``, ``fetch_factor``, ``threads``, ``cells_per_s``, ``memory``
-        in bytes, ``predicted_entropy`` and ``measured_entropy`` (as shares of that of
-        cells drawn one by one, None without a label), and ``pareto``: whether nothing
-        else is quicker with as little memory and as much entropy; ``best``, the first
-        of them; ``line``, what to paste; ``cache``, whether a cache would pay.
+        with ``block_size``, ``fetch_factor``, ``threads``, ``cache`` (whether it was
+        read through one), ``cells_per_s``, ``memory`` in bytes, ``predicted_entropy``
+        and ``measured_entropy`` (as shares of that of cells drawn one by one, None
+        without a label), and ``pareto``: whether nothing else is quicker with as little
+        memory and as much entropy; ``best``, the first of them; ``line``, what to
+        paste; ``cache``, whether a cache would pay.
 
     Raises
     ------
@@ -199,6 +200,7 @@ def _describe(
         "fetch_factor": candidate.fetch_factor,
         "batch_size": candidate.batch_size,
         "threads": threads,
+        "cache": source.cache is not None,
         "cells_per_s": rate,
         "memory": candidate.memory,
         "predicted_entropy": candidate.entropy,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich import box
 from rich.table import Table
 
-from .demo import Comparison
+from .comparison import Comparison
 
 __all__ = ["conclusions", "table"]
 
@@ -20,7 +20,7 @@ def table(comparison: Comparison, *, lines: bool) -> Table:
     Parameters
     ----------
     comparison
-        What :func:`scdataset_core.tools.demo.compare` returns.
+        What :func:`scdataset_core.tools.comparison.compare` returns.
     lines
         Whether to draw lines, as for terminals.
     """

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import scdataset_core as scd
+from scdataset_core import tools
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -46,6 +47,18 @@ def test_a_cache_is_filled_listed_and_cleared(file, plates, tmp_path):
     file.unlink()
     run("clear", file, "--folder", folder)
     assert "0 arrays" in run("ls", "--folder", folder)
+
+
+def test_functions_return_what_json_prints(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCDATASET_CACHE", str(tmp_path / "cache"))
+    filled = json.loads(run("fill", file, "--json"))
+    assert filled["ok"]
+    assert [one["share"] for one in filled["files"]] == [1.0]
+    assert json.loads(run("ls", "--json")) == tools.cache(tmp_path / "cache")
+    found = json.loads(run("clear", tmp_path / "*.h5ad", "--json"))
+    assert found["freed"] > 0
+    assert tools.clear_cache(tmp_path / "cache")["freed"] == 0
+    assert tools.cache(tmp_path / "cache") == []
 
 
 def test_what_is_wrong_is_said_plainly(file, tmp_path):

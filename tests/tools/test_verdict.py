@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from scdataset_core.tools.demo import Comparison, Outcome
+from scdataset_core.tools.comparison import Comparison, Outcome
 from scdataset_core.tools.verdict import conclusions, table
 
 CURVE = ((1_000, 0.45), (2_000, 0.9))

@@ -1,4 +1,4 @@
-"""The demo: it shows what the order in which cells are read does to a model.
+"""What the demo measures: what the order in which cells are read does to a model.
 
 One epoch of a linear classifier is trained from the files three ways: in file order,
 by block sampling with batched fetching, and in truly random order. Each way is
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,6 +121,16 @@ class Comparison:
     def target(self) -> float:
         """The accuracy that ways are timed to: nine tenths of the best."""
         return TARGET_SHARE * max(outcome.accuracy for outcome in self.outcomes)
+
+    def report(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        timed = self.too_few is None
+        outcomes = [
+            asdict(outcome)
+            | {"seconds_to_target": outcome.seconds_to(self.target) if timed else None}
+            for outcome in self.outcomes
+        ]
+        return asdict(self) | {"target": self.target, "outcomes": outcomes}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.tools import demo, screen
-from scdataset_core.tools.demo import Outcome, compare
+from scdataset_core.tools import comparison as module
+from scdataset_core.tools import screen
+from scdataset_core.tools.comparison import Outcome, compare
 from scdataset_core.tools.synthetic import demo_plates, make_plates
 
 anndata = pytest.importorskip("anndata")
@@ -47,7 +48,7 @@ def test_every_way_is_measured(comparison, source):
         seen = [cells for cells, _ in outcome.curve]
         assert seen == sorted(seen)
         assert seen[-1] == 2_400
-        assert len(seen) == demo.WATCHED_TIMES
+        assert len(seen) == module.WATCHED_TIMES
 
 
 def test_file_order_hurts_and_block_sampling_does_not(comparison):
