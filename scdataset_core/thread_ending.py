@@ -1,7 +1,7 @@
 """Starting and ending threads, safely under forks, interrupts and lack of memory."""
 
 import contextlib
-import gc
+import ctypes
 import mmap
 import os
 import sys
@@ -17,8 +17,8 @@ __all__ = ["Ending", "join_all", "start_all"]
 
 _FIRST_STEP_BYTES = 4 << 20  # Python's own arenas are of 1 MiB
 _BEGIN_S = 1.0  # longest wait for a thread whose start was interrupted
-# The collector may run in a thread that holds a lock which the threads wait for.
-_COLLECTED_S = 1.0
+# An owner may be collected in a thread that holds a lock which its threads wait for.
+_COLLECTED_S = 5.0
 
 
 class Ending:
@@ -26,8 +26,8 @@ class Ending:
 
     In a forked child it does nothing: the threads are not there, and a lock that one
     of them held stays locked. The interpreter would print and forget an interrupt
-    (Ctrl-C) that comes while `owner` is being collected; here it is raised in the main
-    thread afterwards.
+    (Ctrl-C, or the SystemExit of a handler of SIGTERM) that comes while `owner` is
+    being collected; here it is raised in the main thread afterwards.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ def _end_collected(pid: int, end: Callable[..., object], args: tuple[Any, ...]) 
         return
     try:
         end(*args)
-    except KeyboardInterrupt:
-        if not _pass_interrupt_on():
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        if not _pass_on(interrupt):
             raise
 
 
-def _pass_interrupt_on() -> bool:
+def _pass_on(interrupt: BaseException) -> bool:
     """Start a thread that interrupts the main thread after `_end_collected`."""
-    helper = threading.Thread(target=_interrupt, daemon=True)
+    helper = threading.Thread(target=_interrupt, args=(interrupt,), daemon=True)
     with contextlib.suppress(KeyboardInterrupt):  # one interrupt is passed on already
         try:
             helper.start()
@@ -79,12 +79,21 @@ def _pass_interrupt_on() -> bool:
     return True
 
 
-def _interrupt() -> None:
+def _interrupt(interrupt: BaseException) -> None:
     """Interrupt the main thread once no finalizer runs, which would swallow it."""
     main = threading.main_thread().ident
     while main is not None and _is_ending(sys._current_frames().get(main)):
         time.sleep(0.001)
-    interrupt_main()
+    if not isinstance(interrupt, SystemExit):
+        interrupt_main()
+        return
+
+    class Exit(SystemExit):  # the interpreter makes one of it, without arguments
+        def __init__(self) -> None:
+            super().__init__(*interrupt.args)
+
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    raise_in(ctypes.c_ulong(main or 0), ctypes.py_object(Exit))
 
 
 def _is_ending(frame: FrameType | None) -> bool:
@@ -129,8 +138,8 @@ def _check_memory() -> None:
 def join_all(threads: Sequence[threading.Thread], *, limit_s: float) -> None:
     """Wait until the threads that were started have ended; they must be ending.
 
-    An interrupt is raised when all have ended; a second one ends the waiting. While the
-    garbage collector runs in this thread, the wait is a short one.
+    An interrupt is raised when all have ended; a second one ends the waiting. The wait
+    is a short one where the owner of the threads is being collected.
 
     Parameters
     ----------
@@ -139,7 +148,7 @@ def join_all(threads: Sequence[threading.Thread], *, limit_s: float) -> None:
     limit_s
         Longest wait for each.
     """
-    if _collecting_thread == threading.get_ident():
+    if _is_ending(sys._getframe()):
         limit_s = min(limit_s, _COLLECTED_S / max(len(threads), 1))
     interrupt: BaseException | None = None
     for thread in threads:
@@ -167,14 +176,3 @@ def _join(thread: threading.Thread, limit_s: float) -> None:
             time.sleep(0.001)
         else:
             return
-
-
-_collecting_thread: int | None = None
-
-
-def _note_collection(phase: str, info: object) -> None:
-    global _collecting_thread
-    _collecting_thread = threading.get_ident() if phase == "start" else None
-
-
-gc.callbacks.append(_note_collection)

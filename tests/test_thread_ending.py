@@ -226,6 +226,45 @@ def test_ctrl_c_while_an_iterator_is_dropped_is_seen_each_time(n_sent):
     assert done.stdout.split() == [str(n_sent), "0"], done.stderr
 
 
+TERMINATED = """
+import os, signal, sys, threading
+import numpy as np
+import scdataset_core as scd
+from scdataset_core.thread_ending import _is_ending
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+second, go_on = threading.Event(), threading.Event()
+
+def slow(collection, rows):
+    if rows[0] >= 8:
+        second.set()
+        go_on.wait()
+    return collection[rows]
+
+def terminate(main=threading.get_ident()):
+    while not _is_ending(sys._current_frames()[main]):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    go_on.set()
+
+loader = scd.Loader(
+    np.arange(40), scd.Streaming(), batch_size=4, fetch_factor=2, fetch_callback=slow
+)
+batches = iter(loader)
+next(batches)
+second.wait()
+threading.Thread(target=terminate, daemon=True).start()
+del batches  # waits for the fetch that is under way
+threading.Event().wait(60)
+"""
+
+
+@POSIX
+def test_an_exit_that_a_signal_asks_for_while_an_iterator_is_dropped_is_made():
+    done = run(TERMINATED)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 LIMITED = """
 import gc, resource, sys, threading
 import numpy as np
