@@ -8,6 +8,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,27 @@ settings.load_profile("ci" if "CI" in os.environ else "local")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Have a plain `pytest` take a process for each core, up to four.
+
+    With any choice of tests, which takes seconds, it stays one: other processes would
+    first import all that the tests do.
+    """
+    option = config.option
+    is_plain = (
+        config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        and option.markexpr == "not slow"
+        and not (option.keyword or option.collectonly or option.usepdb)
+        and option.capture != "no"
+    )
+    is_alone = not hasattr(config, "workerinput")  # none that another run has started
+    if is_plain and is_alone and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses, option.maxprocesses = "logical", 4
+        option.dist, option.loadscopereorder = "loadfile", False  # as in .ci/run
+
+
 N_PLATES, N_CELLS, N_GENES = 3, 400, 300
 DRUGS = ["DMSO", "Afatinib", "Bortezomib"]
 LINES = ["A-172", "A549", "HCT15", "MCF7"]
@@ -41,6 +64,26 @@ def _only_new_objects_are_collected() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage among what is imported: it all stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.fixture(scope="module")
+def spawned() -> Iterator[Pool]:
+    """Return a process that was spawned: what it has not been sent, it does not know.
+
+    It takes a second to start, so it is one for all tests of a file.
+    """
+    with get_context("spawn").Pool(1) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

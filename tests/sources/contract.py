@@ -5,6 +5,7 @@ what is then opened.
 """
 
 import multiprocessing
+import os
 import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -365,19 +366,20 @@ class SourceContract(LoaderContract):
         assert copy.fingerprint == source.fingerprint
         self.check(copy, whole, copy.read([0, 50, 99]))
 
-    # To a source, a process of a fork server is one that was spawned.
-    @pytest.mark.parametrize(
-        "method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)]
-    )
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     # Python's own advice, which the fork below goes against on purpose.
     @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-    def test_reads_in_other_processes(self, source, whole, method):
-        if method not in multiprocessing.get_all_start_methods():
-            pytest.skip(f"no {method} here")
+    def test_reads_in_a_forked_process(self, source, whole):
         source.read([0, 99])
-        with multiprocessing.get_context(method).Pool(1) as pool:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
             cells = pool.apply(source.read, ([0, 40, 99],))
         self.check(source, whole, cells)
+
+    # To a source, a process of a fork server is one that was spawned.
+    @pytest.mark.slow
+    def test_reads_in_a_spawned_process(self, source, whole, spawned):
+        source.read([0, 99])
+        self.check(source, whole, spawned.apply(source.read, ([0, 40, 99],)))
 
     def test_reads_from_several_threads_at_once(self, source, whole):
         rng = np.random.default_rng(5)

@@ -35,18 +35,7 @@ class TestSavedFolder(SourceContract):
         return scd.open(data, vocabulary=VOCABULARY, **options)
 
 
-class Variant(TestSavedFolder):
-    """Another way to hold the same; one other process is enough."""
-
-    @pytest.mark.parametrize(
-        "method", [pytest.param("spawn", marks=pytest.mark.slow), "fork"]
-    )
-    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-    def test_reads_in_other_processes(self, source, whole, method):
-        super().test_reads_in_other_processes(source, whole, method)
-
-
-class TestFolders(Variant):
+class TestFolders(TestSavedFolder):
     @classmethod
     def write(cls, folder, parts):
         for number, part in enumerate(parts):
@@ -54,13 +43,13 @@ class TestFolders(Variant):
         return str(folder / "part*")
 
 
-class TestMapped(Variant):
+class TestMapped(TestSavedFolder):
     @classmethod
     def write(cls, folder, parts):
         return datasets.load_from_disk(super().write(folder, parts))
 
 
-class TestInMemory(Variant):
+class TestInMemory(TestSavedFolder):
     """Concatenated, in memory, without markers, of small ids."""
 
     @classmethod
@@ -72,7 +61,7 @@ class TestInMemory(Variant):
         return datasets.concatenate_datasets(whole).cast(features)
 
 
-class TestSelected(Variant):
+class TestSelected(TestSavedFolder):
     """A choice of rows, in an order of its own, of shuffled ones."""
 
     has_block_starts = False
@@ -85,7 +74,7 @@ class TestSelected(Variant):
         return saved.select(order).flatten_indices().select(back)
 
 
-class TestSliced(Variant):
+class TestSliced(TestSavedFolder):
     """Slices of longer ones, whose offsets do not begin at 0."""
 
     @classmethod
@@ -101,7 +90,7 @@ class TestSliced(Variant):
         return datasets.concatenate_datasets(out)
 
 
-class TestDense(Variant):
+class TestDense(TestSavedFolder):
     sparse = False
 
     @classmethod
