@@ -17,6 +17,7 @@ from .problems import (
     Problem,
     count_missing,
     problems_of_arrays,
+    problems_of_cell_names,
     problems_of_names,
     problems_of_rows,
 )
@@ -121,6 +122,8 @@ def _inspect_file(
     if detailed:
         report["obs"] = [_describe_column(source, name) for name in source.obs_columns]
         problems += problems_of_names(path, source)
+        if source.contents is not None:  # other formats need not name cells
+            problems += problems_of_cell_names(path, _open(file, obs_names=True)[0])
         problems += problems_of_rows(path, source)
     return report, source, problems
 

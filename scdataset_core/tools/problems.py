@@ -1,10 +1,13 @@
 """What may be wrong with files of cells, and the line that mends it."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from keyword import iskeyword
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..sources import Source
 
@@ -12,6 +15,7 @@ __all__ = [
     "Problem",
     "count_missing",
     "problems_of_arrays",
+    "problems_of_cell_names",
     "problems_of_names",
     "problems_of_rows",
 ]
@@ -22,6 +26,7 @@ GIANT_BYTES = 64 << 20
 LEAST_BYTES = 16 << 20
 N_ROWS = 64  # are read to see how their values are stored
 MOST_NAMED = 3
+MOST_CELL_NAMES = 1_000_000  # are read of a file, which takes a second or two
 
 
 class Problem(NamedTuple):
@@ -88,14 +93,7 @@ def _rewriting(path: str, name: str) -> str:
 
 def problems_of_names(path: str, source: Source) -> Iterator[Problem]:
     """Yield what is wrong with the names of genes and the labels of cells."""
-    names, counts = np.unique(source.var_names.astype(str), return_counts=True)
-    if (twice := names[counts > 1]).size:
-        yield Problem(
-            path,
-            f"{len(twice):,} names of genes occur more than once"
-            f" ({', '.join(twice[:MOST_NAMED])})",
-            "adata.var_names_make_unique()",
-        )
+    yield from _repeated(path, source.var_names, "genes", "var_names")
     for name in source.obs_columns:
         missing = count_missing(source, name)
         if missing:
@@ -104,8 +102,35 @@ def problems_of_names(path: str, source: Source) -> Iterator[Problem]:
                 f"obs column {name} has {missing:,} missing labels, which come as -1"
                 if name in source.categories
                 else f"obs column {name} has {missing:,} missing values",
-                f"rows = source.where({name}=None)  # and ~rows for the others",
+                f"rows = source.where({_keyword(name)})  # and ~rows for the others",
             )
+
+
+def problems_of_cell_names(path: str, source: Source) -> Iterator[Problem]:
+    """Yield that cells share names; the source was opened with ``obs_names=True``."""
+    names = source.read_names(np.arange(min(len(source), MOST_CELL_NAMES)))
+    if names is not None:
+        yield from _repeated(path, names, "cells", "obs_names")
+
+
+def _repeated(
+    path: str, names: npt.NDArray[Any], of: str, attribute: str
+) -> Iterator[Problem]:
+    twice = sorted(name for name, n in Counter(names.tolist()).items() if n > 1)
+    if twice:
+        yield Problem(
+            path,
+            f"{len(twice):,} names of {of} occur more than once"
+            f" ({', '.join(twice[:MOST_NAMED])})",
+            f"adata.{attribute}_make_unique()",
+        )
+
+
+def _keyword(name: str) -> str:
+    """Return how a call names a column, whose name may be no Python name."""
+    if name.isidentifier() and not iskeyword(name):
+        return f"{name}=None"
+    return f"**{{{name!r}: None}}"
 
 
 def count_missing(source: Source, name: str) -> int:
@@ -125,7 +150,7 @@ def problems_of_rows(path: str, source: Source) -> Iterator[Problem]:
     try:
         x = source.read(rows)["X"]
     except Exception as error:  # verify tells all that is damaged
-        yield Problem(path, str(error), f"scdataset verify {path}")
+        yield Problem(path, str(error), f"scdataset verify {shlex.quote(path)}")
         return
     unsorted = repeated = False
     for start, stop in zip(x.indptr[:-1], x.indptr[1:], strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import scdataset_core as scd
 from scdataset_core.tools import inspect, rewrite
 
 ad = pytest.importorskip("anndata")
@@ -48,8 +49,6 @@ def test_a_sound_file_is_described(plates):
 
 @pytest.mark.slow
 def test_the_cost_of_blocks_is_what_the_loader_decodes(adata, tmp_path):
-    import scdataset_core as scd
-
     path = tmp_path / "cells.h5ad"
     ad.AnnData(sp.vstack([adata.X] * 10).tocsr()).write_h5ad(path, compression="gzip")
     (matrix,) = [m for m in inspect(path)["files"][0]["matrices"] if m["name"] == "X"]
@@ -98,6 +97,21 @@ def test_what_is_wrong_is_named_with_what_mends_it(adata, tmp_path):
     ):
         (mend,) = [mends[known] for known in mends if what in known]
         assert mend
+
+
+def test_repeated_names_of_cells_and_odd_columns_are_named(adata, tmp_path):
+    names = adata.obs_names.to_list()
+    adata.obs_names = [names[1], *names[1:]]
+    adata.obs["cell line"] = np.where(np.arange(adata.n_obs) < 5, np.nan, 1.0)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    report = inspect(tmp_path / "cells.h5ad")
+    mends = {problem["what"]: problem["mends"] for problem in report["problems"]}
+    repeated = f"1 names of cells occur more than once ({names[1]})"
+    assert mends.pop(repeated) == "adata.obs_names_make_unique()"
+    (mend,) = mends.values()
+    source = scd.open(tmp_path / "cells.h5ad")
+    exec(mend, {"source": source}, found := {})
+    assert found["rows"].to_numpy().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_files_that_differ_or_do_not_open_are_named(adata, plates, tmp_path):
