@@ -120,8 +120,7 @@ def suggest_settings(
 def _tell_of_cache() -> None:
     console.print(
         'X is compressed: scd.open(..., cache="folder") decodes each chunk only once;'
-        " --cache FOLDER times it",
-        soft_wrap=True,
+        " --cache FOLDER times it"
     )
 
 
