@@ -257,8 +257,24 @@ class _Rewriting:
         )
         self._parts = dict(source.parts) or {"X": source}
         self._places = _places_of(list(self._parts))
+        self._check_genes()
         self.kinds = self._sample()
         self.types: list[dict[str, Any]] = []
+
+    def _check_genes(self) -> None:
+        """Raise ValueError if X and layers are not of the same genes."""
+        first, *others = (
+            name for name in self._parts if not self._places[name].startswith("obsm/")
+        )
+        genes = self._parts[first].var_names
+        file = f"{self._source.files[0]}: " if self._source.files else ""
+        for other in others:
+            if not np.array_equal(self._parts[other].var_names, genes):
+                raise ValueError(
+                    f"{file}{other} has other genes than {first},"
+                    " and an .h5ad file has one list of genes; write them to a file"
+                    ' each, with x= or, of MuData, mdata["NAME"].write_h5ad(path)'
+                )
 
     def _sample(self) -> dict[str, int]:
         """Return the narrow types that some rows from everywhere need."""
@@ -332,7 +348,9 @@ class _Rewriting:
             columns[name] = (
                 values
                 if labels is None
-                else pd.Categorical.from_codes(values, pd.Index(labels))
+                else pd.Categorical.from_codes(
+                    values, pd.Index(labels), ordered=name in source.info.ordered
+                )
             )
         return pd.DataFrame(columns, index=pd.Index(self._names(index)))
 

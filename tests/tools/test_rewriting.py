@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -71,6 +72,26 @@ def test_values_that_a_sample_does_not_show_are_kept_too(tmp_path, monkeypatch):
         found = ad.read_h5ad(tmp_path / "out.h5ad").X
         assert found.dtype == dtype
         assert (found != x).nnz == 0
+
+
+def test_labels_that_are_ordered_stay_so(plates, tmp_path):
+    adata = ad.read_h5ad(plates / "plate1.h5ad")[:60].copy()
+    adata.obs["stage"] = pd.Categorical(
+        np.arange(60) % 3, categories=[2, 0, 1], ordered=True
+    ).rename_categories(["late", "early", "mid"])
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    rewrite(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    found = ad.read_h5ad(tmp_path / "out.h5ad").obs["stage"]
+    assert found.dtype == adata.obs["stage"].dtype
+
+
+def test_matrices_of_other_genes_do_not_go_into_one_file(plates, tmp_path):
+    whole = ad.read_h5ad(plates / "plate1.h5ad")[:60].copy()
+    adata = whole[:, :20].copy()
+    adata.raw = whole
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    with pytest.raises(ValueError, match=r"in\.h5ad: raw/X has other genes than X"):
+        rewrite(tmp_path / "in.h5ad", tmp_path / "out.h5ad", x=["X", "raw/X"])
 
 
 def test_cells_can_be_chosen_joined_and_shuffled(files, tmp_path):
