@@ -24,7 +24,8 @@ def test_what_users_look_at_has_html(tmp_path):
     loader = scd.Loader(source, batch_size=8)
     next(iter(loader))
     parts = scd.split(source, {"train": 0.8, "test": 0.2})
-    for shown in (source, loader, loader.stats, parts, scd.RowSet.of(9, [1, 2])):
+    rows, table = scd.RowSet.of(9, [1, 2]), parts.table()
+    for shown in (source, loader, loader.stats, parts, rows, table):
         html = shown._repr_html_()
         assert html.startswith("<div>")
         assert html.count("<table>") == 1

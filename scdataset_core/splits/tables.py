@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..notebook_html import html_table
+
 __all__ = ["CountTable"]
 
 _MOST_LINES = 40
@@ -11,6 +13,21 @@ class CountTable(dict[str, Any]):  # Any: a count, or a dict of counts by label
     """Counts by part, or by part and label. It is a dict, and prints as a table."""
 
     def __repr__(self) -> str:
+        lines = self._lines()
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if i else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table("Cells by part", self._lines())
+
+    def _lines(self) -> list[list[str]]:
+        """Return the cells of the table: the parts, then a line for each label."""
         parts = list(self)
         if not any(isinstance(counts, dict) for counts in self.values()):
             rows = [["cells", *(f"{self[part]:,}" for part in parts)]]
@@ -27,15 +44,7 @@ class CountTable(dict[str, Any]):  # Any: a count, or a dict of counts by label
                 rows.append(rest + [""] * len(parts))
             totals = [f"{sum(self[part].values()):,}" for part in parts]
             rows.append(["all", *totals])
-        lines = [["", *parts], *rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(parts) + 1)]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if i else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return [["", *parts], *rows]
 
 
 def _name(label: Any) -> str:

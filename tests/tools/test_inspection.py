@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -110,7 +111,8 @@ def test_repeated_names_of_cells_and_odd_columns_are_named(adata, tmp_path):
     assert mends.pop(repeated) == "adata.obs_names_make_unique()"
     (mend,) = mends.values()
     source = scd.open(tmp_path / "cells.h5ad")
-    exec(mend, {"source": source}, found := {})
+    found: dict[str, Any] = {"source": source}
+    exec(mend, found)
     assert found["rows"].to_numpy().tolist() == [0, 1, 2, 3, 4]
 
 
