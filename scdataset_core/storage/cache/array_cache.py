@@ -167,11 +167,11 @@ class ArrayCache:
             return np.zeros(len(chunks), np.uint8), {}
         touched = self._find_touched(array, chunks)
         if touched is None:
-            return self._check_new(opened, array, chunks, context), opened.layouts
+            return self._check_new(opened, array, chunks, context)
         kinds = np.zeros(len(chunks), np.uint8)
         usable = chunks[~touched]
-        kinds[~touched] = self._check_new(opened, array, usable, context)
-        return kinds, opened.layouts
+        kinds[~touched], layouts = self._check_new(opened, array, usable, context)
+        return kinds, layouts
 
     def confirm(
         self,
@@ -185,7 +185,8 @@ class ArrayCache:
         opened = self._look(array, context)
         if opened is None or opened.layouts[kind] is not layout:
             return False
-        return bool((self._check_new(opened, array, chunks, context) == kind).all())
+        kinds, _ = self._check_new(opened, array, chunks, context)
+        return bool((kinds == kind).all())
 
     def _check_new(
         self,
@@ -193,14 +194,18 @@ class ArrayCache:
         array: ArrayLayout,
         chunks: Integers,
         context: "ReadContext",
-    ) -> Kinds:
-        """Return the kinds of chunks; those new to this process are checked first."""
-        kinds = opened.kinds[chunks]
+    ) -> tuple[Kinds, Mapping[int, ArrayLayout]]:
+        """Return the kinds of chunks, and where those of a kind lie.
+
+        Chunks that are new to this process are checked first.
+        """
+        # The layouts before the kinds: damage that is found after this makes others.
+        layouts, kinds = opened.layouts, opened.kinds[chunks]
         if not kinds.all():
             unknown = np.unique(chunks[kinds == 0])
             context.run(self._check(opened, array, unknown, context))
-            kinds = opened.kinds[chunks]
-        return kinds
+            layouts, kinds = opened.layouts, opened.kinds[chunks]
+        return kinds, layouts
 
     def _look(self, array: ArrayLayout, context: "ReadContext") -> OpenEntry | None:
         """Return the array's entry as it is now; None: do without."""
@@ -251,7 +256,8 @@ class ArrayCache:
         chunks = np.array([chunk])
         if opened is None or self._find_touched(array, chunks) is not None:
             return None
-        kind = int(self._check_new(opened, array, chunks, context)[0])
+        kinds, layouts = self._check_new(opened, array, chunks, context)
+        kind = int(kinds[0])
         if not kind:
             return None
         first, end = unwanted // array.dtype.itemsize, -(-want // array.dtype.itemsize)
@@ -262,7 +268,7 @@ class ArrayCache:
         except (OSError, ShortReadError, ScdatasetError) as error:
             self.fail(error)
             return None
-        if not self.confirm(array, chunks, kind, opened.layouts[kind], context):
+        if not self.confirm(array, chunks, kind, layouts[kind], context):
             return None
         plain = np.empty(end, array.dtype)
         plain[first:] = kept

@@ -84,6 +84,7 @@ class Checks:
             if found == crc:
                 opened.add(chunk, kind, n_forgotten, self._process)
                 continue
+            opened.note_damage()
             opened.pending.discard(chunk)
             self._process.report(
                 f"chunk {chunk} of {self._array.label} is not what was kept, and is"

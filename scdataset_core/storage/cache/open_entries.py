@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class OpenEntry:
     giant_kinds : dict of int to int
         The kind to keep a very large chunk in, as far as it is known.
     layouts : dict of int to ArrayLayout
-        Where the chunks of each kind lie.
+        Where the chunks of each kind lie; other objects once damage was found.
     n_forgotten : int
         How often something of :attr:`kinds` was forgotten.
     """
@@ -69,6 +70,13 @@ class OpenEntry:
         with process.lock:
             if self.n_forgotten == n_forgotten:
                 self.kinds[chunk] = kind
+
+    def note_damage(self) -> None:
+        """Have what is being read now be read anew, as a chunk was not what was kept.
+
+        That chunk may be mended before those who read it meanwhile look at it again.
+        """
+        self.layouts = {kind: copy(layout) for kind, layout in self.layouts.items()}
 
     def look(self, process: CacheProcess, context: "ReadContext") -> bool:
         """Forget what was checked of files that others than this process have changed.

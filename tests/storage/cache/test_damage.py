@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
+from scdataset_core.storage.reading import cached_reads
 from tests.storage.cache.plates import digest, files_of, write_plate
 
 pytest.importorskip("anndata")
@@ -200,6 +201,32 @@ def test_files_damaged_at_any_instant_give_right_batches(plates, expected, cache
     finally:
         stop.set()
         damaging.join()
+
+
+def test_damage_that_another_read_mends_meanwhile_is_not_in_a_batch(
+    plates, cache, monkeypatch
+):
+    """The look after a read finds all sound again, but what was read was not."""
+    rows = np.arange(200)
+    expected = scd.open(plates).read(rows)["X"]
+    source = scd.open(plates, cache=cache)
+    source.read(rows)
+    read = cached_reads._read
+
+    def read_damaged(kept, context):
+        monkeypatch.undo()
+        for path in files_of(cache, ".data"):
+            flip(path)
+        n_bytes = read(kept, context)
+        with pytest.warns(RuntimeWarning, match="is not what was kept"):
+            source.read(rows)
+        assert source.cached == 1.0
+        return n_bytes
+
+    monkeypatch.setattr(cached_reads, "_read", read_damaged)
+    found = source.read(rows)["X"]
+    assert np.array_equal(found.indices, expected.indices)
+    assert np.array_equal(found.data, expected.data)
 
 
 def swap(a, b):
