@@ -8,6 +8,8 @@ worker of an iteration moves the counter on and notes seed and count, and the ot
 find the note and take the same epoch.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import context, get_context
 from typing import Any
@@ -26,6 +28,9 @@ _FIELDS = 5
 _BITS = 62
 _WORDS = 32
 _NOTE = _FIELDS + _WORDS
+
+# Counting takes microseconds.
+_LONGEST_S = 60.0
 
 _NOT_BEGUN, _FRESH, _RESUMED, _IN_WORKERS = range(4)
 
@@ -83,23 +88,38 @@ class EpochCounter:
         self._cells: Any = _SPAWN.Array("q", _HEAD + _NOTES * _NOTE)
         self.load(epoch)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes out, unless one was killed as it kept others out."""
+        lock = self._cells.get_lock()
+        if not lock.acquire(timeout=_LONGEST_S):
+            raise RuntimeError(
+                "epochs cannot be counted: a worker was killed, or is stopped, while"
+                " it counted one; make the LoaderDataset and its DataLoader again"
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
     def load(self, epoch: int) -> None:
         """Start counting at `epoch`, as if no iteration had begun."""
-        with self._cells.get_lock():
+        with self._alone():
             self._cells[_NEXT] = epoch
             self._cells[_PENDING] = 1
             self._cells[_LATEST_KIND] = _NOT_BEGUN
 
     def set(self, epoch: int, *, resumes: bool) -> None:
         """Make `epoch` the next epoch; it resumes a loaded state or starts afresh."""
-        with self._cells.get_lock():
+        with self._alone():
             self._cells[_NEXT] = epoch
             self._cells[_PENDING] = int(resumes)
 
     @property
     def pending(self) -> bool:
         """Whether no iteration has begun since the loader was wrapped or loaded."""
-        return bool(self._cells[_PENDING])
+        with self._alone():
+            return bool(self._cells[_PENDING])
 
     @property
     def latest(self) -> Start | None:
@@ -107,7 +127,7 @@ class EpochCounter:
 
         Before the first iteration, this is where the first will start.
         """
-        with self._cells.get_lock():
+        with self._alone():
             kind = self._cells[_LATEST_KIND]
             if kind == _NOT_BEGUN:
                 return Start(self._cells[_NEXT], bool(self._cells[_PENDING]))
@@ -118,14 +138,15 @@ class EpochCounter:
     @property
     def epoch(self) -> int:
         """Epoch of the latest iteration, or of the next one before the first."""
-        with self._cells.get_lock():
+        with self._alone():
             begun = self._cells[_LATEST_KIND] != _NOT_BEGUN
             return int(self._cells[_LATEST if begun else _NEXT])
 
     @property
     def next_epoch(self) -> int:
         """Epoch of the next iteration."""
-        return int(self._cells[_NEXT])
+        with self._alone():
+            return int(self._cells[_NEXT])
 
     def begin(self, iteration: Iteration | None, *, at: int | None = None) -> Start:
         """Count an iteration once, whichever of its workers calls first.
@@ -143,7 +164,7 @@ class EpochCounter:
         start
             The start of the iteration, the same for all its workers.
         """
-        with self._cells.get_lock():
+        with self._alone():
             if iteration is None:
                 return self._start(at)
             at_note = self._find(iteration)
@@ -199,7 +220,8 @@ class EpochCounter:
     def __getstate__(self) -> Any:
         if context.get_spawning_popen() is not None:
             return self._cells
-        return list(self._cells)
+        with self._alone():
+            return list(self._cells)
 
     def __setstate__(self, cells: Any) -> None:
         if isinstance(cells, list):

@@ -1,9 +1,13 @@
 """The counter of epochs that worker processes share."""
 
+import pickle
+import threading
+
 import pytest
 
 pytest.importorskip("scdataset_torch")
 
+from scdataset_torch import epoch_counter
 from scdataset_torch.epoch_counter import EpochCounter, Iteration, Start
 
 
@@ -67,3 +71,26 @@ def test_set_and_load():
     counter.load(2)
     assert counter.epoch == 2
     assert counter.begin(None) == Start(2, True)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda counter: join(counter, 1, 0),
+        lambda counter: counter.epoch,
+        lambda counter: counter.next_epoch,
+        lambda counter: counter.pending,
+        lambda counter: counter.latest,
+        lambda counter: counter.load(3),
+        pickle.dumps,
+    ],
+)
+def test_a_worker_that_was_killed_while_it_counted_is_no_hang(use, monkeypatch):
+    monkeypatch.setattr(epoch_counter, "_LONGEST_S", 0.01)
+    counter = EpochCounter(0)
+    lock = counter._cells.get_lock()
+    thread = threading.Thread(target=lock.acquire)  # it is not released
+    thread.start()
+    thread.join()
+    with pytest.raises(RuntimeError, match=r"killed.*make the LoaderDataset"):
+        use(counter)
