@@ -61,6 +61,7 @@ def log(tmp_path: Path) -> Path:
     [
         pytest.param("plain", "trim", 3, 2, id="plain_3_to_2"),
         pytest.param("torch", "pad", 2, 3, id="torch_2_to_3"),
+        pytest.param("jax", "trim", 3, 2, id="jax_3_to_2", marks=pytest.mark.cluster),
     ],
 )
 def test_a_killed_worker_costs_no_cell_and_brings_none_twice(

@@ -9,13 +9,18 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import scdataset_core as scd
+from scdataset_core.storage.cache import process as processes
 from scdataset_core.storage.cache import writing
+from scdataset_core.storage.io import open_files
+from scdataset_core.storage.io.fork_safe_lock import first_use_lock
 from tests.storage.cache.plates import (
     add,
     digest,
@@ -87,6 +92,35 @@ def test_a_process_that_forks_while_it_writes_gives_right_batches(
         if number % 10 == 3:
             assert in_fork(read, source) == expected
     assert read(source) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_forked_process_needs_no_lock_that_its_parents_threads_hold(
+    plates, expected, tmp_path
+):
+    source = scd.open(plates, cache=tmp_path / "cache")
+    source.read(np.arange(0, 600, 50))
+    locks: list[Any] = [first_use_lock(), open_files._lock, processes._lock]
+    for process in list(processes._processes.values()):
+        locks += [process.lock, process.writer.lock, process.writer._changed]
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(60)
+    try:
+        assert in_fork(read, source) == expected
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.slow
