@@ -1,8 +1,10 @@
 """LoaderDataset makes a Loader an iterable dataset whose elements are ready batches."""
 
+import os
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import parent_process
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,7 @@ class ShardedDataset(IterableDataset[Any]):
         if iteration is None:
             return batches
         allow_sending_by_pipe()
+        _end_without_parent()
         return map(_prepare_to_send, batches)
 
     def _iteration(self) -> Iteration | None:
@@ -351,6 +354,19 @@ class LoaderDataset(ShardedDataset):
             n_repeated = count_repeated(running.state_dict())
             collated = _mark_repeated(batches, first=len(batches) - n_repeated)
         return collated if self.collate is None else map(self.collate, collated)
+
+
+def _end_without_parent() -> None:
+    """End this worker if its parent was killed while it began.
+
+    Whoever has adopted it by now, PyTorch would take for its parent, and wait for ever.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+    is_adopted = os.getppid() == 1 != parent.pid
+    if is_adopted or not parent.is_alive():
+        sys.exit(1)
 
 
 def _mark_repeated(batches: Iterator[Any], first: int) -> Iterator[Any]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("scdataset_torch")
 
 import torch
-from scdataset_torch import LoaderDataset, merge_dataloader_states, to_tensors
+from scdataset_torch import LoaderDataset, dataset, merge_dataloader_states, to_tensors
 from torch.utils.data import DataLoader
 
 from scdataset_core import BlockShuffling, GroupSampling, Loader, open
@@ -205,6 +206,7 @@ def test_batches_arrive_where_shared_memory_is_full(plates, monkeypatch, form):
 SMALL_SHARED_MEMORY = "mount -t tmpfs -o size=4m tmpfs /dev/shm"
 IN_SMALL_SHARED_MEMORY = """
 import sys
+from types import SimpleNamespace
 import numpy as np
 import scdataset_core as scd
 from scdataset_torch import LoaderDataset, to_tensors
@@ -364,3 +366,24 @@ def test_merging_what_are_no_such_states_is_refused():
         merge_dataloader_states("states")
     with pytest.raises(TypeError, match="a list of the states of all ranks"):
         merge_dataloader_states(stateful(0).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("adopted_by", "is_alive", "ends"),
+    [(7, True, False), (1, True, True), (8, True, False), (7, False, True)],
+    ids=["parent", "adopted", "fork_server", "no_parent"],
+)
+def test_a_worker_whose_parent_was_killed_ends(adopted_by, is_alive, ends, monkeypatch):
+    """PyTorch looks for its parent from then on, when that may be another process."""
+    parent = SimpleNamespace(pid=7, is_alive=lambda: is_alive)
+    info = SimpleNamespace(seed=3, id=0, num_workers=1)
+    monkeypatch.setattr(dataset, "parent_process", lambda: parent)
+    monkeypatch.setattr(dataset, "get_worker_info", lambda: info)
+    monkeypatch.setattr(dataset, "allow_sending_by_pipe", lambda: None)
+    monkeypatch.setattr(os, "getppid", lambda: adopted_by)
+    batches = LoaderDataset(Loader(np.arange(9), batch_size=3))
+    if ends:
+        with pytest.raises(SystemExit, match="1"):
+            iter(batches)
+    else:
+        assert len(list(batches)) == 3
