@@ -65,6 +65,11 @@ def _is_h5mu_object(store: ObjectStore, name: str) -> bool:
 
 
 def _has_modalities(path: str, store: ObjectStore | None = None) -> bool:
+    from .parsed_tree import ask_parsed
+
+    has = None if store else ask_parsed(path, lambda tree: tree.find("mod") is not None)
+    if has is not None:
+        return has
     import h5py
 
     from .hdf5_tree import open_checked

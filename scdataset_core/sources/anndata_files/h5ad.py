@@ -15,6 +15,7 @@ from ..ranged.stored_source import StoredSource, join_files
 from .cell_files import locate_cells
 from .hdf5_tree import Hdf5Tree, open_checked
 from .matrices import describe_dense
+from .parsed_tree import ask_parsed
 
 if TYPE_CHECKING:
     import h5py
@@ -47,6 +48,10 @@ def _locate(
 ) -> CellFile:
     """Return where everything lies in a file."""
     external, store = options.allow_external, options.store_of(file)
+    if store is None:
+        parsed = ask_parsed(file, lambda tree: locate_cells(tree, options, shared))
+        if parsed is not None:
+            return parsed
     with open_checked(file, store, external=external) as root:
         tree = Hdf5Tree(root, file, allow_external=external, store=store)
         found = locate_cells(tree, options, shared)

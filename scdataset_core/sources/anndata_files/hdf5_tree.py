@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
 from ...storage.formats.hdf5_files import file_facts, is_about_locks, open_hdf5
+from ...storage.io.byte_sources import SourceIdentity
 from ...storage.io.open_files import check_unchanged, is_of_system
 from ...storage.remote.object_store import ObjectStore
 from ...storage.text_keys import text_key
@@ -19,7 +20,7 @@ from ..obs.text import decode_attribute
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5Tree", "is_text", "open_checked"]
+__all__ = ["Hdf5Tree", "is_text", "open_checked", "reopen_unchanged"]
 
 _MOST_LINKS = 16  # in a row; HDF5 follows as many
 
@@ -80,6 +81,16 @@ def open_checked(
                 f"{path}: HDF5 cannot read it: {error}; the file is damaged or was cut"
                 " short, restore it from its origin"
             ) from error
+
+
+@contextlib.contextmanager
+def reopen_unchanged(
+    path: str, identity: SourceIdentity, *, external: bool
+) -> Iterator["h5py.File"]:
+    """Open a file again, which must be what it was."""
+    check_unchanged(path, identity)
+    with open_checked(path, external=external) as file:
+        yield file
 
 
 def _way_out(error: OSError) -> str:
@@ -163,8 +174,7 @@ class Hdf5Tree:
                 " process; open its path"
             )
         path, name, identity = self._place
-        check_unchanged(path, identity)
-        with open_checked(path, external=external) as file:
+        with reopen_unchanged(path, identity, external=external) as file:
             yield Hdf5Tree(file[name], self.file, allow_external=external)
 
     def find(self, path: str) -> "h5py.Group | h5py.Dataset | None":

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import FileFormatError
 from ...storage.io.open_files import Identity
 from ..paths import paths_of
 from .index_files import IndexContents, write_index
@@ -219,17 +218,17 @@ class _Making:
         """Record a file."""
         from .facts import find_facts
         from .hdf5_tree import Hdf5Tree, open_checked
+        from .parsed_tree import ask_parsed
         from .recorded_tree import RecordedFile
         from .recording import record_file
 
         identity = Identity.of(path)
-        with open_checked(path, external=allow_external) as root:
-            if "mod" in root and "X" not in root:
-                raise FileFormatError(
-                    f"{path}: an index holds .h5ad files, and this is an .h5mu file"
-                )
-            tree = Hdf5Tree(root, path, allow_external=allow_external)
-            skeleton, own = record_file(tree, self._pool)
+        found = ask_parsed(path, lambda tree: record_file(tree, self._pool))
+        if found is None:
+            with open_checked(path, external=allow_external) as root:
+                tree = Hdf5Tree(root, path, allow_external=allow_external)
+                found = record_file(tree, self._pool)
+        skeleton, own = found
         integers = np.array(own, np.int64)
         record = RecordedFile(path, identity, skeleton, integers, self._pool.lists)
         facts, more = find_facts(record, self._pool)

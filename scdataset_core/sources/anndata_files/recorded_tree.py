@@ -15,10 +15,10 @@ from ...storage.decoding.filters import Filter
 from ...storage.decoding.pipeline import Pipeline
 from ...storage.formats.hdf5_chunks import DatasetShape
 from ...storage.formats.hdf5_libraries import Hdf5Library, Hdf5TableMaker
-from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.io.open_files import Identity
 from ...storage.layout import ChunkGrid, Library
 from ..ranged.row_arrays import MemoryArray
-from .hdf5_tree import Hdf5Tree, open_checked
+from .hdf5_tree import Hdf5Tree, reopen_unchanged
 
 __all__ = ["RecordedFile", "RecordedTree"]
 
@@ -296,9 +296,10 @@ class RecordedTree:
     @contextmanager
     def reopen(self) -> Iterator[Hdf5Tree]:
         """Return the file itself, open."""
-        check_unchanged(self.file, self._record.identity)
-        with open_checked(self.file, external=self._allow_external) as root:
-            yield Hdf5Tree(root, self.file, allow_external=self._allow_external)
+        external = self._allow_external
+        record = self._record
+        with reopen_unchanged(self.file, record.identity, external=external) as root:
+            yield Hdf5Tree(root, self.file, allow_external=external)
 
     def categories_of(self, codes: RecordedArray) -> RecordedArray:
         """Return the array of categories that codes of AnnData 0.7 refer to."""

@@ -21,6 +21,7 @@ from ..genes.shared_names import SharedNames
 from ..obs.text import StoredText, decode_attribute, decode_list, find_distinct
 from .data_frames import StoredFrame
 from .hdf5_tree import Hdf5Tree
+from .parsed_tree import ParsedTree
 
 __all__ = ["MOST_LABELS", "Pool", "Record", "record_file"]
 
@@ -87,7 +88,7 @@ def _key_of(values: list[Any]) -> str:
     return json.dumps(values)
 
 
-def record_file(tree: Hdf5Tree, pool: Pool) -> Record:
+def record_file(tree: Hdf5Tree | ParsedTree, pool: Pool) -> Record:
     """Return the record of an open file.
 
     Parameters
@@ -102,11 +103,16 @@ def record_file(tree: Hdf5Tree, pool: Pool) -> Record:
     FileFormatError
         If the file has a layout that is not recorded.
     """
+    if "mod" in tree.root and "X" not in tree.root:
+        raise FileFormatError(
+            f"{tree.file}: an index holds .h5ad files, and this is an .h5mu file; open"
+            " such files without an index, by their paths"
+        )
     return _Recorder(tree, pool).record()
 
 
 class _Recorder:
-    def __init__(self, tree: Hdf5Tree, pool: Pool) -> None:
+    def __init__(self, tree: Hdf5Tree | ParsedTree, pool: Pool) -> None:
         self._tree, self._pool = tree, pool
         self._integers: list[int] = []
 
@@ -131,7 +137,7 @@ class _Recorder:
 
     def _node(self, path: str, *, depth: int = 0) -> dict[str, Any] | None:
         """Return the node of a group or an array, with `depth` levels below it."""
-        found = self._tree.find(path)
+        found: Any = self._tree.find(path)
         if found is None:
             return None
         if self._tree.is_array(found):

@@ -18,8 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ScdatasetError
+from .hdf5_messages import AskLibraryError
 
-__all__ = ["ListedChunks", "PieceOfFile", "ReadPieces", "read_layout"]
+__all__ = [
+    "ListedChunks",
+    "PieceOfFile",
+    "ReadPieces",
+    "header_messages",
+    "read_layout",
+]
 
 # Returns pieces of a file, of which first bytes and lengths are given. A piece that
 # would go beyond the end of the file is shorter.
@@ -97,45 +104,47 @@ def read_layout(
         return _read_chunks(read, file_bytes, message, chunk)
     except ScdatasetError:  # the file is not to be had, for the library neither
         raise
-    except (struct.error, IndexError, OverflowError, OSError, _WrongBytesError):
+    except (struct.error, IndexError, OverflowError, OSError, AskLibraryError):
         return None
-
-
-class _WrongBytesError(Exception):
-    """Bytes are not what they must be."""
 
 
 def _find_layout(read: ReadPieces, address: int) -> bytes | None:
     """Return the layout message of an object header of version 1, if it has one."""
+    for kind, flags, data in header_messages(read, address):
+        if kind == _LAYOUT:
+            return None if flags & 2 else data  # shared: it lies elsewhere
+    return None
+
+
+def header_messages(read: ReadPieces, address: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield kind, flags and data of each message of an object header of version 1.
+
+    Raises
+    ------
+    AskLibraryError
+        If it is of another version, or its numbers cannot be right.
+    """
     (head,) = read([(address, 512)])
     version, _, _, n_bytes = struct.unpack_from("<BBH4xI", head)
     if version != 1 or n_bytes > _MOST_HEADER_BYTES:
-        return None
+        raise AskLibraryError
     first = head[16 : 16 + n_bytes]
     if len(first) < n_bytes:
         (first,) = read([(address + 16, n_bytes)])
     blocks, n_blocks = [first], 1
     while blocks:
-        for kind, data in _messages(blocks.pop()):
-            if kind == _LAYOUT:
-                return data
+        block, at = blocks.pop(), 0
+        while at + 8 <= len(block):
+            kind, size, flags = struct.unpack_from("<HHB", block, at)
+            data = block[at + 8 : at + 8 + size]
+            yield kind, flags, data
             if kind == _CONTINUATION:
-                at, size = struct.unpack_from("<QQ", data)
-                if size > _MOST_HEADER_BYTES or n_blocks == _MOST_BLOCKS:
-                    return None
+                start, n_bytes = struct.unpack_from("<QQ", data)
+                if n_bytes > _MOST_HEADER_BYTES or n_blocks == _MOST_BLOCKS:
+                    raise AskLibraryError
                 n_blocks += 1
-                blocks.insert(0, *read([(at, size)]))
-    return None
-
-
-def _messages(block: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 8 <= len(block):
-        kind, size, flags = struct.unpack_from("<HHB", block, at)
-        if flags & 2 and kind == _LAYOUT:  # shared: it lies elsewhere
-            return
-        yield kind, block[at + 8 : at + 8 + size]
-        at += 8 + size
+                blocks.insert(0, *read([(start, n_bytes)]))
+            at += 8 + size
 
 
 def _read_chunks(
@@ -184,7 +193,7 @@ def _read_leaves(
             for own_level, entries in _read_nodes(read, some, key):
                 left -= _NODE_HEAD + entries.nbytes
                 if own_level != level - 1 or left < 0:
-                    raise _WrongBytesError
+                    raise AskLibraryError
                 found.append(entries)
         level -= 1
     return found
@@ -200,10 +209,10 @@ def _read_nodes(
         data = node
         signature, kind, level, used = struct.unpack_from("<4sBBH", data)
         if signature != b"TREE" or kind != 1:
-            raise _WrongBytesError
+            raise AskLibraryError
         n_bytes = _NODE_HEAD + used * key.itemsize
         if n_bytes > len(data) and used > _USUAL_ENTRIES:
             (data,) = read([(address, n_bytes)])
         if n_bytes > len(data):
-            raise _WrongBytesError
+            raise AskLibraryError
         yield level, np.frombuffer(data, key, used, _NODE_HEAD)

@@ -1,6 +1,7 @@
 """Opens HDF5 files, and finds the other files that their data sets lead to."""
 
 import os
+import sys
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "find_outside_files",
     "is_about_locks",
     "is_plain",
+    "is_written_here",
     "open_hdf5",
     "place_of",
 ]
@@ -99,6 +101,16 @@ def is_plain(file: "h5py.File") -> bool:
     """Return whether a file is what lies at its path, byte for byte, and read only."""
     plain = file.driver in _PLAIN_DRIVERS or reads_of(file) is not None
     return bool(plain and file.mode == "r")
+
+
+def is_written_here() -> bool:
+    """Return whether this process has any HDF5 file open for writing."""
+    if "h5py" not in sys.modules:
+        return False
+    from h5py import h5f
+
+    found = h5f.get_obj_ids(h5f.OBJ_ALL, h5f.OBJ_FILE)
+    return any(file.get_intent() != h5f.ACC_RDONLY for file in found)
 
 
 def is_about_locks(error: OSError) -> bool:
