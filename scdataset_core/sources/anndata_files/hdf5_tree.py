@@ -34,7 +34,7 @@ _DAMAGE = (
     KeyError,
     TypeError,
     OverflowError,
-    UnicodeDecodeError,
+    UnicodeError,
 )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage import ReadContext
-from ..ranged.row_arrays import KeptArrays, RowArray, windows
+from ..ranged.row_arrays import Check, KeptArrays, RowArray, windows
 from ..rows import Rows, cut_by_file
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, narrow_codes
 from .text import TextArray
@@ -40,14 +40,16 @@ class _Labels:
 
     dtype = np.dtype(np.int32)
 
+    def arrays_of(self, file: int) -> "list[tuple[RowArray, Check]]":
+        """Return what is read from a file, and what checks it."""
+        column = self.columns[file]
+        return [(column.codes, partial(narrow_codes, column=column))]
+
     def fill(
         self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
     ) -> None:
-        column = self.columns[file]
-        check = partial(narrow_codes, column=column)
-        values, positions = reader.kept.at(
-            column.codes, rows, reader.context, check=check
-        )
+        ((codes, check),) = self.arrays_of(file)
+        values, positions = reader.kept.at(codes, rows, reader.context, check=check)
         _map_codes(self.code_maps[file], values[positions], out)
 
     def count_missing(self, kept: KeptArrays) -> int | None:
@@ -71,6 +73,10 @@ class _Numbers:
 
     columns: Sequence[NumberColumn]
     dtype: np.dtype[Any]
+
+    def arrays_of(self, file: int) -> "list[tuple[RowArray, Check]]":
+        """Return what is read from a file, and what checks it."""
+        return [(array, _unchecked) for array in self.columns[file].arrays]
 
     def fill(
         self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
@@ -196,7 +202,14 @@ class JoinedColumns:
         if not wanted:
             return out
         reader = _Reader(kept, context)
-        for file, start, stop in cut_by_file(rows, file_starts):
+        cuts = cut_by_file(rows, file_starts)
+        kept.bring(
+            array
+            for file, _, _ in cuts
+            for column in wanted.values()
+            for array in column.arrays_of(file)
+        )
+        for file, start, stop in cuts:
             local = rows[start:stop] - file_starts[file]
             for name, column in wanted.items():
                 column.fill(out[name][start:stop], file, local, reader)

@@ -1,18 +1,26 @@
 """Arrays along the cells, read at the rows of a fetch, the small ones kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ...storage import ReadContext, Request, StoredArray, first_use_lock, read_requests
+from ...storage import (
+    ReadContext,
+    Request,
+    StoredArray,
+    default_context,
+    first_use_lock,
+    read_requests,
+)
 from ..rows import Rows, cut_runs
 
 __all__ = [
     "KEPT_BYTES",
     "KEPT_CODE_BYTES",
+    "Check",
     "KeptArrays",
     "MemoryArray",
     "RowArray",
@@ -35,6 +43,7 @@ _WINDOW_ROWS = 1 << 20
 # once, from its beginning to its end, does not keep it.
 _LONG_ROWS = 32 << 20
 _RUN_ROWS = 1 << 16
+_MOST_TOGETHER = 64  # arrays that are read in one call
 
 
 class RowArray(Protocol):
@@ -89,6 +98,7 @@ def windows(n: int, size: int = _WINDOW_ROWS) -> Iterable[tuple[int, int]]:
         yield start, min(start + size, n)
 
 
+_Key = tuple[str, str]
 Check = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
 
 
@@ -162,6 +172,40 @@ class KeptArrays:
         if kept is not None:
             return kept, rows
         return _read_runs(array, rows, context, check, span)
+
+    def bring(self, arrays: Iterable[tuple[RowArray, Check]]) -> None:
+        """Read those of some arrays that are to be kept and are not yet, together.
+
+        Of thousands of small files, one call for many costs a fraction of a call each.
+
+        Parameters
+        ----------
+        arrays
+            Arrays, each with what checks it, see :meth:`at`.
+        """
+        new = {
+            _key(array): (array, check)
+            for array, check in arrays
+            if isinstance(array, StoredArray)
+            and 0 < array.shape[0] <= _WINDOW_ROWS
+            and _key(array) not in self._kept
+            and self._keeps(_key(array), array)
+        }
+        if len(new) > 1:
+            with first_use_lock():
+                for start, stop in windows(len(new), _MOST_TOGETHER):
+                    self._bring(list(new.items())[start:stop])
+
+    def _bring(self, new: Sequence[tuple[_Key, tuple[StoredArray, Check]]]) -> None:
+        zero = np.zeros(1, np.int64)
+        read = [np.empty(array.shape, array.dtype) for _, (array, _) in new]
+        requests = [
+            Request(array, zero, np.array(array.shape[:1]), [target], zero, zero)
+            for (_, (array, _)), target in zip(new, read, strict=True)
+        ]
+        read_requests(requests, default_context())
+        for (key, (_, check)), values in zip(new, read, strict=True):
+            self._kept[key] = check(values, 0)
 
     def held(self, array: RowArray) -> npt.NDArray[Any] | None:
         """Return an array if it lies in memory already."""

@@ -7,20 +7,25 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
-from ...storage import ReadContext
+from ...storage import ReadContext, StoredArray
 from ..rows import Rows
 from .cell_file import SparseX
-from .row_arrays import KeptArrays, windows
+from .row_arrays import Check, KeptArrays, windows
 
-__all__ = ["find_chunk_firsts", "find_longest_row", "find_row_ranges"]
+__all__ = ["find_chunk_firsts", "find_longest_row", "find_row_ranges", "pointers_of"]
+
+
+def pointers_of(x: SparseX) -> tuple[StoredArray, Check]:
+    """Return the row pointers of a file, and what checks them."""
+    return x.indptr, partial(_check_pointers, x=x)
 
 
 def find_row_ranges(
     x: SparseX, rows: Rows, kept: KeptArrays, context: ReadContext
 ) -> tuple[Rows, Rows]:
     """Return where non-decreasing rows of a file start and stop among its elements."""
-    check = partial(_check_pointers, x=x)
-    pointers, positions = kept.at(x.indptr, rows, context, check=check, span=2)
+    array, check = pointers_of(x)
+    pointers, positions = kept.at(array, rows, context, check=check, span=2)
     starts = pointers[positions].astype(np.int64, copy=False)
     return starts, pointers[positions + 1].astype(np.int64, copy=False)
 

@@ -17,7 +17,7 @@ from ..read_request import ReadRequest
 from ..rows import Cuts, Moves, Rows, cut_by_file, files_of_rows, scatter_values
 from .cell_file import SparseX
 from .row_arrays import KeptArrays
-from .row_pointers import find_row_ranges
+from .row_pointers import find_row_ranges, pointers_of
 
 __all__ = ["SparseReader"]
 
@@ -122,6 +122,7 @@ class SparseReader:
             Threads for the read.
         """
         starts, stops = np.empty_like(rows), np.empty_like(rows)
+        self.kept.bring(pointers_of(self.files[file]) for file, _, _ in cuts)
         for file, a, b in cuts:
             local = rows[a:b] - self.file_starts[file]
             starts[a:b], stops[a:b] = find_row_ranges(

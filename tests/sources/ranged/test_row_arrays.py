@@ -2,12 +2,13 @@
 
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 
 from scdataset_core.sources.ranged import row_arrays
 from scdataset_core.sources.ranged.row_arrays import KeptArrays
-from scdataset_core.storage import ReadContext
+from scdataset_core.storage import ReadContext, StoredArray, read_requests
 
 
 class CountedArray:
@@ -97,3 +98,44 @@ def test_codes_and_other_arrays_have_budgets_of_their_own(monkeypatch):
         read_at(kept, array, np.array([0, 9]))
     held = [kept.held(array) is not None for array in (small, large, *codes)]
     assert held == [True, False, True, True, True, False]
+
+
+def store(path, values):
+    """Return an array of a file."""
+    with h5py.File(path, "w") as file:
+        file["codes"] = values
+    with h5py.File(path) as file:
+        return StoredArray.from_hdf5(file["codes"])
+
+
+def test_small_arrays_of_many_files_are_read_in_one_call(tmp_path, monkeypatch):
+    arrays = [  # more than are read in one call
+        store(tmp_path / f"{i}.h5", np.arange(40 if i == 3 else 5) + i)
+        for i in range(70)
+    ]
+    calls = []
+
+    def count(requests, context):
+        calls.append(len(requests))
+        read_requests(requests, context)
+
+    monkeypatch.setattr(row_arrays, "read_requests", count)
+    kept = KeptArrays.up_to(39 * 8)
+    kept.bring((array, lambda values, row: values) for array in arrays)
+    assert calls == [64, 5]
+    assert kept.held(arrays[3]) is None  # it is too large to be kept
+    assert np.array_equal(read_at(kept, arrays[69], np.arange(5)), np.arange(69, 74))
+    kept.bring((array, narrow) for array in arrays)
+    assert calls == [64, 5]
+
+
+def test_arrays_that_are_read_together_are_checked(tmp_path):
+    arrays = [store(tmp_path / f"{n}.h5", np.arange(n)) for n in (5, 6)]
+
+    def refuse(values, row):
+        raise ValueError(f"{len(values)} values are wrong")
+
+    kept = KeptArrays(arrays)
+    with pytest.raises(ValueError, match="5 values are wrong"):
+        kept.bring((array, refuse) for array in arrays)
+    assert kept.held(arrays[0]) is None
