@@ -159,8 +159,11 @@ class _Finder:
     def _add_pair(self, store: Any, paths: Any) -> None:
         """Add paths in a user's store. Any: a store, and a path or a list of them."""
         root = self._add_root(name_of_store(store), OwnStore, store)
-        for path in paths if isinstance(paths, list | tuple) else [paths]:
-            text = os.fspath(path)
+        several = paths if isinstance(paths, list | tuple) else [paths]
+        if not several:
+            raise ValueError(f"open((store, [])) got no paths in the store {root}")
+        for path in several:
+            text = os.fspath(path) if isinstance(path, os.PathLike) else path
             if not isinstance(text, str):
                 raise TypeError(f"a path in a store must be text, got {path!r}")
             self._add_names(root, text.strip("/"))

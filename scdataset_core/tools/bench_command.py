@@ -12,6 +12,7 @@ from rich.table import Table
 from .arguments import expand_files
 from .bench_tables import notes_on, tables_of
 from .benching import bench
+from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import console, note, progress, show_plain_errors
 from .tune_command import BatchSize, CacheFolder, Files, Label, Memory, X
 
@@ -43,6 +44,7 @@ def bench_files(
         ),
     ] = None,
     x: X = "X",
+    storage: StorageArgument = None,
     seconds: Annotated[
         float | None,
         typer.Option(
@@ -79,9 +81,10 @@ def bench_files(
     """
     with show_plain_errors():
         savers = _savers(html, png, by_default=not as_json)
+        options = parse_storage_options(storage)
         with progress("trials") as report:
             found = bench(
-                expand_files(files),
+                expand_files(files, options),
                 label=label,
                 against=[against] if against else [],
                 memory=memory,
@@ -89,6 +92,7 @@ def bench_files(
                 cache=cache,
                 converted=None if converted is None else str(converted),
                 x=x,
+                storage_options=options,
                 seconds=seconds,
                 quick=quick,
                 progress=report,

@@ -12,6 +12,7 @@ from ..sources import Source
 from ..sources import open as open_source
 from ..storage.context import available_cores
 from ..suggestion import loader_line, needs_cache
+from .arguments import StorageOptions
 from .machine import describe_machine
 from .rival_timing import Contest, check_rivals
 from .timing import make_loader, time_settings
@@ -44,6 +45,7 @@ def bench(
     cache: Any = None,
     converted: str | None = None,
     x: str = "X",
+    storage_options: StorageOptions = None,
     seconds: float | None = None,
     quick: bool = False,
     progress: Progress | None = None,
@@ -79,6 +81,8 @@ def bench(
         yet. By default a temporary one, removed at the end.
     x
         Which matrix to read.
+    storage_options
+        How URLs are reached, see :func:`scdataset_core.open`.
     seconds
         About how long to go on timing, 120 by default; filling a cache and converting
         files for annbatch come on top.
@@ -127,7 +131,11 @@ def bench(
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, got {seconds}")
     rivals = check_rivals(against)
-    source = data if isinstance(data, Source) else _open(data, label, None, x)
+    if isinstance(data, Source):
+        source = data
+    else:
+        obs = None if label is None else [label]
+        source = open_source(data, obs=obs, x=x, storage_options=storage_options)
     codes = None if label is None else codes_of(source, label)
     sizes = QUICK_SIZES if quick else SIZES
     settings = price_settings(
@@ -145,7 +153,11 @@ def bench(
             f" {min(one.memory for one in settings):,} bytes"
         )
     with ExitStack() as stack:
-        filled = None if cache is None else _fill(source, data, cache, x, progress)
+        filled = None
+        if cache is not None:
+            files = source.files if isinstance(data, Source) else data
+            kept = open_source(files, x=x, cache=cache, storage_options=storage_options)
+            filled = _fill(kept, progress)
         contest = Contest(source, rivals, x, batch_size, converted, stack, progress)
         bar = _Bar(progress)
         clock = _Clock(seconds, bar)
@@ -254,12 +266,8 @@ class _Filled(NamedTuple):
         }
 
 
-def _fill(
-    source: Source, data: Any, cache: Any, x: str, progress: Progress | None
-) -> _Filled:
-    """Open the data with a cache, and fill it."""
-    files = source.files if isinstance(data, Source) else data
-    cached = open_source(files, x=x, cache=cache)
+def _fill(source: Source, progress: Progress | None) -> _Filled:
+    """Fill the cache of a source."""
     begun = time.perf_counter()
     report = None
     if progress is not None:
@@ -267,12 +275,8 @@ def _fill(
         def report(done: int, total: int) -> None:
             progress("fill the cache", done, total)
 
-    cached.fill_cache(progress=report)
-    return _Filled(cached, time.perf_counter() - begun)
-
-
-def _open(data: Any, label: str | None, cache: Any, x: str) -> Source:
-    return open_source(data, obs=None if label is None else [label], x=x, cache=cache)
+    source.fill_cache(progress=report)
+    return _Filled(source, time.perf_counter() - begun)
 
 
 def _thread_counts() -> list[int]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ..sources import open as open_source
-from .arguments import Joined, expand_files
+from .arguments import Joined, StorageOptions, expand_files
 from .bench_command import bench_files
 from .cache_commands import cache_app
 from .comparison import Comparison, compare
@@ -21,6 +21,7 @@ from .inspect_command import inspect_files
 from .ray_option import CommandGroup
 from .rewrite_command import rewrite_files
 from .split_command import split_files
+from .storage_arguments import StorageArgument, parse_storage_options
 from .synthetic import Compression, demo_plates, plate_paths
 from .terminal import console, is_on_terminal, note, progress, show_plain_errors
 from .tune_command import suggest_settings, tune_files
@@ -215,6 +216,7 @@ def demo(
     join: Annotated[
         Joined, typer.Option(help="How genes of files that differ are joined.")
     ] = Joined.exact,
+    storage: StorageArgument = None,
     cells: Cells = 10_000,
     plates: Plates = 4,
     genes: Genes = 62_710,
@@ -256,6 +258,7 @@ def demo(
     """Train a small model in three orders, and compare them."""
     with show_plain_errors():
         save = _make_figure_writer(figure, quiet=as_json)
+        options = parse_storage_options(storage)
         with progress() as report:
             paths = [*(data or []), *(files or [])] or [
                 str(path)
@@ -268,7 +271,13 @@ def demo(
                     report=report,
                 )
             ]
-            source = open_source(_expand(paths), obs=[label], x=x, join=join.value)
+            source = open_source(
+                _expand(paths, options),
+                obs=[label],
+                x=x,
+                join=join.value,
+                storage_options=options,
+            )
             comparison = compare(
                 source,
                 label,
@@ -287,11 +296,11 @@ def demo(
         save(comparison)
 
 
-def _expand(paths: list[str]) -> str | list[str]:
+def _expand(paths: list[str], storage_options: StorageOptions) -> str | list[str]:
     """Return one path or glob, or a list of the files of several, for `open`."""
     if len(paths) == 1:
         return paths[0]
-    return expand_files(paths)
+    return expand_files(paths, storage_options)
 
 
 def _make_figure_writer(

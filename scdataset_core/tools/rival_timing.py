@@ -9,6 +9,7 @@ from typing import Any
 from ..candidates import Candidate
 from ..errors import nearest
 from ..sources import Source
+from ..sources.remote_data import is_remote
 from .rivals import RIVALS, Rival, convert_for_annbatch
 from .timing import Epoch, time_minibatches, time_settings
 
@@ -97,6 +98,8 @@ class Contest:
             return f"{what}; install it with `{rival.install}`"
         if x != "X" or not self._paths:
             return f"is compared on X of files alone, and this is {x}"
+        if any(map(is_remote, self._paths)):
+            return "is compared on local files alone"
         if not all(path.endswith(".h5ad") for path in self._paths):
             return "is compared on .h5ad files alone"
         return None

@@ -1,7 +1,9 @@
 """The option of commands that says how object stores are reached."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +14,32 @@ StorageArgument = Annotated[
     list[str] | None,
     typer.Option(
         "--storage-options",
+        "-o",
         metavar="KEY=VALUE",
         help="How URLs are reached: KEY=VALUE, which may repeat, or one JSON object.",
     ),
 ]
 
 _WORDS = {"true": True, "false": False, "null": None}
+_DURATION = re.compile(r"([0-9.]+) *(ms|s|m)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def _time(text: str) -> timedelta:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError
+    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+
+
+# The options that obstore takes as no text: numbers and times.
+_RETRY: Mapping[str, Callable[[str], Any]] = {
+    "max_retries": int,
+    "retry_timeout": _time,
+    "init_backoff": _time,
+    "max_backoff": _time,
+    "base": float,
+}
 
 
 def parse_storage_options(texts: Iterable[str] | None) -> dict[str, Any] | None:
@@ -30,7 +52,8 @@ def parse_storage_options(texts: Iterable[str] | None) -> dict[str, Any] | None:
     texts
         Each ``"KEY=VALUE"`` or a JSON object; later ones replace earlier ones. A key
         such as ``client_options.allow_http`` is one of an inner object. A value is
-        text, but for ``true``, ``false`` and JSON objects.
+        text, but for ``true``, ``false`` and JSON objects, and for the numbers and
+        times (``10s``, ``500ms``, ``3m``) in ``retry_config``.
 
     Returns
     -------
@@ -40,7 +63,7 @@ def parse_storage_options(texts: Iterable[str] | None) -> dict[str, Any] | None:
     Raises
     ------
     ValueError
-        If a text is neither.
+        If a text is neither, or a number or time in ``retry_config`` is none.
     """
     options: dict[str, Any] = {}
     for text in texts or ():
@@ -62,7 +85,27 @@ def parse_storage_options(texts: Iterable[str] | None) -> dict[str, Any] | None:
         for part in reversed(outer):
             inner = {part: inner}
         _merge(options, inner)
+    if isinstance(retry := options.get("retry_config"), dict):
+        options["retry_config"] = _read_numbers(retry, "retry_config")
     return options or None
+
+
+def _read_numbers(options: Mapping[str, Any], of: str) -> dict[str, Any]:
+    """Return options with numbers and times in place of the text for them."""
+    read: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            value = _read_numbers(value, f"{of}.{name}")
+        elif isinstance(value, str) and name in _RETRY:
+            try:
+                value = _RETRY[name](value)
+            except ValueError:
+                what = "a time, as 10s" if _RETRY[name] is _time else "a number"
+                raise ValueError(
+                    f"--storage-options: {of}.{name} must be {what}"
+                ) from None
+        read[name] = value
+    return read
 
 
 def _parse_object(text: str, of: str) -> dict[str, Any]:

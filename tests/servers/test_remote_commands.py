@@ -128,6 +128,23 @@ def test_suggest_and_tune(glob, given):
     assert found["settings"]
 
 
+def test_bench_times_objects_and_compares_local_files_alone(
+    files, glob, given, tmp_path
+):
+    pytest.importorskip("torch")
+    out = run(
+        *("bench", glob, *given, "--json", "--quick", "--seconds", "1"),
+        *("--batch-size", "16", "--cache", tmp_path / "cache"),
+        *("--against", "annloader", "-o", "retry_config.max_retries=2"),
+        code=1,
+    )
+    report = json.loads(out)
+    assert report["data"]["files"] == files.urls("gzip", f"s3://{BUCKET}")
+    assert report["best"]["cells_per_s"] > 0
+    assert report["cache"]["share"] == 1.0
+    assert "local files alone" in report["against"][0]["error"]
+
+
 def test_the_environment_gives_what_is_left_out(server, glob, given):
     out = run(
         "inspect",

@@ -1,5 +1,7 @@
 """Storage options of the command line."""
 
+from datetime import timedelta
+
 import pytest
 
 pytest.importorskip("typer")
@@ -45,3 +47,30 @@ def test_what_is_neither_is_an_error_that_does_not_show_it(text, message):
         parse_storage_options([text])
     assert "CANARY" not in str(caught.value)
     assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_numbers_and_times_of_retries_are_no_text():
+    options = parse_storage_options(
+        [
+            "retry_config.max_retries=3",
+            "retry_config.retry_timeout=2m",
+            "retry_config.backoff.init_backoff=500ms",
+            '{"retry_config": {"backoff": {"max_backoff": "10s", "base": 2}}}',
+        ]
+    )
+    assert options is not None
+    assert options["retry_config"] == {
+        "max_retries": 3,
+        "retry_timeout": timedelta(minutes=2),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=500),
+            "max_backoff": timedelta(seconds=10),
+            "base": 2,
+        },
+    }
+    for text, match in (
+        ("retry_config.max_retries=many", "max_retries must be a number"),
+        ("retry_config.backoff.init_backoff=3", "backoff.init_backoff must be a time"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            parse_storage_options([text])

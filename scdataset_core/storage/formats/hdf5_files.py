@@ -13,7 +13,7 @@ from ...errors import FileChangedError, FileFormatError
 from ..io.byte_sources import SourceIdentity
 from ..io.open_files import Identity, open_and_make_room
 from ..remote.object_store import ObjectStore
-from .hdf5_reads import open_through_checks, reads_of
+from .hdf5_reads import CheckedObject, open_through_checks, reads_of
 
 if TYPE_CHECKING:
     import h5py
@@ -62,12 +62,15 @@ def open_hdf5(
 def _open_file(path: str, *, external: bool) -> "h5py.File":
     file = _open_directly(path)
     # A handle that this process writes by is the caller's to refuse.
-    if external or file.mode != "r" or file.driver != "sec2":
-        return file
-    if file.id.get_create_plist().get_sizes() != (8, 8):  # another layout of heaps
+    if external or file.mode != "r" or file.driver != "sec2" or not _has_heaps(file):
         return file
     with file:
         return open_through_checks(path)
+
+
+def _has_heaps(file: "h5py.File") -> bool:
+    """Return whether heaps of strings are laid out as is checked."""
+    return bool(file.id.get_create_plist().get_sizes() == (8, 8))
 
 
 def _open_object(name: str, store: ObjectStore) -> "h5py.File":
@@ -77,7 +80,11 @@ def _open_object(name: str, store: ObjectStore) -> "h5py.File":
     # What a cache begins now takes a lock, whose holder may wait for HDF5 later.
     reader.read(1)
     try:
-        return h5py.File(reader, "r")
+        file = h5py.File(reader, "r")
+        if not _has_heaps(file):
+            return file
+        with file:
+            return h5py.File(CheckedObject(reader, name), "r")
     except OSError:
         if reader.failure is None:
             raise

@@ -8,9 +8,12 @@ looks at every collection before HDF5 does. (HDF5 File Format Specification 3.0,
 III.E "Global Heap Collection".)
 """
 
+import io
 import os
 import re
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +25,7 @@ from ..io.open_files import READ_ONLY, Identity, check_unchanged
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["CheckedReads", "open_through_checks", "reads_of"]
+__all__ = ["CheckedObject", "CheckedReads", "open_through_checks", "reads_of"]
 
 _SIGNATURE = re.compile(rb"GCOL\x01\0\0\0")
 _Number = tuple[int, int]
@@ -30,6 +33,61 @@ _LENGTH = 8
 _HEAD = 16  # of a collection, and of an object in it
 # A collection has up to 65,535 objects. The longest that text makes is far below this.
 _MOST_BYTES = 1 << 30
+
+
+class _Heaps:
+    """Looks at the heaps of strings in what is read of a file, before HDF5 does.
+
+    Parameters
+    ----------
+    name, n_bytes
+        The file, for errors, and its size.
+    read
+        Returns so many bytes of it, from a position on; fewer at its end.
+    """
+
+    def __init__(
+        self, name: str, n_bytes: int, read: Callable[[int, int], Any]
+    ) -> None:  # Any: an object with a buffer
+        self._name, self._n_bytes, self._read = name, n_bytes, read
+
+    def check(self, before: bytes, view: memoryview, start: int) -> None:
+        """Raise if HDF5 would not come to the end of a heap that begins in a read.
+
+        Parameters
+        ----------
+        before
+            What comes before the read: it may hold the first bytes of a signature.
+        view, start
+            What was read, and the position of its first byte.
+        """
+        head = before + bytes(view[: _LENGTH - 1])
+        found = [start - len(before) + m.start() for m in _SIGNATURE.finditer(head)]
+        found += [start + m.start() for m in _SIGNATURE.finditer(view)]
+        for position in dict.fromkeys(found):
+            self._check_collection(position, view, start)
+
+    def _check_collection(self, position: int, view: memoryview, start: int) -> None:
+        """Raise if HDF5 would not come to the end of a collection."""
+        inside = view[position - start :] if position >= start else memoryview(b"")
+        if len(inside) < _HEAD:
+            inside = memoryview(self._read(_HEAD, position))
+        n_bytes = int.from_bytes(inside[_LENGTH:_HEAD], "little")
+        if n_bytes > min(_MOST_BYTES, self._n_bytes - position):
+            raise self._damaged(position, f"it claims {n_bytes} bytes")
+        if len(inside) < n_bytes:
+            inside = memoryview(self._read(n_bytes, position))
+        words = np.frombuffer(inside, "<u8", min(n_bytes, len(inside)) // 8)
+        at = _find_endless(words)
+        if at is not None:
+            raise self._damaged(position, f"its object at byte {position + 8 * at}")
+
+    def _damaged(self, position: int, what: str) -> CorruptFileError:
+        return CorruptFileError(
+            f"{self._name}: the text in the heap at byte {position} cannot be read:"
+            f" {what} has no sound length; the file is damaged (a page of zeros is"
+            " enough), restore it from its origin"
+        )
 
 
 class CheckedReads:
@@ -45,6 +103,9 @@ class CheckedReads:
         self.path = path
         self._descriptor = os.open(path, READ_ONLY)
         self.identity = Identity.of(self._descriptor)
+        self._heaps = _Heaps(
+            path, self.identity.n_bytes, partial(os.pread, self._descriptor)
+        )
         self._at = 0
 
     def __del__(self) -> None:
@@ -80,7 +141,6 @@ class CheckedReads:
         """
         start, view = self._at, memoryview(buffer).cast("B")
         before = bytearray(min(_LENGTH - 1, start))
-        # What comes before may hold the first bytes of a signature.
         done = self._read([before, view], start - len(before))
         done = max(done - len(before), 0)
         while done < len(view):
@@ -90,11 +150,7 @@ class CheckedReads:
                 view[done:] = bytes(len(view) - done)
                 break
             done += n
-        head = bytes(before) + bytes(view[: _LENGTH - 1])
-        found = [start - len(before) + m.start() for m in _SIGNATURE.finditer(head)]
-        found += [start + m.start() for m in _SIGNATURE.finditer(view)]
-        for position in dict.fromkeys(found):
-            self._check_collection(position, view, start)
+        self._heaps.check(bytes(before), view, start)
         return len(view)
 
     def _read(self, buffers: list[Any], position: int) -> int:
@@ -104,27 +160,52 @@ class CheckedReads:
             what = f"{error.strerror}, at byte {position}"
             raise OSError(error.errno, what, self.path) from error
 
-    def _check_collection(self, position: int, view: memoryview, start: int) -> None:
-        """Raise if HDF5 would not come to the end of a collection."""
-        inside = view[position - start :] if position >= start else memoryview(b"")
-        if len(inside) < _HEAD:
-            inside = memoryview(os.pread(self._descriptor, _HEAD, position))
-        n_bytes = int.from_bytes(inside[_LENGTH:_HEAD], "little")
-        if n_bytes > min(_MOST_BYTES, self.identity.n_bytes - position):
-            raise self._damaged(position, f"it claims {n_bytes} bytes")
-        if len(inside) < n_bytes:
-            inside = memoryview(os.pread(self._descriptor, n_bytes, position))
-        words = np.frombuffer(inside, "<u8", min(n_bytes, len(inside)) // 8)
-        at = _find_endless(words)
-        if at is not None:
-            raise self._damaged(position, f"its object at byte {position + 8 * at}")
 
-    def _damaged(self, position: int, what: str) -> CorruptFileError:
-        return CorruptFileError(
-            f"{self.path}: the text in the heap at byte {position} cannot be read:"
-            f" {what} has no sound length; the file is damaged (a page of zeros is"
-            " enough), restore it from its origin"
-        )
+class CheckedObject(io.RawIOBase):
+    """An object of a store as the file object that HDF5 reads through.
+
+    Parameters
+    ----------
+    reader
+        Reads the object.
+    name
+        The object, for errors.
+    """
+
+    def __init__(self, reader: io.RawIOBase, name: str) -> None:
+        super().__init__()
+        self._reader = reader
+        self._heaps = _Heaps(name, reader.seek(0, os.SEEK_END), self._read_at)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position, and return it."""
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._reader.tell()
+
+    def readinto(self, buffer: Any) -> int:  # Any: memory of HDF5's
+        """Fill a buffer from the object; an error as of `CheckedReads`."""
+        start, view = self.tell(), memoryview(buffer).cast("B")
+        n = self._reader.readinto(view) or 0
+        begin = max(start - _LENGTH + 1, 0)
+        before = self._read_at(start - begin, begin)
+        self._heaps.check(before, view[:n], start)
+        self.seek(start + n)
+        return n
+
+    def _read_at(self, n_bytes: int, position: int) -> bytes:
+        self._reader.seek(position)
+        return self._reader.read(n_bytes) or b""
 
 
 def _find_endless(words: npt.NDArray[np.uint64]) -> int | None:

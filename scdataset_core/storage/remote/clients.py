@@ -179,12 +179,27 @@ class ObstoreClient:
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return folders and objects, see :class:`ObjectClient`."""
         try:
+            if not hasattr(self._store, "list_with_delimiter"):  # not one of obstore
+                return self._find_folder(prefix)
             found = self._store.list_with_delimiter(prefix or None)
             folders = [str(folder).rstrip("/") for folder in found["common_prefixes"]]
             return folders, [str(meta["path"]) for meta in found["objects"]]
         except Exception as error:
             failure = explain(error, self._name(prefix))
         raise failure
+
+    def _find_folder(self, prefix: str) -> tuple[list[str], list[str]]:
+        """Return folders and objects of a store that lists all below them only."""
+        start = f"{prefix}/" if prefix else ""
+        folders: dict[str, None] = {}
+        keys = []
+        for key, _ in self.list_objects(prefix):
+            name, slash, _ = key.removeprefix(start).partition("/")
+            if slash:
+                folders[start + name] = None
+            else:
+                keys.append(key)
+        return list(folders), keys
 
 
 def _changed(name: str, expected: ObjectIdentity, now: ObjectIdentity) -> Exception:

@@ -147,7 +147,10 @@ def _describe(error: Exception, text: str, status: str | None, code: str | None)
         )
     if "body" in text or kind in ("Interrupted", "Decode"):
         return f"the connection broke off{tried}; try again later"
-    return f"it cannot be read ({type(error).__name__}{tried}); check storage_options"
+    return (
+        f"it cannot be read ({type(error).__name__}{tried}); check storage_options, or"
+        " the store or file that open() was given"
+    )
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str | None:

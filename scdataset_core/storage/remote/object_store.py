@@ -1,5 +1,6 @@
 """Object stores as byte stores: opened in the process that reads."""
 
+import io
 import os
 import pickle
 import threading
@@ -85,7 +86,8 @@ class OwnStore:
 
 
 def _is_of_obstore(store: object) -> bool:
-    return type(store).__module__.partition(".")[0] == "obstore"
+    kinds = type(store).__mro__  # fsspec's classes for a scheme are made of obstore's
+    return any(kind.__module__.partition(".")[0] == "obstore" for kind in kinds)
 
 
 def _remake(store: Any, name: str) -> Any:  # Any: a store of obstore
@@ -103,8 +105,8 @@ def _remake(store: Any, name: str) -> Any:  # Any: a store of obstore
     return kind(*args, **options)
 
 
-def _copy(obj: Any, name: str) -> Any:  # Any: a store or file system
-    """Return a store or a file system made anew, in a forked process."""
+def _copy(obj: Any, name: str) -> Any:  # Any: a store, file system or file
+    """Return a store, file system or file made anew, in a forked process."""
     try:
         return pickle.loads(pickle.dumps(obj))
     except Exception:
@@ -142,16 +144,28 @@ class OwnFile:
         """Return what reads it, in this process."""
         file = self.file
         if self.pid is not None and self.pid != os.getpid():
-            fs = getattr(file, "fs", None)
-            if fs is not None:
-                return FileClient(_Reopened(_copy(fs, self.name), file.path), self.name)
-            if _has_descriptor(file):
-                raise StoreError(
-                    f"{self.name}: a file that was opened before the process was forked"
-                    " is shared with the parent, which moves its position; give its"
-                    " path, or use spawned workers"
-                )
+            file = self._copy_file()
         return FileClient(file, self.name)
+
+    def _copy_file(self) -> Any:  # Any: a file object
+        """Return the file for a process that was forked from the one that opened it."""
+        file, fs = self.file, getattr(self.file, "fs", None)
+        if fs is not None and _is_of_obstore(fs):
+            raise StoreError(
+                f"{self.name}: a file of obstore.fsspec can be read in the process that"
+                " made it only, and this one was forked from it; open the store itself,"
+                " open((store, path)), or use spawned workers"
+            )
+        if fs is not None:
+            return _Reopened(_copy(fs, self.name), file.path)
+        if _has_descriptor(file):
+            raise StoreError(
+                f"{self.name}: a file that was opened before the process was forked is"
+                " shared with the parent, which moves its position; give its path, or"
+                " use spawned workers"
+            )
+        # Memory was copied by the fork; a connection was not.
+        return file if isinstance(file, io.BytesIO) else _copy(file, self.name)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ class FileClient:
                 )
             assert self._file is not None
             with self._lock:
-                return ObjectIdentity(int(self._file.seek(0, 2)))
+                self._file.seek(0, 2)
+                return ObjectIdentity(int(self._file.tell()))
         except Exception as error:
             failure = explain(error, self._name)
         raise failure
@@ -146,9 +147,12 @@ class FileClient:
         with self._lock:
             self._file.seek(start)
             left = stop - start
-            while left and (part := self._file.read(left)):
+            while left > 0:
+                part = memoryview(self._file.read(left))  # text has none
+                if not part.nbytes:
+                    break
                 parts.append(part)
-                left -= len(part)
+                left -= part.nbytes
         return b"".join(parts)
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:

@@ -158,3 +158,48 @@ def test_obstore_that_is_missing_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[remote\]"):
         scd.open("s3://bucket/a.h5ad")
+
+
+def test_a_file_of_text_is_an_error_and_bytes_of_any_class_are_read(plates):
+    path = plates / "plate1.h5ad"
+    with pytest.raises(StoreError, match=r"StringIO, bytes .*TypeError.*the store or"):
+        scd.open(io.StringIO("x" * 1000))
+
+    class Views(io.BytesIO):
+        def read(self, n=-1):
+            return memoryview(super().read(n))
+
+    assert same(scd.open(Views(path.read_bytes())), path)
+
+
+def test_what_a_forked_process_cannot_read_is_an_error(plates):
+    from scdataset_core.storage.remote.object_store import OwnFile
+
+    path = plates / "plate1.h5ad"
+    store = obstore.store.LocalStore(plates)
+    reader = obstore.open_reader(store, path.name)
+    assert same(scd.open(reader), path)
+    with pytest.raises(StoreError, match="name: a ReadableFile cannot be made anew"):
+        OwnFile(reader, "name", pid=-1).connect()
+    OwnFile(io.BytesIO(b"x"), "name", pid=-1).connect()
+    pytest.importorskip("fsspec")
+    from obstore.fsspec import FsspecStore
+
+    file = FsspecStore("file").open(str(path))
+    with pytest.raises(StoreError, match="open the store itself"):
+        OwnFile(file, "name", pid=-1).connect()
+
+
+def test_a_store_that_lists_all_objects_alone_matches_globs(plates):
+    class Few:
+        def __init__(self, store):
+            self.head, self.get, self.list = store.head, store.get, store.list
+
+    store = Few(obstore.store.LocalStore(plates))
+    assert len(scd.open((store, "plate[12].h5ad")).files) == 2
+    with pytest.raises(ObjectMissingError, match=r'did you mean "plate1\.h5ad"'):
+        scd.open((store, "plate11.h5ad"))
+    with pytest.raises(ValueError, match=r"open\(\(store, \[\]\)\) got no paths"):
+        scd.open((store, []))
+    with pytest.raises(TypeError, match="a path in a store must be text, got 3"):
+        scd.open((store, 3))

@@ -1,5 +1,6 @@
 """Heaps of strings that HDF5 would not come to the end of."""
 
+import io
 import os
 import re
 import struct
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import scdataset_core as scd
 from scdataset_core.errors import CorruptFileError, FileChangedError, ScdatasetError
 from scdataset_core.storage.formats.hdf5_reads import (
+    CheckedObject,
     CheckedReads,
     _find_endless,
     open_through_checks,
@@ -160,3 +162,24 @@ def test_zeroed_names_of_a_file_of_anndata(tmp_path) -> None:
         except ScdatasetError as error:
             outcomes.add("damaged" in str(error) or "cannot" in str(error))
     assert outcomes == {True}
+
+
+def test_an_object_of_a_store_is_checked_as_a_file_is(names) -> None:
+    path, text = names
+    contents = path.read_bytes()
+    with h5py.File(CheckedObject(io.BytesIO(contents), "s3://a/x"), "r") as file:
+        assert [x.decode() for x in file["names1"][()]] == text[1000:2000]
+    for match in re.finditer(SIGNATURE, contents):
+        damaged = bytearray(contents)
+        damaged[match.start() + 64 : match.start() + PAGE] = bytes(PAGE - 64)
+        reader = CheckedObject(io.BytesIO(damaged), "s3://a/x")
+        with (
+            h5py.File(reader, "r") as file,
+            pytest.raises(CorruptFileError, match="s3://a/x: the text in the heap"),
+        ):
+            [file[f"names{part}"][()] for part in range(3)]
+    collection = b"GCOL\x01\0\0\0" + struct.pack("<Q", 4096) + bytes(4080)
+    reader = CheckedObject(io.BytesIO(b"x" * 100 + collection), "s3://a/x")
+    reader.seek(103)
+    with pytest.raises(CorruptFileError, match="heap at byte 100"):
+        reader.readinto(bytearray(50))
