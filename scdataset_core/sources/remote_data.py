@@ -179,7 +179,7 @@ class _Finder:
             if obj in (getattr(known, "store", None), getattr(known, "file", None)):
                 return free
             n += 1
-            free = f"{name} ({n})"
+            free = f"{name}/({n})" if name.endswith(":/") else f"{name} ({n})"
         self.roots[free] = kind(obj, free)
         return free
 

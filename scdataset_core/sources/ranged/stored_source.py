@@ -108,6 +108,8 @@ class StoredSource(SourceWithObs):
             from ...storage.cache.filling import attach_cache
 
             attach_cache(self.x_arrays(), cache)
+            if self._is_far and not is_late:
+                attach_cache(self._arrays_by_cell(obs), cache)
         filled = facts.chunk_rows[facts.n_obs > 0]
         one = facts.chunk_rows[:1]
         self.natural_block = round(np.median(filled if len(filled) else one))
@@ -152,6 +154,12 @@ class StoredSource(SourceWithObs):
                 (x.data, x.indices) if isinstance(x, SparseX) else (x.values,)
             )
         ]
+
+    def _arrays_by_cell(self, obs: JoinedColumns) -> list[StoredArray]:
+        """Return the arrays beside X that are read: row pointers, columns of obs."""
+        arrays: list[object] = [x.indptr for x in self._xs if isinstance(x, SparseX)]
+        arrays += [*obs.numbers, *(codes for codes, _ in obs.codes)]
+        return [array for array in arrays if isinstance(array, StoredArray)]
 
     def cacheable_arrays(self) -> Sequence[StoredArray]:
         """Return the arrays of X whose decoded chunks a cache keeps."""

@@ -33,6 +33,11 @@ MOST_AHEAD = 8
 class KeptBlocks(Protocol):
     """Keeps blocks of objects on a disk."""
 
+    @property
+    def place(self) -> str:
+        """Where it keeps them."""
+        ...
+
     def find(self, number: int) -> npt.NDArray[np.uint8] | None:
         """Return a block, or None where it is not kept."""
         ...
@@ -91,7 +96,8 @@ class BlockReader(io.RawIOBase):
         self._source, self._kept = source, kept
         identity = source.identity
         assert isinstance(identity, ObjectIdentity)
-        self._identity = identity
+        # What is held here lies in this cache too, so that the next process finds it.
+        self._of = source.name, identity, None if kept is None else kept.place
         self._size = identity.n_bytes
         self._at = 0
         self._next, self._ahead = -1, 1
@@ -147,7 +153,7 @@ class BlockReader(io.RawIOBase):
         return [block for n in numbers if (block := found[n]) is not None]
 
     def _key(self, number: int) -> object:
-        return self._source.name, self._identity, number
+        return self._of, number
 
     def _find(self, number: int) -> npt.NDArray[np.uint8] | None:
         block = _held.find(self._key(number))

@@ -43,9 +43,9 @@ class ObjectClient(Protocol):
         ...
 
     def get_whole(
-        self, key: str
+        self, key: str, expected: ObjectIdentity | None
     ) -> tuple[ObjectIdentity, Any]:  # Any: an object with a buffer
-        """Return what an object is now, and all of its bytes."""
+        """Return what an object is now, and all of its bytes; None: it is not known."""
         ...
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
@@ -127,9 +127,7 @@ class ObstoreClient:
     def _get_once(
         self, key: str, start: int, stop: int, expected: ObjectIdentity
     ) -> Any:  # Any: an object with a buffer
-        options: dict[str, Any] = {"range": (start, stop)}
-        if expected.can_be_demanded:
-            options["if_match"] = expected.etag
+        options = {"range": (start, stop), **_demand(expected)}
         answer = self._store.get(key, options=options)
         # Servers may ignore what a request demands.
         now = self._identify(answer.meta)
@@ -141,16 +139,16 @@ class ObstoreClient:
         return data
 
     def get_whole(
-        self, key: str
+        self, key: str, expected: ObjectIdentity | None
     ) -> tuple[ObjectIdentity, Any]:  # Any: an object with a buffer
         """Return an object, see :class:`ObjectClient`."""
         try:
-            answer = self._store.get(key)
+            answer = self._store.get(key, options=_demand(expected))
             found, data = self._identify(answer.meta), answer.bytes()
             if len(data) != found.n_bytes:
                 raise ShortAnswerError(f"{len(data)} bytes")
         except Exception as error:
-            failure = explain(error, self._name(key))
+            failure = explain(error, self._name(key), was_open=expected is not None)
         else:
             return found, data
         raise failure
@@ -200,6 +198,13 @@ class ObstoreClient:
             else:
                 keys.append(key)
         return list(folders), keys
+
+
+def _demand(expected: ObjectIdentity | None) -> dict[str, Any]:
+    """Return the options of a request that is to be answered by one version alone."""
+    if expected is None or not expected.can_be_demanded:
+        return {}
+    return {"if_match": expected.etag}
 
 
 def _changed(name: str, expected: ObjectIdentity, now: ObjectIdentity) -> Exception:

@@ -83,6 +83,11 @@ class KeptObject:
         shape = (n_chunks * chunk,)
         return ArrayLayout(self._name, what, shape=shape, dtype=dtype, grid=grid)
 
+    @property
+    def place(self) -> str:
+        """The folder of the cache."""
+        return str(self._cache.folder)
+
     def find(self, number: int) -> npt.NDArray[np.uint8] | None:
         """Return a block of the object, or None where it is not kept."""
         context = default_context()

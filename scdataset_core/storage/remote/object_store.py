@@ -275,7 +275,7 @@ class ObjectStore:
             If it is not what it was when it was first asked for.
         """
         client, key = self.client_of(name)
-        found, data = client.get_whole(key)
+        found, data = client.get_whole(key, self._known.get(name))
         check_unchanged(name, self._known.setdefault(name, found), found)
         return data
 
@@ -333,5 +333,5 @@ class ObjectStore:
         while here:
             if here in self._roots:
                 return here
-            here = here.rpartition("/")[0].rstrip("/")
+            here = here.rpartition("/")[0]
         return None

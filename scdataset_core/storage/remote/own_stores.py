@@ -47,7 +47,8 @@ def name_of_store(store: Any) -> str:
     prefix = str(getattr(store, "prefix", None) or "").strip("/")
     schemes = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}
     kind = type(store).__name__
-    start = f"{schemes.get(kind, kind)}://{bucket or ''}".rstrip("/")
+    scheme = schemes.get(kind, kind)
+    start = f"{scheme}://{bucket}" if bucket else f"{scheme}:/"
     if kind == "HTTPStore":
         from .urls import parse_url
 
@@ -136,7 +137,9 @@ class FileClient:
             self._checked = now
             check_unchanged(self._name, expected, self.head(""))
 
-    def get_whole(self, key: str) -> tuple[ObjectIdentity, Any]:
+    def get_whole(
+        self, key: str, expected: ObjectIdentity | None
+    ) -> tuple[ObjectIdentity, Any]:
         """Return the file. Any: an object with a buffer."""
         found = self.head(key)
         return found, self.get(key, 0, found.n_bytes, found)
