@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..sources import open as open_source
+from .arguments import StorageOptions
 from .comparison import compare
 from .plate_layouts import LayoutName
 from .synthetic import Compression, demo_plates, make_plates
@@ -20,6 +21,7 @@ def demo(
     label: str = "cell_line",
     x: str = "X",
     join: Literal["exact", "inner", "outer"] = "exact",
+    storage_options: StorageOptions = None,
     cells: int = 10_000,
     plates: int = 4,
     genes: int = 62_710,
@@ -40,7 +42,7 @@ def demo(
         plates, which are kept for the next time.
     label
         The obs column to learn.
-    x, join
+    x, join, storage_options
         As for :func:`scdataset_core.open`.
     cells, plates, genes, compression, folder
         Cells in each synthetic plate, how many plates and genes there are, how they are
@@ -78,7 +80,7 @@ def demo(
             report=progress,
         )
     comparison = compare(
-        open_source(data, obs=[label], x=x, join=join),
+        open_source(data, obs=[label], x=x, join=join, storage_options=storage_options),
         label,
         batch_size=batch_size,
         block_size=block_size,

@@ -1,6 +1,7 @@
 """Storage options of the command line."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -74,3 +75,20 @@ def test_numbers_and_times_of_retries_are_no_text():
     ):
         with pytest.raises(ValueError, match=match):
             parse_storage_options([text])
+
+
+def test_every_command_that_opens_files_takes_them():
+    pytest.importorskip("rich")
+    import typer.main
+
+    from scdataset_core.tools.commands import app
+
+    group: Any = typer.main.get_command(app)
+    commands = {**group.commands, **group.commands["cache"].commands}
+    takes = {
+        name
+        for name, command in commands.items()
+        if any({"--storage-options", "-o"} <= {*one.opts} for one in command.params)
+    }
+    expected = {"inspect", "verify", "tune", "suggest", "bench", "demo", "split"}
+    assert takes == expected | {"rewrite", "fill"}
