@@ -109,3 +109,15 @@ def test_keys_with_spaces_and_signs(files, s3, server):
     server.put("a b/c.h5ad", files.folder / files.names["gzip"][0])
     for url in (f"{server.url}/a%20b/c.h5ad", f"{server.url}/a b/c.h5ad"):
         assert_same(scd.open(url).read([3, 5])["X"], near.read([3, 5])["X"])
+
+
+def test_chosen_genes_of_dense_rows_are_asked_for_together(files, server):
+    given = {"x": "layers/dense", "genes": ["gene7", "gene30"]}
+    far = scd.open(files.urls("plain", server.url), **given)
+    near = scd.open(files.paths("plain"), **given)
+    rows = range(0, 240, 2)
+    assert_same(far.read(rows)["X"], near.read(rows)["X"])  # keeps what is small
+    server.forget()
+    far.read(rows)
+    assert len(server.requests) == 2  # one a file: the rows lie near each other
+    assert_same_batches(far, near)

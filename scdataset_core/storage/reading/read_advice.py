@@ -21,7 +21,7 @@ from ..remote.object_source import ObjectSource
 from ..remote.requests import WantedRanges
 from .byte_ranges import ByteRanges, find_runs
 
-__all__ = ["advice_tasks"]
+__all__ = ["advice_tasks", "expect_objects"]
 
 # About so many ranges are tried; if one is not in memory, all are asked for.
 N_TRIED = 8
@@ -44,7 +44,7 @@ def advice_tasks(ranges: ByteRanges, context: ReadContext) -> list[Callable[[], 
     context
         Where files are open.
     """
-    remote = _expect_objects(ranges, context)
+    remote = expect_objects(ranges, context)
     if remote:
         return remote
     if not hasattr(os, "posix_fadvise") or int(ranges.n_bytes.sum()) < LEAST_BYTES:
@@ -60,7 +60,7 @@ def advice_tasks(ranges: ByteRanges, context: ReadContext) -> list[Callable[[], 
     return []
 
 
-def _expect_objects(
+def expect_objects(
     ranges: ByteRanges, context: ReadContext
 ) -> list[Callable[[], None]]:
     """Ask for the ranges that lie in objects, and return what holds them."""
