@@ -196,7 +196,7 @@ def missing_object(name: str, store: ObjectStore) -> ObjectMissingError:
         if name in folders:
             return ObjectMissingError(
                 f"{name}: this is a folder of objects, and no zarr store; open the"
-                f" files in it together: open({name + '/*.h5ad'!r})"
+                f" files in it together: open({store.opened_by(name + '/*.h5ad')})"
             )
         beside = [one.rpartition("/")[2] for one in [*folders, *objects]]
         hint = f"; {nearest(own, beside)}" if beside else "; its folder is empty"

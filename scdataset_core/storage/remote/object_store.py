@@ -292,6 +292,13 @@ class ObjectStore:
             self._kept[name] = known
         return known
 
+    def opened_by(self, name: str) -> str:
+        """Return what `open` takes for a name or glob, as messages show it."""
+        root = self._find_root(name)
+        if root is None or not isinstance(self._roots[root], OwnStore):
+            return repr(name)
+        return f"(store, {name[len(root) :].strip('/')!r})"
+
     def lists(self, name: str) -> bool:
         """Return whether the objects around a name can be listed."""
         root = self._find_root(name)

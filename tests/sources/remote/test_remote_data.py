@@ -190,6 +190,18 @@ def test_what_a_forked_process_cannot_read_is_an_error(plates):
         OwnFile(file, "name", pid=-1).connect()
 
 
+def test_stores_of_ones_own_are_named_apart_and_in_advice(plates):
+    content = (plates / "plate1.h5ad").read_bytes()
+    stores = [obstore.store.MemoryStore() for _ in range(2)]
+    for store in stores:
+        store.put("a/b.h5ad", content)
+    source = scd.open([(store, "a/*.h5ad") for store in stores])
+    assert source.files == ("MemoryStore://a/b.h5ad", "MemoryStore://(2)/a/b.h5ad")
+    assert source.concurrent  # the next fetch is asked for while one is used
+    with pytest.raises(ObjectMissingError, match=r"open\(\(store, 'a/\*\.h5ad'\)\)"):
+        scd.open((stores[0], "a"))
+
+
 def test_a_store_that_lists_all_objects_alone_matches_globs(plates):
     class Few:
         def __init__(self, store):
