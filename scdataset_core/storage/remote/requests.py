@@ -245,7 +245,8 @@ class WantedRanges:
             if part.left <= 0 and part.state == _HERE:
                 part.state, part.data = _TAKEN, None
                 self._held -= part.stop - part.start
-                self._changed.notify_all()
+                if self._threads is not None and self._next < len(self.parts):
+                    self._threads.more.notify()  # there is room for the next one
 
 
 class ExpectedReads:
