@@ -68,6 +68,14 @@ class CellLabels:
         ValueError
             If the columns are not of the same cells.
         """
+        coded = self._read(source)
+        classes = join_classes(
+            [part.codes for part in coded], [len(part.labels) for part in coded]
+        )
+        return classes, [part.labels for part in coded]
+
+    def _read(self, source: Any) -> list[Coded]:
+        """Return the labels of each column as codes."""
         read = iter(read_columns(source, self.obs_columns))
         coded = [
             next(read) if isinstance(column, str) else code_labels(column, name)
@@ -79,14 +87,10 @@ class CellLabels:
                 f"the labels of {self._name} must be of the same cells, got"
                 f" {' and '.join(str(length) for length in sorted(lengths))}"
             )
-        labels = [part.labels for part in coded]
-        classes = join_classes(
-            [part.codes for part in coded], [len(part) for part in labels]
-        )
-        return classes, labels
+        return coded
 
     def codes(self, source: Any) -> npt.NDArray[Any]:
-        """Return the class of each cell, -1 where a label is missing.
+        """Return the class of each cell, where a missing label is one too, the last.
 
         They are kept for the latest source, in the narrowest type, and pickled: a
         worker cannot read columns of an object in memory that the source does not
@@ -94,7 +98,11 @@ class CellLabels:
         """
         kept = self._codes  # another thread may replace it
         if kept is None or (self.obs_columns and kept[0] is not source):
-            classes = self.read(source)[0]
+            coded = [(part.codes, len(part.labels)) for part in self._read(source)]
+            classes = join_classes(
+                [np.where(part < 0, np.int32(size), part) for part, size in coded],
+                [size + 1 for _, size in coded],
+            )
             codes = classes.codes.astype(_find_narrowest(len(classes.parts)))
             self._codes = kept = source if self.obs_columns else None, codes
         return kept[1]

@@ -103,6 +103,14 @@ def test_obs_columns_and_their_combinations_are_strata(
         assert one["index"].tolist() == third["index"].tolist()
 
 
+def test_a_cell_that_lacks_one_of_two_labels_is_shared_by_the_other() -> None:
+    half, others = np.where(np.arange(203) % 2, -1, LABELS), LABELS % 3
+    strata = list(loader_of(scd.BlockShuffling(8, stratify=[half, others])))
+    for start in range(0, len(strata), 4):
+        fetch = np.concatenate(strata[start : start + 4])
+        assert_even(half[fetch] * 3 + others[fetch], 10)
+
+
 def test_ranks_workers_and_resuming_give_the_same_minibatches() -> None:
     strategy = pickle.loads(pickle.dumps(scd.BlockShuffling(4, stratify=LABELS)))
     whole = [batch.tolist() for batch in loader_of(strategy, uneven="pad")]
