@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import FileFormatError
 from ...storage.io.open_files import Identity
 from ..paths import paths_of
+from ..remote_data import is_remote
 from .index_files import IndexContents, write_index
 
 if TYPE_CHECKING:
@@ -144,6 +146,11 @@ class Index:
         changes
             Which files were read again, added and dropped.
         """
+        if is_remote(files):
+            raise FileFormatError(
+                "an index holds .h5ad files on local disks; open URLs and objects in"
+                " stores without one, and with cache= to know them the next time"
+            )
         paths = paths_of(files) if files is not None else None
         if files is not None and paths is None:
             raise TypeError(
@@ -222,6 +229,11 @@ class _Making:
         from .recorded_tree import RecordedFile
         from .recording import record_file
 
+        if Path(path).is_dir():
+            raise FileFormatError(
+                f"{path}: an index holds .h5ad files, and this is a folder; open a zarr"
+                " store without an index, by its path"
+            )
         identity = Identity.of(path)
         found = ask_parsed(path, lambda tree: record_file(tree, self._pool))
         if found is None:

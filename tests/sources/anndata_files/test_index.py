@@ -308,3 +308,12 @@ def test_other_processes_read(saved, method):
     with multiprocessing.get_context(method).Pool(1) as pool:
         found = pool.apply(_sum, (pickle.dumps(source), rows))
     assert found == pytest.approx(float(source.read(rows)["X"].sum()))
+
+
+def test_what_an_index_does_not_hold_is_opened_without_one(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(FileFormatError, match=r"a\.zarr: .* open a zarr store without"):
+        scd.Index.build(tmp_path / "a.zarr")
+    for remote in ("https://example.com/a.h5ad", ["s3://bucket/a.h5ad"]):
+        with pytest.raises(FileFormatError, match=r"open URLs .* without one"):
+            scd.Index.build(remote)
