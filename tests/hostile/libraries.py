@@ -48,6 +48,25 @@ def _triples(path: Path) -> Any:
     return folder
 
 
+def _huggingface(path: Path) -> Any:
+    import datasets
+
+    return _rewritten(datasets.load_from_disk(path).with_format("arrow")[:])
+
+
+def _h5mu(path: Path) -> Any:
+    import mudata
+
+    return mudata.read_h5mu(path)
+
+
+def _soma(path: Path) -> Any:
+    import tiledbsoma.io
+
+    with tiledbsoma.open(str(path)) as experiment:
+        return tiledbsoma.io.to_anndata(experiment, measurement_name="RNA")
+
+
 def _rewritten(table: Any) -> Path:
     """Return a sound file of what was read of another."""
     import pyarrow.parquet as pq
@@ -76,6 +95,9 @@ LIBRARIES: dict[str, Callable[[Path], Any]] = {
         _arrow: ["arrow", "feather"],
         _parquet: ["parquet"],
         _triples: ["triples"],
+        _huggingface: ["hugging face"],
+        _h5mu: ["h5mu"],
+        _soma: ["soma"],
     }.items()
     for name in names
 }

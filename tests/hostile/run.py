@@ -2,10 +2,11 @@
 
 ::
 
-    python -m tests.hostile.run --mutants 20000
+    python -m tests.hostile.run --mutants 20000 --record outcomes.jsonl
 
 Each batch of mutants is read in a process of its own, so that a crash or a hang is
 counted, and ends nothing else. `small_files.py` has the files, `mutants.py` the damage.
+A run that was ended goes on where it was when it is started again with its record.
 """
 
 import argparse
@@ -15,10 +16,12 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from tests.hostile.small_files import SMALL_FILES, write_small
@@ -36,6 +39,7 @@ OUTCOMES = [
 ]
 GOOD = {"right", "clear error", "as stored"}
 _START_S = 120  # to import the libraries, on a busy machine
+_BATCH = 250
 ROOT = Path(__file__).parents[2]
 
 
@@ -63,7 +67,8 @@ def run_mutants(
     place
         Where the mutants are put, one after another.
     limit_s
-        A mutant that takes longer is a hang.
+        A mutant that takes more processor time is a hang, and so is one that waits for
+        ten times as long.
     """
     left = list(tasks)
     while left:
@@ -114,14 +119,14 @@ def run_mutants(
 
 
 def _lines(process: "subprocess.Popen[bytes]", limit_s: float) -> Iterator[bytes]:
-    """Yield lines of a process until it ends, or says nothing for `limit_s`."""
+    """Yield lines of a process until it ends, or is silent for too long."""
     assert process.stdout is not None
     output, held = process.stdout.fileno(), b""
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
-        wait_s: float = _START_S
-        while selector.select(wait_s):
-            wait_s = limit_s
+        allowed_s: float = _START_S
+        while _speaks(selector, process.pid, allowed_s):
+            allowed_s = limit_s
             read = os.read(output, 1 << 16)
             if not read:
                 process.wait()
@@ -130,16 +135,86 @@ def _lines(process: "subprocess.Popen[bytes]", limit_s: float) -> Iterator[bytes
             yield from lines
 
 
+def _speaks(
+    selector: selectors.DefaultSelector, process: int, allowed_s: float
+) -> bool:
+    """Return whether a process says something, though other work slows it down."""
+    before, begun = _processor_s(process), time.monotonic()
+    while not selector.select(allowed_s):
+        used, waited = _processor_s(process) - before, time.monotonic() - begun
+        if used > allowed_s or waited > 10 * allowed_s:
+            return False
+    return True
+
+
+def _processor_s(process: int) -> float:
+    """Return the processor time that a process has used, in seconds."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _last(text: str, code: int) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     told = [line for line in lines if "what()" in line or "File" in line][:3]
     return f"exit {code}: {' | '.join(told)}"
 
 
-def _share(name: str, folder: Path, numbers: range, limit_s: float) -> list[Outcome]:
-    place = folder / f"mutant of {name} {numbers.start}"
-    tasks = [(name, number) for number in numbers]
-    return list(run_mutants(tasks, folder, place, limit_s=limit_s))
+class Record:
+    """The outcomes of a run, in a file that the next run goes on with.
+
+    Parameters
+    ----------
+    path
+        A file of one outcome a line; None keeps them in memory alone.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.outcomes: list[Outcome] = []
+        self._lock = Lock()
+        lines = path.read_text().splitlines() if path and path.exists() else []
+        self.outcomes += [Outcome(**json.loads(line)) for line in lines]
+        self._known = {(one.name, one.number) for one in self.outcomes}
+        self._file = path.open("a") if path else None
+
+    def lacks(self, task: tuple[str, int]) -> bool:
+        """Return whether a mutant has no outcome in the file as it was found."""
+        return task not in self._known
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep one more."""
+        with self._lock:
+            self.outcomes.append(outcome)
+            if self._file:
+                print(json.dumps(outcome._asdict()), file=self._file, flush=True)
+
+
+def run_batches(
+    batches: list[list[tuple[str, int]]], record: Record, asked: argparse.Namespace
+) -> None:
+    """Read batches of mutants, and print after each how far the run has come."""
+    total = len(record.outcomes) + sum(map(len, batches))
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        ThreadPoolExecutor(asked.processes) as pool,
+    ):
+        folder = Path(temporary)
+        for name in dict.fromkeys(name for batch in batches for name, _ in batch):
+            write_small(name, folder)
+
+        def read(tasks: list[tuple[str, int]]) -> str:
+            name, first = tasks[0]
+            place = folder / f"mutant of {name} {first}"
+            for outcome in run_mutants(tasks, folder, place, limit_s=asked.limit_s):
+                record.add(outcome)
+            return f"{name} {first} to {tasks[-1][1]}"
+
+        for done in as_completed([pool.submit(read, batch) for batch in batches]):
+            counts = Counter(one.outcome for one in record.outcomes)
+            said = ", ".join(f"{counts[o]:,} {o}" for o in OUTCOMES if counts[o])
+            print(
+                f"{len(record.outcomes):,} of {total:,} ({done.result()}): {said}",
+                flush=True,
+            )
 
 
 def print_table(outcomes: list[Outcome]) -> None:
@@ -162,30 +237,21 @@ def main() -> None:
     parser.add_argument("--formats", nargs="*", default=list(SMALL_FILES))
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--limit-s", type=float, default=20, help="longer is a hang")
+    parser.add_argument(
+        "--record", type=Path, help="file of outcomes; those in it are not made again"
+    )
     asked = parser.parse_args()
+    record = Record(asked.record)
     each = -(-asked.mutants // len(asked.formats))
-    batch = min(each, 250)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ThreadPoolExecutor(asked.processes) as pool,
-    ):
-        for name in asked.formats:
-            write_small(name, Path(folder))
-        stop = asked.first + each
-        shares = [
-            pool.submit(
-                _share,
-                name,
-                Path(folder),
-                range(start, min(start + batch, stop)),
-                asked.limit_s,
-            )
-            for name in asked.formats
-            for start in range(asked.first, stop, batch)
-        ]
-        outcomes = [outcome for share in shares for outcome in share.result()]
-    print_table(outcomes)
-    for one in outcomes:
+    numbers = range(asked.first, asked.first + each)
+    batches = [
+        [(name, n) for n in numbers[start : start + _BATCH] if record.lacks((name, n))]
+        for start in range(0, each, _BATCH)
+        for name in asked.formats
+    ]
+    run_batches([batch for batch in batches if batch], record, asked)
+    print_table(record.outcomes)
+    for one in record.outcomes:
         if one.outcome not in GOOD:
             print(f"{one.name} {one.number}: {one.outcome}: {one.done}\n  {one.text}")
 
