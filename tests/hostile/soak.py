@@ -6,12 +6,16 @@
 
 Each turn makes a Loader with other settings, of one source that stays open and of one
 that is opened anew, and takes some batches: to the end, or until the iterator is
-abandoned. Resident memory, open descriptors and threads are printed as a table.
+abandoned. What the process holds is printed as a table: resident memory, what of it is
+in use (C's allocator keeps freed memory for each thread that took some, and gives it
+back as it sees fit), open descriptors, threads, and blocks of memory of Python objects.
 """
 
 import argparse
+import ctypes
 import gc
 import random
+import sys
 import threading
 import time
 import warnings
@@ -20,11 +24,38 @@ from pathlib import Path
 import scdataset_core as scd
 
 
-def count_held() -> tuple[float, int, int]:
-    """Return resident memory in MB, open descriptors and threads of the process."""
+class _Allocations(ctypes.Structure):
+    """What ``mallinfo2`` of the GNU C library tells."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def count_held() -> tuple[float, float, int, int, int]:
+    """Return what the process holds.
+
+    Returns
+    -------
+    resident, used, descriptors, threads, blocks
+        Resident memory and what C's allocator has given out, in MB; open descriptors,
+        threads, and blocks of memory of Python objects.
+    """
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    n_open = len(list(Path("/proc/self/fd").iterdir()))
-    return pages * 4096 / 1e6, n_open, threading.active_count()
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Allocations
+    told = mallinfo()
+    return (
+        pages * 4096 / 1e6,
+        (told.uordblks + told.hblkhd) / 1e6,
+        len(list(Path("/proc/self/fd").iterdir())),
+        threading.active_count(),
+        sys.getallocatedblocks(),
+    )
 
 
 def take_turn(source: scd.Source, rng: random.Random) -> int:
@@ -63,7 +94,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     rng, kept = random.Random(0), scd.open(asked.files)
     begun, shown, turns, batches = time.monotonic(), 0, 0, 0
-    print(f"{'minute':>8}{'turns':>8}{'batches':>9}{'MB':>8}{'open':>6}{'threads':>9}")
+    heads = ("minute", "turns", "batches", "MB", "in use", "open", "threads", "blocks")
+    print("".join(f"{head:>9}" for head in heads))
     while (minutes := (time.monotonic() - begun) / 60) < asked.minutes:
         fresh = scd.open(asked.files) if turns % 8 == 0 else kept
         batches += take_turn(fresh, rng)
@@ -71,11 +103,8 @@ def main() -> None:
         if minutes * asked.rows >= shown * asked.minutes:
             del fresh
             gc.collect()
-            memory, n_open, threads = count_held()
-            print(
-                f"{minutes:8.1f}{turns:8}{batches:9}{memory:8.0f}{n_open:6}{threads:9}",
-                flush=True,
-            )
+            held = "".join(f"{number:9.0f}" for number in count_held())
+            print(f"{minutes:9.1f}{turns:9}{batches:9}{held}", flush=True)
             shown += 1
 
 
