@@ -22,7 +22,7 @@ VERSION = 1
 _MOST_NAMED = 16  # of missing states, in an error
 
 # These are raised where the parts of a state are not what they should be.
-_DAMAGE = (TypeError, ValueError, KeyError, IndexError, OverflowError)
+_DAMAGE = (TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError)
 
 _SIZES = [field.name for field in fields(Sizes)]
 # The parts that two states of one run have in common, and what errors call them.
@@ -107,7 +107,11 @@ class State:
                 f"the state has version {version!r}, and this release reads"
                 f" version {VERSION}; use the release that wrote it"
             )
-        parts = {name: part for name, part in state.items() if name != "version"}
+        parts = {
+            name: int(part) if isinstance(part, np.integer) else part
+            for name, part in state.items()
+            if name != "version"
+        }
         try:
             check_parts(parts)
             shard = parts.pop("shard")

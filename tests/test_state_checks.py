@@ -69,6 +69,17 @@ def test_a_state_that_claims_a_billion_ranks_is_refused_at_once():
         merge_states([state])
 
 
+def test_numbers_of_numpy_are_numbers_and_endless_nesting_is_damage():
+    state = make().state_dict()
+    make().load_state_dict({**state, "epoch": np.int64(3), "seed": np.int64(0)})
+    assert merge_states([{**state, "epoch": np.int64(3)}])["epoch"] == 3
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(StateError, match="damaged"):
+        merge_states([{**state, "epoch": nested}])
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()

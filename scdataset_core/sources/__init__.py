@@ -97,7 +97,8 @@ def open(
         file may crash or send round for ever, runs in a child process alone. What the
         file says of itself and its text are read there; rows are read here, without
         HDF5. The child is started once in a process, for all files, in about 0.4 s.
-        Other formats are opened as without it; objects and URLs are refused.
+        Arrow looks at footers of Parquet files there first. Other formats are opened as
+        without it; objects and URLs are refused.
 
     Returns
     -------

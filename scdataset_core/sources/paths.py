@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from numbers import Number
 from pathlib import Path
 
-from ..errors import FileFormatError, nearest
+from ..errors import nearest
+from ..storage.io.open_files import check_plain
 from .base import Source
 
 __all__ = ["paths_of"]
@@ -91,9 +92,5 @@ def _existing(path: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    if not Path(path).is_file() and not Path(path).is_dir():
-        raise FileFormatError(
-            f"{path}: a pipe, a socket or a device, which cannot be read at any place;"
-            " write what it gives to a file, and open that"
-        )
+    check_plain(path)
     return str(Path(path).absolute())

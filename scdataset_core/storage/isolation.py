@@ -87,7 +87,7 @@ def call_isolated(
         warnings.warn(text, category, stacklevel=3)
     if isinstance(answer.get("error"), MemoryError):
         raise CorruptFileError(
-            f"{file}: HDF5 asks for more memory than a file of its size can need"
+            f"{file}: reading it asks for more memory than a file of its size can need"
             f" ({memory >> 20:,} MiB); the file is damaged, restore it from its origin"
         )
     if "error" in answer:
@@ -218,8 +218,8 @@ def _error_for_end(status: int, file: str) -> Exception:
     else:
         what = f"crashed ({name})"
     return CorruptFileError(
-        f"{file}: the child process in which HDF5 read it {what}; the file is damaged,"
-        " restore it from its origin"
+        f"{file}: the child process that read it {what}; the file is damaged, restore"
+        " it from its origin"
     )
 
 

@@ -63,7 +63,10 @@ def _h5mu(path: Path) -> Any:
 def _soma(path: Path) -> Any:
     import tiledbsoma.io
 
-    with tiledbsoma.open(str(path)) as experiment:
+    # It takes these bytes for each column, however few cells there are.
+    config = {"soma.init_buffer_bytes": 1 << 20}
+    context = tiledbsoma.SOMATileDBContext(tiledb_config=config)
+    with tiledbsoma.open(str(path), context=context) as experiment:
         return tiledbsoma.io.to_anndata(experiment, measurement_name="RNA")
 
 

@@ -1,5 +1,7 @@
 """Small files that claim to be huge, and processes with little of everything."""
 
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import scdataset_core as scd
 from scdataset_core.errors import CorruptFileError, FileFormatError
 from scdataset_core.storage.formats.hdf5_files import counts_user_block
+from tests.hostile.small_files import SMALL_FILES, write_small
 from tests.sources.small_h5ad import make
 
 pytestmark = pytest.mark.hostile
@@ -223,3 +226,46 @@ def test_the_user_block_is_known_without_a_folder_to_write_to(monkeypatch) -> No
     counts_user_block.cache_clear()
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     assert counts_user_block() in [(a, b) for a in (True, False) for b in (True, False)]
+
+
+def test_names_that_cannot_all_differ_are_not_read(tmp_path) -> None:
+    path = make(tmp_path / "x.h5ad")
+    n = 3_000_000
+    claim(
+        path,
+        "var/_index",
+        shape=n,
+        dtype="i8",
+        data=np.zeros(n, np.int64),
+        chunks=(n,),
+        compression="gzip",
+    )
+    with h5py.File(path, "r+") as file:
+        file["X"].attrs["shape"] = [30, n]
+    with pytest.raises(CorruptFileError, match="3,000,000 values that differ"):
+        scd.open(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("zarr 2", "X/.zattrs"),
+        ("zarr 3", "X/data/zarr.json"),
+        ("triples", "cells.parquet"),
+    ],
+)
+def test_pipes_in_folders_hold_nobody_up(tmp_path, name, inside) -> None:
+    place = write_small(name, tmp_path) / SMALL_FILES[name].name
+    (place / inside).unlink()
+    os.mkfifo(place / inside)
+    with pytest.raises(FileFormatError, match="a pipe, a socket or a device"):
+        scd.open(place)
+
+
+@pytest.mark.parametrize(("part", "size"), [("shape", 2**63), ("chunks", 10**12)])
+def test_sizes_of_zarr_that_none_can_have(tmp_path, part, size) -> None:
+    place = write_small("zarr 2", tmp_path) / "a.zarr"
+    array = place / ("obs/_index" if part == "shape" else "X/data") / ".zarray"
+    array.write_text(json.dumps(json.loads(array.read_text()) | {part: [size]}))
+    with pytest.raises(FileFormatError, match=r"can have|chunks of"):
+        scd.open(place)

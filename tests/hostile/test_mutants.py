@@ -12,11 +12,17 @@ for package in ("anndata", "h5py", "zarr", "pyarrow"):
 # Mutants that once fell short: they hung, crashed, took memory, or raised the errors of
 # other libraries.
 SEEDS = [
+    ("h5ad", 397),
+    ("h5ad dense", 136),
+    ("zarr 2", 234),
+    ("zarr 3", 192),
     ("zarr 2", 1153),
     ("zarr 3", 1038),
     ("zarr 3", 1125),
     ("zarr shards", 10),
     ("zarr shards", 36),
+    ("zarr shards", 90),
+    ("zarr shards", 214),
     ("zarr shards", 1493),
     ("zarr zip", 6),
     ("zarr zip", 1161),

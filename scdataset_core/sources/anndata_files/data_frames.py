@@ -101,6 +101,8 @@ class StoredFrame:
 
         def read() -> npt.NDArray[np.object_]:
             text = self.index_text()
+            if self._group is not None:
+                self._check_written(self.index_path)
             # pandas gives a missing name as "nan" too.
             names = ["nan" if x is None else x for x in text.read(0, len(text))]
             return np.array(names, object)
@@ -193,8 +195,17 @@ class StoredFrame:
             return None
         return StoredText(self._tree.describe_array(found), mask)
 
+    def _check_written(self, path: str) -> None:
+        """Raise if the different values at `path` cannot all lie in the file."""
+        found = self._tree.find(path)
+        if not self._tree.is_array(found):
+            found = self._tree.find(f"{path}/values")
+        if self._tree.is_array(found):
+            self._tree.check_written(found)
+
     def _labels(self, path: str) -> list[Label]:
         text = self._text(path)
+        self._check_written(path)
         # The open handle is used, so that the file is not opened once more for this.
         handle = text is not None and text.mask is None and self._tree.format == "h5ad"
         if text is not None and not handle:
@@ -208,9 +219,15 @@ class StoredFrame:
                 f"{self._tree.file}: the categories of a column of {self._path} have"
                 f" the shape {array.shape}, expected a list"
             )
+        self._tree.check_written(array)
         if array.ndim and array.size:
-            self._tree.describe_array(array)  # which checks its size
-        values = np.atleast_1d(np.asarray(array[()]))
+            described = self._tree.describe_array(array)  # which checks its size
+            if self._tree.format == "zarr":  # whose text is checked where it is read
+                return self._as_labels(described.read(), array)
+        return self._as_labels(array[()], array)
+
+    def _as_labels(self, read: Any, array: Any) -> list[Label]:
+        values = np.atleast_1d(np.asarray(read))
         if self._tree.is_text(array.dtype):
             return list(decode_text(values.astype(object), self._path))
         return list(values.tolist())

@@ -63,6 +63,10 @@ class FileTree(Protocol):
         """Return the description of an array by which its ranges are read."""
         ...
 
+    def check_written(self, array: ArrayNode) -> None:
+        """Raise if values that were all written cannot lie in so small a file."""
+        ...
+
     def distinct_text(self, path: str) -> list[str] | None:
         """Return the different strings of a text, sorted, if that needs no reading."""
         ...

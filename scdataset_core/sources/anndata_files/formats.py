@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...errors import FileFormatError, ObjectMissingError, StoreAccessError
+from ...storage.io.open_files import check_plain
 from ...storage.remote.object_store import ObjectStore
 from ..base import Source
 from ..format_declaration import FileNode, Format, comes_from
@@ -83,6 +84,8 @@ def _has_modalities(path: str, store: ObjectStore | None = None) -> bool:
 def _is_zarr(path: str) -> bool:
     """Return whether a folder or zip file is a zarr store, by its content."""
     if Path(path).is_dir():
+        for name in _ZARR_METADATA:
+            check_plain(str(Path(path, name)))
         return any(Path(path, name).is_file() for name in _ZARR_METADATA)
     if not zipfile.is_zipfile(path):
         return False

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
+from ...storage.formats.declared_sizes import check_distinct
 from ...storage.formats.hdf5_files import file_facts, is_about_locks, open_hdf5
 from ...storage.io.byte_sources import SourceIdentity
 from ...storage.io.open_files import check_unchanged, is_of_system
@@ -216,6 +217,8 @@ class Hdf5Tree:
             link = group.get(name, getlink=True)
         except TypeError as error:
             raise self._not_there(asked, f"a link of unknown kind: {error}") from error
+        except UnicodeEncodeError:  # bytes that are no UTF-8 name nothing
+            return None
         if link is None:
             return None
         if isinstance(link, h5py.SoftLink):
@@ -308,6 +311,13 @@ class Hdf5Tree:
         # vector (one entry for each cell or stored value) is written whole.
         place = None if self.store is None else (self.file, self.store)
         return StoredArray.from_hdf5(array, whole=array.ndim == 1, place=place)
+
+    def check_written(self, array: "h5py.Dataset") -> None:
+        """Raise if there are more different values than the file has room for."""
+        identity = file_facts(array).identity
+        if identity is not None and not (array.is_virtual or array.external):
+            where = f"{self.file}: {array.name}"
+            check_distinct(where, n=array.size or 0, file_bytes=identity.n_bytes)
 
     def distinct_text(self, path: str) -> None:
         """Return None: the text must be read."""

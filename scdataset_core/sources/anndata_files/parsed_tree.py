@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ...errors import ScdatasetError
 from ...storage import StoredArray
+from ...storage.formats.declared_sizes import FREE_VALUES
 from ...storage.formats.hdf5_files import is_written_here
 from ...storage.parsed_objects import (
     NOT_PARSED,
@@ -118,6 +120,11 @@ class ParsedTree:
     def describe_array(self, array: ParsedArray) -> StoredArray:
         """Return the description of an array by which its ranges are read."""
         return array.describe()
+
+    def check_written(self, array: ParsedArray) -> None:
+        """Leave what is so long that it may be a false claim to HDF5's tree."""
+        if prod(array.shape) > FREE_VALUES:
+            raise AskLibraryError
 
     def distinct_text(self, path: str) -> None:
         """Return None: the text must be read."""

@@ -1,7 +1,7 @@
 """The groups and arrays of a zarr store, found by path."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,10 @@ import numpy as np
 
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
+from ...storage.formats.zarr import check_written
 from ...storage.formats.zarr_codecs import check_description, unknown_codec
 from ...storage.formats.zarr_stores import folder_of, reopen_group
+from ...storage.io.open_files import check_plain
 
 if TYPE_CHECKING:
     import zarr
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ZarrTree"]
 
 _TEXT_KINDS = "OSUT"
+_DESCRIBE = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _LISTS = (".zmetadata", "zarr.json")  # files that may list all members of a store
 
 
@@ -52,6 +55,9 @@ class ZarrTree:
     def find(self, path: str) -> "zarr.Group | zarr.Array | None":
         """Return the group or array at `path`, or None."""
         where = f"{self.file}: {path}"
+        folder = folder_of(self.root)
+        for name in _DESCRIBE if folder is not None else ():
+            check_plain(f"{folder}/{path}/{name}")
         try:
             found = self.root[path]
         except KeyError:
@@ -68,6 +74,11 @@ class ZarrTree:
                 f"{self.file}: zarr cannot read the description of {path}:"
                 f" {type(error).__name__}: {error}"
             ) from error
+        if not isinstance(found.metadata.attributes, Mapping):
+            raise FileFormatError(
+                f"{where} has the attributes {found.metadata.attributes!r}, expected"
+                " names and values; its description is damaged, restore it"
+            )
         if self.is_array(found):
             check_description(where, found.metadata.to_dict())
         return found
@@ -125,6 +136,10 @@ class ZarrTree:
         """Return the description of an array by which its ranges are read."""
         self.arrays[array.path] = array
         return StoredArray.from_zarr(array)
+
+    def check_written(self, array: "zarr.Array") -> None:
+        """Raise if the files of an array cannot hold as many values as it claims."""
+        check_written(array, f"{self.file}: {array.path}")
 
     def distinct_text(self, path: str) -> None:
         """Return None: the text must be read."""

@@ -1,21 +1,26 @@
 """Parquet and Arrow files as groups of rows; a group is decoded when it is read."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError, ScdatasetError
-from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.formats.declared_sizes import check_declared
+from ...storage.io.open_files import Identity, check_plain, check_unchanged
 from ..arrow.soundness import check_sound
 from .row_groups import Rows, cut_by_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArrowFiles", "FileGroups", "ParquetFiles"]
+__all__ = ["ArrowFiles", "FileGroups", "ParquetFiles", "look_at_footer"]
+
+_LEAST_ITEM = 4  # bytes of an element in memory; less for few types alone
 
 
 class FileGroups:
@@ -32,6 +37,8 @@ class FileGroups:
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = tuple(files)
+        for file in files:
+            check_plain(file)
         self._identities = [Identity.of(file) for file in files]
         self._sound: set[tuple[int, str]] = set()  # what this process has checked
         sizes = [self._ask(file, self._checked_sizes) for file in files]
@@ -95,6 +102,8 @@ class FileGroups:
         check_unchanged(file, self._identities[number])
         try:
             table = self._read(file, inside, columns)
+        except ScdatasetError:
+            raise
         except (pa.ArrowException, OSError) as error:
             raise CorruptFileError(
                 f"{file}: row group {inside}, columns {', '.join(columns)}: {error};"
@@ -193,6 +202,16 @@ class ParquetFiles(FileGroups):
     def _read(self, file: str, group: int, columns: Sequence[str]) -> "pa.Table":
         import pyarrow.parquet as pq
 
+        held = self._metadata(file).row_group(group)
+        for name in columns:
+            check_declared(
+                f"{file}: row group {group}, column {name}",
+                file_bytes=Path(file).stat().st_size,
+                array_bytes=_chunk_of(held, name, file).num_values * _LEAST_ITEM,
+                n_chunks=1,
+                chunk_bytes=0,
+                whole=True,
+            )
         # Each read has its own handle: threads must not share a reader.
         with pq.ParquetFile(
             file, metadata=self._metadata(file), page_checksum_verification=True
@@ -242,6 +261,23 @@ class ParquetFiles(FileGroups):
             lows.append(int(low))
             highs.append(int(high))
         return np.array(lows, np.int64), np.array(highs, np.int64)
+
+
+def look_at_footer(file: str) -> None:
+    """Look at all that the footer of a Parquet file says of its columns.
+
+    Arrow does not catch an error of its own there, which then ends the process. Other
+    errors are raised where the file is opened.
+    """
+    import pyarrow.parquet as pq
+
+    with suppress(Exception):
+        held = pq.read_metadata(file)
+        for group in range(held.num_row_groups):
+            row_group = held.row_group(group)
+            for leaf in range(row_group.num_columns):
+                with suppress(Exception):
+                    row_group.column(leaf).to_dict()
 
 
 def _chunk_of(row_group: Any, column: str, file: str) -> Any:

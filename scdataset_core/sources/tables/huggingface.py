@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError
 from ...optional import import_optional
-from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.io.open_files import Identity, check_plain, check_unchanged
 from ..arrow.soundness import check_sound
 from ..options import OpenOptions
 from .row_groups import Rows, cut_by_group
@@ -228,6 +228,7 @@ def _check_names(path: str) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         return  # `datasets` says what is wrong with it
     for name in names:
+        check_plain(str(Path(path, name)))
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise FileFormatError(
                 f"{path}: {_STATE} names the file {name}, which lies outside the"

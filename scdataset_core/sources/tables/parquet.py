@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ...errors import FileFormatError
 from ...optional import import_optional
+from ...storage.isolation import call_isolated
 from ..options import OpenOptions
-from .files import ArrowFiles, ParquetFiles
+from .files import ArrowFiles, ParquetFiles, look_at_footer
 from .table_source import TableSource, open_table
 from .triples import CELLS, EXPRESSION, open_triples
 from .x_columns import find_columns, list_x
@@ -17,6 +18,9 @@ __all__ = ["open_arrow", "open_parquet"]
 def open_parquet(paths: Sequence[str], options: OpenOptions) -> TableSource:
     """Return the source over Parquet files, or folders of such, in their order."""
     import_optional("pyarrow", extra="parquet", needed_by="Parquet files")
+    if options.isolated:
+        for file in [file for path in paths for file in _files(path)]:
+            call_isolated(look_at_footer, file, file=file)
     if any(Path(path, EXPRESSION).is_file() for path in paths):
         if len(paths) > 1:
             raise FileFormatError(

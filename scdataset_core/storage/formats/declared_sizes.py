@@ -6,15 +6,18 @@ numbers (lists of names, tables of chunks, buffers), so they are looked at first
 
 from ...errors import CorruptFileError, FileFormatError
 
-__all__ = ["check_declared"]
+__all__ = ["FREE_BYTES", "FREE_VALUES", "check_declared", "check_distinct"]
 
 # Deflate makes 1,032 bytes of one at most (zlib's technical notes), and no other codec
 # makes more of vectors of real cells. Small files have room for fixed patterns.
-_MOST_RATIO, _FREE_BYTES = 1032, 16 << 20
+_MOST_RATIO, FREE_BYTES = 1032, 16 << 20
 # A table takes up to 17 bytes a chunk. A chunk that was written takes about as many in
 # the file; of those that were not, a file has no more than this.
 _MOST_ABSENT, _LEAST_CHUNK_BYTES = 1 << 22, 16
 _MOST_CHUNK_BYTES = 1 << 31
+# Values that differ from each other, such as names of genes, compress to a quarter of
+# a byte at best (counting numbers, with a shuffle, to less, but beside other data).
+_MOST_A_BYTE, FREE_VALUES = 4, 1 << 20
 
 
 def check_declared(
@@ -33,7 +36,7 @@ def check_declared(
     label
         File and name of the array, for errors.
     file_bytes
-        Size of the file.
+        Size of the file, or of all files of the array.
     array_bytes
         Bytes of all elements, decoded.
     n_chunks, chunk_bytes
@@ -49,7 +52,7 @@ def check_declared(
     FileFormatError
         If its chunks are larger than what is decoded at a time.
     """
-    if whole and array_bytes > _MOST_RATIO * file_bytes + _FREE_BYTES:
+    if whole and array_bytes > _MOST_RATIO * file_bytes + FREE_BYTES:
         raise CorruptFileError(
             f"{label} claims {array_bytes:,} bytes of elements, and the file has"
             f" {file_bytes:,}, which cannot hold them; it is damaged or was cut short,"
@@ -66,4 +69,22 @@ def check_declared(
             f"{label} is stored in chunks of {chunk_bytes / 2**30:.1f} GiB, each"
             f" decoded whole; at most {_MOST_CHUNK_BYTES >> 30} GiB are: write it again"
             " with smaller ones"
+        )
+
+
+def check_distinct(label: str, *, n: int, file_bytes: int) -> None:
+    """Raise if a file has no room for `n` values that differ from each other.
+
+    Each of them is held as a string, which takes some 60 bytes.
+
+    Raises
+    ------
+    CorruptFileError
+        If so many cannot lie in so few bytes.
+    """
+    if n > _MOST_A_BYTE * file_bytes + FREE_VALUES:
+        raise CorruptFileError(
+            f"{label} claims {n:,} values that differ from each other, and the file has"
+            f" {file_bytes:,} bytes, which cannot hold them; it is damaged, restore it"
+            " from its origin"
         )

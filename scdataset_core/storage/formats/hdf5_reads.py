@@ -4,8 +4,10 @@ HDF5 keeps strings of any length in *global heap collections*: a head, and objec
 behind another, each of which says how long it is. An object of number 0 and size 0 (a
 page of zeros, as of a copy that lost it) makes HDF5 look at the same place for ever,
 deaf to signals. So a file is opened by a driver that reads through this module, which
-looks at every collection before HDF5 does. (HDF5 File Format Specification 3.0,
-III.E "Global Heap Collection".)
+looks at every collection before HDF5 does. The names of the members of a group lie in a
+*local heap*, whose free blocks each say where the next one is: a page of zeros there
+makes HDF5 go round in a circle, taking memory for each step until there is none. (HDF5
+File Format Specification 3.0, III.D "Local Heaps", III.E "Global Heap".)
 """
 
 import io
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckedObject", "CheckedReads", "open_through_checks", "reads_of"]
 
-_SIGNATURE = re.compile(rb"GCOL\x01\0\0\0")
+# Two patterns are searched for faster than one of both, which has no fixed beginning.
+_COLLECTION, _LOCAL = re.compile(rb"GCOL\x01\0\0\0"), re.compile(rb"HEAP\0\0\0\0")
+_FILE_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _Number = tuple[int, int]
 _LENGTH = 8
 _HEAD = 16  # of a collection, and of an object in it
+_LOCAL_HEAD, _LEAST_FREE = 32, 16  # of a local heap, and of a free block in it
+_NO_BLOCK = 1  # where the next one is, of the last free block
 # A collection has up to 65,535 objects. The longest that text makes is far below this.
 _MOST_BYTES = 1 << 30
 
@@ -50,6 +56,7 @@ class _Heaps:
         self, name: str, n_bytes: int, read: Callable[[int, int], Any]
     ) -> None:  # Any: an object with a buffer
         self._name, self._n_bytes, self._read = name, n_bytes, read
+        self._base = 0  # what addresses are counted from
 
     def check(self, before: bytes, view: memoryview, start: int) -> None:
         """Raise if HDF5 would not come to the end of a heap that begins in a read.
@@ -61,11 +68,17 @@ class _Heaps:
         view, start
             What was read, and the position of its first byte.
         """
-        head = before + bytes(view[: _LENGTH - 1])
-        found = [start - len(before) + m.start() for m in _SIGNATURE.finditer(head)]
-        found += [start + m.start() for m in _SIGNATURE.finditer(view)]
-        for position in dict.fromkeys(found):
-            self._check_collection(position, view, start)
+        if view[:_LENGTH] == _FILE_SIGNATURE:  # behind what the user put before it
+            self._base = start
+        head, at = before + bytes(view[: _LENGTH - 1]), start - len(before)
+        for signature, check in (
+            (_COLLECTION, partial(self._check_collection, view=view, start=start)),
+            (_LOCAL, self._check_local),
+        ):
+            found = [at + match.start() for match in signature.finditer(head)]
+            found += [start + match.start() for match in signature.finditer(view)]
+            for position in dict.fromkeys(found):
+                check(position)
 
     def _check_collection(self, position: int, view: memoryview, start: int) -> None:
         """Raise if HDF5 would not come to the end of a collection."""
@@ -82,11 +95,27 @@ class _Heaps:
         if at is not None:
             raise self._damaged(position, f"its object at byte {position + 8 * at}")
 
-    def _damaged(self, position: int, what: str) -> CorruptFileError:
+    def _check_local(self, position: int) -> None:
+        """Raise if the free blocks of a local heap lead back to each other."""
+        head = bytes(self._read(_LOCAL_HEAD, position))
+        if len(head) < _LOCAL_HEAD:
+            return
+        n_bytes, block, address = np.frombuffer(head, "<u8")[1:].tolist()
+        most = min(n_bytes, self._n_bytes) // _LEAST_FREE  # that lie side by side
+        while block != _NO_BLOCK and block < n_bytes:
+            most -= 1
+            if most < 0:
+                raise self._damaged(position, "its list of free blocks", "end")
+            start = min(address + self._base + block, self._n_bytes)
+            block = int.from_bytes(self._read(_LENGTH, start), "little")
+
+    def _damaged(
+        self, position: int, what: str, lacks: str = "sound length"
+    ) -> CorruptFileError:
         return CorruptFileError(
             f"{self._name}: the text in the heap at byte {position} cannot be read:"
-            f" {what} has no sound length; the file is damaged (a page of zeros is"
-            " enough), restore it from its origin"
+            f" {what} has no {lacks}; the file is damaged (a page of zeros is enough),"
+            " restore it from its origin"
         )
 
 

@@ -16,6 +16,7 @@ from ..io.byte_sources import SourceIdentity
 from ..io.fork_safe_lock import first_use_lock
 from ..io.open_files import Identity, check_unchanged
 from ..layout import ChunkGrid
+from .declared_sizes import FREE_BYTES, check_declared
 from .description import Description
 from .zarr_chunks import ShardIndex, ZarrTableMaker, grid_shape
 from .zarr_codecs import check_description, pipeline_of
@@ -30,7 +31,14 @@ from .zarr_stores import (
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["FileGrid", "ZarrLibrary", "describe_zarr", "list_chunks", "read_file_grid"]
+__all__ = [
+    "FileGrid",
+    "ZarrLibrary",
+    "check_written",
+    "describe_zarr",
+    "list_chunks",
+    "read_file_grid",
+]
 
 Shape = tuple[int, ...]
 Metadata = Mapping[str, Any]  # Any: what JSON holds
@@ -39,6 +47,7 @@ _PLAIN_TYPES = {"bool", "float16", "float32", "float64", "complex64", "complex12
 _PLAIN_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _PLAIN_KINDS = "biufc"
 _TEXT_KINDS = "OSUT"
+_LEAST_TEXT = 4  # bytes of the shortest text: its length, or one character
 _MOST_CHUNKS = 1 << 31
 _INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
 
@@ -115,7 +124,7 @@ class ZarrLibrary:
         array = self._array
         try:
             array = self._open_in_this_process()
-            rows = np.asarray(array[start:stop])
+            rows = np.asarray(self._checked(array)[start:stop])
         except (ScdatasetError, MemoryError, ImportError):
             raise
         except Exception as error:  # zarr's codecs raise what they like
@@ -124,6 +133,14 @@ class ZarrLibrary:
                 f" {stop}: zarr cannot read them: {type(error).__name__}: {error}"
             ) from error
         return rows.astype(object) if rows.dtype.kind in _TEXT_KINDS else rows
+
+    def _checked(self, array: "zarr.Array") -> "zarr.Array":
+        """Return an array that believes nothing of its text; others as they are."""
+        if self.why:
+            return array
+        from .zarr_text import with_checked_text  # which imports zarr
+
+        return with_checked_text(array)
 
     def _open_in_this_process(self) -> "zarr.Array":
         """Return the array, open in this process."""
@@ -167,6 +184,14 @@ def describe_zarr(array: "zarr.Array") -> Description:
     if folder is not None and not text:
         try:
             found = _read_encoding(metadata)
+            check_declared(
+                f"{store}: data set {array.path}",
+                file_bytes=0,
+                array_bytes=0,
+                n_chunks=1,
+                chunk_bytes=prod(found.grid.chunk_shape) * dtype.itemsize,
+                whole=False,
+            )
             _check_grid(found.grid, shape)
         except _NotNativeError as reason:
             why = str(reason)
@@ -208,6 +233,25 @@ def _make_table_maker(
         grid.separator,
         grid.shards,
     )
+
+
+def check_written(array: "zarr.Array", where: str) -> None:
+    """Raise if an array claims more than its files hold, and was written whole.
+
+    Values that differ from each other, such as names, are: of those that zarr leaves
+    out, all are the same.
+    """
+    text = np.dtype(array.dtype).kind in _TEXT_KINDS
+    n_bytes = prod(array.shape) * (_LEAST_TEXT if text else array.dtype.itemsize)
+    if n_bytes > FREE_BYTES:
+        check_declared(
+            where,
+            file_bytes=int(array.nbytes_stored()),
+            array_bytes=n_bytes,
+            n_chunks=1,
+            chunk_bytes=0,
+            whole=True,
+        )
 
 
 def read_file_grid(array: "zarr.Array") -> FileGrid | None:

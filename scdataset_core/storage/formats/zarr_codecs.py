@@ -61,6 +61,11 @@ def check_description(where: str, metadata: Mapping[str, Any]) -> None:
 
 def _check_sizes(where: str, metadata: Mapping[str, Any]) -> None:
     """Raise if chunks are of a size that none can have."""
+    if any(size >= 1 << 63 for size in metadata["shape"]):
+        raise FileFormatError(
+            f"{where} says that it has the shape {tuple(metadata['shape'])}, and none"
+            " can have: its description is damaged, restore it from its origin"
+        )
     if metadata["zarr_format"] == 2:
         chunks = metadata["chunks"]
     elif metadata["chunk_grid"]["name"] == "regular":

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import FileChangedError, ScdatasetError
+from ...errors import FileChangedError, FileFormatError, ScdatasetError
 from ..remote.object_source import ObjectSource
 from ..remote.requests import ExpectedReads
 from ..stats import ReadStats
@@ -34,6 +34,7 @@ __all__ = [
     "Identity",
     "OpenFile",
     "OpenSources",
+    "check_plain",
     "check_unchanged",
     "is_of_system",
     "most_open",
@@ -112,6 +113,24 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.n_bytes} bytes, last changed at {self.mtime_ns / 1e9:.6f} s"
+
+
+def check_plain(path: str) -> None:
+    """Raise if something lies at a path that is neither a file nor a folder.
+
+    To open a pipe waits until somebody writes to it.
+
+    Raises
+    ------
+    FileFormatError
+        If it is a pipe, a socket or a device.
+    """
+    place = Path(path)
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        raise FileFormatError(
+            f"{path}: a pipe, a socket or a device, which cannot be read at any place;"
+            " write what it gives to a file, and open that"
+        )
 
 
 def check_unchanged(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.errors import CorruptFileError
+from scdataset_core.errors import CorruptFileError, FileFormatError
 
 pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 N = 60
 NAMES = ["a", "b", "c", "d"]
@@ -116,8 +117,6 @@ def test_list_of_rows_that_leads_outside_the_table():
 
 
 def test_text_of_a_parquet_file_that_is_not_utf8(tmp_path):
-    import pyarrow.parquet as pq
-
     path = tmp_path / "a.parquet"
     held = table()
     raw = pa.array([b"\xff\xfe"] * N).view(pa.binary())
@@ -125,3 +124,27 @@ def test_text_of_a_parquet_file_that_is_not_utf8(tmp_path):
     pq.write_table(held.set_column(2, "text", text), path, compression="none")
     with pytest.raises(CorruptFileError, match=r"a\.parquet.*column text.*UTF"):
         read_all(path)
+
+
+def test_a_parquet_row_that_claims_more_than_its_file_can_hold(tmp_path):
+    n = 6_000_000
+    lists = {
+        "genes": pa.ListArray.from_arrays([0, n], np.zeros(n, np.int32)),
+        "expressions": pa.ListArray.from_arrays([0, n], np.zeros(n, np.float32)),
+    }
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table(lists), path)
+    with pytest.raises(CorruptFileError, match=r"group 0, column .* claims 24,000,000"):
+        scd.open(path, vocabulary=NAMES)
+
+
+@pytest.mark.slow
+def test_a_parquet_footer_that_ends_arrow_ends_the_child_alone(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(table(), path)
+    data = path.read_bytes()
+    # The type of a column, as its chunk in the last group has it: double is 5.
+    at = data.rindex(b"\x15\x0a\x19") + 1
+    path.write_bytes(data[:at] + b"\x00" + data[at + 1 :])
+    with pytest.raises((CorruptFileError, FileFormatError), match=r"x\.parquet"):
+        scd.open(path, vocabulary=NAMES, isolated=True)

@@ -183,3 +183,33 @@ def test_an_object_of_a_store_is_checked_as_a_file_is(names) -> None:
     reader.seek(103)
     with pytest.raises(CorruptFileError, match="heap at byte 100"):
         reader.readinto(bytearray(50))
+
+
+def make_members(path, *, user_block=0):
+    """Write a group, some of whose members were taken out; return where its heap is."""
+    with h5py.File(path, "w", userblock_size=user_block) as file:
+        group = file.create_group("group")
+        for i in range(100):
+            group[f"member {i}" * (1 + i % 3)] = i
+        for name in list(group)[::3]:
+            del group[name]
+    contents = path.read_bytes()
+    heaps = [match.start() for match in re.finditer(rb"HEAP\0\0\0\0", contents)]
+    return heaps[-1]
+
+
+@pytest.mark.parametrize("user_block", [0, 512])
+def test_free_blocks_that_lead_in_a_circle_are_an_error(tmp_path, user_block) -> None:
+    path = tmp_path / "x.h5"
+    heap = make_members(path, user_block=user_block)
+    with open_through_checks(str(path)) as file:
+        assert len(file["group"]) == 66
+    contents = bytearray(path.read_bytes())
+    _, block, address = struct.unpack_from("<QQQ", contents, heap + 8)
+    struct.pack_into("<Q", contents, user_block + address + block, block)
+    path.write_bytes(contents)
+    with (
+        open_through_checks(str(path)) as file,
+        pytest.raises(CorruptFileError, match="free blocks has no end"),
+    ):
+        list(file["group"])
