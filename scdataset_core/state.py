@@ -107,7 +107,7 @@ class State:
                 f"the state has version {version!r}, and this release reads"
                 f" version {VERSION}; use the release that wrote it"
             )
-        parts = {
+        parts: dict[str, Any] = {  # Any: JSON of some kind
             name: int(part) if isinstance(part, np.integer) else part
             for name, part in state.items()
             if name != "version"

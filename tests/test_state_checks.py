@@ -73,7 +73,7 @@ def test_numbers_of_numpy_are_numbers_and_endless_nesting_is_damage():
     state = make().state_dict()
     make().load_state_dict({**state, "epoch": np.int64(3), "seed": np.int64(0)})
     assert merge_states([{**state, "epoch": np.int64(3)}])["epoch"] == 3
-    nested = []
+    nested: list[object] = []
     for _ in range(100_000):
         nested = [nested]
     with pytest.raises(StateError, match="damaged"):

@@ -104,7 +104,7 @@ class FileGroups:
             table = self._read(file, inside, columns)
         except ScdatasetError:
             raise
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise CorruptFileError(
                 f"{file}: row group {inside}, columns {', '.join(columns)}: {error};"
                 " the file is damaged or was cut short, restore it from its origin"
