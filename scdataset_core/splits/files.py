@@ -82,6 +82,9 @@ def read_split(name: str, source: Any) -> StoredSplit:
     """
     with Path(name).open("rb") as opened:
         with _naming(name):
+            if not zipfile.is_zipfile(opened):  # numpy would say to load it unsafely
+                raise ValueError("it is not of the kind that split.save writes")
+            opened.seek(0)
             file = np.load(opened)
             facts = json.loads(bytes(file["facts"]).decode())
             if facts["format"] != _FORMAT:

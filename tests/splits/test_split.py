@@ -214,6 +214,9 @@ def test_files_that_are_no_splits_are_refused(tmp_path):
         damage()
         with pytest.raises(scd.FileFormatError, match="is no split, or is damaged"):
             scd.load_split(path, SOURCE)
+    path.write_text("notes, not a split")
+    with pytest.raises(scd.FileFormatError, match=r"not of the kind that split\.save"):
+        scd.load_split(path, SOURCE)
     parts.save(path)
     with np.load(path) as file:
         text = bytes(file["facts"]).replace(b'"version": 1', b'"version": 2')
