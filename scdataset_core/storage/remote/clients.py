@@ -82,6 +82,8 @@ class ObstoreClient:
         backoff = policy.get("backoff") or {}
         # The tags of a store in memory count its objects from 0, in every process.
         self._has_tags = type(store).__name__ != "MemoryStore"
+        # Azure lists tags without the quotation marks that it answers with, and wants.
+        self._lists_bare_tags = type(store).__name__ == "AzureStore"
         self._retries = int(policy.get("max_retries", MOST_RETRIES))
         first = backoff.get("init_backoff", timedelta(seconds=FIRST_WAIT_S))
         self._first_wait_s = first.total_seconds()
@@ -160,6 +162,8 @@ class ObstoreClient:
         if isinstance(modified, datetime) and modified.timestamp() > 0:
             text = modified.astimezone(UTC).isoformat()
         tag = meta.get("e_tag") if self._has_tags else None
+        if tag and self._lists_bare_tags and not tag.endswith('"'):
+            tag = f'"{tag}"'
         return ObjectIdentity(int(meta["size"]), tag, text)
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
