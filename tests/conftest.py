@@ -30,6 +30,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What chooses tests, stops in one, or says already how they are shared.
+CHOICES = (
+    *("keyword", "collectonly", "showfixtures", "deselect", "ignore", "lf"),
+    *("failedfirst", "newfirst", "stepwise", "usepdb", "trace", "tx", "maxprocesses"),
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Have a plain `pytest` take a process for each core, up to four.
@@ -41,8 +48,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     is_plain = (
         config.args_source is pytest.Config.ArgsSource.TESTPATHS
         and option.markexpr == "not slow"
-        and not (option.keyword or option.collectonly or option.usepdb)
         and option.capture != "no"
+        and not any(getattr(option, name, None) for name in CHOICES)
     )
     is_alone = not hasattr(config, "workerinput")  # none that another run has started
     if is_plain and is_alone and getattr(option, "numprocesses", 0) is None:

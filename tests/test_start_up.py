@@ -21,7 +21,12 @@ ANNDATA_LAYOUT = {
 }
 
 OF_FORMATS = {
-    "h5ad": ANNDATA_LAYOUT | {"anndata_files.h5ad", "anndata_files.hdf5_tree"},
+    "h5ad": ANNDATA_LAYOUT
+    | {
+        "anndata_files.h5ad",
+        "anndata_files.hdf5_tree",
+        "anndata_files.parsed_tree",
+    },
     "zarr": ANNDATA_LAYOUT
     | {
         "anndata_files.zarr_completeness",

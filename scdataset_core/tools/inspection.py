@@ -123,7 +123,11 @@ def _inspect_file(
         report["obs"] = [_describe_column(source, name) for name in source.obs_columns]
         problems += problems_of_names(path, source)
         if source.contents is not None:  # other formats need not name cells
-            problems += problems_of_cell_names(path, _open(file, obs_names=True)[0])
+            try:
+                named = _open(file, obs_names=True)[0]
+                problems += problems_of_cell_names(path, named)
+            except _ERRORS as error:
+                problems.append(_problem_of_error(path, error))
         problems += problems_of_rows(path, source)
     return report, source, problems
 

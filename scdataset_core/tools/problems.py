@@ -116,7 +116,8 @@ def problems_of_cell_names(path: str, source: Source) -> Iterator[Problem]:
 def _repeated(
     path: str, names: npt.NDArray[Any], of: str, attribute: str
 ) -> Iterator[Problem]:
-    twice = sorted(name for name, n in Counter(names.tolist()).items() if n > 1)
+    counts = Counter("nan" if name is None else name for name in names.tolist())
+    twice = sorted(name for name, n in counts.items() if n > 1)
     if twice:
         yield Problem(
             path,

@@ -99,7 +99,7 @@ def _read_numbers(options: Mapping[str, Any], of: str) -> dict[str, Any]:
         elif isinstance(value, str) and name in _RETRY:
             try:
                 value = _RETRY[name](value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 what = "a time, as 10s" if _RETRY[name] is _time else "a number"
                 raise ValueError(
                     f"--storage-options: {of}.{name} must be {what}"

@@ -45,7 +45,9 @@ def begin(way, cache, files):
         env=os.environ | {"PYTHONPATH": paths, "SCDATASET_TEST_RUN": str(cache)},
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    if process.stdout.readline() != "ready\n":
+        process.kill()
+        raise AssertionError(process.communicate()[1])
     return process
 
 
@@ -98,14 +100,20 @@ ENDS = {
 }
 
 
+@pytest.fixture
+def cache(tmp_path):
+    """Return a folder; the programs that fill it end with the test."""
+    yield tmp_path / "cache"
+    for pid in live_processes(tmp_path / "cache"):
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("way", ["read", "fork", "isolate", "load"])
 @pytest.mark.parametrize("sent", ENDS, ids=lambda sent: sent.name)
-def test_a_program_that_is_ended_ends_soon_and_leaves_nothing(
-    way, sent, files, tmp_path
-):
+def test_a_program_that_is_ended_ends_soon_and_leaves_nothing(way, sent, files, cache):
     if way == "load":
         pytest.importorskip("scdataset_torch")
-    rng, cache = random.Random(way), tmp_path / "cache"
+    rng = random.Random(way)
     expected = [digest(scd.open(files, obs=True), seed) for seed in range(2)]
     for _ in range(ROUNDS):
         process = begin(way, cache, files)

@@ -100,6 +100,23 @@ def test_what_is_wrong_is_named_with_what_mends_it(adata, tmp_path):
         assert mend
 
 
+def test_names_of_cells_that_cannot_be_read_leave_the_rest_of_the_report(
+    adata, tmp_path
+):
+    path = tmp_path / "names.h5ad"
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file["obs/_index"].attrs)
+        n = len(file["obs/_index"])
+        del file["obs/_index"]
+        names = np.array([b"\xff"] * n, object)
+        file.create_dataset("obs/_index", data=names, dtype=h5py.string_dtype("ascii"))
+        file["obs/_index"].attrs.update(attributes)
+    found = inspect([str(path)])
+    assert found["files"][0]["cells"] == n
+    assert "obs/_index" in str(found["problems"])
+
+
 def test_repeated_names_of_cells_and_odd_columns_are_named(adata, tmp_path):
     names = adata.obs_names.to_list()
     adata.obs_names = [names[1], *names[1:]]

@@ -18,11 +18,10 @@ from scdataset_core.sources.options import OpenOptions
 from tests.sources.anndata_files.old_layouts import write_07, write_before_07
 from tests.sources.small_cells import make_parts
 
-rng = np.random.default_rng(0)
-
 
 def make_cells(n=60, n_genes=40):
     """Return cells with matrices and columns of every kind."""
+    rng = np.random.default_rng(n)
     x = sp.random(n, n_genes, 0.3, "csr", np.float32, rng)
     whole = pd.array(rng.integers(0, 9, n), "Int64")
     whole[3] = pd.NA
@@ -123,6 +122,8 @@ def test_hdf5_is_asked_of_other_layouts(tmp_path, make):
     with h5py.File(tmp_path / "b.h5ad") as old, h5py.File(path, "w", **make) as new:
         for name in old:
             old.copy(name, new)
+    labels = OpenOptions(obs=("line",))
+    assert ask_parsed(str(path), lambda tree: locate_cells(tree, labels)) is None
     source = scd.open(path, obs=["line"])
     expected = scd.open(tmp_path / "b.h5ad", obs=["line"])
     rows = np.arange(60)
@@ -166,6 +167,7 @@ def test_no_bytes_make_more_of_a_file_than_hdf5_does_or_an_error(tmp_path, n_byt
     make_cells(20, 10).write_h5ad(path)
     sound = path.read_bytes()
     options = OpenOptions(obs=("line", "dose", "whole"))
+    rng = np.random.default_rng(n_bytes)
     for _ in range(60):
         at = int(rng.integers(0, len(sound) - n_bytes))
         wrong = bytes([0] * n_bytes) if rng.random() < 0.3 else rng.bytes(n_bytes)
