@@ -48,7 +48,7 @@ def _locate(
 ) -> CellFile:
     """Return where everything lies in a file."""
     external, store = options.allow_external, options.store_of(file)
-    if store is None:
+    if store is None and not external:  # links are followed by HDF5
         parsed = ask_parsed(file, lambda tree: locate_cells(tree, options, shared))
         if parsed is not None:
             return parsed

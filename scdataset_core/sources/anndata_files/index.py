@@ -235,7 +235,9 @@ class _Making:
                 " store without an index, by its path"
             )
         identity = Identity.of(path)
-        found = ask_parsed(path, lambda tree: record_file(tree, self._pool))
+        found = None
+        if not allow_external:  # HDF5 follows links
+            found = ask_parsed(path, lambda tree: record_file(tree, self._pool))
         if found is None:
             with open_checked(path, external=allow_external) as root:
                 tree = Hdf5Tree(root, path, allow_external=allow_external)

@@ -193,8 +193,9 @@ class KeptArrays:
         }
         if len(new) > 1:
             with first_use_lock():
-                for start, stop in windows(len(new), _MOST_TOGETHER):
-                    self._bring(list(new.items())[start:stop])
+                left = [each for each in new.items() if each[0] not in self._kept]
+                for start, stop in windows(len(left), _MOST_TOGETHER):
+                    self._bring(left[start:stop])
 
     def _bring(self, new: Sequence[tuple[_Key, tuple[StoredArray, Check]]]) -> None:
         zero = np.zeros(1, np.int64)

@@ -131,19 +131,26 @@ def header_messages(read: ReadPieces, address: int) -> Iterator[tuple[int, int, 
     first = head[16 : 16 + n_bytes]
     if len(first) < n_bytes:
         (first,) = read([(address + 16, n_bytes)])
+    if len(first) < n_bytes:
+        raise AskLibraryError
     blocks, n_blocks = [first], 1
     while blocks:
         block, at = blocks.pop(), 0
         while at + 8 <= len(block):
             kind, size, flags = struct.unpack_from("<HHB", block, at)
             data = block[at + 8 : at + 8 + size]
+            if len(data) < size:
+                raise AskLibraryError
             yield kind, flags, data
             if kind == _CONTINUATION:
                 start, n_bytes = struct.unpack_from("<QQ", data)
                 if n_bytes > _MOST_HEADER_BYTES or n_blocks == _MOST_BLOCKS:
                     raise AskLibraryError
                 n_blocks += 1
-                blocks.insert(0, *read([(start, n_bytes)]))
+                (more,) = read([(start, n_bytes)])
+                if len(more) < n_bytes:
+                    raise AskLibraryError
+                blocks.insert(0, more)
             at += 8 + size
 
 

@@ -117,7 +117,10 @@ def is_written_here() -> bool:
     from h5py import h5f
 
     found = h5f.get_obj_ids(h5f.OBJ_ALL, h5f.OBJ_FILE)
-    return any(file.get_intent() != h5f.ACC_RDONLY for file in found)
+    try:
+        return any(file.get_intent() & h5f.ACC_RDWR for file in found)
+    except (ValueError, RuntimeError):  # another thread has just closed one
+        return True
 
 
 def is_about_locks(error: OSError) -> bool:

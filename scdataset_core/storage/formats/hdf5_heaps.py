@@ -66,8 +66,10 @@ def read_text(descriptor: int, references: npt.NDArray[np.void]) -> PackedText |
     numbers = references["number"].astype(np.int64)
     sizes = _HEAD + (lengths.astype(np.int64) + 7) // 8 * 8
     first, total = int(addresses.min()), int(sizes.sum())
+    if first <= 0 or int(numbers.max()) >> 16:
+        return None
     heap = _read_heap(descriptor, first, int(addresses.max()), total)
-    if first <= 0 or heap is None or int(numbers.max()) >> 16:
+    if heap is None:
         return None
     starts = _find_objects(heap, addresses - first, numbers, sizes)
     if starts is None:

@@ -82,6 +82,7 @@ class ObjectFile:
         self.descriptor = self._file.descriptor
         self.read_pieces = self._file.read_pieces
         self._heaps: dict[int, _Heap] = {}
+        self._heaps_left = self.identity.n_bytes  # no file has more bytes of heaps
 
     def read(self, address: int, n_bytes: int) -> bytes:
         """Return bytes of the file, all of them."""
@@ -129,7 +130,7 @@ class ObjectFile:
 
     def _symbol_nodes(self, root: int) -> Iterator[list[tuple[int, int, int]]]:
         """Yield the entries of each node below the root of a group's B-tree."""
-        wanted, n_nodes = [(root, -1)], 0
+        wanted, n_nodes, seen = [(root, -1)], 0, {root}
         while wanted:
             at, above = wanted.pop(0)
             n_nodes += 1
@@ -139,10 +140,14 @@ class ObjectFile:
             if not right or above not in (-1, level + 1):
                 raise AskLibraryError
             keys = struct.unpack(f"<{2 * used}Q", self.read(at + 24, 16 * used))
+            children = keys[1::2]
+            if len(seen | set(children)) < len(seen) + used:  # a node in two places
+                raise AskLibraryError
+            seen.update(children)
             if level:
-                wanted += [(child, level) for child in keys[1::2]]
+                wanted += [(child, level) for child in children]
             else:
-                yield from map(self._symbols, keys[1::2])
+                yield from map(self._symbols, children)
 
     def _symbols(self, address: int) -> list[tuple[int, int, int]]:
         signature, version, used = struct.unpack("<4sBxH", self.read(address, 8))
@@ -159,10 +164,11 @@ class ObjectFile:
                 found.append("")
                 continue
             data, places = self._heap(address)
-            start, stop = places[number]
-            if length > stop - start:
+            start, stop = places.get(number, (0, 0))
+            text = data[start : start + length]
+            if length > stop - start or b"\0" in text:
                 raise AskLibraryError
-            found.append(data[start : start + length].decode())
+            found.append(text.decode())
         return found
 
     def _heap(self, address: int) -> _Heap:
@@ -172,6 +178,9 @@ class ObjectFile:
             return known
         signature, size = struct.unpack("<8sQ", self.read(address, 16))
         if signature != b"GCOL\1\0\0\0" or size % 8 or size > _MOST_BYTES:
+            raise AskLibraryError
+        self._heaps_left -= size
+        if self._heaps_left < 0:
             raise AskLibraryError
         data = self.read(address, size)
         words, places, at = struct.unpack(f"<{size // 8}Q", data), {}, 2

@@ -131,10 +131,9 @@ class WantedRanges:
         self.parts += parts
         self._by_source[source] = parts, begins
 
-    def begin(self, threads: RequestThreads) -> None:
-        """Have requests sent by threads, from now on."""
+    def share(self, threads: RequestThreads) -> None:
+        """Take the lock of threads, which are to send requests."""
         self._threads, self._changed = threads, threads.changed
-        threads.add(self, len(self.parts))
 
     def next_request(self) -> Callable[[], None] | None:
         """Return what sends the next request, see :class:`~.request_threads.Work`.
@@ -266,14 +265,22 @@ class ExpectedReads:
 
     def begin(self, wanted: WantedRanges) -> None:
         """Have ranges asked for; the caller holds `wanted` until all is taken."""
+        threads = self._prepare(wanted)
+        if threads is not None:
+            threads.add(wanted, len(wanted.parts))
+
+    def _prepare(self, wanted: WantedRanges) -> RequestThreads | None:
+        """Return the threads that send the requests; None: whoever takes the range."""
         wanted.stats = self.stats
-        if len(wanted.parts) < 2:  # whoever takes it sends the request
-            return
+        if len(wanted.parts) < 2:
+            return None
         threads = self._threads = self._threads or shared_threads()
-        wanted.begin(threads)
+        wanted.share(threads)
+        return threads
 
     def expect(self, wanted: WantedRanges) -> None:
         """Have ranges asked for that sources of this context will be read of."""
+        threads = self._prepare(wanted)
         with self._lock:
             # A traceback may hold what failed; it is asked for anew.
             live = [
@@ -282,7 +289,8 @@ class ExpectedReads:
                 if (known := reference()) is not None and not known.has_failed
             ]
             self._wanted = [*live, weakref.ref(wanted)]
-        self.begin(wanted)
+        if threads is not None:
+            threads.add(wanted, len(wanted.parts))
 
     def find(
         self, source: RangedObject, start: int, n_bytes: int

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
+from scdataset_core.errors import CorruptFileError
 from scdataset_core.sources.anndata_files.cell_files import locate_cells
 from scdataset_core.sources.anndata_files.hdf5_tree import Hdf5Tree, open_checked
 from scdataset_core.sources.anndata_files.parsed_tree import ask_parsed
@@ -143,6 +144,43 @@ def test_hdf5_is_asked_of_tables_of_records_and_links(tmp_path):
         file["X"] = h5py.SoftLink("/counts")
     assert ask_parsed(str(linked), lambda tree: tree.find("X")) is None
     assert scd.open(linked).shape == (60, 40)
+
+
+def test_links_to_other_files_are_followed_where_that_is_allowed(tmp_path):
+    cells = make_cells()
+    cells.write_h5ad(tmp_path / "b.h5ad")
+    cells.raw = cells.copy()
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        del file["raw/X"]
+        file["raw/X"] = h5py.ExternalLink("b.h5ad", "/X")
+    source = scd.open(tmp_path / "a.h5ad", allow_external=True)
+    assert source.contents.has_raw
+
+
+def test_hdf5_is_asked_of_text_that_is_not_there(tmp_path):
+    path = tmp_path / "a.h5ad"
+    make_cells().write_h5ad(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL")
+    data[at + 16 : at + 400] = bytes(384)
+    path.write_bytes(data)
+    labels = OpenOptions(obs=("line",))
+    assert ask_parsed(str(path), lambda tree: locate_cells(tree, labels)) is None
+    with pytest.raises(CorruptFileError, match="heap"):
+        scd.open(path, obs=["line"])
+
+
+def test_hdf5_is_asked_of_headers_that_are_cut(tmp_path):
+    path = tmp_path / "a.h5ad"
+    make_cells().write_h5ad(path)
+    with h5py.File(path) as file:
+        at = h5py.h5o.get_info(file["obs"].id).addr
+    sound = path.read_bytes()
+    data = bytearray(sound)
+    data[at + 18 : at + 20] = b"\xf8\xff"  # the size of its first message
+    path.write_bytes(data)
+    assert ask_parsed(str(path), lambda tree: tree.find("obs")) is None
 
 
 def test_hdf5_is_asked_while_this_process_writes(tmp_path):
