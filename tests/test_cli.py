@@ -79,6 +79,7 @@ def test_missing_package_is_named_with_its_extra(missing):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_matplotlib_there_is_no_figure(tmp_path):
     pytest.importorskip("typer")
     pytest.importorskip("rich")

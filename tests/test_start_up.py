@@ -149,9 +149,9 @@ def test_opening_a_format_imports_no_other(
     [
         ("scdataset_torch", "torch"),
         ("scdataset_grain", "grain"),
-        ("scdataset_grain", "jax"),
+        pytest.param("scdataset_grain", "jax", marks=pytest.mark.slow),
         ("scdataset_ray", "ray"),
-        ("scdataset_ray", "pyarrow"),
+        pytest.param("scdataset_ray", "pyarrow", marks=pytest.mark.slow),
     ],
 )
 def test_adapter_without_its_framework_names_the_extra(

@@ -255,7 +255,8 @@ next(batches)
 second.wait()
 threading.Thread(target=terminate, daemon=True).start()
 del batches  # waits for the fetch that is under way
-threading.Event().wait(60)
+for _ in range(6000):  # an exit comes between two steps of Python
+    threading.Event().wait(0.01)
 """
 
 

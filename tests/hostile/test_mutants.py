@@ -50,6 +50,7 @@ def fallen_short(tasks, folder):
     return [one for one in outcomes if one.outcome not in GOOD | UNTOLD]
 
 
+@pytest.mark.slow
 def test_a_few_mutants_and_those_that_once_fell_short(tmp_path):
     names = [name for name in SMALL_FILES if name not in SLOW]
     few = [(name, number) for name in names for number in range(2)]

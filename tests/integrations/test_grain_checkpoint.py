@@ -132,6 +132,7 @@ def test_orbax_restores_the_very_next_batch(
     check_goes_on(lambda: iter(PIPELINES[name](plates)), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIPELINES)
 def test_orbax_restores_what_device_prefetch_returns(
     name: str, plates: Path, tmp_path: Path

@@ -259,6 +259,7 @@ def test_genes_join_over_experiments(tmp_path):
     np.testing.assert_array_equal(source.read(np.arange(87))["X"].toarray(), want)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_reads_and_drops_what_its_parent_opened(path):
     code = f"""
