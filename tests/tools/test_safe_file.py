@@ -182,9 +182,9 @@ def test_file_size_limit_is_one_line_and_no_crash(tmp_path):
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        pytest.param("plate_file", "import_writers", id="importing"),
+        pytest.param("synthetic", "import_writers", id="importing"),
         pytest.param("screen", "Plate", id="making_a_plate"),
-        pytest.param("plate_file", "write_plate", id="before_writing"),
+        pytest.param("synthetic", "write_plate", id="before_writing"),
         pytest.param("plate_file", "_make_obs", id="while_writing"),
     ],
 )

@@ -155,6 +155,7 @@ def test_links_to_other_files_are_followed_where_that_is_allowed(tmp_path):
         del file["raw/X"]
         file["raw/X"] = h5py.ExternalLink("b.h5ad", "/X")
     source = scd.open(tmp_path / "a.h5ad", allow_external=True)
+    assert source.contents is not None
     assert source.contents.has_raw
 
 

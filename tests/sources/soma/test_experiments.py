@@ -1,6 +1,7 @@
 """TileDB-SOMA experiments written by tiledbsoma, whose own reader is the oracle."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,30 @@ tiledbsoma = pytest.importorskip("tiledbsoma")
 soma_io = pytest.importorskip("tiledbsoma.io")
 
 
+class SomaContract(SourceContract):
+    """What every source must do, in forks that do not end as TileDB ends them."""
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+    def test_reads_in_a_forked_process(self, source, whole):
+        source.read([0, 99])
+        here, there = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                with os.fdopen(there, "wb") as pipe:
+                    pickle.dump(source.read([0, 40, 99]), pipe)
+            finally:
+                os._exit(0)  # TileDB's own end waits for the parent's threads
+        os.close(there)
+        with os.fdopen(here, "rb") as pipe:
+            cells = pickle.load(pipe)
+        os.waitpid(child, 0)
+        self.check(source, whole, cells)
+
+
 @pytest.mark.slow
-class TestSeveralExperiments(SourceContract):
+class TestSeveralExperiments(SomaContract):
     knows_lengths = False
 
     @classmethod
@@ -32,7 +55,7 @@ class TestSeveralExperiments(SourceContract):
         return [write(folder / f"{i}.soma", part) for i, part in enumerate(parts)]
 
 
-class TestOneExperiment(SourceContract):
+class TestOneExperiment(SomaContract):
     knows_lengths = False
     one_file = True
 
