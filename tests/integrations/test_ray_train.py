@@ -16,6 +16,7 @@ import ray.train
 
 from tests.integrations import ray_loops
 
+IN_CLUSTER = pytest.mark.cluster
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -60,8 +61,8 @@ def log(tmp_path: Path) -> Path:
     ("use", "uneven", "first", "then"),
     [
         pytest.param("plain", "trim", 3, 2, id="plain_3_to_2"),
-        pytest.param("torch", "pad", 2, 3, id="torch_2_to_3"),
-        pytest.param("jax", "trim", 3, 2, id="jax_3_to_2", marks=pytest.mark.cluster),
+        pytest.param("torch", "pad", 2, 3, id="torch_2_to_3", marks=IN_CLUSTER),
+        pytest.param("jax", "trim", 3, 2, id="jax_3_to_2", marks=IN_CLUSTER),
     ],
 )
 def test_a_killed_worker_costs_no_cell_and_brings_none_twice(
@@ -107,7 +108,7 @@ def test_a_killed_worker_costs_no_cell_and_brings_none_twice(
         assert (counts - 1).sum() < then * 9
 
 
-@pytest.mark.cluster
+@IN_CLUSTER
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_loop_of_jax_trains_on_every_cell_once_in_each_epoch(
     plates: Path, log: Path, tmp_path: Path
@@ -127,7 +128,7 @@ def test_a_loop_of_jax_trains_on_every_cell_once_in_each_epoch(
         assert own[:20] == [batch["index"].tolist() for batch in share]
 
 
-@pytest.mark.cluster
+@IN_CLUSTER
 def test_a_run_goes_on_with_the_machines_that_are_left(
     plates: Path, log: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_run_goes_on_with_the_machines_that_are_left(
     assert (counts - 1).sum() < 2 * 9
 
 
+@IN_CLUSTER
 @pytest.mark.usefixtures("ray_cluster")
 def test_ray_restarts_a_run_by_itself_where_it_stood(
     plates: Path, log: Path, tmp_path: Path
