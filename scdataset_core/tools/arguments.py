@@ -22,6 +22,7 @@ __all__ = [
     "expand_files",
     "find_files",
     "need_files",
+    "open_labelled",
 ]
 
 # Keyword arguments of obstore's stores.
@@ -153,3 +154,20 @@ def _find_files(data: Any, storage_options: StorageOptions) -> list[InputFile] |
         InputFile(name, url, store, storage_options)
         for name, url in zip(names, given, strict=True)
     ]
+
+
+def open_labelled(data: Any, label: Any, **options: Any) -> Source:
+    """Return an open source as it is, or files opened with the column of a label.
+
+    Parameters
+    ----------
+    data
+        Files, as :func:`scdataset_core.open` takes them, or an open source.
+    label
+        Name of an obs column; None, or labels themselves: no column is needed.
+    options
+        As for `open`.
+    """
+    if isinstance(data, Source):
+        return data
+    return open_source(data, obs=[label] if isinstance(label, str) else None, **options)

@@ -12,7 +12,7 @@ from ..sources import Source
 from ..sources import open as open_source
 from ..storage.context import available_cores
 from ..suggestion import loader_line, needs_cache
-from .arguments import StorageOptions
+from .arguments import StorageOptions, open_labelled
 from .machine import describe_machine
 from .rival_timing import Contest, check_rivals
 from .timing import make_loader, time_settings
@@ -131,11 +131,7 @@ def bench(
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, got {seconds}")
     rivals = check_rivals(against)
-    if isinstance(data, Source):
-        source = data
-    else:
-        obs = None if label is None else [label]
-        source = open_source(data, obs=obs, x=x, storage_options=storage_options)
+    source = open_labelled(data, label, x=x, storage_options=storage_options)
     codes = None if label is None else codes_of(source, label)
     sizes = QUICK_SIZES if quick else SIZES
     settings = price_settings(

@@ -3,10 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from ..sources import Source
-from ..sources import open as open_source
 from ..suggestion import suggest as suggest_for_source
-from .arguments import StorageOptions
+from .arguments import StorageOptions, open_labelled
 
 __all__ = ["suggest"]
 
@@ -47,10 +45,7 @@ def suggest(
     ValueError
         If nothing fits; the message says what comes nearest.
     """
-    source = data
-    if not isinstance(data, Source):
-        obs = [label] if isinstance(label, str) else None
-        source = open_source(data, obs=obs, x=x, storage_options=storage_options)
+    source = open_labelled(data, label, x=x, storage_options=storage_options)
     found = suggest_for_source(
         source,
         memory=memory,

@@ -7,10 +7,9 @@ from typing import Any
 from ..candidates import Candidate, codes_of, list_candidates
 from ..metrics import measure_sampling
 from ..sources import Source
-from ..sources import open as open_source
 from ..storage.context import available_cores
 from ..suggestion import loader_line, needs_cache
-from .arguments import StorageOptions
+from .arguments import StorageOptions, open_labelled
 from .timing import make_loader, time_settings
 
 __all__ = ["tune"]
@@ -80,9 +79,9 @@ def tune(
     ValueError
         If no settings fit; the message says what comes nearest.
     """
-    source = data
-    if not isinstance(data, Source):
-        source = _open(data, label, cache, x, storage_options)
+    source = open_labelled(
+        data, label, cache=cache, x=x, storage_options=storage_options
+    )
     codes = None if label is None else codes_of(source, label)
     candidates = list_candidates(
         source,
@@ -107,13 +106,6 @@ def tune(
         "line": loader_line(best, threads),
         "cache": needs_cache(source),
     }
-
-
-def _open(
-    data: Any, label: Any, cache: Any, x: str, storage_options: StorageOptions
-) -> Source:
-    obs = [label] if isinstance(label, str) else None
-    return open_source(data, obs=obs, x=x, cache=cache, storage_options=storage_options)
 
 
 class _Trials:
