@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,14 @@ from .io.fork_safe_lock import first_use_lock
 if TYPE_CHECKING:
     from .context import ReadContext
 
-__all__ = ["ArrayLayout", "ChunkCache", "ChunkGrid", "Library", "TableMaker"]
+__all__ = [
+    "ArrayLayout",
+    "ChunkCache",
+    "ChunkGrid",
+    "FoundChunks",
+    "Library",
+    "TableMaker",
+]
 
 
 class TableMaker(Protocol):
@@ -35,6 +42,27 @@ class Library(Protocol):
         ...
 
 
+class FoundChunks(NamedTuple):
+    """Some chunks of an array, as a cache keeps them.
+
+    Parameters
+    ----------
+    kinds
+        The kind of each chunk, 0 for those that are not kept, as of a file that is not
+        what it was.
+    layouts
+        For each kind the uncompressed array in which its chunks lie. Element i of it is
+        element i of the array, perhaps in a narrower type; only those of chunks of that
+        kind mean something.
+    state
+        Another number once anything that was checked before may have changed.
+    """
+
+    kinds: npt.NDArray[np.uint8]
+    layouts: "Mapping[int, ArrayLayout]"
+    state: int
+
+
 class ChunkCache(Protocol):
     """Keeps decoded chunks of an array, for other reads of it; pickles.
 
@@ -46,7 +74,7 @@ class ChunkCache(Protocol):
         array: "ArrayLayout",
         chunks: npt.NDArray[np.int64],
         context: "ReadContext",
-    ) -> "tuple[npt.NDArray[np.uint8], Mapping[int, ArrayLayout]]":
+    ) -> FoundChunks:
         """Return in which kind each of some chunks is kept, and where they lie.
 
         It is asked for arrays whose chunks hold whole rows, whose kept elements can be
@@ -58,16 +86,6 @@ class ChunkCache(Protocol):
             The array, and numbers of chunks in it; they may repeat.
         context
             Threads and byte sources to read with.
-
-        Returns
-        -------
-        kinds
-            The kind of each chunk, 0 for those that are not kept, as of a file that
-            is not what it was.
-        layouts
-            For each kind the uncompressed array in which its chunks lie. Element i of
-            it is element i of `array`, perhaps in a narrower type; only those of chunks
-            of that kind mean something.
         """
         ...
 
@@ -76,12 +94,13 @@ class ChunkCache(Protocol):
         array: "ArrayLayout",
         chunks: npt.NDArray[np.int64],
         kind: int,
-        layout: "ArrayLayout",
+        found: FoundChunks,
         context: "ReadContext",
     ) -> bool:
         """Return whether chunks are still as :meth:`find_kept` found them.
 
-        It is asked after they were read, with chunks of one kind and its layout.
+        It is asked after they were read, with chunks of one kind of those that it was
+        asked for, and what it returned.
         """
         ...
 

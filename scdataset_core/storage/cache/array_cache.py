@@ -4,7 +4,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...errors import ScdatasetError
 from ..io.byte_sources import ShortReadError, SourceIdentity
 from ..io.fork_safe_lock import first_use_lock
-from ..layout import ArrayLayout
+from ..layout import ArrayLayout, FoundChunks
 from .checking import Checks
 from .entries import (
     count_elements,
@@ -80,6 +80,7 @@ class ArrayCache:
         self._state: EntryState | None = None
         self._n_failures = 0
         self._is_touched = False
+        self._own: tuple[int, CacheProcess] | None = None
         self._synchronous = 0
         self._giants: dict[tuple[int, int], GiantWrite] = {}
 
@@ -91,7 +92,10 @@ class ArrayCache:
 
     @property
     def _process(self) -> CacheProcess:
-        return self.cache.process
+        own = self._own
+        if own is None or own[0] != os.getpid():
+            own = self._own = os.getpid(), self.cache.process
+        return own[1]
 
     def _open(self, array: ArrayLayout) -> OpenEntry | None:
         """Return the array's entry, opened in this process; None: do without."""
@@ -155,7 +159,7 @@ class ArrayCache:
 
     def find_kept(
         self, array: ArrayLayout, chunks: Integers, context: "ReadContext"
-    ) -> tuple[Kinds, Mapping[int, ArrayLayout]]:
+    ) -> FoundChunks:
         """Return in which type each of some chunks is kept, and where those of a type.
 
         Chunks that this process has not used before are checked first, on the threads
@@ -164,28 +168,30 @@ class ArrayCache:
         self._process.report_failed_write()
         opened = self._look(array, context)
         if opened is None:
-            return np.zeros(len(chunks), np.uint8), {}
+            return FoundChunks(np.zeros(len(chunks), np.uint8), {}, 0)
         touched = self._find_touched(array, chunks)
         if touched is None:
             return self._check_new(opened, array, chunks, context)
+        found = self._check_new(opened, array, chunks[~touched], context)
         kinds = np.zeros(len(chunks), np.uint8)
-        usable = chunks[~touched]
-        kinds[~touched], layouts = self._check_new(opened, array, usable, context)
-        return kinds, layouts
+        kinds[~touched] = found.kinds
+        return found._replace(kinds=kinds)
 
     def confirm(
         self,
         array: ArrayLayout,
         chunks: Integers,
         kind: int,
-        layout: ArrayLayout,
+        found: FoundChunks,
         context: "ReadContext",
     ) -> bool:
         """Return whether chunks are still what was checked, now that they were read."""
         opened = self._look(array, context)
-        if opened is None or opened.layouts[kind] is not layout:
+        if opened is None or opened.layouts[kind] is not found.layouts[kind]:
             return False
-        kinds, _ = self._check_new(opened, array, chunks, context)
+        if opened.n_forgotten == found.state:
+            return True
+        kinds = self._check_new(opened, array, chunks, context).kinds
         return bool((kinds == kind).all())
 
     def _check_new(
@@ -194,18 +200,17 @@ class ArrayCache:
         array: ArrayLayout,
         chunks: Integers,
         context: "ReadContext",
-    ) -> tuple[Kinds, Mapping[int, ArrayLayout]]:
+    ) -> FoundChunks:
         """Return the kinds of chunks, and where those of a kind lie.
 
         Chunks that are new to this process are checked first.
         """
-        # The layouts before the kinds: damage that is found after this makes others.
-        layouts, kinds = opened.layouts, opened.kinds[chunks]
-        if not kinds.all():
-            unknown = np.unique(chunks[kinds == 0])
+        found = opened.find(chunks)
+        if not found.kinds.all():
+            unknown = np.unique(chunks[found.kinds == 0])
             context.run(self._check(opened, array, unknown, context))
-            layouts, kinds = opened.layouts, opened.kinds[chunks]
-        return kinds, layouts
+            found = opened.find(chunks)
+        return found
 
     def _look(self, array: ArrayLayout, context: "ReadContext") -> OpenEntry | None:
         """Return the array's entry as it is now; None: do without."""
@@ -256,8 +261,8 @@ class ArrayCache:
         chunks = np.array([chunk])
         if opened is None or self._find_touched(array, chunks) is not None:
             return None
-        kinds, layouts = self._check_new(opened, array, chunks, context)
-        kind = int(kinds[0])
+        found = self._check_new(opened, array, chunks, context)
+        kind = int(found.kinds[0])
         if not kind:
             return None
         first, end = unwanted // array.dtype.itemsize, -(-want // array.dtype.itemsize)
@@ -268,7 +273,7 @@ class ArrayCache:
         except (OSError, ShortReadError, ScdatasetError) as error:
             self.fail(error)
             return None
-        if not self.confirm(array, chunks, kind, layouts[kind], context):
+        if not self.confirm(array, chunks, kind, found, context):
             return None
         plain = np.empty(end, array.dtype)
         plain[first:] = kept

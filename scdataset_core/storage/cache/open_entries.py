@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..chunks import ChunkTable
 from ..io.byte_sources import Location
-from ..layout import ArrayLayout
+from ..layout import ArrayLayout, FoundChunks
 from .entries import Entry
 from .kept_files import layout_of_kept
 from .process import CacheProcess
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EntryState", "OpenEntry", "is_to_begin"]
 
 Kinds = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
 
 
 class OpenEntry:
@@ -56,6 +57,12 @@ class OpenEntry:
         }
         self._seen: dict[int, tuple[FileStatus, int | None]] = {}
 
+    def find(self, chunks: Integers) -> FoundChunks:
+        """Return what is known of some chunks."""
+        # The kinds last: what is found or forgotten after this makes the others differ.
+        state, layouts = self.n_forgotten, self.layouts
+        return FoundChunks(self.kinds[chunks], layouts, state)
+
     def note(self, kind: int, process: CacheProcess, context: "ReadContext") -> None:
         """Note what a file of chunks is, before the first of them is checked."""
         if kind not in self._seen:
@@ -64,12 +71,12 @@ class OpenEntry:
             self._seen[kind] = process.writer.find_status(path, descriptor)
 
     def add(
-        self, chunk: int, kind: int, n_forgotten: int, process: CacheProcess
+        self, chunks: Integers, kind: int, n_forgotten: int, process: CacheProcess
     ) -> None:
-        """Note a chunk as checked, unless something was forgotten since it was read."""
+        """Note chunks as checked, unless some were forgotten since they were read."""
         with process.lock:
             if self.n_forgotten == n_forgotten:
-                self.kinds[chunk] = kind
+                self.kinds[chunks] = kind
 
     def note_damage(self) -> None:
         """Have what is being read now be read anew, as a chunk was not what was kept.
@@ -95,7 +102,8 @@ class OpenEntry:
             If its files cannot be opened.
         """
         try:
-            os.stat(self.entry.index)  # noqa: PTH116  # at every read
+            if not self._seen:  # else the links of the other files tell it
+                os.stat(self.entry.index)  # noqa: PTH116  # at every read
             for kind, (known, n_foreign) in list(self._seen.items()):
                 path = self.entry.data[kind - 1]
                 descriptor = _descriptor(path, context)

@@ -7,7 +7,7 @@ buffers that are laid out as the targets are, and widened from there.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..context import ReadContext
-from ..layout import ArrayLayout, ChunkCache
+from ..layout import ArrayLayout, ChunkCache, FoundChunks
 from .conversion import convert
 from .merged_reads import read_tasks
-from .requests import Pieces, Request, cut_at_chunks, merge_requests
-from .uncompressed import plan_plain_reads
+from .requests import Pieces, Ranges, Request, cut_at_chunks, merge_requests
+from .uncompressed import PlainReads
 
 __all__ = ["read_cached"]
 
@@ -28,18 +28,71 @@ Targets = Sequence[npt.NDArray[Any]]
 
 
 class _Kept(NamedTuple):
-    """A part of a request that a cache keeps in one type."""
+    """A part of a request that a cache keeps in one type.
+
+    Parameters
+    ----------
+    request
+        The whole request.
+    found, kind
+        What the cache has of the request, and the type.
+    chunks
+        The chunks, of the request's array.
+    start, n, which, offset
+        First row and number of rows of each range; the number of its target, and its
+        first row there.
+    """
 
     request: Request
-    cache: ChunkCache
+    found: FoundChunks
     kind: int
-    layout: ArrayLayout
     chunks: Integers
+    start: Integers
+    n: Integers
+    which: Integers
+    offset: Integers
+
+    @property
+    def cache(self) -> ChunkCache:
+        """The cache."""
+        return _cache_of(self.request)
+
+    @property
+    def layout(self) -> ArrayLayout:
+        """The array of all elements that the cache keeps in the type."""
+        return self.found.layouts[self.kind]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all ranges."""
+        return int(self.n.sum())
+
+    @property
+    def row_size(self) -> int:
+        """Elements of a row."""
+        return prod(self.layout.shape[1:])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a kept row."""
+        return self.row_size * self.layout.dtype.itemsize
+
+    @property
+    def n_chunks(self) -> int:
+        """How many chunks there are, those that follow one another once."""
+        return 1 + int(np.count_nonzero(self.chunks[1:] != self.chunks[:-1]))
 
     def is_sound(self, context: ReadContext) -> bool:
         """Return whether what was read was not changed since it was checked."""
         array = self.request.array
-        return self.cache.confirm(array, self.chunks, self.kind, self.layout, context)
+        return self.cache.confirm(array, self.chunks, self.kind, self.found, context)
+
+
+def _cache_of(request: Request) -> ChunkCache:
+    """Return the cache of a request's array, which has one."""
+    cache = request.array.chunk_cache
+    assert cache is not None
+    return cache
 
 
 def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[Request]:
@@ -52,38 +105,22 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
         hold anything until all that is returned has been read too.
     context
         Threads, byte sources, buffers and counters.
+
+    Raises
+    ------
+    ValueError
+        If the parts of a request do not fit each other, or are out of bounds.
     """
     asked: list[Request] = []
     rest: list[Request] = []
     for request in requests:
         (asked if _can_be_kept(request) else rest).append(request)
-    cut = _cut(asked) if asked else None
-    if cut is None:
+    if not asked:
         return requests
-    kept: list[_Kept] = []
-    n_chunks = 0
-    pieces, edges, bounds = cut
-    for number, request in enumerate(asked):
-        here = slice(edges[number], edges[number + 1])
-        chunks = pieces.chunk[here]
-        cache = request.array.chunk_cache
-        assert cache is not None
-        kinds, layouts = cache.find_kept(request.array, chunks, context)
-        some = request
-        present = _list_kinds(kinds)
-        for kind in present:
-            mine = chunks
-            if len(present) > 1:
-                which = np.flatnonzero(kinds == kind)
-                mine = chunks[which]
-                some = _pick(request, pieces, here.start + which, bounds[number])
-            if kind:
-                kept.append(_Kept(some, cache, kind, layouts[kind], mine))
-                n_chunks += 1 + int(np.count_nonzero(mine[1:] != mine[:-1]))
-            else:
-                rest.append(replace(some, is_uncached=True))
+    ranges = merge_requests(asked, converts=True)
+    kept, others = _find_kept(ranges, context)
     if not kept:
-        return rest
+        return rest + others
     try:
         n_bytes = _read(kept, context)
     except Exception as error:  # whatever is wrong with the cache, the source is there
@@ -92,8 +129,9 @@ def read_cached(requests: Sequence[Request], context: ReadContext) -> Sequence[R
         return requests
     if not all(part.is_sound(context) for part in kept):
         return requests
+    n_chunks = sum(part.n_chunks for part in kept)
     context.stats.add(chunks_cached=n_chunks, bytes_used=n_bytes)
-    return rest
+    return rest + others
 
 
 def _can_be_kept(request: Request) -> bool:
@@ -106,32 +144,46 @@ def _can_be_kept(request: Request) -> bool:
     )
 
 
-def _cut(requests: Sequence[Request]) -> tuple[Pieces, list[int], list[int]] | None:
-    """Cut the ranges of requests at their chunks, all at once.
-
-    Returns
-    -------
-    pieces
-        The pieces; their ranges are numbered over all requests.
-    edges, bounds
-        Where the pieces, and the ranges, of each request begin, and their number. None
-        in place of all three: a range is out of bounds, which is left to those who
-        raise the error.
-    """
-    counts = [len(request.starts) for request in requests]
-    starts = np.concatenate([request.starts for request in requests])
-    stops = np.concatenate([request.stops for request in requests])
-    offsets = np.concatenate([request.offsets for request in requests])
-    lengths = [len(request.array) for request in requests]
+def _find_kept(
+    ranges: Ranges, context: ReadContext
+) -> tuple[list[_Kept], list[Request]]:
+    """Return what is kept of ranges, and requests for the rest."""
+    requests = ranges.requests
     rows = [request.array.needed_grid.chunk_shape[0] for request in requests]
-    if (starts < 0).any() or (stops > np.repeat(lengths, counts)).any():
-        return None
-    pieces = cut_at_chunks(starts, stops, offsets, np.repeat(rows, counts))
-    bounds = [0, *accumulate(counts)]
-    edges = bounds
-    if len(pieces.range) != bounds[-1]:
-        edges = np.searchsorted(pieces.range, bounds).tolist()
-    return pieces, edges, bounds
+    pieces = cut_at_chunks(
+        ranges.starts, ranges.stops, ranges.offset, np.array(rows, np.int64)[ranges.of]
+    )
+    edges = ranges.bounds
+    if len(pieces.range) != edges[-1]:
+        edges = np.searchsorted(pieces.range, edges).tolist()
+    kept: list[_Kept] = []
+    others: list[Request] = []
+    for number, request in enumerate(requests):
+        chunks = pieces.chunk[edges[number] : edges[number + 1]]
+        found = _cache_of(request).find_kept(request.array, chunks, context)
+        present = _list_kinds(found.kinds)
+        if present == [0]:
+            others.append(replace(request, is_uncached=True))
+            continue
+        if len(present) == 1:
+            here = slice(ranges.bounds[number], ranges.bounds[number + 1])
+            starts = ranges.starts[here]
+            n = ranges.stops[here] - starts
+            columns = starts, n, request.which, ranges.offset[here]
+            kept.append(_Kept(request, found, present[0], chunks, *columns))
+            continue
+        for kind in present:
+            which = np.flatnonzero(found.kinds == kind)
+            mine = Pieces(*(column[which + edges[number]] for column in pieces))
+            if kind:
+                starts = mine.chunk * rows[number] + mine.first
+                target = request.which[mine.range - ranges.bounds[number]]
+                columns = starts, mine.n, target, mine.offset
+                kept.append(_Kept(request, found, kind, mine.chunk, *columns))
+            else:
+                some = _pick(request, mine, ranges.bounds[number], rows[number])
+                others.append(replace(some, is_uncached=True))
+    return kept, others
 
 
 def _list_kinds(kinds: npt.NDArray[np.uint8]) -> list[int]:
@@ -142,21 +194,20 @@ def _list_kinds(kinds: npt.NDArray[np.uint8]) -> list[int]:
     return [low] if low == high else np.flatnonzero(np.bincount(kinds)).tolist()
 
 
-def _pick(request: Request, pieces: Pieces, mine: Integers, bound: int) -> Request:
+def _pick(request: Request, pieces: Pieces, bound: int, rows: int) -> Request:
     """Return the request for some of its pieces, in the order of their rows.
 
-    `bound` is the number of its first range among those that were cut.
+    `bound` is the number of its first range among all, and `rows` those of a chunk.
     """
-    rows = request.array.needed_grid.chunk_shape[0]
-    first = pieces.chunk[mine] * rows + pieces.first[mine]
+    first = pieces.chunk * rows + pieces.first
     order = np.argsort(first, kind="stable")
-    mine, first = mine[order], first[order]
+    first = first[order]
     return replace(
         request,
         starts=first,
-        stops=first + pieces.n[mine],
-        which=request.which[pieces.range[mine] - bound],
-        offsets=pieces.offset[mine],
+        stops=first + pieces.n[order],
+        which=request.which[pieces.range[order] - bound],
+        offsets=pieces.offset[order],
     )
 
 
@@ -164,43 +215,54 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
     """Read and widen kept parts; return the bytes in their targets."""
     groups: dict[Any, _Group] = {}
     direct: set[Any] = set()  # targets that are read as they are
-    requests = []
+    addresses = []
     n_bytes = 0
     for part in kept:
-        request, layout = part.request, part.layout
-        wide = request.targets[0].dtype
-        n_rows = int((request.stops - request.starts).sum())
-        n_bytes += n_rows * prod(layout.shape[1:]) * request.array.dtype.itemsize
-        targets = request.targets
+        targets, dtype = part.request.targets, part.layout.dtype
         which = tuple(map(id, targets))
-        if layout.dtype == wide:
+        if dtype == targets[0].dtype:
             direct.add(which)
         else:
-            key = which, layout.dtype
+            key = which, dtype
             if key not in groups:
-                groups[key] = _Group(targets, _like(targets, layout.dtype, context), [])
-            groups[key].requests.append(request)
+                groups[key] = _Group(targets, _like(targets, dtype, context), [])
+            groups[key].parts.append(part)
             targets = groups[key].narrow
-        requests.append(replace(request, array=layout, targets=targets))
-    reads, finish = plan_plain_reads(merge_requests(requests))
-    context.run(read_tasks(reads, context))
-    if finish is not None:
-        finish()
+        begins = [target.__array_interface__["data"][0] for target in targets]
+        places = np.array(begins, np.int64)[part.which]
+        addresses.append(places + part.offset * part.row_bytes)
+        n_bytes += part.n_rows * part.row_size * part.request.array.dtype.itemsize
+    context.run(read_tasks(_plan_reads(kept, np.concatenate(addresses)), context))
     # Of several types for the same targets, the one with most elements goes first, to
     # all of them: what it puts in the places of others is overwritten.
     whole: list[Callable[[], None]] = []
     by_range: list[Callable[[], None]] = []
     seen = direct
     for key, group in sorted(groups.items(), key=lambda item: -item[1].n_rows):
-        which = key[0]
-        if which not in seen and 2 * group.n_rows >= sum(map(len, group.wide)):
+        if key[0] not in seen and 2 * group.n_rows >= sum(map(len, group.wide)):
             whole += group.widen_whole(context.threads)
         else:
             by_range.append(group.widen_ranges)
-        seen.add(which)
+        seen.add(key[0])
     context.run(whole)
     context.run(by_range)
     return n_bytes
+
+
+def _plan_reads(kept: Sequence[_Kept], addresses: Integers) -> PlainReads:
+    """Return the reads of all ranges of kept parts, which lie in one piece each."""
+    of = np.repeat(np.arange(len(kept)), [len(part.start) for part in kept])
+    start = np.concatenate([part.start for part in kept])
+    n = np.concatenate([part.n for part in kept])
+    size = np.array([part.row_bytes for part in kept], np.int64)[of]
+    position, n_bytes, chunk = start * size, n * size, np.zeros_like(of)
+    if not n_bytes.all():
+        some = np.flatnonzero(n_bytes)
+        of, chunk, position, n_bytes, addresses = (
+            column[some] for column in (of, chunk, position, n_bytes, addresses)
+        )
+    layouts = [part.layout for part in kept]
+    return PlainReads(layouts, of, chunk, None, position, n_bytes, addresses)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,12 +271,12 @@ class _Group:
 
     wide: Targets
     narrow: Targets
-    requests: list[Request]
+    parts: list[_Kept]
 
     @property
     def n_rows(self) -> int:
         """Rows that are read."""
-        return sum(int((r.stops - r.starts).sum()) for r in self.requests)
+        return sum(part.n_rows for part in self.parts)
 
     def widen_whole(self, n: int) -> list[Callable[[], None]]:
         """Return functions that widen all elements, those that were not read too."""
@@ -229,14 +291,9 @@ class _Group:
     def widen_ranges(self) -> None:
         """Widen the elements that were read."""
         with np.errstate(invalid="ignore"):
-            for request in self.requests:
-                counts = request.stops - request.starts
-                for which, at, n in zip(
-                    request.which.tolist(),
-                    request.offsets.tolist(),
-                    counts.tolist(),
-                    strict=True,
-                ):
+            for part in self.parts:
+                columns = part.which, part.offset, part.n
+                for which, at, n in zip(*(c.tolist() for c in columns), strict=True):
                     some = slice(at, at + n)
                     convert(self.narrow[which][some], self.wide[which][some])
 

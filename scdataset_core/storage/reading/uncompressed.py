@@ -19,7 +19,6 @@ __all__ = [
     "find_spans",
     "finish_reads",
     "place_reads",
-    "plan_plain_reads",
 ]
 
 Integers = npt.NDArray[np.int64]
@@ -135,13 +134,6 @@ def find_spans(ranges: Ranges) -> FoundSpans:
         spans, position = spans.take(~absent), position[~absent]
         file = None if file is None else file[~absent]
     return FoundSpans(spans, position + spans.inside, file, missing, wanted)
-
-
-def plan_plain_reads(ranges: Ranges) -> tuple[PlainReads, Callable[[], None] | None]:
-    """Return the reads that requests need, and what to call after them, if anything."""
-    found = find_spans(ranges)
-    finish = finish_reads(ranges, found)
-    return place_reads(ranges, found), finish
 
 
 def finish_reads(ranges: Ranges, found: FoundSpans) -> Callable[[], None] | None:
