@@ -77,7 +77,7 @@ class GiantWrite:
         first = self._chunk * count_elements(self._array) + self._n_done
         self._n_done += len(kept)
         crc = self._crc
-        record = (lambda: self._make_record(crc)) if last else None
+        record = (lambda _: self._make_record(crc)) if last else None
         return submit(
             ChunkWrite(
                 entry.data[self.kind - 1],

@@ -16,7 +16,7 @@ from .entries import Entry
 from .kept_files import layout_of_kept
 from .process import CacheProcess
 from .records import checksum, make_record, seed_of
-from .unchanged_files import is_unchanged
+from .unchanged_files import Looks
 from .writing import FileStatus
 
 if TYPE_CHECKING:
@@ -122,13 +122,19 @@ class OpenEntry:
         return True
 
     def make_record(
-        self, table: ChunkTable, chunk: int, kind: int, kept: npt.NDArray[Any]
+        self,
+        table: ChunkTable,
+        chunk: int,
+        kind: int,
+        kept: npt.NDArray[Any],
+        looks: Looks,
     ) -> bytes | None:
         """Return the record of a chunk, or None if its file is not what it was."""
-        if not is_unchanged(table, chunk):
+        if not looks.is_unchanged(table, chunk):
             return None
+        address = kept.__array_interface__["data"][0]  # `ctypes` makes an object
         seed = seed_of(self.entry.generation, chunk, kind)
-        return make_record(checksum(kept.ctypes.data, kept.nbytes, seed), kind)
+        return make_record(checksum(address, kept.nbytes, seed), kind)
 
     def end_write(self, chunk: int, done: bool) -> None:
         """Let a chunk be found, or offered again."""

@@ -8,7 +8,7 @@ from ..chunks import ChunkTable
 from ..io.open_files import Identity
 from ..layout import ArrayLayout
 
-__all__ = ["check_table", "find_touched", "is_touched", "is_unchanged"]
+__all__ = ["Looks", "check_table", "find_touched", "is_touched", "is_unchanged"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -29,7 +29,25 @@ def find_touched(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_] |
 
 def is_unchanged(table: ChunkTable, chunk: int) -> bool:
     """Return whether the file of a chunk is what it was when it was opened."""
-    return find_touched(table, np.array([chunk])) is None
+    return Looks().is_unchanged(table, chunk)
+
+
+class Looks:
+    """Looks at files once each, for chunks that were all decoded before."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def is_unchanged(self, table: ChunkTable, chunk: int) -> bool:
+        """Return whether the file of a chunk is what it was when it was opened."""
+        if table.store is not None:
+            return True
+        file = 0 if table.file_of is None else int(table.file_of[chunk])
+        key = id(table), file
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _is_same(table, file)
+        return known
 
 
 def _is_same(table: ChunkTable, file: int) -> bool:

@@ -15,13 +15,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..io.open_files import most_open
+from .unchanged_files import Looks
+
 __all__ = ["ChunkWrite", "FileStatus", "Writer"]
 
 # So many bytes may wait to be written.
 QUEUE_BYTES = 32 << 20
 # The thread ends after so many seconds without work.
 IDLE_S = 1.0
-MOST_OPEN = 16
+# It waits so long for more before it writes.
+GATHER_S = 0.002
 # A reader waits no longer for the chunk that is being written.
 WAIT_S = 0.05
 # While a write took no longer, nobody else can well have written to its file. One that
@@ -40,7 +44,8 @@ class ChunkWrite(NamedTuple):
         File, first byte there, and the bytes.
     records, record_position, record
         The file of records, where to write afterwards, and a function that says what,
-        or None: that the chunk must not be kept. No function: nothing is noted yet.
+        or None: that the chunk must not be kept. It is called with what looks at the
+        chunk's file. No function: nothing is noted yet.
     done
         Called with whether the chunk was written.
     """
@@ -50,7 +55,7 @@ class ChunkWrite(NamedTuple):
     kept: npt.NDArray[np.generic]
     records: str
     record_position: int
-    record: Callable[[], bytes | None] | None
+    record: Callable[[Looks], bytes | None] | None
     done: Callable[[bool], None]
 
 
@@ -158,12 +163,20 @@ class Writer:
             self._thread = thread
         return True
 
-    def write(self, write: ChunkWrite) -> None:
-        """Write a chunk now, in this thread."""
+    def write(self, write: ChunkWrite, looks: Looks | None = None) -> None:
+        """Write a chunk now, in this thread.
+
+        Parameters
+        ----------
+        write
+            The chunk.
+        looks
+            Looks at files, and did so since the chunk was decoded; None: not yet.
+        """
         done = False
         try:
             with self.lock:
-                done = not self.is_closed and self._write(write)
+                done = not self.is_closed and self._write(write, looks or Looks())
         except UnkeptError:
             pass
         except Exception as error:  # of the disk, or no memory for the record
@@ -193,13 +206,16 @@ class Writer:
                 if not self._changed.wait_for(lambda: bool(self._queue), IDLE_S):
                     self._thread = None
                     break
-                # All that waits is taken at once: each turn of the lock costs time.
+                # What comes together is written together: each turn of the lock costs
+                # time, the interpreter's too.
                 self._idle, self._busy = False, True
+                self._changed.wait(GATHER_S)
                 some = list(self._queue)
                 self._queue.clear()
+            looks = Looks()
             try:
                 for write in some:
-                    self.write(write)
+                    self.write(write, looks)
                     with self._changed:
                         self._n_queued -= write.kept.nbytes
             finally:
@@ -209,15 +225,18 @@ class Writer:
                     self._changed.notify_all()
         self.close_files()
 
-    def _write(self, write: ChunkWrite) -> bool:
+    def _write(self, write: ChunkWrite, looks: Looks) -> bool:
         if not self._admit(write.kept.nbytes + PAGES_BYTES):
             return False
-        record = b"" if write.record is None else write.record()
+        record = b"" if write.record is None else write.record(looks)
         if record is None:
             return False
         self._write_data(write.data, write.kept.view(np.uint8).data, write.position)
         if record:
-            descriptor = self._open(write.records)[0]
+            # If it was removed, its chunks were too, and are asked next time.
+            descriptor = self._files.get(write.records)
+            if descriptor is None:
+                descriptor = self._open(write.records)[0]
             write_fully(descriptor, memoryview(record), write.record_position)
         return True
 
@@ -257,7 +276,7 @@ class Writer:
                     raise UnkeptError from error
                 self._close_files()
         self._files[path] = descriptor
-        if len(self._files) > MOST_OPEN:
+        if len(self._files) > most_open():
             self._close(self._files.popitem(last=False)[1])
         return descriptor, FileStatus.of(descriptor)
 
