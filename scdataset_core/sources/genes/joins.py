@@ -80,6 +80,16 @@ class GeneJoin:
     report: tuple[FileGenes, ...]
 
     @cached_property
+    def fewest_stored(self) -> int:
+        """The smallest number of columns of a file; every minibatch asks for it."""
+        return min(self.n_stored)
+
+    @cached_property
+    def most_stored(self) -> int:
+        """The largest number of columns of a file."""
+        return max(self.n_stored)
+
+    @cached_property
     def identical(self) -> bool:
         """Whether the columns of all files mean the same."""
         return len(set(self.n_stored)) == 1 and len(set(map(id, self.column_maps))) == 1

@@ -190,6 +190,8 @@ def decode_attribute(value: Any) -> str:
 
     Julia and R write bytes of a fixed length; R writes them as an array of one.
     """
+    if type(value) is str:  # as nearly all are
+        return value
     texts = decode_list(value, "an attribute")
     return texts[0] if len(texts) == 1 else str(value)
 

@@ -46,17 +46,17 @@ def join_labels(
     FileFormatError
         If ordered labels differ, labels are of different kinds, or are too many.
     """
-    lists = [[_plain(label) for label in column.labels] for column in columns]
+    lists = _plain_lists(columns)
+    distinct = _distinct(lists)
     _check_kinds(name, files, lists)
-    if any(float in {type(label) for label in labels} for labels in lists):
-        lists = [
-            [float(x) if type(x) is int else x for x in labels] for labels in lists
-        ]
+    if any(float in {type(label) for label in labels} for labels in distinct.values()):
+        for own in distinct.values():
+            own[:] = [float(x) if type(x) is int else x for x in own]
     if all(labels == lists[0] for labels in lists):
         labels = [label for label in lists[0] if label is not None]
     else:
         _check_order(name, files, columns, lists)
-        union = {label for own in lists for label in own if label is not None}
+        union = {x for own in distinct.values() for x in own if x is not None}
         labels = sorted(union, key=str)
     if len(labels) > MAX_LABELS:
         raise FileFormatError(
@@ -69,8 +69,7 @@ def join_labels(
 
 def saved_labels(saved: Sequence[Label], columns: Sequence[LabelColumn]) -> Vocabulary:
     """Return the vocabulary that encodes a column as `saved` did."""
-    lists = [[_plain(label) for label in column.labels] for column in columns]
-    return _vocabulary([_plain(label) for label in saved], lists)
+    return _vocabulary([_plain(label) for label in saved], _plain_lists(columns))
 
 
 def decode(
@@ -110,12 +109,30 @@ def decode(
 def _vocabulary(labels: list[Label], lists: list[list[Label]]) -> Vocabulary:
     code = {x: position for position, x in enumerate(labels) if x is not None}
     code_maps: dict[tuple[Label, ...], npt.NDArray[np.int32]] = {}
+    maps: dict[int, npt.NDArray[np.int32]] = {}
     unseen: dict[Label, None] = {}
-    for own in map(tuple, lists):
+    for number, labels_of_file in _distinct(lists).items():
+        own = tuple(labels_of_file)
         if own not in code_maps:
             code_maps[own] = np.array([*(code.get(x, -1) for x in own), -1], np.int32)
             unseen.update((x, None) for x in own if x is not None and x not in code)
-    return Vocabulary(labels, [code_maps[tuple(own)] for own in lists], list(unseen))
+        maps[number] = code_maps[own]
+    return Vocabulary(labels, [maps[id(own)] for own in lists], list(unseen))
+
+
+def _plain_lists(columns: Sequence[LabelColumn]) -> list[list[Label]]:
+    """Return the labels of each column as plain values.
+
+    Files of an index share lists: each different one is gone through once.
+    """
+    shared = {id(column.labels): column.labels for column in columns}
+    plain = {key: [_plain(label) for label in own] for key, own in shared.items()}
+    return [plain[id(column.labels)] for column in columns]
+
+
+def _distinct(lists: Sequence[list[Label]]) -> dict[int, list[Label]]:
+    """Return each list once, by its identity."""
+    return {id(own): own for own in lists}
 
 
 def _plain(label: Label) -> Label:
@@ -123,6 +140,8 @@ def _plain(label: Label) -> Label:
 
     None for NaN, which pandas would not list: its cells are missing.
     """
+    if type(label) is str:
+        return label
     plain = label.item() if isinstance(label, np.generic) else label
     return plain if plain == plain else None  # NaN is not itself
 
@@ -131,7 +150,11 @@ def _check_kinds(
     name: str, files: Sequence[str], lists: Sequence[Sequence[Label]]
 ) -> None:
     kinds: dict[str, tuple[str, Label]] = {}
+    seen: set[int] = set()
     for file, labels in zip(files, lists, strict=True):
+        if id(labels) in seen:
+            continue
+        seen.add(id(labels))
         for label in labels:
             if label is None:
                 continue

@@ -81,7 +81,7 @@ class SparseReader:
     @cached_property
     def column_dtype(self) -> np.dtype[Any]:
         """Type that column ids are read in; ids that do not fit it become -1."""
-        small = max(self.genes.n_stored) <= 2**31
+        small = self.genes.most_stored <= 2**31
         return np.dtype(np.int32 if small else np.int64)
 
     def read(self, request: ReadRequest) -> list[Any]:
@@ -158,7 +158,7 @@ class SparseReader:
         """Return how elements are read straight into X, if they can be."""
         if self.genes.moves_columns:
             return None
-        if min(self.genes.n_stored) == 0:  # zeros behind a row are a column, 0
+        if self.genes.fewest_stored == 0:  # zeros behind a row are a column, 0
             return None
         return form.direct_rows(self.dtype, self.column_dtype)
 
@@ -210,10 +210,10 @@ class SparseReader:
         self, columns: npt.NDArray[Any], starts: Rows, rows: Rows
     ) -> None:
         """Raise if a column id is outside its file's columns."""
-        counts = self.genes.n_stored
-        if first_outside(columns, min(counts)) is None:
+        if first_outside(columns, self.genes.fewest_stored) is None:
             return
-        limits = np.array(counts, np.int64)[files_of_rows(rows, self.file_starts)]
+        counts = np.array(self.genes.n_stored, np.int64)
+        limits = counts[files_of_rows(rows, self.file_starts)]
         wrong = first_outside(columns, np.repeat(limits, np.diff(starts)))
         if wrong is not None:
             place = int(np.searchsorted(starts, wrong, side="right")) - 1

@@ -171,8 +171,8 @@ def _read_chunks(
             ("child", "<u8"),
         ]
     )
-    leaves = [] if root == _UNDEFINED else _read_leaves(read, file_bytes, root, key)
-    found = np.concatenate(leaves) if leaves else np.empty(0, key)
+    leaves = b"" if root == _UNDEFINED else _read_leaves(read, file_bytes, root, key)
+    found = np.frombuffer(leaves, key)
     corners = found["corner"].astype(np.uint64)
     if found["within"].any() or (corners % np.array(chunk[:-1], np.uint64)).any():
         return None
@@ -186,29 +186,29 @@ def _read_chunks(
 
 def _read_leaves(
     read: ReadPieces, file_bytes: int, root: int, key: np.dtype[np.void]
-) -> list[npt.NDArray[np.void]]:
-    """Return the entries of all leaves below a node."""
+) -> bytes:
+    """Return the entries of all leaves below a node, one after another."""
     ((level, entries),) = _read_nodes(read, [root], key)
     # Nodes share no bytes, so all of them are no larger than the file.
-    left = file_bytes - entries.nbytes
-    found = [entries]
+    left = file_bytes - len(entries)
+    found = [entries]  # bytes: joining arrays of records takes Python longer
     while level:
-        addresses = np.concatenate(found)["child"].tolist()
+        addresses = np.frombuffer(b"".join(found), key)["child"].tolist()
         found = []
         for start in range(0, len(addresses), _MOST_NODES):
             some = addresses[start : start + _MOST_NODES]
             for own_level, entries in _read_nodes(read, some, key):
-                left -= _NODE_HEAD + entries.nbytes
+                left -= _NODE_HEAD + len(entries)
                 if own_level != level - 1 or left < 0:
                     raise AskLibraryError
                 found.append(entries)
         level -= 1
-    return found
+    return b"".join(found)
 
 
 def _read_nodes(
     read: ReadPieces, addresses: Sequence[int], key: np.dtype[np.void]
-) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
+) -> Iterator[tuple[int, bytes]]:
     """Yield the level of each node and its entries: keys, with what each leads to."""
     usual = _NODE_HEAD + _USUAL_ENTRIES * key.itemsize
     nodes = read([(address, usual) for address in addresses])
@@ -222,4 +222,4 @@ def _read_nodes(
             (data,) = read([(address, n_bytes)])
         if n_bytes > len(data):
             raise AskLibraryError
-        yield level, np.frombuffer(data, key, used, _NODE_HEAD)
+        yield level, data[_NODE_HEAD:n_bytes]

@@ -212,6 +212,9 @@ class ParsedAttributes(Mapping[str, Any]):
         values = np.frombuffer(stored.value, dtype, n)
         return values.reshape(shape) if shape else values[0]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
 
