@@ -16,17 +16,19 @@ import json
 import resource
 import time
 import tracemalloc
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 import scdataset_core as scd
 
-LABELS = {"cell_line": 50, "drug": 380, "plate": 14}
+LABELS = {"cell_line": 50, "drug": 380, "plate": 14, "sample": 1}
 
 
 def make_cells(n_cells: int, n_genes: int, per_cell: int, seed: int) -> anndata.AnnData:
@@ -40,16 +42,17 @@ def make_cells(n_cells: int, n_genes: int, per_cell: int, seed: int) -> anndata.
     values = rng.integers(1, 9, int(indptr[-1])).astype(np.float32)
     x = sp.csr_matrix((values, genes[keep], indptr), shape=(n_cells, n_genes))
     obs = {}
-    for name, n in LABELS.items():
+    for name, n in list(LABELS.items())[:3]:
         own = rng.choice(n, min(n, 40), replace=False)
         obs[name] = pd.Categorical([f"{name}_{i}" for i in rng.choice(own, n_cells)])
+    obs["sample"] = pd.Categorical([sample_name(seed)] * n_cells)
     names = [f"cell{seed}_{i}" for i in range(n_cells)]
     var = pd.DataFrame(index=[f"ENSG{i:011d}" for i in range(n_genes)])
     return anndata.AnnData(x, pd.DataFrame(obs, index=names), var)
 
 
 def make(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Write the files; those beyond ``--distinct`` are hard links to the others."""
+    """Write the files; those beyond ``--distinct`` are links to others, or copies."""
     folder.mkdir(parents=True, exist_ok=True)
     distinct = options.distinct or options.files
     parts = []
@@ -58,7 +61,11 @@ def make(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         if path.exists():
             continue
         if i >= distinct:
-            path.hardlink_to(folder / f"part{i % distinct:05d}.h5ad")
+            origin = folder / f"part{i % distinct:05d}.h5ad"
+            if options.patched:
+                write_patched(origin, path, i)
+            else:
+                path.hardlink_to(origin)
             continue
         cells = make_cells(options.cells, options.genes, options.per_cell, i)
         cells.write_h5ad(path, compression=options.compression)
@@ -69,6 +76,37 @@ def make(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             folder / "whole.h5ad", compression=options.compression
         )
     return {"files": options.files}
+
+
+def write_patched(origin: Path, path: Path, number: int) -> None:
+    """Write a copy with a sample, labels and counts of its own, at the same places."""
+    rng = np.random.default_rng(number)
+    data = bytearray(origin.read_bytes())
+    for dtype, start, n in places_of(origin):
+        values = np.frombuffer(data, dtype, n, start)
+        values[:] = rng.permutation(values)
+    own = sample_name(int(origin.stem.removeprefix("part"))).encode()
+    path.write_bytes(data.replace(own, sample_name(number).encode()))
+
+
+@lru_cache(None)
+def places_of(path: Path) -> list[tuple[np.dtype[Any], int, int]]:
+    """Return where counts and labels lie: type, first byte and number of entries."""
+    arrays = ["X/data", *(f"obs/{name}/codes" for name in LABELS if name != "sample")]
+    places = []
+    with h5py.File(path) as file:
+        for array in map(file.get, arrays):
+            start, n = array.id.get_offset(), len(array)
+            if array.chunks:  # of the values in the first one
+                start = array.id.get_chunk_info(0).byte_offset
+                n = min(n, array.chunks[0])
+            places.append((array.dtype, start, n))
+    return places
+
+
+def sample_name(number: int) -> str:
+    """Return the label that only cells of one file have, of the same length in all."""
+    return f"SRX{number:08d}"
 
 
 def paths_of(folder: Path, most: int | None) -> list[str]:
@@ -169,7 +207,8 @@ def main() -> None:
     parser.add_argument("case", choices=["make", *CASES])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=5000)
-    parser.add_argument("--distinct", type=int, help="the others are hard links")
+    parser.add_argument("--distinct", type=int, help="the others are like these")
+    parser.add_argument("--patched", action="store_true", help="copies, not links")
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--genes", type=int, default=2000)
     parser.add_argument("--per-cell", type=int, default=20)
