@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ..storage.cache import Cache
 from ..storage.remote.object_store import ObjectStore
 from .base import Source
-from .formats import what_x_can_be
+from .formats import is_index, what_x_can_be
 from .options import Genes, Join, OpenOptions, is_matrix_name
 from .paths import paths_of
 from .remote_data import find_remote, is_remote
@@ -151,6 +151,7 @@ def open(
         cache=kept,
         store=store,
         isolated=isolated,
+        storage_options=None if store is not None else storage_options,
     )
     several = None if isinstance(x, str) else x
     opening = Opening(paths, None if store is not None else data, several)
@@ -184,7 +185,7 @@ def _find(
             )
         return find_remote(data, storage_options, cache)
     paths = paths_of(data)
-    if storage_options:
+    if storage_options and not is_index(data, paths):
         raise ValueError(
             "storage_options go with URLs (s3://, gs://, az://, https://, http://), and"
             " what is to be opened has none; leave them out"

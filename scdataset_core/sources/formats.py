@@ -40,6 +40,7 @@ __all__ = [
     "Format",
     "format_of",
     "format_of_object",
+    "is_index",
     "open_files",
     "open_object",
     "register",
@@ -210,7 +211,7 @@ def what_x_can_be(
     known: list[str] = []
     with contextlib.suppress(Exception):  # only a hint is looked for
         options, paths = (
-            OpenOptions(allow_external=True),
+            OpenOptions(allow_external=True, storage_options=storage_options),
             None if is_remote(data) else paths_of(data),
         )
         if is_remote(data):
@@ -227,6 +228,13 @@ def what_x_can_be(
     if same:
         return f'{must}; did you mean "{same[0]}"?'
     return f"{must}; there are: {', '.join(known)}" if known else must
+
+
+def is_index(data: object, paths: Sequence[str] | None) -> bool:
+    """Return whether data, or one of the paths that it stands for, is an index."""
+    if paths is None:
+        return INDEXES.recognise(data)
+    return any(SAVED_INDEXES.recognise(path) for path in paths)
 
 
 def format_of(path: str, *, isolated: bool = False) -> Format:

@@ -1,7 +1,7 @@
 """The options of :func:`scdataset_core.open`, checked."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +50,8 @@ class OpenOptions:
         The store that paths which are URLs lie in; None: all are local files.
     isolated
         Whether HDF5 reads files in a child process alone.
+    storage_options
+        How the stores of URLs that an index names are reached.
     """
 
     obs: tuple[str, ...] | Literal[True] = ()
@@ -64,6 +66,8 @@ class OpenOptions:
     cache: Cache | None = None
     store: ObjectStore | None = None
     isolated: bool = False
+    # Any: what obstore takes; it may be secret.
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.join not in ("exact", "inner", "outer"):

@@ -1,7 +1,7 @@
 """Finds what URLs, and stores and files of the user's own, stand for in `open`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ObjectMissingError, nearest
@@ -18,7 +18,7 @@ from ..storage.remote.own_stores import (
 from ..storage.remote.urls import ParsedUrl, is_url, parse_url
 from .paths import paths_of
 
-__all__ = ["RemoteData", "find_remote", "is_remote", "missing_object"]
+__all__ = ["RemoteData", "find_remote", "is_remote", "missing_object", "store_of_urls"]
 
 
 class RemoteData(NamedTuple):
@@ -94,6 +94,39 @@ def find_remote(
         )
     store = ObjectStore(found.roots, cache)
     return RemoteData([path for look in found.wanted for path in look(store)], store)
+
+
+def store_of_urls(
+    names: Iterable[str],
+    storage_options: Mapping[str, Any] | None,
+    cache: Cache | None = None,
+) -> ObjectStore | None:
+    """Return the store of the names that are URLs, None if none is; nothing is asked.
+
+    Parameters
+    ----------
+    names
+        Paths and URLs; none is a glob.
+    storage_options, cache
+        As for :func:`find_remote`.
+
+    Raises
+    ------
+    ValueError
+        If there are options and no URL.
+    """
+    options = dict(storage_options or {})
+    roots: dict[str, Root] = {}
+    for name in names:
+        if is_url(name):
+            parsed = parse_url(name)
+            roots.setdefault(parsed.root, UrlRoot(parsed, options))
+    if options and not roots:
+        raise ValueError(
+            "storage_options go with URLs (s3://, gs://, az://, https://, http://), and"
+            " none of the files is one; leave them out"
+        )
+    return ObjectStore(roots, cache) if roots else None
 
 
 class _Finder:

@@ -41,3 +41,37 @@ def test_files_of_other_formats_are_refused(tmp_path):
     result = runner.invoke(app, command)
     assert result.exit_code != 0
     assert not (tmp_path / "i.scdindex").exists()
+
+
+def test_what_was_read_before_an_error_is_kept(tmp_path):
+    for i in range(3):
+        make(tmp_path / f"{i}.h5ad", start=i * N)
+    whole = (tmp_path / "2.h5ad").read_bytes()
+    (tmp_path / "2.h5ad").write_bytes(whole[:500])
+    out, part = tmp_path / "all.scdindex", tmp_path / "all.scdindex.part"
+    command = ["index", str(tmp_path / "*.h5ad"), "--out", str(out), "--json"]
+    assert runner.invoke(app, command).exit_code == 1
+    assert part.exists()
+    assert not out.exists()
+    (tmp_path / "2.h5ad").write_bytes(whole)
+    again = runner.invoke(app, command)
+    assert json.loads(again.output)["added"] == 1
+    assert not part.exists()
+    assert len(scd.open(out)) == 3 * N
+
+
+def test_an_interrupted_update_goes_on(tmp_path):
+    for i in range(4):
+        make(tmp_path / f"{i}.h5ad", start=i * N)
+    files = sorted(str(path) for path in tmp_path.glob("*.h5ad"))
+    index = scd.Index.build(files[3:])
+
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt("now")
+
+    with pytest.raises(KeyboardInterrupt, match="now"):
+        index.update(files, progress=interrupt)
+    assert index.files == (files[0], files[1], files[3])
+    assert index.update(files) == ((), (files[2],), ())
+    assert index.files == tuple(files)

@@ -204,6 +204,9 @@ class StoredFrame:
             self._tree.check_written(found)
 
     def _labels(self, path: str) -> list[Label]:
+        known = self._tree.known_values(path)
+        if known is not None:
+            return known
         text = self._text(path)
         self._check_written(path)
         # The open handle is used, so that the file is not opened once more for this.
@@ -223,7 +226,7 @@ class StoredFrame:
         if array.ndim and array.size:
             described = self._tree.describe_array(array)  # which checks its size
             if self._tree.format == "zarr":  # whose text is checked where it is read
-                return self._as_labels(described.read(), array)
+                return self._as_labels(described.read(0, described.shape[0]), array)
         return self._as_labels(array[()], array)
 
     def _as_labels(self, read: Any, array: Any) -> list[Label]:

@@ -17,7 +17,8 @@ from ..ranged.cell_file import SparseX
 from ..ranged.storage_blocks import mean_chunk_rows
 from .cell_files import locate_cells
 from .data_frames import StoredFrame
-from .recorded_tree import RecordedFile, RecordedTree
+from .recorded_arrays import RecordedFile
+from .recorded_tree import RecordedTree
 from .recording import MOST_LABELS, Pool
 
 __all__ = ["X_SLOTS", "find_facts"]

@@ -71,6 +71,10 @@ class FileTree(Protocol):
         """Return the different strings of a text, sorted, if that needs no reading."""
         ...
 
+    def known_values(self, path: str) -> list[Any] | None:
+        """Return all values of a list, as labels, if that needs no reading."""
+        ...
+
     def any_true(self, mask: ArrayNode) -> bool | None:
         """Return whether a mask is true anywhere, if that needs no reading."""
         ...

@@ -322,6 +322,9 @@ class Hdf5Tree:
     def distinct_text(self, path: str) -> None:
         """Return None: the text must be read."""
 
+    def known_values(self, path: str) -> None:
+        """Return None: the list must be read."""
+
     def any_true(self, mask: "h5py.Dataset") -> None:
         """Return None: the mask must be read."""
 

@@ -1,22 +1,18 @@
 """`Index`: what a collection of `.h5ad` files says of itself, saved in one file."""
 
-import json
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from ...errors import FileFormatError
-from ...storage.io.open_files import Identity
+from ...errors import FileFormatError, ObjectMissingError
 from ..paths import paths_of
-from ..remote_data import is_remote
+from ..remote_data import find_remote, is_remote, store_of_urls
 from .index_files import IndexContents, write_index
 
 if TYPE_CHECKING:
-    from .recording import Pool
+    from ...storage.remote.object_store import ObjectStore
     from .records import Records
 
 __all__ = ["Index", "IndexChanges"]
@@ -50,8 +46,8 @@ class Index:
     read, which raises :class:`~scdataset_core.FileChangedError`; :meth:`update` reads
     what has changed again.
 
-    :meth:`build` and :meth:`load` make one. It holds plain numbers and text only: a
-    file that is loaded runs no code.
+    :meth:`build` and :meth:`load` make one, and ``Index()`` one of no files. It holds
+    plain numbers and text only: a file that is loaded runs no code.
 
     Examples
     --------
@@ -63,11 +59,12 @@ class Index:
     (1200, 300)
     """
 
-    def __init__(self, records: "Records") -> None:
+    def __init__(self, records: "Records | None" = None) -> None:
         from .recording import Pool
+        from .records import Records
 
-        self._records = records
-        self._pool = Pool(records.lists)
+        self._records = Records(IndexContents.empty()) if records is None else records
+        self._pool = Pool(self._records.lists)
 
     @classmethod
     def build(
@@ -75,6 +72,7 @@ class Index:
         files: "Paths",
         *,
         allow_external: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> "Index":
         """Return the index of files, after reading what each says of itself.
@@ -83,10 +81,13 @@ class Index:
         ----------
         files
             A path, a glob (its matches sorted as strings), or a list of paths, whose
-            order is kept.
+            order is kept; URLs stand in place of paths, see `open`.
         allow_external
             Whether to follow links and virtual data sets into other files. `open` then
             wants to be told so too.
+        storage_options
+            How URLs are reached, see `open`. They are not saved, and `open` wants them
+            too.
         progress
             Called after each file with how many are done, and how many there are.
 
@@ -97,10 +98,13 @@ class Index:
         FileFormatError
             If one is no `.h5ad` file, or was written by AnnData before 0.7.
         """
-        from .records import Records
-
-        index = cls(Records(IndexContents.empty()))
-        index.update(files, allow_external=allow_external, progress=progress)
+        index = cls()
+        index.update(
+            files,
+            allow_external=allow_external,
+            storage_options=storage_options,
+            progress=progress,
+        )
         return index
 
     @classmethod
@@ -129,16 +133,20 @@ class Index:
         files: "Paths | None" = None,
         *,
         allow_external: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> IndexChanges:
         """Read the files again that have changed, and those that are new.
+
+        If a file is in error, or the user interrupts it, the index has what was read
+        so far besides the files that it had, and the next call goes on from there.
 
         Parameters
         ----------
         files
             The files that the index is to have; None: those that it has, without those
             that are not there any more.
-        allow_external, progress
+        allow_external, storage_options, progress
             As for :meth:`build`.
 
         Returns
@@ -146,41 +154,63 @@ class Index:
         changes
             Which files were read again, added and dropped.
         """
+        from .record_making import RecordsMaker
+
+        paths, store = self._find(files, storage_options)
+        twice = len(paths) - len(set(paths))
+        if twice:
+            raise ValueError(f"{twice} of the files are named twice; name each once")
+        known = {path: number for number, path in enumerate(self.files)}
+        made = RecordsMaker(
+            self._records, self._pool, store, allow_external=allow_external
+        )
+        read: list[str] = []
+        added: list[str] = []
+        left = dict(known)
+        try:
+            for done, path in enumerate(paths, 1):
+                number = known.get(path)
+                if number is not None and made.is_unchanged(number):
+                    made.keep(number)
+                else:
+                    made.add(path)
+                    (added if number is None else read).append(path)
+                left.pop(path, None)
+                if progress is not None:
+                    progress(done, len(paths))
+        except BaseException:
+            for number in left.values():
+                made.keep(number)
+            self._records = made.finish()
+            raise
+        self._records = made.finish()
+        for notice in made.notices:
+            warnings.warn(notice, stacklevel=2)
+        return IndexChanges(tuple(read), tuple(added), tuple(left))
+
+    def _find(
+        self, files: "Paths | None", storage_options: Mapping[str, Any] | None
+    ) -> "tuple[list[str], ObjectStore | None]":
+        """Return the paths of files, and the store of those that are URLs."""
+        if files is None:
+            store = store_of_urls(self.files, storage_options)
+            return [path for path in self.files if _is_there(path, store)], store
         if is_remote(files):
-            raise FileFormatError(
-                "an index holds .h5ad files on local disks; open URLs and objects in"
-                " stores without one, and with cache= to know them the next time"
-            )
-        paths = paths_of(files) if files is not None else None
-        if files is not None and paths is None:
+            found = find_remote(files, storage_options)
+            if not found.store.is_of_plain_urls:
+                raise FileFormatError(
+                    "an index names its files: it holds local files, and URLs without"
+                    " anything secret; give credentials as storage_options, and URLs in"
+                    " place of stores and file objects"
+                )
+            return found
+        paths = paths_of(files)
+        if paths is None:
             raise TypeError(
                 "an index is of a path, a glob or a list of paths, got"
                 f" {type(files).__name__}"
             )
-        known = {path: number for number, path in enumerate(self.files)}
-        if paths is None:
-            paths = [path for path in known if Path(path).exists()]
-        twice = len(paths) - len(set(paths))
-        if twice:
-            raise ValueError(f"{twice} of the files are named twice; name each once")
-        made = _Making(self._records, self._pool)
-        read: list[str] = []
-        added: list[str] = []
-        for done, path in enumerate(paths, 1):
-            number = known.get(path)
-            if number is not None and self._is_unchanged(path, number):
-                made.keep(number)
-            else:
-                (added if number is None else read).append(path)
-                made.add(path, allow_external=allow_external)
-            if progress is not None:
-                progress(done, len(paths))
-        dropped = sorted(known.keys() - set(paths), key=known.__getitem__)
-        self._records = made.finish()
-        return IndexChanges(tuple(read), tuple(added), tuple(dropped))
-
-    def _is_unchanged(self, path: str, number: int) -> bool:
-        return Identity.of(path) == self._records.identity(number)
+        return [inner for path in paths for inner in _stores_in(path)], None
 
     @property
     def records(self) -> "Records":
@@ -199,84 +229,20 @@ class Index:
         return f"Index of {len(self)} files"
 
 
-class _Making:
-    """Makes the records of files, some of them known before."""
+def _stores_in(path: str) -> list[str]:
+    """Return the folders of a zarr store: of a collection of annbatch, its members."""
+    if not Path(path).is_dir():
+        return [path]
+    from .zarr_sources import list_groups
 
-    def __init__(self, before: "Records", pool: "Pool") -> None:
-        self._before, self._pool = before, pool
-        self._files: list[str] = []
-        self._identities: list[Identity] = []
-        self._skeleton_of: list[int] = []
-        self._integers: list[npt.NDArray[np.int64]] = []
-        texts = before.contents.skeleton_texts
-        self._numbers = {text: number for number, text in enumerate(texts)}
+    return list_groups(path)
 
-    def keep(self, number: int) -> None:
-        """Take the record of a file as it was."""
-        before = self._before
-        self._put(
-            before.files[number],
-            before.identity(number),
-            int(before.contents.skeleton_of[number]),
-            before.integers(number),
-        )
 
-    def add(self, path: str, *, allow_external: bool) -> None:
-        """Record a file."""
-        from .facts import find_facts
-        from .hdf5_tree import Hdf5Tree, open_checked
-        from .parsed_tree import ask_parsed
-        from .recorded_tree import RecordedFile
-        from .recording import record_file
-
-        if Path(path).is_dir():
-            raise FileFormatError(
-                f"{path}: an index holds .h5ad files, and this is a folder; open a zarr"
-                " store without an index, by its path"
-            )
-        identity = Identity.of(path)
-        found = None
-        if not allow_external:  # HDF5 follows links
-            found = ask_parsed(path, lambda tree: record_file(tree, self._pool))
-        if found is None:
-            with open_checked(path, external=allow_external) as root:
-                tree = Hdf5Tree(root, path, allow_external=allow_external)
-                found = record_file(tree, self._pool)
-        skeleton, own = found
-        integers = np.array(own, np.int64)
-        record = RecordedFile(path, identity, skeleton, integers, self._pool.lists)
-        facts, more = find_facts(record, self._pool)
-        text = json.dumps({**skeleton, "facts": facts}, sort_keys=True)
-        number = self._numbers.setdefault(text, len(self._numbers))
-        self._put(path, identity, number, np.array([*own, *more], np.int64))
-
-    def _put(
-        self,
-        file: str,
-        identity: Identity,
-        skeleton: int,
-        integers: npt.NDArray[np.int64],
-    ) -> None:
-        self._files.append(file)
-        self._identities.append(identity)
-        self._skeleton_of.append(skeleton)
-        self._integers.append(integers)
-
-    def finish(self) -> "Records":
-        """Return the records."""
-        from .records import Records
-
-        identities = [
-            (one.n_bytes, one.mtime_ns, one.ctime_ns) for one in self._identities
-        ]
-        return Records(
-            IndexContents(
-                self._files,
-                np.array(identities, np.int64).reshape(-1, 3),
-                np.array(self._skeleton_of, np.int64),
-                np.array([len(own) for own in self._integers], np.int64),
-                np.concatenate([np.empty(0, np.int64), *self._integers]),
-                list(self._numbers),
-                self._pool.lists,
-            )
-        )
+def _is_there(path: str, store: "ObjectStore | None") -> bool:
+    if store is None or not store.holds(path):
+        return Path(path).exists()
+    try:
+        store.identify(path)
+    except ObjectMissingError:
+        return False
+    return True

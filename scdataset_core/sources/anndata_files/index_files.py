@@ -18,7 +18,7 @@ from ...errors import CorruptFileError, FileFormatError
 __all__ = ["MAGIC", "IndexContents", "read_index", "write_index"]
 
 MAGIC = b"scdataset index\n"
-_VERSION = 1
+_VERSION = 2
 _CHECKSUM_BYTES = 32
 _HEAD_BYTES = len(MAGIC) + 3 * 8
 
@@ -42,6 +42,9 @@ class IndexContents(NamedTuple):
         The skeletons, in JSON.
     lists
         The labels and names that the integers refer to by number.
+    versions
+        For each file None; of an object in a store its ETag and the time of its last
+        change, of a zarr store a digest. Empty where all are local files.
     """
 
     files: list[str]
@@ -51,12 +54,13 @@ class IndexContents(NamedTuple):
     integers: npt.NDArray[np.int64]
     skeleton_texts: list[str]
     lists: list[list[Any]]
+    versions: list[tuple[str | None, str | None] | None]
 
     @classmethod
     def empty(cls) -> "IndexContents":
         """Return those of no files."""
         none = np.empty(0, np.int64)
-        return cls([], none.reshape(0, 3), none, none, none, [], [])
+        return cls([], none.reshape(0, 3), none, none, none, [], [], [])
 
     @property
     def skeletons(self) -> list[Any]:
@@ -71,6 +75,7 @@ def write_index(path: Path, contents: IndexContents) -> None:
             "files": contents.files,
             "skeletons": contents.skeleton_texts,
             "lists": contents.lists,
+            "versions": contents.versions,
         }
     ).encode("utf-8", "surrogateescape")
     columns = [
@@ -130,6 +135,7 @@ def _parse(data: bytes, n_text: int) -> IndexContents:
     """Return what an index holds, after checking that its columns fit together."""
     text = json.loads(data[:n_text].decode("utf-8", "surrogateescape"))
     files, skeletons, lists = text["files"], text["skeletons"], text["lists"]
+    versions = [one and (one[0], one[1]) for one in text["versions"]]
     n = len(files)
     numbers = np.frombuffer(data[n_text:], "<i8").astype(np.int64)
     found = IndexContents(
@@ -140,10 +146,13 @@ def _parse(data: bytes, n_text: int) -> IndexContents:
         numbers[5 * n :],
         [str(skeleton) for skeleton in skeletons],
         lists,
+        versions,
     )
     of = found.skeleton_of
     if n and not 0 <= int(of.min()) <= int(of.max()) < len(skeletons):
         raise ValueError("a file has a skeleton that is not there")
+    if len(versions) not in (0, n):
+        raise ValueError("versions are missing")
     if (found.n_integers < 0).any() or found.n_integers.sum() != len(found.integers):
         raise ValueError("integers are missing")
     return found

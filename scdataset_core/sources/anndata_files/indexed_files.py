@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError
+from ...storage.remote.identity import ObjectIdentity
 from ..genes.shared_names import SharedNames
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..options import OpenOptions
@@ -16,10 +17,13 @@ from ..ranged.cell_file import CellFile
 from ..ranged.file_list import FileFacts, LateFiles
 from ..ranged.row_arrays import MemoryArray
 from ..ranged.stored_source import StoredSource, join_files
+from ..remote_data import store_of_urls
 from ..rows import Rows
 from .cell_files import locate_cells
 from .facts import X_SLOTS
+from .recorded_arrays import RecordedFile
 from .recorded_tree import RecordedTree
+from .recorded_zarr import StoreIdentity, check_store
 from .records import RecordGroup, Records
 
 __all__ = ["open_records"]
@@ -34,6 +38,10 @@ def open_records(collections: Sequence[Records], options: OpenOptions) -> Stored
     """Return the source over the files of collections, one after the other."""
     if not any(len(records) for records in collections):
         raise FileFormatError("the index has no files: there is nothing to open")
+    named = [file for records in collections for file in records.files]
+    store = store_of_urls(named, options.storage_options, options.cache)
+    if store is not None:
+        options = replace(options, store=store, storage_options=None)
     if len(collections) == 1 and options.cache is None:
         late = IndexedFiles(collections[0], options)
         if late.knows_all:
@@ -91,7 +99,9 @@ class IndexedFiles(LateFiles):
 
     def locate(self, number: int) -> CellFile:
         """Return where everything lies in a file, from its record."""
-        record = self._records.record(number)
+        record = self._record(number)
+        if isinstance(record.identity, StoreIdentity):
+            check_store(record.file, record.identity, record.skeleton)
         allow = self._options.allow_external
         tree = RecordedTree(record, allow_external=allow)
         try:
@@ -104,6 +114,15 @@ class IndexedFiles(LateFiles):
             ) from error
         tree.forget()
         return found
+
+    def _record(self, number: int) -> RecordedFile:
+        """Return the record of a file, with the store that the file is in."""
+        record = self._records.record(number)
+        store = self._options.store_of(record.file)
+        if store is None or not isinstance(record.identity, ObjectIdentity):
+            return record
+        store.expect(record.file, record.identity)
+        return record._replace(store=store)
 
     @property
     def knows_all(self) -> bool:
@@ -197,7 +216,7 @@ class _ColumnMaker:
         self, name: str, fact: Mapping[str, Any], lists: Sequence[list[Any]]
     ) -> None:
         self._name, self._fact, self._lists = f"obs/{name}", fact, lists
-        self._none = np.empty(0, np.dtype(fact.get("dtype", "<i4")))
+        self._zero = np.zeros(1, np.dtype(fact.get("dtype", "<i4")))
 
     def __call__(
         self, integers: npt.NDArray[np.int64], file: str, n_obs: int
@@ -206,7 +225,8 @@ class _ColumnMaker:
         if fact["kind"] == "unreadable":
             return Unreadable(fact["reason"])
         # No value is ever read from it; it has the shape and the type.
-        values = np.broadcast_to(self._none.dtype.type(0), (n_obs,))
+        zero = self._zero
+        values: npt.NDArray[Any] = np.ndarray((n_obs,), zero.dtype, zero, 0, (0,))
         array = MemoryArray(values, self._name, file)
         known = int(integers[fact["slot"]])
         if fact["kind"] == "labels":

@@ -128,6 +128,9 @@ class ParsedTree:
     def distinct_text(self, path: str) -> None:
         """Return None: the text must be read."""
 
+    def known_values(self, path: str) -> None:
+        """Return None: the list must be read."""
+
     def any_true(self, mask: ParsedArray) -> None:
         """Return None: the mask must be read."""
 

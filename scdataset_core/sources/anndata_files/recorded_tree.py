@@ -1,58 +1,23 @@
 """The groups and arrays of a file of AnnData's schema, found in its record."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError
 from ...storage import StoredArray
-from ...storage.decoding.filters import Filter
-from ...storage.decoding.pipeline import Pipeline
-from ...storage.formats.hdf5_chunks import DatasetShape
-from ...storage.formats.hdf5_libraries import Hdf5Library, Hdf5TableMaker
-from ...storage.io.open_files import Identity
-from ...storage.layout import ChunkGrid, Library
 from ..ranged.row_arrays import MemoryArray
-from .hdf5_tree import Hdf5Tree, reopen_unchanged
+from .file_tree import FileTree
+from .hdf5_tree import Hdf5Tree, open_checked, reopen_unchanged
+from .recorded_arrays import RecordedFile, make_array, plain_dtype
+from .recorded_zarr import check_store
 
-__all__ = ["RecordedFile", "RecordedTree"]
-
-
-class RecordedFile(NamedTuple):
-    """The record of one file, with the lists that it shares with others.
-
-    Parameters
-    ----------
-    file
-        Its absolute path.
-    identity
-        What it was when it was recorded.
-    skeleton
-        Its groups and arrays by name, see :mod:`.recording`.
-    integers
-        What the slots of the skeleton stand for, int64.
-    lists
-        The pool of labels and names.
-    """
-
-    file: str
-    identity: Identity
-    skeleton: Mapping[str, Any]
-    integers: npt.NDArray[np.int64]
-    lists: Sequence[list[Any]]
-
-    def sizes(self, slot: int, n: int) -> tuple[int, ...]:
-        """Return `n` integers from a slot on."""
-        return tuple(self.integers[slot : slot + n].tolist())
-
-    def listed(self, slot: int) -> list[Any]:
-        """Return the list whose number is in a slot."""
-        return self.lists[int(self.integers[slot])]
+__all__ = ["RecordedTree"]
 
 
 class _Node:
@@ -61,7 +26,7 @@ class _Node:
     def __init__(self, of: RecordedFile, node: Mapping[str, Any]) -> None:
         self.of, self.node = of, node
 
-    @property
+    @cached_property
     def attrs(self) -> dict[str, Any]:
         """The attributes that say how it is encoded."""
         found = {
@@ -108,7 +73,7 @@ class RecordedArray(_Node):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of its elements."""
-        return _dtype(self.node.get("dtype", "<f8"))
+        return plain_dtype(self.node.get("dtype", "<f8"))
 
     @property
     def is_text(self) -> bool:
@@ -126,65 +91,7 @@ class RecordedArray(_Node):
 
     def describe(self) -> StoredArray:
         """Return the array by which its ranges are read."""
-        of, node = self.of, self.node
-        if "error" in node:
-            raise FileFormatError(f"{of.file}: {node['error']}")
-        found = node["described"]
-        file, identity = of.file, of.identity
-        if "outside" in found:
-            file, n_bytes, mtime_ns = found["outside"]
-            identity = Identity(n_bytes, mtime_ns)
-        shape, name = of.sizes(node["shape"], node["ndim"]), found["name"]
-        grid, library = None, None
-        if "stored" in found:
-            grid = self._grid(found, DatasetShape(file, name, shape, None, 0), identity)
-        else:
-            others = tuple((f, Identity(n, t)) for f, n, t in found["others"])
-            library = Hdf5Library(file, name, identity, others)
-        dtype = (
-            np.dtype(object) if self.is_text and not grid else _dtype(found["dtype"])
-        )
-        given: Library | None = library
-        return StoredArray(
-            file,
-            name,
-            shape=shape,
-            dtype=dtype,
-            grid=grid,
-            library=given,
-            contiguous=found["contiguous"],
-        )
-
-    def _grid(
-        self, found: Mapping[str, Any], dataset: DatasetShape, identity: Identity
-    ) -> ChunkGrid:
-        """Return how the array is cut into chunks."""
-        of, stored = self.of, _dtype(found["stored"])
-        chunk_shape = of.sizes(found["chunk_shape"], self.node["ndim"])
-        address = int(of.integers[found["address"]])
-        chunks = chunk_shape if found["chunked"] else None
-        table = Hdf5TableMaker(
-            dataset._replace(chunks=chunks, item_bytes=stored.itemsize),
-            identity,
-            None if address < 0 else address,
-        )
-        filters = tuple(
-            (code, label, of.sizes(slot, n))
-            for code, label, slot, n in found["filters"]
-        )
-        fill = np.frombuffer(bytes.fromhex(found["fill"]), stored)[0]
-        pipeline = _pipeline(filters)
-        return ChunkGrid(chunk_shape, stored, pipeline, fill, table, found["whole"])
-
-
-@lru_cache(256)
-def _dtype(text: str) -> np.dtype[Any]:
-    return np.dtype(text)
-
-
-@lru_cache(256)
-def _pipeline(filters: tuple[tuple[int, str, tuple[int, ...]], ...]) -> Pipeline:
-    return Pipeline(tuple(Filter(*step) for step in filters))
+        return make_array(self.of, self.node)
 
 
 class RecordedTree:
@@ -202,7 +109,7 @@ class RecordedTree:
 
     def __init__(self, record: RecordedFile, *, allow_external: bool) -> None:
         self.file = record.file
-        self.format = "h5ad"
+        self.format = str(record.skeleton["format"])
         self.root = RecordedGroup(record, record.skeleton)
         self._record = record
         self._allow_external = allow_external
@@ -284,6 +191,12 @@ class RecordedTree:
         slot = None if found is None else found.node.get("distinct")
         return None if slot is None else self._record.listed(slot)
 
+    def known_values(self, path: str) -> list[Any] | None:
+        """Return all values of a list, where they are known."""
+        found = self.find(path)
+        slot = None if found is None else found.node.get("values")
+        return None if slot is None else self._record.listed(slot)
+
     def any_true(self, mask: RecordedArray) -> bool | None:
         """Return whether a mask is true anywhere, where that is known."""
         slot = mask.node.get("any")
@@ -297,11 +210,23 @@ class RecordedTree:
         return int(array[-1])
 
     @contextmanager
-    def reopen(self) -> Iterator[Hdf5Tree]:
+    def reopen(self) -> Iterator[FileTree]:
         """Return the file itself, open."""
-        external = self._allow_external
-        record = self._record
-        with reopen_unchanged(self.file, record.identity, external=external) as root:
+        external, store = self._allow_external, self._record.store
+        if self.format == "zarr":
+            from .zarr_sources import open_store
+            from .zarr_tree import ZarrTree
+
+            record = self._record
+            check_store(self.file, record.identity, record.skeleton)
+            yield ZarrTree(open_store(self.file), self.file)
+            return
+        if store is not None:
+            with open_checked(self.file, store) as root:
+                yield Hdf5Tree(root, self.file, allow_external=False, store=store)
+            return
+        identity = self._record.identity
+        with reopen_unchanged(self.file, identity, external=external) as root:
             yield Hdf5Tree(root, self.file, allow_external=external)
 
     def categories_of(self, codes: RecordedArray) -> RecordedArray:

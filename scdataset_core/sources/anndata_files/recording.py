@@ -15,13 +15,11 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
-from ...storage.formats.hdf5_libraries import Hdf5Library, Hdf5TableMaker
-from ...storage.io.open_files import Identity
 from ..genes.shared_names import SharedNames
 from ..obs.text import StoredText, decode_attribute, decode_list, find_distinct
 from .data_frames import StoredFrame
-from .hdf5_tree import Hdf5Tree
-from .parsed_tree import ParsedTree
+from .file_tree import FileTree
+from .recorded_arrays import record_array
 
 __all__ = ["MOST_LABELS", "Pool", "Record", "record_file"]
 
@@ -68,10 +66,11 @@ class Pool:
 
     def add(self, values: list[Any]) -> int:
         """Return the number of a list, after adding it where it is new."""
-        number = self._numbers.setdefault(_key_of(values), len(self.lists))
-        if number == len(self.lists):
+        key = _key_of(values)
+        if key not in self._numbers:
             self.lists.append(values)
-        return number
+            self._numbers[key] = len(self.lists) - 1
+        return self._numbers[key]
 
     def add_names(self, frame: StoredFrame) -> int:
         """Return the number of the index of a data frame."""
@@ -88,7 +87,7 @@ def _key_of(values: list[Any]) -> str:
     return json.dumps(values)
 
 
-def record_file(tree: Hdf5Tree | ParsedTree, pool: Pool) -> Record:
+def record_file(tree: FileTree, pool: Pool) -> Record:
     """Return the record of an open file.
 
     Parameters
@@ -112,7 +111,7 @@ def record_file(tree: Hdf5Tree | ParsedTree, pool: Pool) -> Record:
 
 
 class _Recorder:
-    def __init__(self, tree: Hdf5Tree | ParsedTree, pool: Pool) -> None:
+    def __init__(self, tree: FileTree, pool: Pool) -> None:
         self._tree, self._pool = tree, pool
         self._integers: list[int] = []
 
@@ -124,7 +123,8 @@ class _Recorder:
             _put(members, path, self._node(path, depth=2))
         for path in _GENES:
             _put(members, path, self._genes(path))
-        return Record({"attrs": {}, "members": members}, self._integers)
+        tree = {"format": self._tree.format, "attrs": {}, "members": members}
+        return Record(tree, self._integers)
 
     def _paths(self, folder: str) -> list[str]:
         group = self._tree.group(folder)
@@ -158,9 +158,19 @@ class _Recorder:
         frame = StoredFrame(self._tree, path)
         name = frame.index_path.removeprefix(f"{path}/")
         node = self._node(path) or {}
-        index = self._node(frame.index_path) or {}
-        index["values"] = self._slot(self._pool.add_names(frame))
-        node["members"] = {name: index}
+        number = self._pool.add_names(frame)
+        # However the names are encoded, they are kept as plain text.
+        node["members"] = {
+            name: {
+                "name": f"/{frame.index_path}",
+                "attrs": {},
+                "text": True,
+                "ndim": 1,
+                "dtype": "|O",
+                "shape": self._slot(len(self._pool.lists[number])),
+                "values": self._slot(number),
+            }
+        }
         return node
 
     def _refuse_records(self, path: str, found: Any) -> None:
@@ -174,7 +184,7 @@ class _Recorder:
     def _attributes(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name in _ATTRIBUTES:
-            value = attrs.get(name)
+            value = attrs.get(name) if name in attrs else None
             if value is None:
                 continue
             if name in ("shape", "h5sparse_shape"):
@@ -198,8 +208,7 @@ class _Recorder:
         node["text"] = self._tree.is_text(array.dtype)
         if array.shape is None:
             return {**node, "null": True}
-        other = array.dtype.kind == "O" and not node["text"]
-        node["ndim"], node["dtype"] = array.ndim, "|V8" if other else array.dtype.str
+        node["ndim"], node["dtype"] = array.ndim, _dtype_text(array, node["text"])
         node["shape"] = self._slot(*array.shape)
         if "categories" in array.attrs:
             # The categories have the place that AnnData gives them.
@@ -208,7 +217,7 @@ class _Recorder:
             return node
         try:
             described = self._tree.describe_array(array)
-            node["described"] = self._describe(described)
+            node["described"] = record_array(described, self._tree.file, self._slot)
         except ScdatasetError as error:
             return {**node, "error": str(error).removeprefix(f"{self._tree.file}: ")}
         if path.startswith("obs/") and "/" not in path.removeprefix("obs/"):
@@ -218,50 +227,13 @@ class _Recorder:
             self._add_values(node, array)
         elif name == "mask":
             node["any"] = self._slot(bool(array[()].any()))
-        elif name == "indptr" and len(array):
-            node["last"] = self._slot(int(array[-1]))
+        elif name == "indptr" and array.size:
+            node["last"] = self._slot(self._tree.last_value(array))
         return node
-
-    def _describe(self, array: StoredArray) -> dict[str, Any]:
-        found: dict[str, Any] = {"name": array.name, "dtype": array.dtype.str}
-        found["contiguous"] = array.contiguous
-        grid = array.grid
-        if grid is None:
-            library = array.library
-            if not isinstance(library, Hdf5Library):
-                raise FileFormatError(f"{array.label} can be read in this process only")
-            identities = library.identities
-            found["others"] = [
-                [file, one.n_bytes, one.mtime_ns]
-                for file, one in identities[1:]
-                if isinstance(one, Identity)
-            ]
-            return {**found, **self._outside(array.file, identities[0][1])}
-        table = grid.make_table
-        assert isinstance(table, Hdf5TableMaker)
-        address = -1 if table.address is None else table.address
-        chunks = table.shape.chunks
-        found["chunk_shape"] = self._slot(*grid.chunk_shape)
-        found["chunked"] = chunks is not None
-        found["address"] = self._slot(address)
-        found["stored"], found["whole"] = grid.stored_dtype.str, grid.whole
-        fill = np.asarray(grid.fill, grid.stored_dtype)
-        found["fill"] = fill.tobytes().hex()
-        found["filters"] = [
-            [step.code, step.name, self._slot(*step.values), len(step.values)]
-            for step in grid.pipeline.filters
-        ]
-        return {**found, **self._outside(array.file, table.identity)}
-
-    def _outside(self, file: str, identity: Any) -> dict[str, Any]:
-        """Return which other file an array is in, where a link led to one."""
-        if file == self._tree.path:
-            return {}
-        return {"outside": [file, identity.n_bytes, identity.mtime_ns]}
 
     def _add_values(self, node: dict[str, Any], array: Any) -> None:
         """Keep the categories of a column."""
-        if array.ndim != 1 or len(array) > MOST_LABELS or array.dtype.kind == "V":
+        if array.ndim != 1 or array.size > MOST_LABELS or array.dtype.kind == "V":
             return
         values = StoredFrame(self._tree, "obs").values(array)
         node["values"] = self._slot(self._pool.add(values))
@@ -276,6 +248,12 @@ class _Recorder:
         labels = find_distinct(StoredText(described), MOST_LABELS)
         if labels is not None:
             node["distinct"] = self._slot(self._pool.add(labels))
+
+
+def _dtype_text(array: Any, text: bool) -> str:
+    if array.dtype.kind == "O" and not text:  # references, and what else is no number
+        return "|V8"
+    return "|O" if text and array.dtype.kind != "S" else str(array.dtype.str)
 
 
 def _put(members: dict[str, Any], path: str, node: dict[str, Any] | None) -> None:

@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileChangedError
+from ...storage.io.byte_sources import SourceIdentity
 from ...storage.io.open_files import Identity
+from ...storage.remote.identity import ObjectIdentity
+from ...storage.remote.urls import is_url
 from .index_files import IndexContents, read_index
-from .recorded_tree import RecordedFile
+from .recorded_arrays import RecordedFile
+from .recorded_zarr import StoreIdentity
 
 __all__ = ["RecordGroup", "Records"]
 
@@ -97,9 +101,16 @@ class Records:
     def __len__(self) -> int:
         return len(self.files)
 
-    def identity(self, number: int) -> Identity:
+    def identity(self, number: int) -> SourceIdentity:
         """Return what a file was when it was recorded."""
-        return Identity(*self.contents.identities[number].tolist())
+        n_bytes, mtime_ns, ctime_ns = self.contents.identities[number].tolist()
+        versions = self.contents.versions
+        version = versions[number] if versions else None
+        if version is not None and is_url(self.files[number]):
+            return ObjectIdentity(n_bytes, *version)
+        if version is not None:
+            return StoreIdentity(n_bytes, str(version[0]))
+        return Identity(n_bytes, mtime_ns, ctime_ns)
 
     def integers(self, number: int) -> npt.NDArray[np.int64]:
         """Return the integers of a file."""

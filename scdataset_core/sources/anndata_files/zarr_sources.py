@@ -21,7 +21,7 @@ from .zarr_tree import ZarrTree
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["open_group", "open_store", "open_zarr"]
+__all__ = ["list_groups", "open_group", "open_store", "open_zarr"]
 
 _COLLECTION = "annbatch-preshuffled"
 _MEMBER = re.compile(r"dataset_(\d+)")
@@ -68,6 +68,12 @@ def _iterate_groups(
         raise FileFormatError(f"{path}: the collection of annbatch is empty")
     for name in sorted(names, key=lambda name: int(name.removeprefix("dataset_"))):
         yield f"{path}/{name}", group[name]
+
+
+def list_groups(path: str) -> list[str]:
+    """Return the local folders of AnnData's schema in a store, which is a folder."""
+    import_optional("zarr", extra="zarr", needed_by="zarr stores")
+    return [name for name, _ in _iterate_groups(path, open_store(path))]
 
 
 def open_store(path: str, objects: ObjectStore | None = None) -> "zarr.Group":

@@ -144,6 +144,9 @@ class ZarrTree:
     def distinct_text(self, path: str) -> None:
         """Return None: the text must be read."""
 
+    def known_values(self, path: str) -> None:
+        """Return None: the list must be read."""
+
     def any_true(self, mask: "zarr.Array") -> None:
         """Return None: the mask must be read."""
 

@@ -4,9 +4,11 @@ import os
 import weakref
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError, ScdatasetError
@@ -48,6 +50,9 @@ class Hdf5TableMaker:
         The store that the file is in; None: it is a local file.
     isolated
         Whether HDF5 may read the file in the child process alone.
+    known
+        Of a dataset of one chunk, or in one piece: its first byte, its stored bytes,
+        and bits of the filters it was written without; None: they are looked up.
     """
 
     shape: DatasetShape
@@ -55,6 +60,7 @@ class Hdf5TableMaker:
     address: int | None
     store: ObjectStore | None = None
     isolated: bool = field(default_factory=is_child)
+    known: tuple[int, int, int] | None = None
 
     @property
     def file(self) -> str:
@@ -68,6 +74,13 @@ class Hdf5TableMaker:
 
     def __call__(self) -> ChunkTable:
         """Return the table; the file must not have changed."""
+        if self.known is not None:  # whoever reads the file checks what it is
+            offset, n_bytes, skipped = self.known
+            bits = np.array([skipped], np.uint8) if skipped else None
+            places = np.array([offset], np.int64), np.array([n_bytes], np.int64)
+            return ChunkTable(
+                (self.file,), (self.identity,), *places, bits, store=self.store
+            )
         kept = None if self.store is None else self.store.kept(self.file)
         if kept is None:
             return self._make()
@@ -77,6 +90,14 @@ class Hdf5TableMaker:
             table = self._make()
             kept.keep_table(self.name, counts, table)
         return replace(table, store=self.store)
+
+    def find_place(self) -> tuple[int, int, int] | None:
+        """Return what `known` is to be; None if it is of several chunks, or empty."""
+        if prod(self.shape.chunk_counts) != 1:
+            return None
+        table = self()
+        skipped = 0 if table.skipped is None else int(table.skipped[0])
+        return int(table.offsets[0]), int(table.sizes[0]), skipped
 
     def _make(self) -> ChunkTable:
         """Return the table from the file."""

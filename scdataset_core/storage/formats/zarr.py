@@ -111,7 +111,7 @@ class ZarrLibrary:
         metadata: tuple[str, SourceIdentity] | None,
     ) -> None:
         self.why = why
-        self._array, self._metadata = array, metadata
+        self._array, self.metadata = array, metadata
         self._pid: int | None = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,8 +119,8 @@ class ZarrLibrary:
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``start`` to ``stop``."""
-        if self._metadata is not None:
-            check_unchanged(*self._metadata)
+        if self.metadata is not None:
+            check_unchanged(*self.metadata)
         array = self._array
         try:
             array = self._open_in_this_process()

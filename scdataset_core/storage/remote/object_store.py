@@ -38,6 +38,11 @@ class UrlRoot:
     parsed: ParsedUrl
     options: Mapping[str, Any]
 
+    def is_named_by(self, name: str) -> bool:
+        """Whether a name is all of it: nothing secret was left out."""
+        full = self.parsed.bucket if self.parsed.is_http else self.parsed.root
+        return name == full
+
     def connect(self) -> ObjectClient:
         """Return what sends requests to it."""
         return connect(self.parsed, self.options)
@@ -227,6 +232,18 @@ class ObjectStore:
     def holds(self, name: str) -> bool:
         """Return whether a name is that of an object or folder here."""
         return self._find_root(name) is not None
+
+    @property
+    def is_of_plain_urls(self) -> bool:
+        """Whether names alone lead to all objects, but for the options of stores."""
+        return all(
+            isinstance(root, UrlRoot) and root.is_named_by(name)
+            for name, root in self._roots.items()
+        )
+
+    def expect(self, name: str, identity: ObjectIdentity) -> None:
+        """Take for known what an object is; to read another one is an error."""
+        self._known[name] = identity
 
     def open(self, name: str) -> ObjectSource:
         """Return an object as a source of bytes.

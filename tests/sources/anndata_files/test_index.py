@@ -310,10 +310,17 @@ def test_other_processes_read(saved, method):
     assert found == pytest.approx(float(source.read(rows)["X"].sum()))
 
 
-def test_what_an_index_does_not_hold_is_opened_without_one(tmp_path):
-    (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(FileFormatError, match=r"a\.zarr: .* open a zarr store without"):
-        scd.Index.build(tmp_path / "a.zarr")
-    for remote in ("https://example.com/a.h5ad", ["s3://bucket/a.h5ad"]):
-        with pytest.raises(FileFormatError, match=r"open URLs .* without one"):
-            scd.Index.build(remote)
+def test_where_small_arrays_lie_is_in_the_index(tmp_path, monkeypatch):
+    made = cells(30, GENES, ["a", "b"], 1)
+    made.write_h5ad(tmp_path / "a.h5ad")
+    index, options = scd.Index.build(tmp_path / "a.h5ad"), {"obs": ["drug", "dose"]}
+    expected = scd.open(tmp_path / "a.h5ad", **options).read([0, 3, 29])
+
+    def look_up(*arguments):
+        raise AssertionError("an array of one chunk was looked up")
+
+    name = "scdataset_core.storage.formats.hdf5_libraries.read_chunk_table"
+    monkeypatch.setattr(name, look_up)
+    found = scd.open(index, **options).read([0, 3, 29])
+    assert (found["X"] != expected["X"]).nnz == 0
+    assert found["obs"]["drug"].tolist() == expected["obs"]["drug"].tolist()
