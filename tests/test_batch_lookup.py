@@ -144,7 +144,7 @@ def test_several_threads_may_ask(plates):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert not [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("scdataset-read")]
 
 
 @pytest.mark.parametrize("number", [-1, 16, 10**12])

@@ -23,7 +23,8 @@ def lists(loader):
 
 
 def reading_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+    """Return those of Loaders, and not of caches, which outlive them."""
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset-read")]
 
 
 @pytest.mark.parametrize("read_ahead", [0, 1, 3])
@@ -93,14 +94,22 @@ def test_no_thread_is_left(how):
 
 def test_ctrl_c_while_waiting_leaves_no_thread():
     code = """
-import os, signal, threading, time
+import os, signal, sys, threading, time, traceback
 import numpy as np
 import scdataset_core as scd
 
+main = threading.get_ident()
+
+def is_waiting():
+    stack = traceback.extract_stack(sys._current_frames()[main])
+    return "wait_for" in [frame.name for frame in stack]
+
 def slow(collection, rows):
-    if rows[0] > 0:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        time.sleep(1)
+    if rows[0] == 10:
+        while not is_waiting():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # it is under way still when the iterator is closed
     return collection[rows]
 
 loader = scd.Loader(np.arange(100), scd.Streaming(), batch_size=10, fetch_factor=1,
@@ -109,14 +118,14 @@ try:
     for batch in loader:
         pass
 except KeyboardInterrupt:
-    left = [t.name for t in threading.enumerate() if t.name.startswith("scdataset")]
-    print("interrupted", left)
+    names = [thread.name for thread in threading.enumerate()]
+    print("interrupted", [n for n in names if n.startswith("scdataset-read")])
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )

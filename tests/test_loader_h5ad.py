@@ -274,7 +274,7 @@ def test_a_truncated_file_is_named_and_no_thread_is_left(files, tmp_path):
     with pytest.raises(OSError, match=r"cut\.h5ad"):
         list(loader)
     gc.collect()
-    assert not [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("scdataset-read")]
 
 
 @pytest.fixture(scope="module")

@@ -103,8 +103,8 @@ def rows_of(batches: Iterable[list[int]]) -> list[int]:
 
 
 def reading_threads() -> list[threading.Thread]:
-    """Return the threads of Loaders that run."""
-    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+    """Return the threads of Loaders, not those of caches, which outlive them."""
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset-read")]
 
 
 def fail_at_row_100(rows: Any) -> Any:

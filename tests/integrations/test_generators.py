@@ -59,7 +59,8 @@ def plate_loader(plates: Path, **options: Any) -> scd.Loader:
 
 
 def reading_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("scdataset")]
+    """Return the threads of Loaders, not those of caches, which outlive them."""
+    return [t for t in threading.enumerate() if t.name.startswith("scdataset-read")]
 
 
 def assert_same_batch(one: Any, other: Any) -> None:

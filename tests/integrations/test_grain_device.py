@@ -216,7 +216,7 @@ def run_jax(code: str, folder: Path, **environment: str) -> subprocess.Popen[str
 
 
 def results(*running: subprocess.Popen[str]) -> list[Any]:
-    said = [process.communicate(timeout=120) for process in running]
+    said = [process.communicate(timeout=200) for process in running]
     for process, (_, errors) in zip(running, said, strict=True):
         assert process.returncode == 0, errors
     return [json.loads(output.splitlines()[-1]) for output, _ in said]

@@ -34,7 +34,7 @@ def start(model: str, plates: Path, checkpoint: Path) -> subprocess.Popen[str]:
 
 
 def losses(running: subprocess.Popen[str]) -> dict[int, str]:
-    output, errors = running.communicate(timeout=120)
+    output, errors = running.communicate(timeout=200)
     assert running.returncode == 0, errors
     return {int(line.split()[0]): line.split()[1] for line in output.splitlines()}
 

@@ -74,7 +74,7 @@ def in_forked_child(running: Any) -> Any:
     here, there = get_context("fork").Pipe()
     child = get_context("fork").Process(target=tell, args=(there, running))
     child.start()
-    assert here.poll(60)
+    assert here.poll(200)
     said = here.recv()
     child.join(60)
     assert child.exitcode == 0

@@ -192,7 +192,7 @@ def test_batches_arrive_where_shared_memory_is_full(plates, monkeypatch, form):
         batch_size=None,
         num_workers=1,
         multiprocessing_context="fork",
-        timeout=60,
+        timeout=200,
     )
     n_rows = 0
     own = LoaderDataset(loader, collate)
@@ -220,9 +220,9 @@ if __name__ == "__main__":
         for batch in DataLoader(
             dataset,
             batch_size=None,
-            num_workers=2,
+            num_workers=1,
             multiprocessing_context=sys.argv[1],
-            timeout=60,
+            timeout=200,
         ):
             x = batch if collate is None else batch["X"]
             seen += (x[:, 0].numpy() // 10_000).astype(int).tolist()
@@ -261,7 +261,7 @@ def test_workers_are_not_held_up_by_an_iterator_that_has_begun(plates):
         batch_size=None,
         num_workers=1,
         multiprocessing_context="fork",
-        timeout=60,
+        timeout=200,
     )
     rows = np.concatenate([batch["index"] for batch in batches])
     assert sorted(rows.tolist()) == list(range(1200))

@@ -4,6 +4,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -75,6 +76,8 @@ class Answer:
     ----------
     delay_s
         Seconds until it is sent.
+    held
+        It is not sent before this is done, whatever the delay.
     n_sent
         Bytes of the body after which the connection ends; None: all are sent, and the
         connection goes on.
@@ -87,6 +90,7 @@ class Answer:
     body: "memoryview | bytes" = b""
     length: int | None = None  # of the body, where it is not sent
     delay_s: float = 0.0
+    held: "Future[None] | None" = None
     n_sent: int | None = None
     reset: bool = False
 

@@ -4,6 +4,7 @@ A fault takes a request and its answer, and returns the answer to give instead. 
 `after` and `on` say which requests a fault meets.
 """
 
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import count
 
@@ -20,6 +21,16 @@ def late(*seconds: float) -> Fault:
 
     def fault(request: Request, answer: Answer) -> Answer:
         answer.delay_s += seconds[next(number) % len(seconds)]
+        return answer
+
+    return fault
+
+
+def held(until: "Future[None]") -> Fault:
+    """Answer once something is done."""
+
+    def fault(request: Request, answer: Answer) -> Answer:
+        answer.held = until
         return answer
 
     return fault

@@ -201,7 +201,11 @@ class _Connection(asyncio.Protocol):
             headers,
         )
         answer = server.respond(request)
-        if answer.delay_s:
+        if answer.held is not None:
+            answer.held.add_done_callback(
+                lambda _: server._loop.call_soon_threadsafe(self._send, request, answer)
+            )
+        elif answer.delay_s:
             server._loop.call_later(answer.delay_s, self._send, request, answer)
         else:
             self._send(request, answer)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import pytest
 from tests.servers.faults import (
     after,
     cut_short,
-    late,
+    held,
     on,
     redirect,
     refuse,
@@ -105,7 +106,8 @@ def test_faults_meet_the_requests_they_are_meant_for(server):
 
 
 def test_answers_overtake_each_other_and_too_many_at_once_are_refused(server):
-    server.faults = [late(0.2, 0.0), refuse_above(1)]
+    go_on: Future[None] = Future()
+    server.faults = [times(1, held(go_on)), refuse_above(1)]
     netloc = urlsplit(server.url).netloc
     slow = http.client.HTTPConnection(netloc, timeout=30)
     slow.request("GET", "/a")
@@ -116,6 +118,7 @@ def test_answers_overtake_each_other_and_too_many_at_once_are_refused(server):
     refused = quick.getresponse()
     assert (refused.status, refused.read()[:7]) == (503, b"<Error>")
     assert server.n_in_flight == 1
+    go_on.set_result(None)
     assert slow.getresponse().read() == CONTENT
     assert server.most_in_flight == 2
     slow.close()

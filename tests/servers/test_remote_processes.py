@@ -54,7 +54,7 @@ def test_a_process_reads_what_its_parent_reads(far, method, used):
     ours, theirs = context.Pipe()
     process = context.Process(target=read_epoch, args=(loader, theirs))
     process.start()
-    assert ours.poll(60)
+    assert ours.poll(200)
     got = ours.recv()
     process.join(60)
     assert process.exitcode == 0

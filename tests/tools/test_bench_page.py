@@ -220,6 +220,6 @@ def run_chromium(folder, page, *options):
         *options,
         (folder / page).as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -261,7 +261,7 @@ def test_worker_processes_read_what_their_parent_reads(plate, url, method):
     ]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=60) for _ in processes]
+    found = [queue.get(timeout=200) for _ in processes]
     for process in processes:
         process.join(60)
     assert found == [expected] * 2 == [digest(scd.open(plate))] * 2

@@ -298,5 +298,5 @@ if child:
 os._exit(0)  # TileDB's own end of a process waits for the parent's threads
 """
     command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, timeout=60, check=False)
+    done = subprocess.run(command, timeout=200, check=False)
     assert done.returncode == 0

@@ -73,9 +73,9 @@ def start(script, *arguments, **options):
     )
 
 
-def finish(process, timeout=60):
+def finish(process):
     """Return the last line and the errors that a process printed; it must end well."""
-    out, err = process.communicate(timeout=timeout)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     return out.strip().rpartition("\n")[2], err
 

@@ -47,9 +47,9 @@ def expected(plates):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition() and time.monotonic() < deadline:
-        pass
+        time.sleep(0.005)  # leaves the processor to what is waited for
     return condition()
 
 
@@ -76,7 +76,7 @@ def test_processes_that_are_started_in_any_way_share_a_cache(
     context = multiprocessing.get_context(method)
     with context.Pool(2) as pool:
         found = [pool.apply_async(read, (source,)) for _ in range(2)]
-        assert [each.get(60) for each in found] == [expected] * 2
+        assert [each.get(200) for each in found] == [expected] * 2
         pool.close()
         pool.join()
     assert source.cached > 0
@@ -173,7 +173,7 @@ def test_threads_share_a_source_and_a_cache(plates, expected, tmp_path):
         with ThreadPoolExecutor(4) as pool:
             for number in range(2):
                 found = [pool.submit(digest, source, epoch) for epoch in (0, 1, 2, 0)]
-                assert [each.result(60) for each in found] == [*expected, expected[0]]
+                assert [each.result(200) for each in found] == [*expected, expected[0]]
                 if not number:  # once more while the cache is cleared over and over
                     clearing.start()
     finally:
@@ -296,7 +296,7 @@ def test_many_files_need_few_descriptors(tmp_path, n_files):
     for number in range(1, n_files):
         names.append(first.with_name(f"{number}.h5ad"))
         names[-1].write_bytes(first.read_bytes())
-    share, err = finish(start(MANY, *names, tmp_path / "cache", 1), timeout=200)
+    share, err = finish(start(MANY, *names, tmp_path / "cache", 1))
     assert share == "1.0"
     assert err == ""
 
@@ -313,7 +313,7 @@ def test_one_warning_is_given_by_many_threads_and_as_an_error_it_stops_nothing_e
     with ThreadPoolExecutor(4) as pool, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = [pool.submit(digest, source, epoch) for epoch in (0, 1, 2, 0)]
-        assert [each.result(60) for each in found] == [*expected, expected[0]]
+        assert [each.result(200) for each in found] == [*expected, expected[0]]
     assert len(caught) <= 1
 
 
@@ -402,7 +402,7 @@ def test_children_that_are_ended_leave_no_user_behind(plates, tmp_path):
 
     child = context.Process(target=use)
     child.start()
-    assert ready.wait(20)
+    assert ready.wait(120)
     users = tmp_path / "cache" / "users"
     assert len(list(users.iterdir())) == 2
     os.kill(child.pid, signal.SIGKILL)

@@ -33,7 +33,7 @@ class Counted:
             self.asked.append((start, stop))
         self.arrived.release()
         if self.wait is not None:
-            self.wait.wait(10)
+            self.wait.wait(120)
         return self.data[start:stop].tobytes()
 
 
@@ -77,7 +77,7 @@ def test_many_requests_are_under_way_and_no_more_is_held_than_may_be(monkeypatch
     wanted, expected = want(source, ranges), ExpectedReads(stats)
     expected.begin(wanted)
     for _ in range(5):
-        assert source.arrived.acquire(timeout=10)
+        assert source.arrived.acquire(timeout=120)
     assert len(source.asked) == 5  # as many as may be held
     go.set()
     for start, stop in ranges:
@@ -104,7 +104,7 @@ def test_what_nothing_holds_is_given_up(monkeypatch):
     expected.expect(wanted)
     assert expected.find(source, 2000, 1000) is wanted
     del wanted
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 120
     while expected.find(source, 2000, 1000) is not None:  # a request may be under way
         assert time.monotonic() < limit
         gc.collect()
