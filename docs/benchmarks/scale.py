@@ -356,8 +356,8 @@ def run_all(options: Any) -> dict[str, Figures]:
         results |= {step: run(step, options) for step in STORED}
     enough = BATCH * FETCH * options.ranks * options.workers  # a fetch for each worker
     for name, least in (("rows", enough), ("ranks", 1), ("files", 1)):
-        for part in (1000, 30, 1):
-            size = max(least, getattr(options, name) // part)
+        parts = (getattr(options, name) // part for part in (1000, 30, 1))
+        for size in dict.fromkeys(max(least, size) for size in parts):
             for step in ("plan to the first fetch", "state_after"):
                 results[f"{step}, {size} {name}"] = run(step, options, **{name: size})
     return results
