@@ -84,6 +84,10 @@ class BlockReader(io.RawIOBase):
         The object.
     kept
         Keeps blocks beyond this process; None: nothing does.
+    sharing
+        What those readers have in common that share the blocks of an object without a
+        version, which is not told from another one of its name and size; None: nobody
+        shares those of this reader.
 
     Attributes
     ----------
@@ -91,13 +95,23 @@ class BlockReader(io.RawIOBase):
         What went wrong last: libraries that read through this may hide it.
     """
 
-    def __init__(self, source: ObjectSource, kept: KeptBlocks | None = None) -> None:
+    def __init__(
+        self,
+        source: ObjectSource,
+        kept: KeptBlocks | None = None,
+        sharing: object = None,
+    ) -> None:
         super().__init__()
         self._source, self._kept = source, kept
         identity = source.identity
         assert isinstance(identity, ObjectIdentity)
+        if identity.version is not None:
+            sharing = None  # it is known by that, to every reader
+        elif sharing is None:
+            sharing = object()
         # What is held here lies in this cache too, so that the next process finds it.
-        self._of = source.name, identity, None if kept is None else kept.place
+        place = None if kept is None else kept.place
+        self._of = source.name, identity, place, sharing
         self._size = identity.n_bytes
         self._at = 0
         self._next, self._ahead = -1, 1

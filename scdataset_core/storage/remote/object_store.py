@@ -211,6 +211,7 @@ class ObjectStore:
         self._cache = cache
         self._kept: dict[str, KeptObject] = {}
         self._known: dict[str, ObjectIdentity] = {}
+        self._opening = object()
         self._clients: dict[str, ObjectClient] = {}
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -263,7 +264,7 @@ class ObjectStore:
 
     def open_reader(self, name: str) -> BlockReader:
         """Return an object as a file, for what is read in many small pieces."""
-        return BlockReader(self.open(name), self.kept(name))
+        return BlockReader(self.open(name), self.kept(name), self._opening)
 
     def identify(self, name: str) -> ObjectIdentity:
         """Return what an object is; the store is asked when this is first called."""

@@ -1,11 +1,14 @@
 """Stores and files that users bring: of obstore, of fsspec, or others like them."""
 
+import os
 import threading
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ...errors import ObjectMissingError
+from ..io.fork_safe_lock import ForkSafeLock
 from ..io.open_files import check_unchanged
 from .clients import ListedObject
 from .failures import ShortAnswerError, explain
@@ -72,6 +75,28 @@ def name_of_file(file: Any) -> str:  # Any: a file object
     return f"file-object://{name if isinstance(name, str) else type(file).__name__}"
 
 
+class _Position:
+    """The one position of a file object, which one thread at a time moves."""
+
+    def __init__(self, file: Any) -> None:  # Any: a file object
+        self.file = file
+        self.lock = threading.Lock()
+
+
+_lock = ForkSafeLock()
+# By process and `id`: a forked process reads a copy, whose lock no thread may hold yet.
+_positions: WeakValueDictionary[tuple[int, int], _Position] = WeakValueDictionary()
+
+
+def _position_of(file: Any) -> _Position:  # Any: a file object
+    """Return the position of a file: the same to all who read the file meanwhile."""
+    with _lock:
+        position = _positions.get((os.getpid(), id(file)))
+        if position is None:
+            position = _positions[os.getpid(), id(file)] = _Position(file)
+    return position
+
+
 class FileClient:
     """Reads one file object: through fsspec's file system, or by moving its position.
 
@@ -88,8 +113,7 @@ class FileClient:
         self._name = name
         self._fs = file.fs if is_fsspec_file(file) else None
         self._path = file.path if self._fs is not None else None
-        self._file = None if self._fs is not None else file
-        self._lock = threading.Lock()
+        self._position = None if self._fs is not None else _position_of(file)
         self._checked = -CHECK_S
 
     def head(self, key: str) -> ObjectIdentity:
@@ -107,10 +131,11 @@ class FileClient:
                     str(tag) if tag else None,
                     str(modified) if modified else None,
                 )
-            assert self._file is not None
-            with self._lock:
-                self._file.seek(0, 2)
-                return ObjectIdentity(int(self._file.tell()))
+            assert self._position is not None
+            with self._position.lock:
+                file = self._position.file
+                file.seek(0, 2)
+                return ObjectIdentity(int(file.tell()))
         except Exception as error:
             failure = explain(error, self._name)
         raise failure
@@ -145,13 +170,13 @@ class FileClient:
         return found, self.get(key, 0, found.n_bytes, found)
 
     def _read(self, start: int, stop: int) -> bytes:
-        assert self._file is not None
-        parts = []
-        with self._lock:
-            self._file.seek(start)
+        assert self._position is not None
+        parts, file = [], self._position.file
+        with self._position.lock:
+            file.seek(start)
             left = stop - start
             while left > 0:
-                part = memoryview(self._file.read(left))  # text has none
+                part = memoryview(file.read(left))  # text has none
                 if not part.nbytes:
                     break
                 parts.append(part)
