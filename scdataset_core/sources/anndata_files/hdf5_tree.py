@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hdf5Tree", "is_text", "open_checked", "reopen_unchanged"]
 
-_MOST_LINKS = 16  # in a row; HDF5 follows as many
+_MOST_LINKS = 16  # in one look-up; HDF5 follows as many
 
 # Limits and disks, which say nothing of the file.
 _OF_THIS_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
@@ -194,22 +195,35 @@ class Hdf5Tree:
             self.root = None
 
     def _found(
-        self, start: "h5py.Group", path: str, asked: str, n_links: int = 0
+        self,
+        start: "h5py.Group",
+        path: str,
+        asked: str,
+        links: Iterator[int] | None = None,
     ) -> "h5py.Group | h5py.Dataset | None":
+        """Return what lies at a path from a group on, or None.
+
+        `links` numbers the links that are followed: a look-up, with all that it leads
+        to, has one. Links that lead to several others each would else be followed for
+        ever.
+        """
         import h5py
 
+        links = count() if links is None else links
         found: Any = start
         for name in path.split("/"):
             if name in ("", "."):  # as HDF5 reads paths
                 continue
             if not isinstance(found, h5py.Group):
                 return None
-            found = self._member(found, name, asked, n_links)
+            found = self._member(found, name, asked, links)
         if isinstance(found, h5py.Dataset):
             self.check_inside(found)
         return found if isinstance(found, h5py.Group | h5py.Dataset) else None
 
-    def _member(self, group: "h5py.Group", name: str, asked: str, n_links: int) -> Any:
+    def _member(
+        self, group: "h5py.Group", name: str, asked: str, links: Iterator[int]
+    ) -> Any:
         """Return a member of a group, after following every link on the way."""
         import h5py
 
@@ -221,11 +235,16 @@ class Hdf5Tree:
             return None
         if link is None:
             return None
-        if isinstance(link, h5py.SoftLink):
-            if n_links == _MOST_LINKS:
-                raise self._not_there(asked, "a link that leads to itself")
+        is_soft = isinstance(link, h5py.SoftLink)
+        if (is_soft or isinstance(link, h5py.ExternalLink)) and (
+            next(links) >= _MOST_LINKS
+        ):
+            raise self._not_there(
+                asked, "a link that leads to itself, or to too many others"
+            )
+        if is_soft:
             start = group.file["/"] if link.path.startswith("/") else group
-            found = self._found(start, link.path, asked, n_links + 1)
+            found = self._found(start, link.path, asked, links)
             if found is None:
                 raise self._not_there(
                     asked, f"a link to {link.path}, and nothing is there"
@@ -246,7 +265,7 @@ class Hdf5Tree:
             return found
         # It is looked up from the other file's root, by the name it has there: HDF5
         # names it by the way it was reached.
-        own = self._found(found.file["/"], link.path, asked, n_links + 1)
+        own = self._found(found.file["/"], link.path, asked, links)
         if own is None or own != found:
             raise self._not_there(
                 asked, f"a link to {link.filename}, which leads on to another file"

@@ -136,6 +136,15 @@ class TestLinks:
         with pytest.raises(scd.FileFormatError, match=match):
             scd.open(path)
 
+    def test_links_that_lead_to_ever_more_links(self, folder):
+        path = relink(folder, "X", h5py.SoftLink("/link0/layers/counts"))
+        with h5py.File(path, "r+") as file:
+            for i in range(12):  # 4096 ways to the last one, which is the root
+                file[f"link{i}"] = h5py.SoftLink(f"/link{i + 1}/link{i + 1}")
+            file["link12"] = h5py.SoftLink("/")
+        with pytest.raises(scd.FileFormatError, match="or to too many others"):
+            scd.open(path)
+
     def test_a_link_into_a_third_file_is_refused(self, folder):
         write(folder / "third.h5ad", 10_000)
         with h5py.File(folder / "other.h5ad", "r+") as file:
