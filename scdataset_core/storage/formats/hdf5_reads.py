@@ -39,6 +39,11 @@ _LOCAL_HEAD, _LEAST_FREE = 32, 16  # of a local heap, and of a free block in it
 _NO_BLOCK = 1  # where the next one is, of the last free block
 # A collection has up to 65,535 objects. The longest that text makes is far below this.
 _MOST_BYTES = 1 << 30
+# Free blocks of all local heaps that begin in one read of HDF5: each takes a read here.
+# HDF5 joins those that lie side by side, so that a group has few.
+_MOST_FREE = 1 << 18
+# A collection is looked at so often in whole, then object by object.
+_MOST_TURNS = 16
 
 
 class _Heaps:
@@ -57,6 +62,7 @@ class _Heaps:
     ) -> None:  # Any: an object with a buffer
         self._name, self._n_bytes, self._read = name, n_bytes, read
         self._base = 0  # what addresses are counted from
+        self._left_bytes = self._left_blocks = 0
 
     def check(self, before: bytes, view: memoryview, start: int) -> None:
         """Raise if HDF5 would not come to the end of a heap that begins in a read.
@@ -70,6 +76,8 @@ class _Heaps:
         """
         if view[:_LENGTH] == _FILE_SIGNATURE:  # behind what the user put before it
             self._base = start
+        # Heaps do not lie over each other, but those of a hostile file may.
+        self._left_bytes, self._left_blocks = len(view) + _MOST_BYTES, _MOST_FREE
         head, at = before + bytes(view[: _LENGTH - 1]), start - len(before)
         for signature, check in (
             (_COLLECTION, partial(self._check_collection, view=view, start=start)),
@@ -88,6 +96,9 @@ class _Heaps:
         n_bytes = int.from_bytes(inside[_LENGTH:_HEAD], "little")
         if n_bytes > min(_MOST_BYTES, self._n_bytes - position):
             raise self._damaged(position, f"it claims {n_bytes} bytes")
+        self._left_bytes -= n_bytes
+        if self._left_bytes < 0:
+            raise self._damaged(position, "the row of heaps that lie over it", "end")
         if len(inside) < n_bytes:
             inside = memoryview(self._read(n_bytes, position))
         words = np.frombuffer(inside, "<u8", min(n_bytes, len(inside)) // 8)
@@ -103,8 +114,8 @@ class _Heaps:
         n_bytes, block, address = np.frombuffer(head, "<u8")[1:].tolist()
         most = min(n_bytes, self._n_bytes) // _LEAST_FREE  # that lie side by side
         while block != _NO_BLOCK and block < n_bytes:
-            most -= 1
-            if most < 0:
+            most, self._left_blocks = most - 1, self._left_blocks - 1
+            if min(most, self._left_blocks) < 0:
                 raise self._damaged(position, "its list of free blocks", "end")
             start = min(address + self._base + block, self._n_bytes)
             block = int.from_bytes(self._read(_LENGTH, start), "little")
@@ -255,12 +266,12 @@ def _find_endless(words: npt.NDArray[np.uint64]) -> int | None:
     steps = np.where(is_free, size, whole + np.uint64(_HEAD))
     endless = (steps == 0) | (steps & np.uint64(7) != 0)
     endless[:2] = False  # the head of the collection
-    wanted = np.flatnonzero(endless)
-    if not len(wanted):
+    if not endless.any():
         return None
     # Most are zeros that no object begins at, in free space. Which are reached is seen
     # from their side: from what is one object before, again and again, there is hardly
-    # ever a way back to the first object.
+    # ever a way back to the first object. Where there is one for long, the way from the
+    # first object is gone once: each turn looks at all words.
     at = np.arange(len(steps))
     following = np.full(len(steps), -1)
     inside = ~endless & (steps // np.uint64(8) < np.uint64(len(steps)))
@@ -269,21 +280,24 @@ def _find_endless(words: npt.NDArray[np.uint64]) -> int | None:
     following[following >= len(steps)] = -1
     reaches = endless.copy()
     seen = endless
-    while len(wanted):
+    for _ in range(_MOST_TURNS):
         if seen[2]:
-            return int(_follow(following, endless))
+            break
         seen = (following >= 0) & reaches[following] & ~reaches
         reaches |= seen
-        wanted = np.flatnonzero(seen)
-    return None
+        if not seen.any():
+            return None
+    return _follow(following, endless)
 
 
-def _follow(following: npt.NDArray[np.int64], endless: npt.NDArray[np.bool_]) -> int:
-    """Return the first endless object on the way from the first one."""
-    at = 2
-    while not endless[at]:
-        at = int(following[at])
-    return at
+def _follow(
+    following: npt.NDArray[np.int64], endless: npt.NDArray[np.bool_]
+) -> int | None:
+    """Return the first endless object on the way from the first one, or None."""
+    steps, ends, at = following.data, endless.data, 2  # whose elements come sooner
+    while at >= 0 and not ends[at]:
+        at = steps[at]
+    return at if at >= 0 else None
 
 
 # By the number that HDF5 gives to each file that it has open.

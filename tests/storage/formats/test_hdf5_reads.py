@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import scdataset_core as scd
 from scdataset_core.errors import CorruptFileError, FileChangedError, ScdatasetError
+from scdataset_core.storage.formats import hdf5_reads
 from scdataset_core.storage.formats.hdf5_reads import (
     CheckedObject,
     CheckedReads,
@@ -213,3 +214,41 @@ def test_free_blocks_that_lead_in_a_circle_are_an_error(tmp_path, user_block) ->
         pytest.raises(CorruptFileError, match="free blocks has no end"),
     ):
         list(file["group"])
+
+
+def chain_of(n_objects):
+    """Return a sound collection of so many empty objects, in words."""
+    words = np.zeros(2 * n_objects + 2, np.uint64)
+    words[2::2] = 1
+    return words
+
+
+def test_the_way_through_many_objects_is_gone_once() -> None:
+    """Turns over all words, as many as there are objects, take minutes."""
+    words = chain_of(100_000)
+    assert _find_endless(words) is None
+    assert _find_endless(np.append(words, words[:2])) == len(words)
+
+
+def test_heaps_that_lie_over_each_other_are_an_error(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(hdf5_reads, "_MOST_BYTES", 1 << 16)
+    path, n = tmp_path / "x", 200
+    heads = b"".join(
+        b"GCOL\x01\0\0\0" + struct.pack("<Q", 1 << 15) for _ in range(n)
+    )  # each is an object of the one before
+    path.write_bytes(heads + struct.pack("<QQ", 0, 1 << 20) + bytes(1 << 15))
+    reads = CheckedReads(str(path))
+    with pytest.raises(CorruptFileError, match="heaps that lie over it has no end"):
+        reads.readinto(bytearray(len(heads)))
+
+
+def test_a_circle_of_free_blocks_in_a_large_file_is_soon_seen(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(hdf5_reads, "_MOST_FREE", 1 << 10)
+    path = tmp_path / "x"
+    head = b"HEAP\0\0\0\0" + struct.pack("<QQQ", 1 << 40, 64, 0)
+    path.write_bytes(head.ljust(64, b"\0") + struct.pack("<Q", 64))
+    os.truncate(path, 1 << 40)  # which takes no room on the disk
+    with pytest.raises(CorruptFileError, match="free blocks has no end"):
+        CheckedReads(str(path)).readinto(bytearray(64))
