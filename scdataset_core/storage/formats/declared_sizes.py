@@ -6,14 +6,21 @@ numbers (lists of names, tables of chunks, buffers), so they are looked at first
 
 from ...errors import CorruptFileError, FileFormatError
 
-__all__ = ["FREE_BYTES", "FREE_VALUES", "check_declared", "check_distinct"]
+__all__ = [
+    "FREE_BYTES",
+    "FREE_VALUES",
+    "MOST_ABSENT",
+    "check_declared",
+    "check_distinct",
+    "check_present",
+]
 
 # Deflate makes 1,032 bytes of one at most (zlib's technical notes), and no other codec
 # makes more of vectors of real cells. Small files have room for fixed patterns.
 _MOST_RATIO, FREE_BYTES = 1032, 16 << 20
 # A table takes up to 17 bytes a chunk. A chunk that was written takes about as many in
 # the file; of those that were not, a file has no more than this.
-_MOST_ABSENT, _LEAST_CHUNK_BYTES = 1 << 22, 16
+MOST_ABSENT, _LEAST_CHUNK_BYTES = 1 << 22, 16
 _MOST_CHUNK_BYTES = 1 << 31
 # Values that differ from each other, such as names of genes, compress to a quarter of
 # a byte at best (counting numbers, with a shuffle, to less, but beside other data).
@@ -58,7 +65,7 @@ def check_declared(
             f" {file_bytes:,}, which cannot hold them; it is damaged or was cut short,"
             " restore it from its origin"
         )
-    if n_chunks > _MOST_ABSENT + file_bytes // _LEAST_CHUNK_BYTES:
+    if n_chunks > MOST_ABSENT + file_bytes // _LEAST_CHUNK_BYTES:
         raise CorruptFileError(
             f"{label} claims {n_chunks:,} chunks, and the file has {file_bytes:,}"
             " bytes, which cannot hold them; it is damaged, or was made with chunks of"
@@ -87,4 +94,20 @@ def check_distinct(label: str, *, n: int, file_bytes: int) -> None:
             f"{label} claims {n:,} values that differ from each other, and the file has"
             f" {file_bytes:,} bytes, which cannot hold them; it is damaged, restore it"
             " from its origin"
+        )
+
+
+def check_present(label: str, *, n_chunks: int, n_there: int) -> None:
+    """Raise if far more chunks are claimed than are there, each in a place of its own.
+
+    Raises
+    ------
+    CorruptFileError
+        If the rest cannot all have been left out by who wrote the others.
+    """
+    if n_chunks > n_there + MOST_ABSENT:
+        raise CorruptFileError(
+            f"{label} claims {n_chunks:,} chunks, and {n_there:,} of them are there; it"
+            " is damaged or was not copied whole: copy it again, or write it again with"
+            " larger chunks"
         )

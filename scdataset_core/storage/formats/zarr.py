@@ -19,7 +19,13 @@ from ..layout import ChunkGrid
 from .declared_sizes import FREE_BYTES, check_declared
 from .description import Description
 from .zarr_chunks import ShardIndex, ZarrTableMaker, grid_shape
-from .zarr_codecs import check_description, pipeline_of
+from .zarr_codecs import (
+    MOST_CHUNKS,
+    check_description,
+    pipeline_of,
+    too_many_chunks,
+)
+from .zarr_files import check_files
 from .zarr_stores import (
     archive_of,
     folder_of,
@@ -48,7 +54,6 @@ _PLAIN_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32
 _PLAIN_KINDS = "biufc"
 _TEXT_KINDS = "OSUT"
 _LEAST_TEXT = 4  # bytes of the shortest text: its length, or one character
-_MOST_CHUNKS = 1 << 31
 _INDEX_CODECS = (["bytes"], ["bytes", "crc32c"])
 
 
@@ -192,7 +197,7 @@ def describe_zarr(array: "zarr.Array") -> Description:
                 chunk_bytes=prod(found.grid.chunk_shape) * dtype.itemsize,
                 whole=False,
             )
-            _check_grid(found.grid, shape)
+            _check_grid(found.grid, shape, f"{store}: data set {array.path}")
         except _NotNativeError as reason:
             why = str(reason)
         else:
@@ -210,6 +215,9 @@ def describe_zarr(array: "zarr.Array") -> Description:
             )
     library = None
     if grid is None:
+        if (cut := read_file_grid(array)) is not None:
+            counts = grid_shape(shape, cut.file_shape)
+            check_files(array, cut.prefix, cut.separator, counts)
         # Of objects each request finds out whether they are what they were.
         checked = None if objects is not None else described_by
         library = ZarrLibrary(array, why, checked)
@@ -279,12 +287,13 @@ def _find_metadata_file(folder: str) -> tuple[str, Identity] | None:
     return None
 
 
-def _check_grid(found: FileGrid, shape: Shape) -> None:
+def _check_grid(found: FileGrid, shape: Shape, where: str) -> None:
     """Raise where chunks cannot be placed here."""
     if len(shape) > 2 and found.chunk_shape[1:] != shape[1:]:
         raise _NotNativeError(f"it has {len(shape)} axes")
-    if prod(grid_shape(shape, found.chunk_shape)) > _MOST_CHUNKS:
-        raise _NotNativeError(f"it has more than {_MOST_CHUNKS} chunks")
+    n_chunks = prod(grid_shape(shape, found.chunk_shape))
+    if n_chunks > MOST_CHUNKS:
+        raise too_many_chunks(where, n_chunks)
 
 
 def _read_encoding(metadata: Metadata) -> _Encoding:

@@ -21,6 +21,8 @@ from ..io.open_files import Identity, check_unchanged
 from ..remote.identity import ObjectIdentity
 from ..remote.many_objects import ObjectIdentities, identify_all, read_spans
 from ..remote.object_store import ObjectStore
+from .declared_sizes import check_present
+from .zarr_files import count_levels, list_below, parse_numbers
 
 __all__ = ["FileIdentities", "ShardIndex", "ZarrTableMaker", "grid_shape"]
 
@@ -98,7 +100,7 @@ class ZarrTableMaker:
         if self.objects is None:
             if self.metadata is not None:
                 check_unchanged(*self.metadata)
-            identities = _look_at_files(files)
+            identities = _look_at_files(files, self._find_files(files))
         else:
             if self.metadata is not None:
                 name, was = self.metadata
@@ -106,6 +108,15 @@ class ZarrTableMaker:
             identities = identify_all(self.objects, self.folder, files)
         table = self._make(files, identities)
         return replace(table, store=self.objects)
+
+    def _find_files(self, files: "_Files") -> Integers:
+        """Return the numbers of the local files that are there."""
+        n_levels = count_levels(self.prefix, self.separator, len(self.shape))
+        names = list_below(self.folder, n_levels)
+        there = parse_numbers(names, self.prefix, self.separator, files.grid)
+        label = f"{self.store}: data set {self.name}"
+        check_present(label, n_chunks=len(files), n_there=len(there))
+        return there
 
     def _make(
         self, files: "_Files", identities: "FileIdentities | ObjectIdentities"
@@ -129,10 +140,11 @@ class ZarrTableMaker:
         """Return the table of the chunks that the shards' indices list."""
         per_shard = grid_shape(self.file_shape, shards.chunk_shape)
         grid = grid_shape(self.shape, shards.chunk_shape)
+        there = np.flatnonzero(identities.n_bytes >= 0).tolist()
+        self._check_shards(identities, there, prod(grid), prod(per_shard))
         offsets = np.full(grid, ABSENT, np.int64)
         sizes = np.zeros(grid, np.int64)
         file_of = np.zeros(grid, np.uint32)
-        there = np.flatnonzero(identities.n_bytes >= 0).tolist()
         indices = self._read_indices(files, identities, there, prod(per_shard), shards)
         for number, index in zip(there, indices, strict=True):
             corner = np.unravel_index(number, files.grid)
@@ -156,6 +168,19 @@ class ZarrTableMaker:
             sizes.reshape(-1).astype(small),
             file_of=None if len(files) == 1 else file_of.reshape(-1),
         )
+
+    def _check_shards(
+        self,
+        identities: "FileIdentities | ObjectIdentities",
+        there: list[int],
+        n_chunks: int,
+        per_shard: int,
+    ) -> None:
+        """Raise if the shards that are there cannot list as many chunks as claimed."""
+        stored = int(identities.n_bytes[there].sum())
+        n_there = min(len(there) * per_shard, stored // _ENTRY_BYTES)
+        label = f"{self.store}: data set {self.name}"
+        check_present(label, n_chunks=n_chunks, n_there=n_there)
 
     def _read_indices(
         self,
@@ -283,12 +308,12 @@ def _read_files(
             yield file.read(n_bytes)
 
 
-def _look_at_files(files: _Files) -> FileIdentities:
-    """Return the identity of every file."""
+def _look_at_files(files: _Files, there: Integers) -> FileIdentities:
+    """Return the identity of every file; only those listed can be there."""
     known = np.zeros((3, len(files)), np.int64)
     known[0] = -1
-    for number in range(len(files)):
-        with suppress(FileNotFoundError):
+    for number in there.tolist():
+        with suppress(FileNotFoundError):  # removed since, or a link that leads nowhere
             path = files[number]
             now = os.stat(path)  # noqa: PTH116  # asked for every file
             if not stat.S_ISREG(now.st_mode):

@@ -1,6 +1,7 @@
 """Turns the codecs of zarr arrays into pipelines of filters, and checks them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from ...errors import FileFormatError
@@ -9,9 +10,16 @@ from ..decoding.pipeline import Pipeline
 from ..decoding.registry import number_of_zarr_codec
 from ..decoding.zarr_filters import CRC32C
 
-__all__ = ["check_description", "pipeline_of", "unknown_codec"]
+__all__ = [
+    "MOST_CHUNKS",
+    "check_description",
+    "pipeline_of",
+    "too_many_chunks",
+    "unknown_codec",
+]
 
 _MOST_ROWS = 1 << 40  # of a chunk; more than any file holds
+MOST_CHUNKS = 1 << 31  # of an array
 
 # numcodecs has codecs of these names, with another layout than zarr's own.
 _ONLY_ZARRS = {"crc32c"}
@@ -77,6 +85,20 @@ def _check_sizes(where: str, metadata: Mapping[str, Any]) -> None:
             f"{where} says that its chunks have the shape {tuple(chunks)}, and none can"
             " have: its description is damaged, restore it from its origin"
         )
+    n_chunks = prod(
+        -(-n // step) for n, step in zip(metadata["shape"], chunks, strict=True)
+    )
+    if n_chunks > MOST_CHUNKS:
+        raise too_many_chunks(where, n_chunks)
+
+
+def too_many_chunks(where: str, n_chunks: int) -> FileFormatError:
+    """Return the error for an array of more chunks than are looked up."""
+    return FileFormatError(
+        f"{where} claims {n_chunks:,} chunks, more than {MOST_CHUNKS:,}; its"
+        " description is damaged, or it was made with chunks of single elements: write"
+        " it again with larger ones"
+    )
 
 
 def unknown_codec(where: str, error: Exception) -> FileFormatError | None:

@@ -4,13 +4,7 @@ Zarr reads a missing chunk as the fill value, and does not write chunks that hol
 that. So a file that was lost looks like one that was never written.
 """
 
-import os
-import zipfile
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -18,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..chunks import ABSENT
-from ..io.open_files import Identity
-from ..remote.object_store import ObjectStore
-from .zarr import FileGrid, list_chunks, read_file_grid
+from .zarr import list_chunks, read_file_grid
 from .zarr_chunks import grid_shape
-from .zarr_stores import archive_of, folder_of, objects_of
+from .zarr_files import count_levels, list_names, parse_numbers
 
 if TYPE_CHECKING:
     import zarr
@@ -66,11 +58,11 @@ def find_missing(array: "zarr.Array") -> Missing | None:
     grid, shape = read_file_grid(array), tuple(int(size) for size in array.shape)
     if grid is None or not prod(shape):
         return None
-    names = _list_names(array)
+    names = list_names(array, count_levels(grid.prefix, grid.separator, len(shape)))
     if names is None:
         return None
     files = grid_shape(shape, grid.file_shape)
-    there = _parse_numbers(names, grid, files)
+    there = parse_numbers(names, grid.prefix, grid.separator, files)
     runs = _find_gaps(there, prod(files))
     per_row = prod(files[1:])
     bands = np.stack([runs[:, 0] // per_row, -(-runs[:, 1] // per_row)], axis=1)
@@ -97,61 +89,3 @@ def _find_gaps(there: Integers, n: int) -> Integers:
     starts = np.concatenate([[0], there + 1])
     stops = np.append(there, n)
     return np.stack([starts, stops], axis=1)[starts < stops]
-
-
-def _parse_numbers(
-    names: Iterable[str], grid: FileGrid, files: Sequence[int]
-) -> Integers:
-    """Return the numbers of the files of these names, increasing."""
-    corners = []
-    for name in names:
-        if name.startswith(grid.prefix):
-            parts = name[len(grid.prefix) :].split(grid.separator)
-            if len(parts) == len(files) and all(map(_is_number, parts)):
-                corners.append([int(part) for part in parts])
-    found = np.array(corners, np.int64).reshape(-1, len(files))
-    found = found[(found < np.array(files)).all(axis=1)]
-    return np.unique(np.ravel_multi_index(tuple(found.T), tuple(files)))
-
-
-def _is_number(name: str) -> bool:
-    return name.isdecimal() and len(name) < 19  # so that int64 holds it
-
-
-def _list_names(array: "zarr.Array") -> Iterable[str] | None:
-    """Return the names of all files of an array, below its folder."""
-    folder, archive, place = folder_of(array), archive_of(array), objects_of(array)
-    if place is not None:
-        return _list_objects(*place)
-    if folder is not None:
-        return _list_below(folder, "")
-    if archive is None:
-        return None
-    every = _list_entries(archive, Identity.of(archive))
-    inside = f"{array.path}/"
-    start = bisect_left(every, inside)
-    stop = bisect_left(every, f"{inside}\U0010ffff")
-    return [name[len(inside) :] for name in every[start:stop]]
-
-
-def _list_objects(store: ObjectStore, folder: str) -> list[str] | None:
-    if not store.lists(folder):
-        return None
-    return [one.key[len(folder) + 1 :] for one in store.list_objects(folder)]
-
-
-def _list_below(folder: str, before: str) -> Iterator[str]:
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            name = before + entry.name
-            if entry.is_dir():
-                yield from _list_below(entry.path, f"{name}/")
-            else:
-                yield name
-
-
-@lru_cache(maxsize=1)
-def _list_entries(archive: str, identity: Identity) -> list[str]:
-    """Return the names in a zip file, sorted."""
-    with zipfile.ZipFile(archive) as held:
-        return sorted(held.namelist())

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...checks import digest
-from ...errors import ObjectMissingError
+from ...errors import FileFormatError, ObjectMissingError
+from ..formats.declared_sizes import check_present
 from .identity import ObjectIdentity
 from .object_store import ObjectStore
 from .request_threads import most_in_flight
@@ -17,6 +18,8 @@ from .requests import ExpectedReads, WantedRanges
 __all__ = ["ObjectIdentities", "identify_all", "read_spans"]
 
 Integers = npt.NDArray[np.int64]
+# Objects that are asked for one by one: a store answers some thousands a second.
+_MOST_ASKED = 1 << 20
 
 
 class ObjectIdentities(Sequence[ObjectIdentity | None]):
@@ -82,11 +85,24 @@ def identify_all(
     """Return what each of some objects below a folder is now.
 
     They are listed; where a store does not list, it is asked of each.
+
+    Raises
+    ------
+    FileFormatError
+        If there cannot be as many, or they are too many to be asked for.
     """
-    every = [names[i] for i in range(len(names))]
     if store.lists(folder):
         listed = dict(store.list_objects(folder))
+        check_present(folder, n_chunks=len(names), n_there=len(listed))
+        every = [names[i] for i in range(len(names))]
         return ObjectIdentities.of([listed.get(name) for name in every])
+
+    if len(names) > _MOST_ASKED:
+        raise FileFormatError(
+            f"{folder} may have {len(names):,} objects, and its store does not list"
+            f" them; at most {_MOST_ASKED:,} are asked for one by one: write it again"
+            " with larger chunks or in shards, or open it where objects are listed"
+        )
 
     def identify(name: str) -> ObjectIdentity | None:
         try:
@@ -94,6 +110,7 @@ def identify_all(
         except ObjectMissingError:
             return None
 
+    every = [names[i] for i in range(len(names))]
     with ThreadPoolExecutor(min(most_in_flight(), max(len(every), 1))) as pool:
         return ObjectIdentities.of(list(pool.map(identify, every)))
 
