@@ -74,7 +74,14 @@ class _File:
         """Return each cell's row in a modality, counted from 1; 0 where it has none."""
         found: Any = tree.find(f"obsmap/{name}")  # Any: a data set where is_array
         if tree.is_array(found):
-            return np.asarray(found[()])
+            if found.size != self.n_obs or found.dtype.kind not in "iuf":
+                raise FileFormatError(
+                    f"{tree.file}: obsmap/{name} is {found.dtype} of shape"
+                    f" {found.shape}, expected the number of a row for each of the"
+                    f" {self.n_obs} cells; make the map anew with mdata.update(), and"
+                    " write it again"
+                )
+            return tree.describe_array(found).read()
         own = {
             cell: i
             for i, cell in enumerate(StoredFrame(modality, "obs").index().tolist(), 1)

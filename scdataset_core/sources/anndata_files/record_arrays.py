@@ -99,8 +99,11 @@ def record_column(tree: FileTree, dataset: "h5py.Dataset", name: str) -> Column:
 
 def _categories(tree: FileTree, name: str) -> list[Label] | None:
     found = tree.find(f"uns/{name}_categories")
-    if found is None or not tree.is_array(found):
+    if found is None or not tree.is_array(found) or found.ndim > 1:
         return None
+    tree.check_written(found)
+    if found.ndim and found.size:
+        tree.describe_array(found)  # which checks its size
     values = np.atleast_1d(np.asarray(found[()]))
     if tree.is_text(found.dtype):
         return list(decode_text(values, f"uns/{name}_categories"))

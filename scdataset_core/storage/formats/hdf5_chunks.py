@@ -169,6 +169,11 @@ def _table_of_piece(
     offset: int | None, shape: DatasetShape, identity: SourceIdentity
 ) -> ChunkTable:
     n_bytes = prod(shape.shape) * shape.item_bytes
+    if offset is not None and offset + n_bytes > identity.n_bytes:
+        raise shape.corrupt(
+            f"it would lie at byte {offset} and take {n_bytes} bytes, outside the file"
+            f" of {identity.n_bytes} bytes"
+        )
     start = np.array([ABSENT if offset is None else offset], np.int64)
     return ChunkTable((shape.file,), (identity,), start, np.array([n_bytes]))
 

@@ -214,6 +214,17 @@ def test_one_category_of_the_oldest_files_is_a_scalar(tmp_path):
     assert scd.open(path, obs=["plate"]).categories == {"plate": ["only"]}
 
 
+def test_categories_that_the_file_cannot_hold_are_an_error(tmp_path):
+    part = make_parts()[0]
+    part.obs["plate"] = pd.Categorical(["only"] * part.n_obs)
+    path = write_before_07(tmp_path / "old.h5ad", part)
+    with h5py.File(path, "r+") as file:
+        del file["uns/plate_categories"]
+        file.create_dataset("uns/plate_categories", (1 << 46,), "S1", chunks=(1 << 30,))
+    with pytest.raises(scd.CorruptFileError, match=r"old\.h5ad: .*plate_categories cl"):
+        scd.open(path, obs=["plate"])
+
+
 def test_categories_of_a_gene_column_are_not_those_of_cells(tmp_path):
     part = make_parts()[0]
     path = write_before_07(tmp_path / "old.h5ad", part)

@@ -111,6 +111,21 @@ class TestMuData:
         with pytest.raises(scd.FileFormatError, match=rf"cells\.h5mu: .*{match}"):
             scd.open(tmp_path / "cells.h5mu")
 
+    @pytest.mark.parametrize(
+        ("size", "dtype"),
+        [(1 << 46, "i8"), (36, "i8"), (37, "S1")],
+        ids=["large", "short", "text"],
+    )
+    def test_a_map_that_has_no_row_for_each_cell(self, mdata, tmp_path, size, dtype):
+        mdata.write(tmp_path / "cells.h5mu")
+        with h5py.File(tmp_path / "cells.h5mu", "a") as file:
+            del file["obsmap/protein"]
+            file.create_dataset("obsmap/protein", (size,), dtype, chunks=(36,))
+        with pytest.raises(
+            scd.FileFormatError, match=r"for each of the 37 cells; make"
+        ):
+            scd.open(tmp_path / "cells.h5mu")
+
     def test_a_modality_changed_since_is_honoured(self, mdata, wanted):
         mdata.mod["rna"] = mdata.mod["rna"][::-1].copy()
         self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)

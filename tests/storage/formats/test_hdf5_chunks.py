@@ -3,6 +3,7 @@
 import ctypes
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,8 @@ from h5py import h5d, h5p, h5s, h5t, h5z
 from scdataset_core.errors import CorruptFileError, FileFormatError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.formats.hdf5 import describe
+from scdataset_core.storage.formats.hdf5_libraries import Hdf5TableMaker
+from scdataset_core.storage.io.open_files import Identity
 from tests.storage.oracle import check, stored, values
 
 N = 90
@@ -184,3 +187,20 @@ def test_a_codec_whose_package_is_not_there_is_seen_at_once(tmp_path, monkeypatc
             FileFormatError, match=r"or pip install 'scdataset-core\[codecs\]'"
         ):
             describe(file["x"])
+
+
+@pytest.mark.parametrize("address", [1 << 63, 1 << 40], ids=["flipped_bit", "beyond"])
+def test_data_in_one_piece_that_would_lie_outside_the_file(tmp_path, address):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.arange(N)
+        offset = file["x"].id.get_offset()
+    array = stored(path)
+    maker = array.needed_grid.make_table
+    assert isinstance(maker, Hdf5TableMaker)
+    assert maker.address is not None  # HDF5 itself does not open such data
+    old = struct.pack("<QQ", offset, 8 * N)
+    rewritten(path, old, struct.pack("<QQ", offset | address, 8 * N))
+    maker = replace(maker, identity=Identity.of(str(path)))
+    with pytest.raises(CorruptFileError, match=r"x\.h5: data set /x: it would lie at"):
+        maker()
