@@ -100,9 +100,17 @@ class Hdf5TableMaker:
         return int(table.offsets[0]), int(table.sizes[0]), skipped
 
     def _make(self) -> ChunkTable:
-        """Return the table from the file."""
-        if self.store is None:
-            check_unchanged(self.file, self.identity)
+        """Return the table from the file, with what the file is now.
+
+        That equals what it was, but since then something may have touched it, such as
+        a new link: the time of that tells whoever keeps what is read by the table.
+        """
+        if self.store is not None:
+            return self._look_up()
+        now = check_unchanged(self.file, self.identity)
+        return replace(self, identity=now)._look_up()
+
+    def _look_up(self) -> ChunkTable:
         try:
             table = self._read()
             if table is None and self.isolated and not is_child():

@@ -135,7 +135,7 @@ def check_plain(path: str) -> None:
 
 def check_unchanged(
     name: str, expected: SourceIdentity, now: SourceIdentity | None = None
-) -> None:
+) -> SourceIdentity:
     """Raise if a file or another source is not what it was when its layout was taken.
 
     Parameters
@@ -146,6 +146,11 @@ def check_unchanged(
         Its identity then.
     now
         Its identity now; None: that of the file at this path.
+
+    Returns
+    -------
+    now
+        Its identity now.
     """
     if now is None:
         try:
@@ -157,6 +162,7 @@ def check_unchanged(
             f"{name} changed since it was opened: it had {expected}, and now has {now};"
             " open the source again once nothing writes to it"
         )
+    return now
 
 
 class OpenFile:
