@@ -116,6 +116,7 @@ def _naming(name: str) -> Iterator[None]:
         AttributeError,
         OSError,
         EOFError,
+        RecursionError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -208,6 +208,7 @@ def test_files_that_are_no_splits_are_refused(tmp_path):
         lambda: rewrite(path, part1=parts["test"].words),
         lambda: rewrite(path, part2=None),
         lambda: rewrite(path, facts=facts[:-1]),
+        lambda: rewrite(path, facts=np.frombuffer(b"[" * 100_000, np.uint8)),
         lambda: rewrite(path, facts=np.array([b"x"], object)),
     ):
         parts.save(path)

@@ -127,7 +127,7 @@ def read_index(path: str) -> tuple[IndexContents, str]:
         raise _damaged(path)
     try:
         return _parse(data[_HEAD_BYTES:-_CHECKSUM_BYTES], n_text), whole.hex()
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise _damaged(path) from error
 
 
@@ -148,6 +148,8 @@ def _parse(data: bytes, n_text: int) -> IndexContents:
         lists,
         versions,
     )
+    if not all(isinstance(skeleton, dict) for skeleton in found.skeletons):
+        raise ValueError("a skeleton is no object")
     of = found.skeleton_of
     if n and not 0 <= int(of.min()) <= int(of.max()) < len(skeletons):
         raise ValueError("a file has a skeleton that is not there")

@@ -50,27 +50,30 @@ def walk_zarr(path: str, store: ObjectStore | None = None) -> Iterator[FileNode]
 
 
 def _walk(opened: AbstractContextManager[FileTree]) -> Iterator[FileNode]:
+    # No recursion: groups may lie in each other deeper than functions may.
+    seen: set[Any] = set()  # Any: what tells the nodes of h5py or zarr apart
     with opened as tree:
         yield FileNode("", tree.root)
-        yield from _visit(tree, "", tree.root, set())
+        left = _members("", tree.root)
+        while left:
+            path = left.pop()
+            try:
+                node = tree.find(path)
+            except ScdatasetError as error:
+                yield FileNode(path, None, error=error)
+                continue
+            key = getattr(node, "id", None) or path
+            if node is None or key in seen:  # a second link to it
+                continue
+            seen.add(key)
+            if tree.is_array(node):
+                yield FileNode(path, node, describe=tree.describe_array)
+            else:
+                yield FileNode(path, node)
+                left += _members(path, node)
 
 
-def _visit(
-    tree: FileTree, path: str, group: Any, seen: set[Any]
-) -> Iterator[FileNode]:  # Any: a group of h5py or zarr, and what tells its nodes apart
-    for name in sorted(group):
-        inner = f"{path}/{name}" if path else name
-        try:
-            node = tree.find(inner)
-        except ScdatasetError as error:
-            yield FileNode(inner, None, error=error)
-            continue
-        key = getattr(node, "id", None) or inner
-        if node is None or key in seen:  # a second link to it
-            continue
-        seen.add(key)
-        if tree.is_array(node):
-            yield FileNode(inner, node, describe=tree.describe_array)
-        else:
-            yield FileNode(inner, node)
-            yield from _visit(tree, inner, node, seen)
+def _members(path: str, group: Any) -> list[str]:  # Any: a group of h5py or zarr
+    """Return the paths of the members of a group, the first one last."""
+    names = sorted(group, reverse=True)
+    return [f"{path}/{name}" if path else name for name in names]

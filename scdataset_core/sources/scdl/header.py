@@ -166,7 +166,7 @@ def read_row_count(folder: Path) -> int | None:
     try:
         metadata = json.loads(path.read_bytes())
         count = metadata.get("num_rows")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise FileFormatError(
             f"{path}: expected a JSON object, got {path.read_bytes()[:40]!r}"
         ) from error

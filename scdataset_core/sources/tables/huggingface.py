@@ -225,7 +225,7 @@ def _check_names(path: str) -> None:
     try:
         state = json.loads(Path(path, _STATE).read_bytes())
         names = [str(entry["filename"]) for entry in state["_data_files"]]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return  # `datasets` says what is wrong with it
     for name in names:
         check_plain(str(Path(path, name)))

@@ -1,5 +1,6 @@
 """What an index opens is what its files open as, and damage and change are named."""
 
+import hashlib
 import multiprocessing
 import pickle
 import shutil
@@ -20,8 +21,10 @@ from scdataset_core.errors import (
     GeneMismatchError,
     MissingNameError,
 )
+from scdataset_core.sources.anndata_files import index_files
 from tests.sources.anndata_files.old_layouts import write_07, write_before_07
 from tests.sources.contract import SourceContract
+from tests.storage.cache.plates import digest, write_plate
 
 rng = np.random.default_rng(0)
 
@@ -259,6 +262,47 @@ def test_every_flipped_byte_is_found(mixed, tmp_path):
         path.write_bytes(content[:n])
         with pytest.raises((CorruptFileError, FileFormatError), match=r"x\.scdindex"):
             scd.Index.load(path)
+
+
+@pytest.mark.parametrize("where", ["files", "skeletons"])
+def test_text_that_is_nested_deep_is_damage(tmp_path, where):
+    deep = b"[" * 100_000 + b"]" * 100_000
+    parts = {"files": b"[]", "skeletons": b"[]", "lists": b"[]"}
+    parts[where] = deep if where == "files" else b'["' + deep + b'"]'
+    text = b"{" + b",".join(b'"%s":%s' % (k.encode(), v) for k, v in parts.items())
+    text += b"}" + b" " * (-(len(text) + 1) % 8)
+    version = index_files._VERSION
+    head = np.array([version, len(text), 0], "<u8").tobytes()
+    whole = index_files.MAGIC + head + text
+    path = tmp_path / "deep.scdindex"
+    path.write_bytes(whole + hashlib.sha256(whole).digest())
+    with pytest.raises(CorruptFileError, match="index is damaged"):
+        scd.Index.load(path)
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_files_that_were_touched_since_have_what_is_kept_of_them(tmp_path, outside):
+    path = write_plate(tmp_path / "plate.h5ad")
+    if outside:
+        with h5py.File(tmp_path / "other.h5ad", "w") as file:
+            with h5py.File(path) as plate:
+                for name in ("obs", "var"):
+                    plate.copy(name, file)
+            file["X"] = h5py.ExternalLink("plate.h5ad", "/X")
+        index = scd.Index.build(tmp_path / "other.h5ad", allow_external=True)
+    else:
+        index = scd.Index.build(path)
+    path.chmod(0o600)
+    options = {"cache": tmp_path / "cache", "allow_external": outside}
+    plain = scd.open(path, cache=tmp_path / "cache")
+    assert plain.fill_cache() == 1.0
+    source = scd.open(index, **options)
+    assert source.cached == 1.0
+    assert digest(source) == digest(plain)
+    assert len(scd.Cache(tmp_path / "cache").entries()) == 2
+    (tmp_path / "link").hardlink_to(path)
+    assert scd.open(index, **options).fill_cache() == 1.0
+    assert scd.open(path, cache=tmp_path / "cache").cached == 1.0
 
 
 def test_what_an_index_does_not_hold_is_refused(tmp_path, mixed):

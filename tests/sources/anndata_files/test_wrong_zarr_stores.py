@@ -67,6 +67,23 @@ class TestWrongStores:
         with pytest.raises(ValueError, match=r"a\.zarr: zarr cannot open it"):
             scd.open(path)
 
+    def test_a_list_of_members_that_is_deep(self, path):
+        Path(path, ".zmetadata").write_text("[" * 100_000)
+        with pytest.raises(ValueError, match='no "layers/other"'):
+            scd.open(path, x="layers/other")
+
+    def test_row_pointers_that_the_files_cannot_hold(self, path):
+        root = zarr.open_group(path, mode="r+", use_consolidated=False)
+        n = 1 << 24
+        for name, size, dtype in (("X/indptr", n + 1, "i8"), ("obs/_index", n, "str")):
+            del root[name]
+            root.create_array(name, shape=(size,), chunks=(1 << 20,), dtype=dtype)
+        root["X"].attrs["shape"] = (n, root["X"].attrs["shape"][1])
+        root["X/indptr"][n] = root["X/data"].shape[0]
+        forget_consolidated(path)
+        with pytest.raises(OSError, match="indptr claims 134,217,736 bytes"):
+            scd.open(path)
+
     def test_array_in_place_of_a_group(self, path):
         with pytest.raises(ValueError, match="it is a single zarr array"):
             scd.open(path / "X" / "data")

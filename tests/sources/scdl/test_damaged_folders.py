@@ -60,6 +60,10 @@ DAMAGED = {
     "data_missing": (without("data.npy"), "data.npy is missing"),
     "metadata_missing": (without("metadata.json"), "there is no metadata.json"),
     "metadata_no_json": (with_bytes("metadata.json", b"{"), "expected a JSON object"),
+    "metadata_deep": (
+        with_bytes("metadata.json", b"[" * 100_000),
+        "expected a JSON object",
+    ),
     "metadata_a_list": (with_bytes("metadata.json", b"[]"), "expected a JSON object"),
     "metadata_no_count": (
         with_bytes("metadata.json", b'{"num_rows": -1}'),

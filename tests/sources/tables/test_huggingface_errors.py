@@ -154,6 +154,13 @@ def test_changed_and_damaged_files_are_refused(tmp_path):
         scd.open(tmp_path / "saved", vocabulary=VOCABULARY)
 
 
+def test_a_list_of_files_that_is_nested_deep(tmp_path):
+    make_small().save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved/state.json").write_text("[" * 100_000)
+    with pytest.raises(scd.FileFormatError, match="cannot be loaded as a data set"):
+        scd.open(tmp_path / "saved", vocabulary=NAMES)
+
+
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     make_small().save_to_disk(tmp_path / "saved")
     monkeypatch.setitem(sys.modules, "datasets", None)
