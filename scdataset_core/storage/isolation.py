@@ -258,6 +258,7 @@ def serve() -> None:
     """Answer requests until there are no more: what the child process does."""
     global _is_child
     _is_child = True
+    _let_signals_end_this()
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed is no answer
@@ -265,6 +266,18 @@ def serve() -> None:
         answer = _answer(request)
         answers.write(_HEAD.pack(len(answer)) + answer)
         answers.flush()
+
+
+def _let_signals_end_this() -> None:
+    """Give the signals of :func:`_limit` back their action.
+
+    A process that ignores or blocks signals hands that on to those it starts.
+    """
+    for name in ("SIGALRM", "SIGPROF"):
+        number = getattr(signal, name, None)
+        if number is not None:  # Windows has neither
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
 
 def _answer(request: bytes) -> bytes:

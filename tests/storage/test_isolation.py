@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
@@ -88,6 +89,26 @@ def test_what_does_not_end_is_stopped(path, monkeypatch) -> None:
     with pytest.raises(CorruptFileError, match="did not come to an end"):
         call_isolated(exec, "while True: pass", file=path)
     assert call_isolated(len, "abc", file=path) == 3
+
+
+def test_limits_hold_where_this_process_takes_no_such_signals(path) -> None:
+    both = signal.SIGALRM, signal.SIGPROF
+    before = [signal.signal(number, signal.SIG_IGN) for number in both]
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    isolation._child.end()  # the next one starts as this process is now
+    try:
+        call_isolated(
+            exec,
+            "import signal as s\n"
+            "for number in (s.SIGALRM, s.SIGPROF):\n"
+            "    assert s.getsignal(number) is s.SIG_DFL, number\n"
+            "    assert number not in s.pthread_sigmask(s.SIG_BLOCK, ()), number",
+            file=path,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for number, action in zip(both, before, strict=True):
+            signal.signal(number, action)
 
 
 def test_memory_is_limited(path, monkeypatch) -> None:
