@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
+from ...storage.io.fork_safe_lock import first_use_lock
 from .row_groups import Groups, Rows, name_row
 
 if TYPE_CHECKING:
@@ -107,10 +108,12 @@ class MappedLists:
             assert spot is not None
             self._at[group, column] = spot[1:]
         root = spots[0][0]  # type: ignore[index]  # none is None
-        if root.address not in self._known:
-            self._views.append([_views(root, column) for column in lists])
-            self._known[root.address] = len(self._views) - 1
-        self._file[group] = self._known[root.address]
+        views = [_views(root, column) for column in lists]
+        with first_use_lock():  # another thread may note another file
+            number = self._known.setdefault(root.address, len(self._views))
+            if number == len(self._views):
+                self._views.append(views)
+        self._file[group] = number
 
 
 def _spot(lists: "pa.Array") -> "tuple[pa.Buffer, int, int, int] | None":
