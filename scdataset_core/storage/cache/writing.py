@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..io.open_files import most_open
 from .unchanged_files import Looks
 
-__all__ = ["ChunkWrite", "FileStatus", "Writer"]
+__all__ = ["ChunkWrite", "FileStatus", "Writer", "is_gone"]
 
 # So many bytes may wait to be written.
 QUEUE_BYTES = 32 << 20
@@ -76,6 +76,11 @@ class FileStatus(NamedTuple):
 
 class UnkeptError(Exception):
     """Says that a file cannot be written now, since it was removed for example."""
+
+
+def is_gone(error: OSError) -> bool:
+    """Return whether a file was removed, by another client of a network's disk even."""
+    return error.errno in (errno.ENOENT, errno.ESTALE)
 
 
 class Writer:
@@ -180,8 +185,11 @@ class Writer:
         except UnkeptError:
             pass
         except Exception as error:  # of the disk, or no memory for the record
-            self.is_closed = True
-            self._fail(error)
+            if isinstance(error, OSError) and is_gone(error):
+                self.close_files()  # of which some are of no use any more
+            else:
+                self.is_closed = True
+                self._fail(error)
         finally:
             write.done(done)
 
@@ -268,7 +276,7 @@ class Writer:
                 descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
                 break
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ELOOP):
+                if is_gone(error) or error.errno == errno.ELOOP:
                     raise UnkeptError from error
                 if error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise
@@ -284,8 +292,9 @@ class Writer:
         try:
             os.close(descriptor)
         except OSError as error:  # a network file system tells here that it is full
-            self.is_closed = True
-            self._fail(error)
+            if not is_gone(error):
+                self.is_closed = True
+                self._fail(error)
 
 
 def write_fully(descriptor: int, left: memoryview, position: int) -> None:
