@@ -74,7 +74,7 @@ class Hdf5TableMaker:
 
     def __call__(self) -> ChunkTable:
         """Return the table; the file must not have changed."""
-        if self.known is not None:  # whoever reads the file checks what it is
+        if self.known is not None and not self._is_touched():
             offset, n_bytes, skipped = self.known
             bits = np.array([skipped], np.uint8) if skipped else None
             places = np.array([offset], np.int64), np.array([n_bytes], np.int64)
@@ -90,6 +90,11 @@ class Hdf5TableMaker:
             table = self._make()
             kept.keep_table(self.name, counts, table)
         return replace(table, store=self.store)
+
+    def _is_touched(self) -> bool:
+        """Return whether a local file is not just what it was, its status too."""
+        identity = self.identity
+        return isinstance(identity, Identity) and not identity.is_that_of(self.file)
 
     def find_place(self) -> tuple[int, int, int] | None:
         """Return what `known` is to be; None if it is of several chunks, or empty."""

@@ -280,9 +280,15 @@ def test_text_that_is_nested_deep_is_damage(tmp_path, where):
         scd.Index.load(path)
 
 
-@pytest.mark.parametrize("outside", [False, True])
-def test_files_that_were_touched_since_have_what_is_kept_of_them(tmp_path, outside):
-    path = write_plate(tmp_path / "plate.h5ad")
+@pytest.mark.parametrize(
+    ("outside", "chunk"),
+    [(False, 256), (True, 256), (False, 1 << 20)],
+    ids=["inside", "outside", "one_chunk"],
+)
+def test_files_that_were_touched_since_have_what_is_kept_of_them(
+    tmp_path, outside, chunk
+):
+    path = write_plate(tmp_path / "plate.h5ad", chunk=chunk)
     if outside:
         with h5py.File(tmp_path / "other.h5ad", "w") as file:
             with h5py.File(path) as plate:
