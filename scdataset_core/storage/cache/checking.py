@@ -140,6 +140,7 @@ class Checks:
             position=chunks * n_bytes,
             n_bytes=sizes,
             address=addresses,
+            memory=(),
         )
         for task in MergedReads(reads, self._context).tasks(inline=True):
             task()

@@ -216,6 +216,7 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
     groups: dict[Any, _Group] = {}
     direct: set[Any] = set()  # targets that are read as they are
     addresses = []
+    memory: list[npt.NDArray[Any]] = []
     n_bytes = 0
     for part in kept:
         targets, dtype = part.request.targets, part.layout.dtype
@@ -228,11 +229,13 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
                 groups[key] = _Group(targets, _like(targets, dtype, context), [])
             groups[key].parts.append(part)
             targets = groups[key].narrow
+        memory += targets
         begins = [target.__array_interface__["data"][0] for target in targets]
         places = np.array(begins, np.int64)[part.which]
         addresses.append(places + part.offset * part.row_bytes)
         n_bytes += part.n_rows * part.row_size * part.request.array.dtype.itemsize
-    context.run(read_tasks(_plan_reads(kept, np.concatenate(addresses)), context))
+    reads = _plan_reads(kept, np.concatenate(addresses), memory)
+    context.run(read_tasks(reads, context))
     # Of several types for the same targets, the one with most elements goes first, to
     # all of them: what it puts in the places of others is overwritten.
     whole: list[Callable[[], None]] = []
@@ -249,7 +252,9 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
     return n_bytes
 
 
-def _plan_reads(kept: Sequence[_Kept], addresses: Integers) -> PlainReads:
+def _plan_reads(
+    kept: Sequence[_Kept], addresses: Integers, memory: Targets
+) -> PlainReads:
     """Return the reads of all ranges of kept parts, which lie in one piece each."""
     of = np.repeat(np.arange(len(kept)), [len(part.start) for part in kept])
     start = np.concatenate([part.start for part in kept])
@@ -262,7 +267,7 @@ def _plan_reads(kept: Sequence[_Kept], addresses: Integers) -> PlainReads:
             column[some] for column in (of, chunk, position, n_bytes, addresses)
         )
     layouts = [part.layout for part in kept]
-    return PlainReads(layouts, of, chunk, None, position, n_bytes, addresses)
+    return PlainReads(layouts, of, chunk, None, position, n_bytes, addresses, memory)
 
 
 @dataclass(frozen=True, eq=False)

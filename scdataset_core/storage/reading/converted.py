@@ -90,7 +90,7 @@ class ConvertedReads(MergedReads):
         inside = begins - np.repeat(begins[first], lengths_of(first, len(ends)))
         arrays = [request.array for request in ranges.requests]
         reads = PlainReads(
-            arrays, of, spans.chunk, file, position, spans.n_bytes, inside
+            arrays, of, spans.chunk, file, position, spans.n_bytes, inside, ()
         )
         super().__init__(reads, context, cuts=first)
         self._inside = inside

@@ -254,10 +254,7 @@ def _first_of_groups(ranges: ByteRanges) -> Integers:
 
 
 def read_tasks(reads: PlainReads, context: ReadContext) -> list[Callable[[], None]]:
-    """Return functions that together do all `reads`, on any threads.
-
-    The destinations must stay in memory until all are done.
-    """
+    """Return functions that together do all `reads`, on any threads."""
     return tasks_of([MergedReads(reads, context)]) if len(reads.position) else []
 
 

@@ -1,6 +1,6 @@
 """Plans reads of chunks that are stored as they are, straight into the targets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -67,6 +67,9 @@ class PlainReads(NamedTuple):
         The bytes.
     address
         Where they go.
+    memory
+        What lies at these addresses, where it is not memory of the thread that reads.
+        The reads keep it: whoever asked for them may be gone, after an interrupt.
     """
 
     arrays: list[ArrayLayout]
@@ -76,6 +79,7 @@ class PlainReads(NamedTuple):
     position: Integers
     n_bytes: Integers
     address: Integers
+    memory: Sequence[npt.NDArray[Any]]
 
 
 class FoundSpans(NamedTuple):
@@ -168,6 +172,7 @@ def place_reads(ranges: Ranges, found: FoundSpans) -> PlainReads:
         found.position,
         spans.n_bytes,
         addresses[ranges.target[spans.range]] + spans.outside,
+        ranges.targets,
     )
 
 

@@ -1,7 +1,10 @@
 """Few reads are done one by one, and many by io_uring; both give the same bytes."""
 
 import errno
+import gc
 import os
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 
 from scdataset_core.errors import FileChangedError
-from scdataset_core.storage import ReadContext
+from scdataset_core.storage import ReadContext, Request, read_requests
+from scdataset_core.storage.cache import Cache
+from scdataset_core.storage.cache.filling import attach_cache, fill_caches
 from scdataset_core.storage.io.byte_sources import ShortReadError
 from scdataset_core.storage.io.io_uring import Ring, is_available
 from scdataset_core.storage.reading.merged_reads import FEW_READS, error_of_read
@@ -58,3 +63,43 @@ def test_a_read_that_fails_in_a_changed_file_says_that_it_changed(tmp_path) -> N
     os.truncate(tmp_path / "x.h5", 50)
     for error in (failed, ShortReadError(50)):
         assert isinstance(error_of_read(array, 0, error), FileChangedError)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_reads_that_go_on_after_an_interrupt_keep_the_memory_they_go_to(
+    tmp_path, monkeypatch, cached
+) -> None:
+    plain = np.random.default_rng(0).normal(size=1000).astype("f4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        layout = {"compression": 1} if cached else {}
+        file.create_dataset("x", data=plain, chunks=(100,), **layout)
+    array = stored(tmp_path / "x.h5")
+    left: list[Callable[[], None]] = []
+
+    def interrupted(context, tasks):
+        left.extend(tasks)
+        raise KeyboardInterrupt("now")
+
+    with ReadContext(1) as context:
+        if cached:
+            attach_cache([array], Cache(tmp_path / "cache"))
+            fill_caches([array], None, 1)
+            read_all(array, np.empty(1000, "f4"), context)  # checks what is kept
+        target = np.empty(1000, "f4")
+        alive = weakref.ref(target)
+        with monkeypatch.context() as patch:
+            patch.setattr(ReadContext, "run", interrupted)
+            with pytest.raises(KeyboardInterrupt, match="now"):
+                read_all(array, target, context)
+        del target
+        gc.collect()
+        assert alive() is not None
+        for task in left:
+            task()
+        np.testing.assert_array_equal(alive(), plain)
+
+
+def read_all(array, target, context) -> None:
+    zero = np.zeros(1, np.int64)
+    request = Request(array, zero, zero + len(target), [target], zero, zero)
+    read_requests([request], context)
