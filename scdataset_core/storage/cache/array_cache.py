@@ -37,7 +37,7 @@ from .unchanged_files import (
     is_touched,
     is_unchanged,
 )
-from .writing import ChunkWrite
+from .writing import ChunkWrite, is_gone
 
 if TYPE_CHECKING:
     from ..context import ReadContext
@@ -108,7 +108,13 @@ class ArrayCache:
                     known = None if state is None else state.opened
                     # For now, as a warning may be raised as an error.
                     self._state = EntryState(os.getpid(), None)
-                    state = self._state = self._begin(array, known)
+                    try:
+                        begun = self._begin(array, known)
+                    except BaseException as error:
+                        if not isinstance(error, Warning):  # next time it may succeed
+                            self._state = state
+                        raise
+                    state = self._state = begun
         assert state is not None
         return state.opened
 
@@ -128,12 +134,15 @@ class ArrayCache:
                 opened = known or self._open_entry(array, facts)
             except OSError as error:
                 problem = why_unusable(self.cache.folder)
-                gone = FileNotFoundError, FileExistsError
-                if problem is None and isinstance(error, gone):
+                gone = is_gone(error) or isinstance(error, FileExistsError)
+                if problem is None and gone:
                     # It was removed as it was made.
                     nothing = EntryState(os.getpid(), None, time.monotonic() + AGAIN_S)
                 else:
                     problem = f"it cannot be used ({error.strerror or error})"
+            except BaseException:
+                process.end_use(name)
+                raise
             else:
                 if opened is not None:
                     opened.pending = set()
@@ -282,12 +291,13 @@ class ArrayCache:
     def fail(self, error: Exception) -> None:
         """Take note that kept chunks could not be read; they are checked anew."""
         off = False
-        if not isinstance(error, FileNotFoundError):  # what is gone is begun anew
+        gone = isinstance(error, OSError) and is_gone(error)
+        if not gone:  # else it is begun anew
             self._n_failures += 1
             off = self._n_failures >= MOST_FAILURES
         with first_use_lock():
             self._state = EntryState(os.getpid(), None) if off else None
-        if not isinstance(error, FileNotFoundError):
+        if not gone:
             self._process.report(f"what is kept cannot be read ({error})")
 
     def keep(

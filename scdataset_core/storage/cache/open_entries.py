@@ -17,7 +17,7 @@ from .kept_files import layout_of_kept
 from .process import CacheProcess
 from .records import checksum, make_record, seed_of
 from .unchanged_files import Looks
-from .writing import FileStatus
+from .writing import FileStatus, is_gone
 
 if TYPE_CHECKING:
     from ..context import ReadContext
@@ -117,7 +117,9 @@ class OpenEntry:
                         self.n_forgotten += 1
                         self.kinds[self.kinds == kind] = 0
                 self._seen[kind] = now, n_now
-        except FileNotFoundError:
+        except OSError as error:
+            if not is_gone(error):
+                raise
             return False
         return True
 

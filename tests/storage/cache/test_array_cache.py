@@ -1,5 +1,8 @@
 """Kept chunks give the same elements as decoded ones, whatever the array is."""
 
+import errno
+import pickle
+
 import h5py
 import numpy as np
 import pytest
@@ -7,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdataset_core.storage import ReadContext
-from scdataset_core.storage.cache import Cache
+from scdataset_core.storage.cache import Cache, array_cache
 from scdataset_core.storage.cache.filling import (
     attach_cache,
     cached_share,
     fill_caches,
 )
+from scdataset_core.storage.cache.writing import FileStatus
 from scdataset_core.storage.reading import chunk_decoder
 from tests.storage.oracle import check, stored, values
 
@@ -154,3 +158,55 @@ def test_arrays_that_need_no_cache_get_none(tmp_path):
     for array in (plain, text):
         attach_cache([array], Cache(tmp_path / "cache"))
         assert array.chunk_cache is None
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Return an array of which all chunks are kept, and its elements."""
+    plain = counts(1000, 200)
+    layout = {"chunks": (100,), "compression": 1}
+    array = with_cache(write(tmp_path / "x.h5", plain, **layout), tmp_path / "cache")
+    assert fill_caches([array], None, 1) == 1.0
+    return array, plain
+
+
+def test_an_interrupt_while_an_entry_is_opened_is_no_reason_to_do_without(
+    kept, monkeypatch
+):
+    array, _ = kept
+    again = pickle.loads(pickle.dumps(array))
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt("now")
+
+    process = array.chunk_cache.cache.process
+    names = process.names_in_use()
+    used = dict(process._used)
+    with monkeypatch.context() as patch:
+        patch.setattr(array_cache, "open_entry", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="now"):
+            cached_share([again])
+    assert process._used == used
+    assert process.names_in_use() == names
+    assert cached_share([again]) == 1.0
+
+
+def test_files_that_another_client_removed_are_made_anew(kept, monkeypatch):
+    """On a network's disk they are stale, and not merely missing."""
+    array, plain = kept
+    of, stale = FileStatus.of, [OSError(errno.ESTALE, "Stale file handle")]
+
+    def find(descriptor):
+        if stale:
+            raise stale.pop()
+        return of(descriptor)
+
+    with ReadContext(1) as context:
+        check(array, plain, [(5, 250)], context=context)
+        before = context.stats.chunks_cached
+        assert before > 0
+        monkeypatch.setattr(FileStatus, "of", find)
+        for _ in range(2):
+            check(array, plain, [(5, 250)], context=context)
+        assert not stale
+        assert context.stats.chunks_cached == 3 * before
