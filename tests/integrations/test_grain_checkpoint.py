@@ -141,10 +141,11 @@ def test_orbax_restores_what_device_prefetch_returns(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", IN_PROCESSES)
-@pytest.mark.parametrize("start", [iter, device_prefetch])
+@pytest.mark.parametrize(
+    ("start", "name"), [(iter, "batches_mp"), (device_prefetch, "cells_mp")]
+)
 def test_orbax_restores_pipelines_with_worker_processes(
-    name: str, start: Any, plates: Path, tmp_path: Path
+    start: Any, name: str, plates: Path, tmp_path: Path
 ) -> None:
     check_goes_on(lambda: start(IN_PROCESSES[name](plates)), tmp_path)
 

@@ -30,7 +30,7 @@ def test_fit_sees_every_batch_once_whatever_the_workers(backend: str) -> None:
     )
     assert out.returncode == 0, out.stderr
     found = [json.loads(line) for line in out.stdout.splitlines()]
-    assert len(found) == 8
+    assert len(found) == 6
     for one in found:
         shuffle = one["setting"][0]
         assert one["batches"] == [63, 63], one

@@ -230,6 +230,7 @@ def test_a_batch_with_other_rows_is_refused(source: Any) -> None:
 
 cluster = [
     pytest.mark.slow,
+    pytest.mark.cluster,
     pytest.mark.timeout(900),
     pytest.mark.usefixtures("ray_cluster"),
     # Ray Data sets what it has deprecated, and leaves sockets to the collector.

@@ -25,6 +25,7 @@ ad = pytest.importorskip("anndata")
 
 IN_CLUSTER = [
     pytest.mark.slow,
+    pytest.mark.cluster,
     pytest.mark.timeout(900),
     # Ray leaves sockets to the collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -203,6 +204,7 @@ def succeed_or_die(item, tell):
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves them its sockets
