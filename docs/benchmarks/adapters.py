@@ -24,7 +24,6 @@ import scdataset_core as scd
 from scdataset_core.tools.plate_layouts import LAYOUTS
 
 BATCH = 64
-WARM_UP_S = 0.5
 
 Maker = Callable[[scd.Loader], Iterator[Any]]
 Cases = Mapping[str, tuple[str, Maker]]
@@ -54,7 +53,7 @@ def rate(make: Maker, loader: scd.Loader, seconds: float) -> tuple[float, float]
     batches = make(loader)
     next(batches)
     first_s = time.perf_counter() - started
-    warm = time.perf_counter() + WARM_UP_S
+    warm = time.perf_counter() + seconds / 4
     while time.perf_counter() < warm:
         next(batches)
     n_batches, started = 0, time.perf_counter()

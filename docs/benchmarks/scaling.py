@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pool import WorkerPool
 
 BLOCK, FETCH = 16, 64
-MEMORY_FETCHES = 24  # two hundred thousand cells are 49 fetches
+MEMORY_FETCHES = 24  # at most, of those of an epoch: 200,000 cells are 49 fetches
+FEWEST_FETCHES = 3
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ PAIRS: tuple[tuple[FileSet, FileSet], ...] = (
 )
 
 
-def mean_stored(paths: tuple[str, ...]) -> float:
-    """Return stored counts a cell over all plates."""
+def count(paths: tuple[str, ...]) -> tuple[int, int]:
+    """Return the cells of all plates, and their stored counts."""
     import h5py
 
     stored = cells = 0
@@ -46,16 +47,19 @@ def mean_stored(paths: tuple[str, ...]) -> float:
         with h5py.File(path, "r") as file:
             stored += file["X"]["data"].shape[0]
             cells += file["X"]["indptr"].shape[0] - 1
-    return stored / cells
+    return cells, stored
 
 
 def peak(library: str, paths: tuple[str, ...], pool: WorkerPool) -> dict[str, float]:
     """Return memory after open and at its peak, in a process of its own."""
     page_cache.load(paths)
+    cells, stored = count(paths)
+    of_epoch = max(FEWEST_FETCHES, cells // (FETCH * BATCH_SIZE))
+    fetches = min(MEMORY_FETCHES, of_epoch)
     with pool.fresh(library) as worker:
         opened = worker.open(Setting(library, paths, BLOCK, FETCH))
-        result = worker.ask("measure", how="memory", fetches=MEMORY_FETCHES)
-    fetch_mib = FETCH * BATCH_SIZE * mean_stored(paths) * 8 / 2**20
+        result = worker.ask("measure", how="memory", fetches=fetches)
+    fetch_mib = FETCH * BATCH_SIZE * stored / cells * 8 / 2**20
     return {**result, "open_s": opened, "fetch_mib": fetch_mib}
 
 
