@@ -174,7 +174,7 @@ SKEWED = np.r_[np.ones(30), np.full(2, 100.0)]
 
 
 @pytest.mark.parametrize(
-    "n_seeds", [2000, pytest.param(20_000, marks=pytest.mark.slow, id="many")]
+    "n_seeds", [2000, pytest.param(6000, marks=pytest.mark.slow, id="many")]
 )
 @pytest.mark.parametrize(
     ("total_size", "block_size", "weights"),

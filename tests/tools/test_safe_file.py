@@ -131,7 +131,7 @@ MAKE = """
 import sys
 sys.path.insert(0, {root!r})
 from scdataset_core.cli import main
-sizes = "--cells 2000 --genes 3000 --compression none"
+sizes = "--cells {cells} --genes 3000 --compression none"
 sys.argv = ["scdataset", "make-data", "plates", *sizes.split()]
 main()
 """
@@ -145,7 +145,7 @@ def test_full_disk_is_one_line_and_no_crash(tmp_path, size):
         pytest.skip("needs unshare")
     mount = f"mount -t tmpfs -o size={size} tmpfs {tmp_path}"
     script = f'{mount} || exit 77; cd {tmp_path}; "$@"; code=$?; find . -type f >&2'
-    make = [sys.executable, "-c", MAKE.format(root=str(ROOT))]
+    make = [sys.executable, "-c", MAKE.format(root=str(ROOT), cells=2000)]
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", f"{script}; exit $code", "sh", *make],
         capture_output=True,
@@ -165,8 +165,9 @@ def test_full_disk_is_one_line_and_no_crash(tmp_path, size):
 def test_file_size_limit_is_one_line_and_no_crash(tmp_path):
     pytest.importorskip("typer")
     limited = 'ulimit -f 1000; exec "$@"'
+    make = MAKE.format(root=str(ROOT), cells=2000)
     done = subprocess.run(
-        ["sh", "-c", limited, "sh", sys.executable, "-c", MAKE.format(root=str(ROOT))],
+        ["sh", "-c", limited, "sh", sys.executable, "-c", make],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -203,7 +204,7 @@ def interrupted(*args, **options):
 module.{name} = interrupted
 """
     done = subprocess.run(
-        [sys.executable, "-c", code + MAKE.format(root=str(ROOT))],
+        [sys.executable, "-c", code + MAKE.format(root=str(ROOT), cells=50)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
