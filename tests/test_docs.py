@@ -304,14 +304,14 @@ def test_script_runs_as_printed(
 
 @in_repository
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_readme_runs_in_full(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     run_bash(session(read(README), in_full=True), tmp_path)
     run_python(script(read(README)), tmp_path)
 
 
-@pytest.mark.timeout(900)  # benchmarks, if short ones
+@pytest.mark.timeout(1800)  # benchmarks, if short ones, of two minutes
 @pytest.mark.parametrize("page", pages_with(session, "bash"))
 def test_commands_run_as_printed(
     page: Path, printed_plates: Path, tmp_path: Path
