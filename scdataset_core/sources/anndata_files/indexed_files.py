@@ -186,13 +186,13 @@ class IndexedFiles(LateFiles):
     def columns(self) -> Sequence[Mapping[str, Column]]:
         """The obs columns of each file: what they are, without a way to read them."""
         columns: list[dict[str, Column]] = [{} for _ in range(len(self))]
-        files, n_obs = self.facts.files, self.facts.n_obs.tolist()
+        n_obs = self.facts.n_obs.tolist()
         for group in self._records.groups:
             facts = group.facts["obs"]
             for name in self._names(group):
                 make = _ColumnMaker(name, facts[name], self._records.lists)
                 for at, row in zip(group.files.tolist(), group.integers, strict=True):
-                    columns[at][name] = make(row, files[at], n_obs[at])
+                    columns[at][name] = make(row, n_obs[at])
         return columns
 
     @property
@@ -217,18 +217,22 @@ class _ColumnMaker:
     ) -> None:
         self._name, self._fact, self._lists = f"obs/{name}", fact, lists
         self._zero = np.zeros(1, np.dtype(fact.get("dtype", "<i4")))
+        self._made: dict[tuple[int, int], Column] = {}
 
-    def __call__(
-        self, integers: npt.NDArray[np.int64], file: str, n_obs: int
-    ) -> Column:
+    def __call__(self, integers: npt.NDArray[np.int64], n_obs: int) -> Column:
         fact = self._fact
         if fact["kind"] == "unreadable":
             return Unreadable(fact["reason"])
+        key = int(integers[fact["slot"]]), n_obs
+        if key not in self._made:  # files of a size and labels share one
+            self._made[key] = self._make(*key)
+        return self._made[key]
+
+    def _make(self, known: int, n_obs: int) -> Column:
         # No value is ever read from it; it has the shape and the type.
         zero = self._zero
         values: npt.NDArray[Any] = np.ndarray((n_obs,), zero.dtype, zero, 0, (0,))
-        array = MemoryArray(values, self._name, file)
-        known = int(integers[fact["slot"]])
-        if fact["kind"] == "labels":
-            return LabelColumn(array, self._lists[known], fact["ordered"])
+        array = MemoryArray(values, self._name)
+        if self._fact["kind"] == "labels":
+            return LabelColumn(array, self._lists[known], self._fact["ordered"])
         return NumberColumn(array, array if known else None, bool(known))
