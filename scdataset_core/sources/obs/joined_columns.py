@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage import ReadContext
-from ..ranged.row_arrays import Check, KeptArrays, RowArray, windows
+from ..ranged.row_arrays import BroughtArrays, Check, KeptArrays, RowArray, windows
 from ..rows import Rows, cut_by_file
 from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, narrow_codes
 from .text import TextArray
@@ -123,7 +123,7 @@ def _map_codes(
 
 @dataclass(frozen=True)
 class _Reader:
-    kept: KeptArrays
+    kept: BroughtArrays
     context: ReadContext
 
 
@@ -201,14 +201,17 @@ class JoinedColumns:
         out = {name: np.empty(len(rows), c.dtype) for name, c in wanted.items()}
         if not wanted:
             return out
-        reader = _Reader(kept, context)
         cuts = cut_by_file(rows, file_starts)
-        kept.bring(
-            array
-            for file, _, _ in cuts
-            for column in wanted.values()
-            for array in column.arrays_of(file)
+        brought = kept.bring(
+            (
+                array
+                for file, _, _ in cuts
+                for column in wanted.values()
+                for array in column.arrays_of(file)
+            ),
+            context,
         )
+        reader = _Reader(brought, context)
         for file, start, stop in cuts:
             local = rows[start:stop] - file_starts[file]
             for name, column in wanted.items():

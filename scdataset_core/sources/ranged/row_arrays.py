@@ -1,7 +1,8 @@
 """Arrays along the cells, read at the rows of a fetch, the small ones kept."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..rows import Rows, cut_runs
 __all__ = [
     "KEPT_BYTES",
     "KEPT_CODE_BYTES",
+    "BroughtArrays",
     "Check",
     "KeptArrays",
     "MemoryArray",
@@ -44,6 +46,8 @@ _WINDOW_ROWS = 1 << 20
 _LONG_ROWS = 32 << 20
 _RUN_ROWS = 1 << 16
 _MOST_TOGETHER = 64  # arrays that are read in one call
+# An array of so few bytes is read whole with others sooner than in parts by itself.
+_MOST_PASSING = 1 << 16
 
 
 class RowArray(Protocol):
@@ -100,6 +104,8 @@ def windows(n: int, size: int = _WINDOW_ROWS) -> Iterable[tuple[int, int]]:
 
 _Key = tuple[str, str]
 Check = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+_New = dict[_Key, tuple[StoredArray, Check]]
+_Values = Iterator[tuple[_Key, npt.NDArray[Any]]]
 
 
 class KeptArrays:
@@ -173,8 +179,12 @@ class KeptArrays:
             return kept, rows
         return _read_runs(array, rows, context, check, span)
 
-    def bring(self, arrays: Iterable[tuple[RowArray, Check]]) -> None:
-        """Read those of some arrays that are to be kept and are not yet, together.
+    def bring(
+        self,
+        arrays: Iterable[tuple[RowArray, Check]],
+        context: ReadContext | None = None,
+    ) -> "BroughtArrays":
+        """Read those of some arrays together that are small, or are to be kept.
 
         Of thousands of small files, one call for many costs a fraction of a call each.
 
@@ -182,31 +192,33 @@ class KeptArrays:
         ----------
         arrays
             Arrays, each with what checks it, see :meth:`at`.
+        context
+            Threads for what is not kept; None: those of one-off reads.
+
+        Returns
+        -------
+        brought
+            Reads these arrays; it holds those that are not kept.
         """
-        new = {
-            _key(array): (array, check)
-            for array, check in arrays
-            if isinstance(array, StoredArray)
-            and 0 < array.shape[0] <= _WINDOW_ROWS
-            and _key(array) not in self._kept
-            and self._keeps(_key(array), array)
-        }
+        new: _New = {}
+        passing: _New = {}
+        for array, check in arrays:
+            key = _key(array)
+            if not isinstance(array, StoredArray) or key in self._kept:
+                continue
+            if self._keeps(key, array):
+                if 0 < array.shape[0] <= _WINDOW_ROWS:
+                    new[key] = array, check
+            elif 0 < _nbytes(array, array.dtype) <= _MOST_PASSING:
+                passing[key] = array, check
         if len(new) > 1:
             with first_use_lock():
                 left = [each for each in new.items() if each[0] not in self._kept]
-                for start, stop in windows(len(left), _MOST_TOGETHER):
-                    self._bring(left[start:stop])
-
-    def _bring(self, new: Sequence[tuple[_Key, tuple[StoredArray, Check]]]) -> None:
-        zero = np.zeros(1, np.int64)
-        read = [np.empty(array.shape, array.dtype) for _, (array, _) in new]
-        requests = [
-            Request(array, zero, np.array(array.shape[:1]), [target], zero, zero)
-            for (_, (array, _)), target in zip(new, read, strict=True)
-        ]
-        read_requests(requests, default_context())
-        for (key, (_, check)), values in zip(new, read, strict=True):
-            self._kept[key] = check(values, 0)
+                self._kept.update(_read_together(left, default_context()))
+        if len(passing) < 2:
+            return BroughtArrays(self, {})
+        own = _read_together([*passing.items()], context or default_context())
+        return BroughtArrays(self, dict(own))
 
     def held(self, array: RowArray) -> npt.NDArray[Any] | None:
         """Return an array if it lies in memory already."""
@@ -226,12 +238,59 @@ class KeptArrays:
         return self._kept.get(key)
 
 
+class BroughtArrays:
+    """Reads arrays of which some were read together before, see `KeptArrays.bring`.
+
+    Parameters
+    ----------
+    kept
+        Reads the others.
+    own
+        Those that were read for one fetch alone.
+    """
+
+    def __init__(self, kept: KeptArrays, own: Mapping[_Key, npt.NDArray[Any]]) -> None:
+        self._kept, self._own = kept, own
+
+    def at(
+        self,
+        array: RowArray,
+        rows: Rows,
+        context: ReadContext,
+        *,
+        check: Check,
+        span: int = 1,
+    ) -> tuple[npt.NDArray[Any], Rows]:
+        """Return entries that hold those at `rows`, see :meth:`KeptArrays.at`."""
+        own = self._own.get(_key(array))
+        if own is not None:
+            return own, rows
+        return self._kept.at(array, rows, context, check=check, span=span)
+
+
+def _read_together(
+    new: Sequence[tuple[_Key, tuple[StoredArray, Check]]], context: ReadContext
+) -> _Values:
+    """Yield arrays, checked, read in a call for each `_MOST_TOGETHER`."""
+    zero = np.zeros(1, np.int64)
+    for start, stop in windows(len(new), _MOST_TOGETHER):
+        some = new[start:stop]
+        read = [np.empty(array.shape, array.dtype) for _, (array, _) in some]
+        requests = [
+            Request(array, zero, np.array(array.shape[:1]), [target], zero, zero)
+            for (_, (array, _)), target in zip(some, read, strict=True)
+        ]
+        read_requests(requests, context)
+        for (key, (_, check)), values in zip(some, read, strict=True):
+            yield key, check(values, 0)
+
+
 def _key(array: RowArray) -> tuple[str, str]:
     return array.file, array.name
 
 
 def _nbytes(array: RowArray, dtype: np.dtype[Any]) -> int:
-    return int(np.prod(array.shape, dtype=object)) * dtype.itemsize
+    return prod(array.shape) * dtype.itemsize
 
 
 def _choose_kept(

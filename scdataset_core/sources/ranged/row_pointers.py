@@ -10,7 +10,7 @@ from ...errors import CorruptFileError
 from ...storage import ReadContext, StoredArray
 from ..rows import Rows
 from .cell_file import SparseX
-from .row_arrays import Check, KeptArrays, windows
+from .row_arrays import BroughtArrays, Check, windows
 
 __all__ = ["find_chunk_firsts", "find_longest_row", "find_row_ranges", "pointers_of"]
 
@@ -21,7 +21,7 @@ def pointers_of(x: SparseX) -> tuple[StoredArray, Check]:
 
 
 def find_row_ranges(
-    x: SparseX, rows: Rows, kept: KeptArrays, context: ReadContext
+    x: SparseX, rows: Rows, kept: BroughtArrays, context: ReadContext
 ) -> tuple[Rows, Rows]:
     """Return where non-decreasing rows of a file start and stop among its elements."""
     array, check = pointers_of(x)

@@ -122,11 +122,13 @@ class SparseReader:
             Threads for the read.
         """
         starts, stops = np.empty_like(rows), np.empty_like(rows)
-        self.kept.bring(pointers_of(self.files[file]) for file, _, _ in cuts)
+        kept = self.kept.bring(
+            (pointers_of(self.files[file]) for file, _, _ in cuts), context
+        )
         for file, a, b in cuts:
             local = rows[a:b] - self.file_starts[file]
             starts[a:b], stops[a:b] = find_row_ranges(
-                self.files[file], local, self.kept, context
+                self.files[file], local, kept, context
             )
         return starts, stops
 

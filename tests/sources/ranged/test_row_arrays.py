@@ -129,6 +129,25 @@ def test_small_arrays_of_many_files_are_read_in_one_call(tmp_path, monkeypatch):
     assert calls == [64, 5]
 
 
+def test_small_arrays_that_are_not_kept_are_read_in_one_call(tmp_path, monkeypatch):
+    sizes = [5, 6, 7, row_arrays._MOST_PASSING // 8 + 1]
+    arrays = [store(tmp_path / f"{n}.h5", np.arange(n)) for n in sizes]
+    calls = []
+
+    def count(requests, context):
+        calls.append(len(requests))
+        read_requests(requests, context)
+
+    monkeypatch.setattr(row_arrays, "read_requests", count)
+    kept = KeptArrays.up_to(0)
+    brought = kept.bring((array, lambda values, row: values) for array in arrays)
+    assert calls == [3]
+    for array in arrays:
+        assert np.array_equal(read_at(brought, array, np.array([1, 4])), [1, 4])
+        assert kept.held(array) is None
+    assert calls == [3, 1]  # the last one is large, and was read in parts
+
+
 def test_arrays_that_are_read_together_are_checked(tmp_path):
     arrays = [store(tmp_path / f"{n}.h5", np.arange(n)) for n in (5, 6)]
 
