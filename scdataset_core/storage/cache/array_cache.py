@@ -18,6 +18,7 @@ from ..io.fork_safe_lock import first_use_lock
 from ..layout import ArrayLayout, FoundChunks
 from .checking import Checks
 from .entries import (
+    Entry,
     count_elements,
     describe,
     name_of,
@@ -164,8 +165,6 @@ class ArrayCache:
         self._process.remove_stale(entry.name)
         return OpenEntry(entry, array)
 
-    # What the reading code asks.
-
     def find_kept(
         self, array: ArrayLayout, chunks: Integers, context: "ReadContext"
     ) -> FoundChunks:
@@ -288,6 +287,11 @@ class ArrayCache:
         plain[first:] = kept
         return plain.view(np.uint8).data
 
+    def begin(self, array: ArrayLayout) -> Entry | None:
+        """Return the array's entry, opened in this process; None: do without."""
+        opened = self._open(array)
+        return None if opened is None else opened.entry
+
     def fail(self, error: Exception) -> None:
         """Take note that kept chunks could not be read; they are checked anew."""
         off = False
@@ -357,8 +361,6 @@ class ArrayCache:
             return read_kinds(opened.entry, n_chunks)
         except OSError:
             return np.zeros(n_chunks, np.uint8)
-
-    # How it is done.
 
     def _check(
         self,

@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class CacheProcess:
         self.lock = ForkSafeLock()
         self._user: UserFile | None = None
         self._used: Counter[str] = Counter()
+        self._ended: deque[str] = deque()  # uses that ended and still count
         self._allowed, self._allowed_until = 0, 0.0
         self._full_until = 0.0
         self._problem: str | None = None
@@ -74,6 +75,7 @@ class CacheProcess:
             If it cannot be noted; reading can go on.
         """
         with self.lock:
+            self._count_ended()
             self._used[name] += 1
             if self._user is None or not self._user.path.exists():
                 self._user = UserFile(self.folder)  # its folder may have been removed
@@ -86,10 +88,24 @@ class CacheProcess:
                 self._user.note("+", name)
 
     def end_use(self, name: str) -> None:
-        """Note that an object of this process does not use an array any more."""
+        """Note that an object of this process does not use an array any more.
+
+        The garbage collector calls it, in a thread that may hold the lock of HDF5. So
+        it waits for no other one: where the lock is taken, who has it next counts this.
+        """
         if self._pid != os.getpid():
             return
-        with self.lock:
+        self._ended.append(name)
+        if self.lock.acquire_now():
+            try:
+                self._count_ended()
+            finally:
+                self.lock.release()
+
+    def _count_ended(self) -> None:
+        """Count the uses that have ended; the lock is held."""
+        while self._ended:
+            name = self._ended.popleft()
             self._used[name] -= 1
             if self._used[name] == 0 and self._user is not None:
                 self._user.note("-", name)
@@ -158,6 +174,7 @@ class CacheProcess:
     def names_in_use(self) -> set[str]:
         """Return the arrays that this and other processes use."""
         with self.lock:
+            self._count_ended()
             mine = {name for name, n in self._used.items() if n > 0}
         return mine | names_in_use(self.folder, self.user_path)
 

@@ -23,6 +23,7 @@ from ..io.open_files import (
     open_and_make_room,
 )
 from ..isolation import call_isolated, is_child
+from ..remote.block_reader import keep_blocks
 from ..remote.object_store import ObjectStore
 from .hdf5_btrees import ReadPieces
 from .hdf5_chunks import DatasetShape, make_chunk_table, read_chunk_table
@@ -132,6 +133,8 @@ class Hdf5TableMaker:
                 f"{self.file}: data set {self.name}: HDF5 cannot list its chunks:"
                 f" {error}; the file is damaged, restore it from its origin"
             ) from error
+        finally:
+            keep_blocks()
         return replace(table, store=self.store)
 
     def _read(self) -> ChunkTable | None:
@@ -205,6 +208,8 @@ class Hdf5Library:
                 f"{self._file}: data set {self._name}, rows {start} to {stop}: HDF5"
                 f" cannot read them: {error}"
             ) from error
+        finally:
+            keep_blocks()
         return rows
 
     def _get_dataset(self) -> "h5py.Dataset":

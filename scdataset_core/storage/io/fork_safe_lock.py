@@ -24,6 +24,18 @@ class ForkSafeLock:
         if not self._lock._is_owned():  # type: ignore[attr-defined]  # threading's own
             self._lock = threading.RLock()
 
+    def acquire_now(self) -> bool:
+        """Take the lock if nobody has it, this thread too; return whether that was so.
+
+        :meth:`release` must follow.
+        """
+        mine = self._lock._is_owned()  # type: ignore[attr-defined]  # threading's own
+        return not mine and self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self._lock.release()
+
     def __enter__(self) -> None:
         self._lock.acquire()
 
@@ -33,7 +45,7 @@ class ForkSafeLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._lock.release()
+        self.release()
 
 
 _first_use = ForkSafeLock()

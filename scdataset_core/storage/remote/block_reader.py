@@ -3,11 +3,13 @@
 HDF5 reads through this while it holds its own lock, which any thread needs to let go of
 an object of HDF5, and the garbage collector may do that in any thread. So nothing here
 waits for another thread of Python: that could hold the lock that is waited for, or have
-the request to send, and be the one in which the collector waits for HDF5.
+the request to send, and be the one in which the collector waits for HDF5. Nor does it
+take a lock, and so a cache gets the blocks later, by :func:`keep_blocks`.
 """
 
 import io
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count, groupby
@@ -19,7 +21,7 @@ import numpy.typing as npt
 from .identity import ObjectIdentity
 from .object_source import ObjectSource
 
-__all__ = ["BLOCK_BYTES", "BlockReader", "KeptBlocks"]
+__all__ = ["BLOCK_BYTES", "BlockReader", "KeptBlocks", "keep_blocks"]
 
 # Descriptions and chunk tables lie together, more or less: a request for a megabyte
 # takes hardly longer than one for a hundred bytes.
@@ -38,8 +40,12 @@ class KeptBlocks(Protocol):
         """Where it keeps them."""
         ...
 
+    def begin(self) -> None:
+        """Make ready, so that blocks are found."""
+        ...
+
     def find(self, number: int) -> npt.NDArray[np.uint8] | None:
-        """Return a block, or None where it is not kept."""
+        """Return a block, or None where it is not kept; no lock is taken."""
         ...
 
     def keep(self, number: int, block: npt.NDArray[np.uint8]) -> None:
@@ -74,6 +80,22 @@ class _HeldBlocks:
 
 _held = _HeldBlocks()
 
+# Blocks that are to be kept, by number. To add one, and to take one, is one step of the
+# interpreter; where nobody takes them, the oldest are not kept.
+_to_keep: "deque[tuple[KeptBlocks, int, npt.NDArray[np.uint8]]]" = deque(
+    maxlen=MOST_BLOCKS
+)
+
+
+def keep_blocks() -> None:
+    """Give caches the blocks that were read; not to be called while HDF5 reads."""
+    while True:
+        try:
+            kept, number, block = _to_keep.popleft()
+        except IndexError:  # there are no more
+            return
+        kept.keep(number, block)
+
 
 class BlockReader(io.RawIOBase):
     """An object as a file that is read through blocks.
@@ -103,6 +125,8 @@ class BlockReader(io.RawIOBase):
     ) -> None:
         super().__init__()
         self._source, self._kept = source, kept
+        if kept is not None:
+            kept.begin()
         identity = source.identity
         assert isinstance(identity, ObjectIdentity)
         if identity.version is not None:
@@ -202,7 +226,7 @@ class BlockReader(io.RawIOBase):
                 block = whole[at : at + BLOCK_BYTES].copy()  # it is held for itself
                 _held.hold(self._key(number), block)
                 if self._kept is not None:
-                    self._kept.keep(number, block)
+                    _to_keep.append((self._kept, number, block))
                 found.append((number, block))
         return found
 

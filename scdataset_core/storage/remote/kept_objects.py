@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cache.array_cache import ArrayCache
+from ..cache.entries import Entry
 from ..cache.folder import Cache
+from ..cache.lone_chunks import read_lone_chunk
 from ..chunks import ChunkTable
 from ..context import default_context
 from ..decoding.pipeline import Pipeline
@@ -70,6 +72,7 @@ class KeptObject:
         n_blocks = -(-identity.n_bytes // BLOCK_BYTES)
         self._blocks = self._array(_BLOCKS, np.dtype(np.uint8), n_blocks, BLOCK_BYTES)
         self._kept = ArrayCache(cache)
+        self._entry: Entry | None = None
 
     def _array(
         self, what: str, dtype: np.dtype[np.integer], n_chunks: int, chunk: int
@@ -88,10 +91,18 @@ class KeptObject:
         """The folder of the cache."""
         return str(self._cache.folder)
 
+    def begin(self) -> None:
+        """Open what is kept of the object; nothing is found before."""
+        self._entry = self._kept.begin(self._blocks)
+
     def find(self, number: int) -> npt.NDArray[np.uint8] | None:
-        """Return a block of the object, or None where it is not kept."""
-        context = default_context()
-        kept = self._kept.find(self._blocks, number, 0, BLOCK_BYTES, context)
+        """Return a block of the object, or None where it is not kept.
+
+        It waits for no lock, so that HDF5 may ask for it.
+        """
+        if self._entry is None:
+            return None
+        kept = read_lone_chunk(self._entry, number, BLOCK_BYTES)
         return None if kept is None else np.frombuffer(kept, np.uint8)
 
     def keep(self, number: int, block: npt.NDArray[np.uint8]) -> None:

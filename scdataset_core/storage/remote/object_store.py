@@ -264,6 +264,7 @@ class ObjectStore:
 
     def open_reader(self, name: str) -> BlockReader:
         """Return an object as a file, for what is read in many small pieces."""
+        self.client_of(name)  # connects, so that HDF5 need not wait for that
         return BlockReader(self.open(name), self.kept(name), self._opening)
 
     def identify(self, name: str) -> ObjectIdentity:
