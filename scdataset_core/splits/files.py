@@ -21,6 +21,7 @@ from ..errors import FileFormatError
 from ..row_sets import RowSet
 from ..sources.base import Source
 from ..sources.fingerprints import fingerprint
+from ..storage.io.open_files import check_plain
 
 __all__ = ["StoredSplit", "read_split", "write_split"]
 
@@ -80,6 +81,7 @@ def read_split(name: str, source: Any) -> StoredSplit:
     ValueError
         If `source` is another data set.
     """
+    check_plain(name)
     with Path(name).open("rb") as opened:
         with _naming(name):
             if not zipfile.is_zipfile(opened):  # numpy would say to load it unsafely

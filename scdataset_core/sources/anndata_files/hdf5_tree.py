@@ -12,9 +12,15 @@ import numpy as np
 from ...errors import FileFormatError, ScdatasetError
 from ...storage import StoredArray
 from ...storage.formats.declared_sizes import check_distinct
-from ...storage.formats.hdf5_files import file_facts, is_about_locks, open_hdf5
+from ...storage.formats.hdf5_files import (
+    check_link,
+    file_facts,
+    is_about_locks,
+    open_hdf5,
+)
 from ...storage.io.byte_sources import SourceIdentity
 from ...storage.io.open_files import check_unchanged, is_of_system
+from ...storage.remote.block_reader import keep_blocks
 from ...storage.remote.object_store import ObjectStore
 from ...storage.text_keys import text_key
 from ..obs.text import decode_attribute
@@ -83,6 +89,8 @@ def open_checked(
                 f"{path}: HDF5 cannot read it: {error}; the file is damaged or was cut"
                 " short, restore it from its origin"
             ) from error
+        finally:
+            keep_blocks()
 
 
 @contextlib.contextmanager
@@ -255,6 +263,8 @@ class Hdf5Tree:
                 f"{self.file}: {asked} is a link to {link.filename}, or leads through"
                 " one; open(..., allow_external=True) follows it"
             )
+        if isinstance(link, h5py.ExternalLink):
+            check_link(group.file.filename, link)
         try:
             found = group[name]
         except (KeyError, OSError) as error:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileFormatError
+from ...storage.io.open_files import check_plain
 
 __all__ = ["MAGIC", "IndexContents", "read_index", "write_index"]
 
@@ -111,6 +112,7 @@ def read_index(path: str) -> tuple[IndexContents, str]:
     CorruptFileError
         If it is damaged.
     """
+    check_plain(path)
     data = Path(path).read_bytes()
     if not data.startswith(MAGIC):
         raise FileFormatError(f"{path} is no index that scdataset_core.Index saved")

@@ -87,7 +87,9 @@ def open_store(path: str, objects: ObjectStore | None = None) -> "zarr.Group":
         The store that the folder is in; None: it is a local one.
     """
     import zarr
-    from zarr.storage import LocalStore, ZipStore
+    from zarr.storage import ZipStore
+
+    from ...storage.formats.zarr_folders import PlainFolder
 
     store: Any
     if objects is not None:
@@ -95,7 +97,7 @@ def open_store(path: str, objects: ObjectStore | None = None) -> "zarr.Group":
 
         store = ZarrObjects(objects, path)
     else:
-        store = LocalStore(path) if Path(path).is_dir() else ZipStore(path, mode="r")
+        store = PlainFolder(path) if Path(path).is_dir() else ZipStore(path, mode="r")
     # A consolidated list of members may be out of date, so it is used only where there
     # is no other.
     consolidated = None if not store.supports_listing else False

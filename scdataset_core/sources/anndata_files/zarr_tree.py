@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["ZarrTree"]
 
 _TEXT_KINDS = "OSUT"
-_DESCRIBE = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _LISTS = (".zmetadata", "zarr.json")  # files that may list all members of a store
 
 
@@ -56,9 +55,6 @@ class ZarrTree:
     def find(self, path: str) -> "zarr.Group | zarr.Array | None":
         """Return the group or array at `path`, or None."""
         where = f"{self.file}: {path}"
-        folder = folder_of(self.root)
-        for name in _DESCRIBE if folder is not None else ():
-            check_plain(f"{folder}/{path}/{name}")
         try:
             found = self.root[path]
         except KeyError:
@@ -90,6 +86,7 @@ class ZarrTree:
         folder = folder_of(self.root)
         members: set[str] = set()
         for name in _LISTS if folder is not None else ():
+            check_plain(f"{folder}/{name}")
             try:
                 known = json.loads(Path(folder or "", name).read_bytes())
                 known = known.get("consolidated_metadata") or known

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import FileFormatError, MissingNameError
 from ...storage import StoredArray
 from ...storage.formats.plain_files import describe_file, describe_part
+from ...storage.io.open_files import check_plain_inside
 from ..obs.columns import Column
 from ..obs.text import TextArray
 from ..options import OpenOptions
@@ -77,6 +78,7 @@ def open_scdl(paths: Sequence[str], options: OpenOptions) -> StoredSource:
 
 
 def _open_folder(folder: Path) -> _Folder:
+    check_plain_inside(str(folder))
     header = read_header(folder)
     arrays = {name: _describe_array(folder, name, header) for name in ARRAYS.values()}
     data, indices, indptr = (

@@ -10,7 +10,12 @@ import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError
 from ...optional import import_optional
-from ...storage.io.open_files import Identity, check_plain, check_unchanged
+from ...storage.io.open_files import (
+    Identity,
+    check_plain,
+    check_plain_inside,
+    check_unchanged,
+)
 from ..arrow.soundness import check_sound
 from ..options import OpenOptions
 from .row_groups import Rows, cut_by_group
@@ -23,14 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["DatasetGroups", "open_dataset", "open_folders"]
 
 _STATE = "state.json"  # where `datasets` lists the files of a saved data set
+_SPLITS = "dataset_dict.json"  # where it lists several data sets, each in a folder
 
 
 def open_folders(paths: Sequence[str], options: OpenOptions) -> TableSource:
     """Return the source over folders that `save_to_disk` wrote."""
     datasets = _import_datasets()
-    if not options.allow_external:
-        for path in paths:
-            _check_names(path)
+    for path in paths:
+        check_plain_inside(path)
+        _check_names(path, allow_external=options.allow_external)
     opened = [_load(datasets, path) for path in paths]
     whole = opened[0] if len(opened) == 1 else datasets.concatenate_datasets(opened)
     return _open(whole, paths[0], options)
@@ -220,8 +226,17 @@ def _bands(dataset: Any) -> tuple[Rows, list[Files]]:
     return np.array(starts, np.int64), bands
 
 
-def _check_names(path: str) -> None:
-    """Raise if the list of a saved data set names files outside its folder."""
+def _check_names(path: str, *, allow_external: bool) -> None:
+    """Raise if the list of a saved data set names files outside its folder, or pipes.
+
+    A folder of several data sets has no list, but a folder for each.
+    """
+    if Path(path, _SPLITS).is_file():
+        known = _splits(path)
+        raise FileFormatError(
+            f"{path} holds the splits {', '.join(known)}; open one of them:"
+            f' open("{Path(path, known[0] if known else "train")}")'
+        )
     try:
         state = json.loads(Path(path, _STATE).read_bytes())
         names = [str(entry["filename"]) for entry in state["_data_files"]]
@@ -229,11 +244,20 @@ def _check_names(path: str) -> None:
         return  # `datasets` says what is wrong with it
     for name in names:
         check_plain(str(Path(path, name)))
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        outside = Path(name).is_absolute() or ".." in Path(name).parts
+        if outside and not allow_external:
             raise FileFormatError(
                 f"{path}: {_STATE} names the file {name}, which lies outside the"
                 " folder; open(..., allow_external=True) reads it"
             )
+
+
+def _splits(path: str) -> list[str]:
+    """Return the names of the data sets in a folder, in their order if it is known."""
+    try:
+        return list(map(str, json.loads(Path(path, _SPLITS).read_bytes())["splits"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return sorted(one.parent.name for one in Path(path).glob(f"*/{_STATE}"))
 
 
 def _load(datasets: Any, path: str) -> Any:
@@ -244,11 +268,6 @@ def _load(datasets: Any, path: str) -> Any:
             f"{path} cannot be loaded as a data set: {type(error).__name__}: {error};"
             " if it was not copied whole, copy or download it again"
         ) from error
-    if not isinstance(found, datasets.Dataset):
-        raise FileFormatError(
-            f"{path} holds the splits {', '.join(found)}; open one of them:"
-            f' open("{Path(path, next(iter(found)))}")'
-        )
     return found
 
 

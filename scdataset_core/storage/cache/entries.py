@@ -217,6 +217,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     OSError, ValueError
         If there is no such file, or it is damaged or of another format.
     """
+    if not stat.S_ISREG((folder / FACTS).stat().st_mode):
+        raise ValueError("a pipe or the like lies where the entry is described")
     facts: Any = json.loads((folder / FACTS).read_text("utf-8"))
     sound = (
         isinstance(facts, dict)

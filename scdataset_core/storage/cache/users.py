@@ -98,7 +98,7 @@ def names_in_use(folder: Path, own: Path | None) -> set[str]:
             return used
         for path in users.iterdir():
             match = _NAME.fullmatch(path.name)
-            if match is None or path == own:
+            if match is None or path == own or not path.is_file():
                 continue
             if _has_ended(path, match[1], int(match[2]), int(match[3])):
                 with contextlib.suppress(OSError):

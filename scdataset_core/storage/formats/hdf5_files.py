@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import FileChangedError, FileFormatError
 from ..io.byte_sources import SourceIdentity
-from ..io.open_files import Identity, open_and_make_room
+from ..io.open_files import Identity, check_plain, open_and_make_room
+from ..remote.block_reader import keep_blocks
 from ..remote.object_store import ObjectStore
 from .hdf5_reads import CheckedObject, open_through_checks, reads_of
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileFacts",
     "ObjectPlace",
+    "check_link",
     "check_path",
     "counts_user_block",
     "file_facts",
@@ -77,8 +79,6 @@ def _open_object(name: str, store: ObjectStore) -> "h5py.File":
     import h5py
 
     reader = store.open_reader(name)
-    # What a cache begins now takes a lock, whose holder may wait for HDF5 later.
-    reader.read(1)
     try:
         file = h5py.File(reader, "r")
         if not _has_heaps(file):
@@ -88,6 +88,8 @@ def _open_object(name: str, store: ObjectStore) -> "h5py.File":
     except OSError:
         if reader.failure is None:
             raise
+    finally:
+        keep_blocks()
     raise reader.failure
 
 
@@ -273,12 +275,29 @@ def _find_virtual_sources(dataset: "h5py.Dataset") -> list[str]:
 
 def _find_beside(own: Path, name: str, prefix: str) -> Path | None:
     """Return where a file lies whose name is relative to the folder of another."""
+    return next(filter(Path.is_file, _places(own, name, prefix)), None)
+
+
+def _places(own: Path, name: str, prefix: str) -> list[Path]:
+    """Return where HDF5 looks for such a file."""
     given = Path(name)
     folders = [*filter(None, [os.environ.get(prefix)]), str(own.parent)]
-    candidates = [given] if given.is_absolute() else []
-    candidates += [Path(folder, name).absolute() for folder in folders]
-    candidates += [own.parent / given.name]
-    return next((path for path in candidates if path.is_file()), None)
+    places = [given] if given.is_absolute() else []
+    places += [Path(folder, name).absolute() for folder in folders]
+    return [*places, own.parent / given.name]
+
+
+def check_link(file: str, link: "h5py.ExternalLink") -> None:
+    """Raise if a link of a file leads to a pipe, which HDF5 would wait for.
+
+    Raises
+    ------
+    FileFormatError
+        If it does.
+    """
+    for place in _places(Path(file).absolute(), link.filename, "HDF5_EXT_PREFIX"):
+        check_plain(str(place))
+    check_plain(link.filename)  # from the current directory, at last
 
 
 def _holds(path: Path, name: str) -> bool:

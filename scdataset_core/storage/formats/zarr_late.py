@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ...errors import FileFormatError
+from ...errors import FileFormatError, ScdatasetError
 from ...optional import import_optional
 from ..io.byte_sources import SourceIdentity
 from ..io.fork_safe_lock import first_use_lock
@@ -47,8 +47,12 @@ class LateZarrLibrary:
         import_optional("zarr", extra="zarr", needed_by="zarr stores")
         import zarr
 
+        from .zarr_folders import PlainFolder
+
         try:
-            array = zarr.open_array(self.store, path=self.name, mode="r")
+            array = zarr.open_array(PlainFolder(self.store), path=self.name, mode="r")
+        except ScdatasetError:
+            raise
         except Exception as error:  # zarr raises what its parsers do
             raise FileFormatError(
                 f"{self.store}: zarr cannot open {self.name}: {type(error).__name__}:"

@@ -85,9 +85,11 @@ def reopen_group(group: "zarr.Group") -> "zarr.Group":
     import zarr
     from zarr.storage import LocalStore, ZipStore
 
+    from .zarr_folders import PlainFolder
+
     store: Any = group.store
     if isinstance(store, LocalStore):
-        store = LocalStore(Path(store.root).absolute(), read_only=True)
+        store = PlainFolder(Path(store.root).absolute(), read_only=True)
     elif isinstance(store, ZipStore):
         if not store.read_only:
             raise FileFormatError(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import threading
 import weakref
 from collections import OrderedDict
@@ -9,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "OpenFile",
     "OpenSources",
     "check_plain",
+    "check_plain_inside",
     "check_unchanged",
     "is_of_system",
     "most_open",
@@ -125,12 +126,46 @@ def check_plain(path: str) -> None:
     FileFormatError
         If it is a pipe, a socket or a device.
     """
-    place = Path(path)
-    if place.exists() and not (place.is_file() or place.is_dir()):
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116  # asked for every chunk of zarr
+    except (OSError, ValueError):  # nothing is there, or no path has such a name
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise FileFormatError(
             f"{path}: a pipe, a socket or a device, which cannot be read at any place;"
             " write what it gives to a file, and open that"
         )
+
+
+def check_plain_inside(folder: str) -> None:
+    """Raise if something in a folder, or below it, is neither a file nor a folder.
+
+    It is for folders that a library reads, by whatever names it finds there.
+
+    Raises
+    ------
+    FileFormatError
+        If it is a pipe, a socket or a device.
+    """
+    wanted, seen = [folder], set()
+    while wanted:
+        doubtful = []
+        with suppress(OSError), os.scandir(wanted.pop()) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    continue
+                if not entry.is_dir():  # or a link that leads nowhere
+                    doubtful.append(entry.path)
+                    continue
+                if entry.is_symlink():  # which may lead back to where it lies
+                    status = entry.stat()
+                    place = status.st_dev, status.st_ino
+                    if place in seen:
+                        continue
+                    seen.add(place)
+                wanted.append(entry.path)
+        for path in doubtful:
+            check_plain(path)
 
 
 def check_unchanged(
