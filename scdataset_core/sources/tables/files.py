@@ -13,6 +13,7 @@ from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ...storage.formats.declared_sizes import check_declared
 from ...storage.io.open_files import Identity, check_plain, check_unchanged
 from ..arrow.soundness import check_sound
+from .parquet_footers import Patterns, check_footer
 from .row_groups import Rows, cut_by_group
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ArrowFiles", "FileGroups", "ParquetFiles", "look_at_footer"]
 
 _LEAST_ITEM = 4  # bytes of an element in memory; less for few types alone
+_MOST_ROWS = 1 << 26  # of a row group, as Arrow writes them
 
 
 class FileGroups:
@@ -178,6 +180,11 @@ def _check_names(schema: "pa.Schema") -> "pa.Schema":
 class ParquetFiles(FileGroups):
     """Parquet files in their row groups."""
 
+    def __init__(self, files: Sequence[str]) -> None:
+        self._checked: set[str] = set()  # those whose footers were looked at
+        self._sound_footers: Patterns = {}
+        super().__init__(files)
+
     def _sizes(self, file: str) -> list[int]:
         held = self._metadata(file)
         return [held.row_group(i).num_rows for i in range(held.num_row_groups)]
@@ -193,6 +200,9 @@ class ParquetFiles(FileGroups):
 
         kept = self.__dict__.setdefault("_footers", {})
         if file not in kept:
+            if file not in self._checked:
+                check_footer(file, self._sound_footers)
+                self._checked.add(file)
             kept[file] = pq.read_metadata(file)
         return kept[file]
 
@@ -204,10 +214,13 @@ class ParquetFiles(FileGroups):
 
         held = self._metadata(file).row_group(group)
         for name in columns:
+            n = _chunk_of(held, name, file).num_values
+            if n <= min(held.num_rows, _MOST_ROWS):
+                continue  # all may be the same, which takes a few bytes
             check_declared(
                 f"{file}: row group {group}, column {name}",
                 file_bytes=Path(file).stat().st_size,
-                array_bytes=_chunk_of(held, name, file).num_values * _LEAST_ITEM,
+                array_bytes=n * _LEAST_ITEM,
                 n_chunks=1,
                 chunk_bytes=0,
                 whole=True,

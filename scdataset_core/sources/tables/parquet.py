@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...errors import FileFormatError
 from ...optional import import_optional
+from ...storage.io.open_files import check_plain
 from ...storage.isolation import call_isolated
 from ..options import OpenOptions
 from .files import ArrowFiles, ParquetFiles, look_at_footer
@@ -20,6 +21,7 @@ def open_parquet(paths: Sequence[str], options: OpenOptions) -> TableSource:
     import_optional("pyarrow", extra="parquet", needed_by="Parquet files")
     if options.isolated:
         for file in [file for path in paths for file in _files(path)]:
+            check_plain(file)
             call_isolated(look_at_footer, file, file=file)
     if any(Path(path, EXPRESSION).is_file() for path in paths):
         if len(paths) > 1:

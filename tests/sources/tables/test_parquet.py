@@ -291,3 +291,17 @@ def test_a_package_that_is_too_old_names_the_extra(tmp_path, monkeypatch):
         ImportError, match=r"need pyarrow 15\.0 or later, and 14\.0\.2.*\[parquet\]"
     ):
         scd.open(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("kind", ["null", "missing text", "nan"])
+def test_a_column_that_is_all_the_same_takes_few_bytes_and_is_read(tmp_path, kind):
+    n = 5_000_000  # rows, for which a file has less than a byte per thousand
+    column = pa.nulls(n, {"null": "null", "missing text": "string"}.get(kind, "float"))
+    if kind == "nan":
+        column = pa.array(np.full(n, np.nan, np.float32))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": column}), path, row_group_size=n)
+    assert path.stat().st_size < n / 250
+    (found,) = ParquetFiles([str(path)]).read(0, ["a"])
+    assert len(found) == n
+    assert found.null_count == (0 if kind == "nan" else n)
