@@ -8,7 +8,7 @@ import numpy.typing as npt
 from .context import ReadContext, default_context
 from .formats.description import Description
 from .layout import ArrayLayout
-from .reading.read_requests import read_requests
+from .reading.read_requests import check_lengths, read_requests
 from .reading.requests import Request
 from .remote.object_store import ObjectStore
 
@@ -70,9 +70,15 @@ class StoredArray(ArrayLayout):
             If it is a scalar, has no value, or has a filter that neither this library
             nor HDF5 can undo.
         """
-        from .formats.hdf5 import describe  # so that no format loads the others
+        # Here, so that no format loads the others.
+        from .formats.hdf5 import describe, describe_references
 
-        return cls._from_description(describe(dataset, whole=whole, place=place))
+        made = cls._from_description(describe(dataset, whole=whole, place=place))
+        if made.grid is None and place is None and made.dtype.kind == "O":
+            found = describe_references(dataset, quietly=True)
+            if found is not None:
+                made.references = cls._from_description(found)
+        return made
 
     @classmethod
     def from_zarr(cls, array: "zarr.Array") -> "StoredArray":
@@ -99,6 +105,20 @@ class StoredArray(ArrayLayout):
     @classmethod
     def _from_description(cls, found: Description) -> "StoredArray":
         return cls(**found._asdict())
+
+    def check_lengths(self) -> None:
+        """Raise if it has texts that claim to be longer than its file.
+
+        Reads of this array look at the lengths first; other reads of its data set, as
+        by h5py, do not.
+
+        Raises
+        ------
+        FileFormatError
+            If it has.
+        """
+        whole = np.array([0, len(self)])
+        check_lengths(self, whole[:1], whole[1:], default_context())
 
     def read(
         self,

@@ -208,6 +208,9 @@ class ArrayLayout:
     ----------
     chunk_cache : ChunkCache or None
         Keeps chunks of this array that were decoded; None: nothing does.
+    references : ArrayLayout or None
+        Of text that HDF5 reads: the length and the place of each text, as bytes of the
+        type ``REFERENCE``, which are looked at first; None: they are not known.
     """
 
     def __init__(
@@ -229,6 +232,7 @@ class ArrayLayout:
         self.library = library
         self.contiguous = contiguous
         self.chunk_cache: ChunkCache | None = None
+        self.references: ArrayLayout | None = None
         self._table: ChunkTable | None = None
 
     def __getstate__(self) -> dict[str, Any]:

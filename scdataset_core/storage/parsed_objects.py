@@ -47,6 +47,8 @@ from .layout import ChunkGrid
 __all__ = ["NOT_PARSED", "TEXT", "AskLibraryError", "ParsedArray", "ParsedGroup"]
 
 _MOST_READ = 1 << 22  # bytes of an array that is read whole
+# References as bytes, and what those are that were not written.
+_REFERENCE = np.dtype(f"S{REFERENCE.itemsize}"), b""
 
 
 class ParsedGroup:
@@ -180,7 +182,7 @@ class ParsedArray:
         if self.ndim == 1 and self.size and not self._is_whole(shape):
             raise AskLibraryError
         library = Hdf5Library(shape.file, self.name, self._file.identity)
-        return StoredArray(
+        text = StoredArray(
             shape.file,
             self.name,
             shape=self.shape,
@@ -189,6 +191,8 @@ class ParsedArray:
             library=library,
             contiguous=False,
         )
+        text.references = self._plain(shape, *_REFERENCE)
+        return text
 
     def _check(self) -> DatasetShape:
         """Return how it is cut, after a look at what it claims."""

@@ -3,8 +3,11 @@
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,12 +16,21 @@ import pytest
 import scdataset_core as scd
 from scdataset_core.errors import CorruptFileError, FileFormatError
 from scdataset_core.storage.formats.hdf5_files import counts_user_block
-from tests.hostile.small_files import SMALL_FILES, write_small
+from tests.hostile.small_files import N_CELLS, SMALL_FILES, write_small
 from tests.sources.small_h5ad import make
 
 pytestmark = pytest.mark.hostile
 
 TEXT = h5py.string_dtype()
+PACKAGES = {
+    "zarr 2": ["zarr"],
+    "zarr 3": ["zarr"],
+    "zarr shards": ["zarr"],
+    "triples": ["pyarrow"],
+    "scdl": ["pyarrow"],
+    "hugging face": ["datasets"],
+    "soma": ["tiledbsoma"],
+}
 
 
 def claim(path, name, **kwargs):
@@ -250,15 +262,69 @@ def test_names_that_cannot_all_differ_are_not_read(tmp_path) -> None:
     ("name", "inside"),
     [
         ("zarr 2", "X/.zattrs"),
+        ("zarr 2", "obs/_index/0"),
         ("zarr 3", "X/data/zarr.json"),
+        ("zarr 3", "X/data/c/0"),
+        ("zarr 3", "obs/_index/c/0"),
+        ("zarr shards", "X/data/c/0"),
         ("triples", "cells.parquet"),
+        ("scdl", "var_features/cumulative_sum_index.npy"),
+        ("scdl", "var_features/dataframe_0.parquet"),
+        ("scdl", "row_ptr.npy"),
+        pytest.param("hugging face", "*.arrow", marks=pytest.mark.slow),
+        pytest.param("soma", "obs/__schema/*", marks=pytest.mark.slow),
+        pytest.param(
+            "soma", "ms/RNA/X/data/__fragments/*/a0.tdb", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_pipes_in_folders_hold_nobody_up(tmp_path, name, inside) -> None:
-    pytest.importorskip("pyarrow" if name == "triples" else "zarr")
-    place = write_small(name, tmp_path) / SMALL_FILES[name].name
-    (place / inside).unlink()
-    os.mkfifo(place / inside)
+    for package in PACKAGES.get(name, ()):
+        pytest.importorskip(package)
+    small = SMALL_FILES[name]
+    place = write_small(name, tmp_path) / small.name
+    (path, *_) = sorted(place.glob(inside))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FileFormatError, match=r"a pipe, a socket|no plain file"):
+        scd.open(place, **small.options).read(np.arange(5))
+
+
+def test_a_column_with_a_pipe_is_left_out(tmp_path) -> None:
+    pytest.importorskip("zarr")
+    place = write_small("zarr 2", tmp_path) / "a.zarr"
+    labels = place / "obs/line/categories/0"
+    labels.unlink()
+    os.mkfifo(labels)
+    with pytest.warns(UserWarning, match='"line": .*a pipe, a socket or a device'):
+        source = scd.open(place, obs=True)
+    assert source.obs_columns == ("number", "text", "dose")
+
+
+def test_pipes_outside_of_what_is_opened_hold_nobody_up(tmp_path) -> None:
+    path = make(tmp_path / "x.h5ad")
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink("pipe", "/X")
+    for options in ({}, {"allow_external": True}):
+        with pytest.raises(FileFormatError, match=r"a pipe, a socket|allow_external"):
+            scd.open(path, **options)
+    source = scd.open(make(tmp_path / "y.h5ad"))
+    for read in (lambda name: scd.load_split(name, source), scd.Index.load):
+        with pytest.raises(FileFormatError, match="a pipe, a socket or a device"):
+            read(tmp_path / "pipe")
+
+
+def test_links_that_lead_round_a_folder_hold_nobody_up(tmp_path) -> None:
+    pytest.importorskip("pyarrow")
+    place = write_small("scdl", tmp_path) / "scdl"
+    for name in ("one", "two"):
+        (place / name).symlink_to(place)
+    (place / "nowhere").symlink_to(place / "missing")
+    assert len(scd.open(place)) == N_CELLS
+    os.mkfifo(tmp_path / "pipe")
+    (place / "three").symlink_to(tmp_path / "pipe")
     with pytest.raises(FileFormatError, match="a pipe, a socket or a device"):
         scd.open(place)
 
@@ -271,3 +337,60 @@ def test_sizes_of_zarr_that_none_can_have(tmp_path, part, size) -> None:
     array.write_text(json.dumps(json.loads(array.read_text()) | {part: [size]}))
     with pytest.raises(FileFormatError, match=r"can have|chunks of"):
         scd.open(place)
+
+
+@contextmanager
+def little_memory(most):
+    """Check that no more memory is held for a moment than before, but for so much."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = held()
+    yield
+    assert held() - before < most
+
+
+def held():
+    """Return the most memory that was held since the peak was last forgotten."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10
+
+
+def lengthen(path, text):
+    """Have each reference to a text of a file claim that it is very long."""
+    data = bytearray(path.read_bytes())
+    found = 0
+    for at in range(0, len(data) - 16, 4):
+        length, address, number = struct.unpack_from("<IQI", data, at)
+        is_heap = data[address : address + 4] == b"GCOL" and 0 < number < 1 << 16
+        if length == len(text) and is_heap and text in data[address:]:
+            struct.pack_into("<I", data, at, 2**31 + 8)
+            found += 1
+    path.write_bytes(data)
+    assert found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at memory in /proc")
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        ("a long name of a gene", {}),
+        ("a long name of a gene", {"libver": "latest"}),
+        ("a long name of a cell", {}),
+        ("a long name of a cell", {"libver": "latest"}),
+        ("a long label", {}),
+        ("a long label", {"libver": "latest"}),
+        ("csr_matrix", {}),
+    ],
+)
+def test_texts_that_claim_to_be_longer_than_their_file(tmp_path, text, layout) -> None:
+    old, path = make(tmp_path / "x.h5ad"), tmp_path / "y.h5ad"
+    with h5py.File(old) as file, h5py.File(path, "w", **layout) as new:
+        for name in file:
+            file.copy(name, new)
+        new.attrs.update(file.attrs)
+        for name, at in (("var", "gene"), ("obs", "cell")):
+            new[f"{name}/_index"][1] = f"a long name of a {at}"
+        new["obs/line/categories"][1] = "a long label"
+    lengthen(path, text.encode())
+    with little_memory(200 << 20), pytest.raises(FileFormatError, match="claims 2,147"):
+        list(scd.open(path, obs=["line"], obs_names=True).read(np.arange(30)).names)

@@ -227,6 +227,8 @@ class StoredFrame:
             described = self._tree.describe_array(array)  # which checks its size
             if self._tree.format == "zarr":  # whose text is checked where it is read
                 return self._as_labels(described.read(0, described.shape[0]), array)
+            if isinstance(described, StoredArray):  # what an index holds is known
+                described.check_lengths()
         return self._as_labels(array[()], array)
 
     def _as_labels(self, read: Any, array: Any) -> list[Label]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ScdatasetError
 from ...storage import StoredArray
-from ...storage.formats.declared_sizes import FREE_VALUES
+from ...storage.formats.declared_sizes import FREE_VALUES, ImpossibleTextError
 from ...storage.formats.hdf5_files import is_written_here
 from ...storage.parsed_objects import (
     NOT_PARSED,
@@ -28,7 +28,7 @@ def ask_parsed(path: str, question: "Callable[[ParsedTree], T]") -> T | None:
     """Return the answer of a file's own bytes; None if HDF5 must be asked.
 
     That is so wherever something is unusual or wrong, so that there is one way in which
-    a user is told.
+    a user is told. But of a text of impossible length, HDF5 must not be asked.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ def ask_parsed(path: str, question: "Callable[[ParsedTree], T]") -> T | None:
         tree = ParsedTree(path)
         found = question(tree)
         tree.forget()
+    except ImpossibleTextError:
+        raise
     except (*NOT_PARSED, ScdatasetError, OSError):
         return None
     return found

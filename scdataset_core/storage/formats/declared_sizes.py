@@ -10,9 +10,11 @@ __all__ = [
     "FREE_BYTES",
     "FREE_VALUES",
     "MOST_ABSENT",
+    "ImpossibleTextError",
     "check_declared",
     "check_distinct",
     "check_present",
+    "check_text",
 ]
 
 # Deflate makes 1,032 bytes of one at most (zlib's technical notes), and no other codec
@@ -25,6 +27,10 @@ _MOST_CHUNK_BYTES = 1 << 31
 # Values that differ from each other, such as names of genes, compress to a quarter of
 # a byte at best (counting numbers, with a shuffle, to less, but beside other data).
 _MOST_A_BYTE, FREE_VALUES = 4, 1 << 20
+
+
+class ImpossibleTextError(FileFormatError):
+    """A file says of a text that it is longer than the file."""
 
 
 def check_declared(
@@ -110,4 +116,21 @@ def check_present(label: str, *, n_chunks: int, n_there: int) -> None:
             f"{label} claims {n_chunks:,} chunks, and {n_there:,} of them are there; it"
             " is damaged or was not copied whole: copy it again, or write it again with"
             " larger chunks"
+        )
+
+
+def check_text(label: str, *, longest: int, file_bytes: int) -> None:
+    """Raise if a text claims more bytes than its file has, where texts lie as they are.
+
+    HDF5 takes memory for so many, twice, before it looks at the text: up to 8 GiB.
+
+    Raises
+    ------
+    ImpossibleTextError
+        If it does.
+    """
+    if longest > file_bytes:
+        raise ImpossibleTextError(
+            f"{label} holds a text that claims {longest:,} bytes, and the file has"
+            f" {file_bytes:,}; it is damaged, restore it from its origin"
         )

@@ -111,11 +111,20 @@ def _check_size(
     )
 
 
-def describe_references(dataset: "h5py.Dataset") -> Description | None:
+def describe_references(
+    dataset: "h5py.Dataset", *, quietly: bool = False
+) -> Description | None:
     """Return how the references of a text of variable length lie in its file.
 
     Its elements are bytes of the type `REFERENCE`. The result is None if only HDF5 can
     read them.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    quietly
+        Whether nothing is said where it has an unknown filter.
     """
     from h5py import h5t
 
@@ -135,7 +144,7 @@ def describe_references(dataset: "h5py.Dataset") -> Description | None:
     shape = DatasetShape.of(dataset, facts.path)._replace(item_bytes=REFERENCE.itemsize)
     make_table = Hdf5TableMaker(shape, facts.identity, place.address)
     dtype = np.dtype(f"S{REFERENCE.itemsize}")
-    grid = _make_grid(dataset, make_table, dtype, b"")
+    grid = _make_grid(dataset, make_table, dtype, b"", quietly=quietly)
     if grid is None:
         return None
     return Description(
@@ -187,6 +196,8 @@ def _make_grid(
     make_table: Hdf5TableMaker,
     stored_dtype: np.dtype[Any],
     fill: Any,  # Any: a scalar of the type
+    *,
+    quietly: bool = False,
 ) -> ChunkGrid | None:
     """Return the chunks of a dataset whose elements have a plain type."""
     from h5py import h5d
@@ -209,6 +220,8 @@ def _make_grid(
     )
     unknown = pipeline.unknown
     if unknown is not None or len(pipeline.filters) > MOST_FILTERS:
+        if quietly:
+            return None
         _check_available(dataset, make_table.file, pipeline)
         _announce(dataset, make_table.file, str(unknown or pipeline))
         return None

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..io.open_files import OpenFile, open_and_make_room
+from .declared_sizes import check_text
 from .hdf5_btrees import header_messages
 from .hdf5_heaps import REFERENCE
 from .hdf5_messages import (
@@ -157,12 +158,19 @@ class ObjectFile:
         return list(struct.iter_unpack("<QQI20x", entries))
 
     def text(self, references: npt.NDArray[np.void]) -> list[str]:
-        """Return the text that each reference leads to."""
+        """Return the text that each reference leads to.
+
+        Raises
+        ------
+        ImpossibleTextError
+            If one is longer than the file: HDF5 must not be asked for that.
+        """
         found = []
         for length, address, number in references.tolist():
             if not length:
                 found.append("")
                 continue
+            check_text(self.path, longest=length, file_bytes=self.identity.n_bytes)
             data, places = self._heap(address)
             start, stop = places.get(number, (0, 0))
             text = data[start : start + length]

@@ -4,7 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
+
 from ..context import ReadContext
+from ..formats.declared_sizes import check_text
+from ..formats.hdf5_heaps import REFERENCE
+from ..layout import ArrayLayout
 from .byte_ranges import find_runs
 from .cached_reads import read_cached
 from .column_reads import column_tasks
@@ -15,7 +21,9 @@ from .merged_reads import tasks_of
 from .requests import Ranges, Request, merge_requests
 from .staging import Staging
 
-__all__ = ["read_requests"]
+__all__ = ["check_lengths", "read_requests"]
+
+Rows = npt.NDArray[np.int64]
 
 # To read this much in the order of its places, and then convert it, costs less than to
 # plan its way through scratch memory.
@@ -71,6 +79,8 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
         tasks += encoded_tasks(by_kind["encoded"], context)
     if "library" in by_kind:
         ranges = by_kind["library"]
+        for request in ranges.requests:
+            check_lengths(request.array, request.starts, request.stops, context)
         tasks += [
             partial(_through_library, ranges, number)
             for number in range(len(ranges.requests))
@@ -79,6 +89,42 @@ def read_requests(requests: Sequence[Request], context: ReadContext) -> None:
     for step in [*finish, *([staging.finish] if staging else [])]:
         step()
     context.stats.add(bytes_used=sum(request.n_bytes for request in by_kind.values()))
+
+
+def check_lengths(
+    array: ArrayLayout, starts: Rows, stops: Rows, context: ReadContext
+) -> None:
+    """Raise if texts claim to be longer than their file, before HDF5 believes it.
+
+    Parameters
+    ----------
+    array
+        Text, or an array of anything else, which is not looked at.
+    starts, stops
+        The ranges of it that are to be read.
+    context
+        The threads, files, buffers and counters to use.
+
+    Raises
+    ------
+    ImpossibleTextError
+        If one does.
+    """
+    references = array.references
+    sizes = stops - starts
+    if references is None or not sizes.sum():
+        return
+    found = np.empty(int(sizes.sum()), references.dtype)
+    first = np.zeros(len(starts), np.int64)
+    places = np.cumsum(sizes, dtype=np.int64) - sizes
+    read_requests([Request(references, starts, stops, [found], first, places)], context)
+    known = references.table.identities[0]
+    assert known is not None  # it is a file that was looked at
+    check_text(
+        f"{array.file}: data set {array.name}",
+        longest=int(found.view(REFERENCE)["length"].max()),
+        file_bytes=known.n_bytes,
+    )
 
 
 def _stage_small(
