@@ -126,10 +126,12 @@ class ZarrLibrary:
         """Return rows ``start`` to ``stop``."""
         if self.metadata is not None:
             check_unchanged(*self.metadata)
+        from .zarr_checks import with_checks  # which imports zarr
+
         array = self._array
         try:
             array = self._open_in_this_process()
-            rows = np.asarray(self._checked(array)[start:stop])
+            rows = np.asarray(with_checks(array)[start:stop])
         except (ScdatasetError, MemoryError, ImportError):
             raise
         except Exception as error:  # zarr's codecs raise what they like
@@ -138,14 +140,6 @@ class ZarrLibrary:
                 f" {stop}: zarr cannot read them: {type(error).__name__}: {error}"
             ) from error
         return rows.astype(object) if rows.dtype.kind in _TEXT_KINDS else rows
-
-    def _checked(self, array: "zarr.Array") -> "zarr.Array":
-        """Return an array that believes nothing of its text; others as they are."""
-        if self.why:
-            return array
-        from .zarr_text import with_checked_text  # which imports zarr
-
-        return with_checked_text(array)
 
     def _open_in_this_process(self) -> "zarr.Array":
         """Return the array, open in this process."""

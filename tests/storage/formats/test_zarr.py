@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -312,3 +313,39 @@ def test_a_codec_of_the_user(tmp_path, monkeypatch) -> None:
     array = StoredArray.from_zarr(made)
     assert array.grid is not None
     np.testing.assert_array_equal(array.read(), plain)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["text", "by_columns"])
+def test_blosc_that_was_cut_is_an_error_in_what_zarr_reads(tmp_path, version, kind):
+    """Blosc itself gives zeros for what is missing at its end."""
+    plain = np.array(["one", "two", "three"] * 9, object)
+    options: dict[str, Any] = {"dtype": str}
+    if kind == "by_columns":
+        plain = values((90, 33), np.float32)
+        transposed = [zarr.codecs.TransposeCodec(order=(1, 0))]
+        options = {"order": "F"} if version == 2 else {"filters": transposed}
+        options["dtype"] = plain.dtype
+    made = zarr.create_array(
+        tmp_path / "a.zarr",
+        shape=plain.shape,
+        chunks=plain.shape,
+        compressors=[numcodecs.Blosc() if version == 2 else zarr.codecs.BloscCodec()],
+        zarr_format=version,
+        **options,
+    )
+    made[...] = plain
+    array = StoredArray.from_zarr(zarr.open_array(tmp_path / "a.zarr", mode="r"))
+    assert isinstance(array.library, ZarrLibrary)
+    assert (array.read() == plain).all()
+    names = ("0", "0.0")
+    (chunk,) = (
+        path
+        for path in (tmp_path / "a.zarr").rglob("*")
+        if path.name in names and path.is_file()
+    )
+    whole = chunk.read_bytes()
+    for n in (0, 5, 16, len(whole) // 2, len(whole) - 1):
+        chunk.write_bytes(whole[:n])
+        with pytest.raises(CorruptFileError, match=r"a\.zarr.* its blosc says"):
+            array.read()
