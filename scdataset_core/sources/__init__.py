@@ -97,8 +97,9 @@ def open(
         file may crash or send round for ever, runs in a child process alone. What the
         file says of itself and its text are read there; rows are read here, without
         HDF5. The child is started once in a process, for all files, in about 0.4 s.
-        Arrow looks at footers of Parquet files there first. Other formats are opened as
-        without it; objects and URLs are refused.
+        Arrow looks at footers of Parquet files there first, and TileDB at experiments,
+        whose cells are read there too. Other formats are opened as without it; objects
+        and URLs are refused.
 
     Returns
     -------
@@ -135,7 +136,8 @@ def open(
     """
     for name in x if isinstance(x, list | tuple) else (x,):
         if not is_matrix_name(name):
-            raise ValueError(what_x_can_be(name, data, storage_options))
+            limits = {"allow_external": allow_external, "isolated": isolated}
+            raise ValueError(what_x_can_be(name, data, storage_options, **limits))
     kept = None if cache is None else Cache.of(cache)
     paths, store = _find(data, storage_options, kept, allow_external=allow_external)
     options = OpenOptions.of(

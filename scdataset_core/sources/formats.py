@@ -205,15 +205,21 @@ def _instead(obj: object) -> str | None:
 
 
 def what_x_can_be(
-    name: object, data: object, storage_options: Mapping[str, Any] | None = None
+    name: object,
+    data: object,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    allow_external: bool = False,
+    isolated: bool = False,
 ) -> str:
-    """Return the error for an `x` that names no matrix; it lists those of `data`."""
+    """Return the error for an `x` that names no matrix; it lists those of `data`.
+
+    The data are opened with the caution that the user has asked for.
+    """
     known: list[str] = []
     with contextlib.suppress(Exception):  # only a hint is looked for
-        options, paths = (
-            OpenOptions(allow_external=True, storage_options=storage_options),
-            None if is_remote(data) else paths_of(data),
-        )
+        options = OpenOptions(allow_external=allow_external, isolated=isolated)
+        paths = None if is_remote(data) else paths_of(data)
         if is_remote(data):
             found = find_remote(data, storage_options)
             paths, options = found.paths, OpenOptions(store=found.store)

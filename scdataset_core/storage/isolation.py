@@ -59,7 +59,7 @@ def call_isolated(
     arguments
         Its arguments, which pickle.
     file
-        The file that it reads, for errors and limits.
+        The file or folder that it reads, for errors and limits.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def call_isolated(
     """
     if _is_child:
         return function(*arguments)
-    n_bytes = Path(file).stat().st_size if Path(file).is_file() else 0
+    n_bytes = _n_bytes(file)
     memory = LEAST_MEMORY + MEMORY_A_BYTE * n_bytes
     asked = {
         "call": (function, arguments),
@@ -94,6 +94,19 @@ def call_isolated(
         raise answer["error"]
     result: T = answer["result"]
     return result
+
+
+def _n_bytes(file: str) -> int:
+    """Return the size of a file, or of all files in a folder as it was found first."""
+    if not Path(file).is_dir():
+        return Path(file).stat().st_size if Path(file).is_file() else 0
+    if file not in _folders:
+        inside = (Path(at, name) for at, _, names in os.walk(file) for name in names)
+        _folders[file] = sum(path.stat().st_size for path in inside if path.is_file())
+    return _folders[file]
+
+
+_folders: dict[str, int] = {}
 
 
 class _Child:

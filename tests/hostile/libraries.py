@@ -100,7 +100,7 @@ LIBRARIES: dict[str, Callable[[Path], Any]] = {
         _triples: ["triples"],
         _huggingface: ["hugging face"],
         _h5mu: ["h5mu"],
-        _soma: ["soma"],
+        _soma: ["soma", "soma isolated"],
     }.items()
     for name in names
 }

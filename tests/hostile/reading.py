@@ -92,8 +92,9 @@ def compare(name: str, path: Path, options: dict[str, Any]) -> tuple[str, str]:
     if name not in LIBRARIES:
         return "other values", ""
     read = read_cells(path, options)
+    of_objects = {key: value for key, value in options.items() if key != "isolated"}
     try:
-        told = read_cells(LIBRARIES[name](path), options)
+        told = read_cells(LIBRARIES[name](path), of_objects)
     except Exception as error:
         return "wrong rows", f"its library says: {_describe(error)}"
     lacking = set(_columns(told)) - set(_columns(read))

@@ -262,6 +262,7 @@ SMALL_FILES = {
     "feather": SmallFile(_feather, "a.feather", TABLE),
     "hugging face": SmallFile(_huggingface, "saved", TABLE),
     "soma": SmallFile(_soma, "soma", ANNDATA),
+    "soma isolated": SmallFile(_soma, "soma", ANNDATA | {"isolated": True}),
     "scdl": SmallFile(_scdl, "scdl", {"obs": True}),
 }
 

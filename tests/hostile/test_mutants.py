@@ -36,7 +36,7 @@ SEEDS = [
     ("scdl", 1104),
 ]
 # These import much, and are left to the long tests.
-SLOW = {"hugging face", "soma", "h5mu"}
+SLOW = {"hugging face", "soma", "soma isolated", "h5mu"}
 # Of these, nothing but their own library tells which values are right.
 UNTOLD = {"other values"}
 
@@ -58,7 +58,7 @@ def test_a_few_mutants_and_those_that_once_fell_short(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SMALL_FILES if name != "soma"])
+@pytest.mark.parametrize("name", [name for name in SMALL_FILES if "soma" not in name])
 def test_more_mutants(name, tmp_path):
     # Not of TileDB: it names its files by time and chance, so that a number makes
     # another mutant in each run; and it takes what memory a damaged size asks for.

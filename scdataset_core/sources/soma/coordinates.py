@@ -149,8 +149,7 @@ class SomaX:
             run = ids[start:stop]
             first, last = int(run[0]), int(run[-1])
             coords = (slice(first, last), slice(0, len(columns) - 1))
-            with self.array.reading(f"read for the cells {first} to {last}"):
-                values = self.array.handle.read(coords).to_numpy()
+            values = self.array.read_dense(coords)
             if values.shape != (last - first + 1, len(columns)):
                 raise CorruptFileError(
                     f"{self.array.where} gives values of shape {values.shape} for the"

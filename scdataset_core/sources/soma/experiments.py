@@ -1,6 +1,6 @@
 """TileDB-SOMA experiments: folders, open experiments, and queries of their cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,8 @@ import numpy as np
 
 from ...errors import FileFormatError, ScdatasetError
 from ...optional import import_optional
+from ...storage.io.open_files import check_plain_inside
+from ...storage.isolation import call_isolated, is_child
 from ..genes.joins import join_genes
 from ..obs.joined_columns import join_obs
 from ..options import OpenOptions
@@ -27,6 +29,14 @@ __all__ = [
     "open_soma",
 ]
 
+# TileDB takes memory for its answers before it looks for cells, a GiB by default, and
+# for each of its threads; the child process has little.
+_IN_CHILD = {
+    "soma.init_buffer_bytes": 1 << 25,
+    "sm.compute_concurrency_level": 2,
+    "sm.io_concurrency_level": 2,
+}
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -40,14 +50,36 @@ class _Wanted:
 def open_soma(paths: Sequence[str], options: OpenOptions) -> SomaSource:
     """Return the source over experiments, in their order."""
     _import_tiledbsoma()
-    found = []
     for path in paths:
-        experiment = _open_folder(path)
-        home = None if options.allow_external else experiment.uri
-        store = SomaStore(path, experiment.tiledb_timestamp_ms, {}, home=home)
-        found.append(_locate_cells(experiment, store, options, _Wanted()))
-        experiment.close()
-    return _join(found, options)
+        check_plain_inside(path)
+        if options.isolated:
+            call_isolated(_look, path, options.for_one_file(), file=path)
+    return _join([_locate_folder(path, options) for path in paths], options)
+
+
+def _locate_folder(path: str, options: OpenOptions) -> SomaCells:
+    """Find the cells of the experiment in a folder."""
+    config = _IN_CHILD if options.isolated or is_child() else {}
+    experiment = _open_folder(path, config)
+    home = None if options.allow_external else experiment.uri
+    store = SomaStore(
+        path,
+        experiment.tiledb_timestamp_ms,
+        config,
+        home=home,
+        isolated=options.isolated,
+    )
+    found = _locate_cells(experiment, store, options, _Wanted())
+    experiment.close()
+    return found
+
+
+def _look(path: str, options: OpenOptions) -> None:
+    """Do in the child process what TileDB is then asked for in the one of the user.
+
+    That is what experiments say of themselves; cells are read in the child alone.
+    """
+    _locate_folder(path, options)
 
 
 def open_experiment(
@@ -139,13 +171,13 @@ def _join(found: Sequence[SomaCells], options: OpenOptions) -> SomaSource:
     return SomaSource(found, genes, obs)
 
 
-def _open_folder(path: str) -> Any:  # Any: a tiledbsoma.Experiment
-    """Open an experiment; errors name it."""
+def _open_folder(path: str, config: Mapping[str, Any]) -> Any:
+    """Open an experiment; errors name it. Any: a tiledbsoma.Experiment."""
     import tiledbsoma
 
     uri = str(Path(path).absolute())
     try:
-        found = tiledbsoma.open(uri, context=tiledb_context({}))
+        found = tiledbsoma.open(uri, context=tiledb_context(config))
     except Exception as error:  # tiledbsoma raises what TileDB does
         raise FileFormatError(
             f"{path}: tiledbsoma cannot open it: {describe_error(error)}; if it was not"

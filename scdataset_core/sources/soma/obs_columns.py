@@ -148,10 +148,7 @@ def read_joinids(table: SomaArray) -> Rows:
             f" expected {JOINID}, by which cells are found; write it again with"
             f' index_column_names=["{JOINID}"]'
         )
-    with table.reading("read"):
-        pieces = handle.read(column_names=[JOINID])
-        ids = [piece[JOINID].to_numpy() for piece in pieces]
-    joined = np.sort(np.concatenate([np.empty(0, np.int64), *ids]))
+    joined: Rows = np.sort(table.read(None, [JOINID])[JOINID].to_numpy())
     if (joined[1:] == joined[:-1]).any():
         raise CorruptFileError(f"{table.where} holds a {JOINID} twice")
     return joined

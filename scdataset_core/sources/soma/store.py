@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
 
 from ...errors import CorruptFileError, FileChangedError, FileFormatError
+from ...storage.isolation import call_isolated, is_child
+from ..arrow.soundness import check_sound
 from ..rows import Rows
 
 if TYPE_CHECKING:
@@ -79,6 +82,8 @@ class SomaStore:
         Settings of TileDB.
     home
         What the addresses of its arrays must begin with; None: they may lie anywhere.
+    isolated
+        Whether its cells are read in the child process alone.
     """
 
     def __init__(
@@ -88,9 +93,11 @@ class SomaStore:
         config: Mapping[str, Any],
         *,
         home: str | None = None,
+        isolated: bool = False,
     ) -> None:
         self.name = name
         self.home = home
+        self.isolated = isolated
         self.timestamp = timestamp
         self.config = dict(config)
         self._handles: dict[str, Any] = {}
@@ -189,32 +196,56 @@ class SomaArray:
         with self.reading("opened"):
             return self.store.handle(self)
 
-    def read(self, ids: Rows, columns: Sequence[str] | None = None) -> "pa.Table":
+    def read(
+        self, ids: Rows | None, columns: Sequence[str] | None = None
+    ) -> "pa.Table":
         """Return what is stored for increasing ids; the rows come in any order.
 
         Parameters
         ----------
         ids
-            Wanted ids along the first dimension, at least one.
+            Wanted ids along the first dimension, at least one; None: all.
         columns
             The columns of a table; None for an array.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
+        if self.store.isolated and not is_child():
+            read = call_isolated(_read_rows, self, ids, columns, file=self.file)
+            return _from_bytes(read, self.where)
+        if ids is None:
+            return self._read((), columns, "read")
         first, last = int(ids[0]), int(ids[-1])
         as_range = len(ids) >= (last - first + 1) * _DENSE_PART
         coords = (slice(first, last) if as_range else ids,)
-        with self.reading(f"read for the cells {first} to {last}"):
-            handle = self.store.handle(self)
-            if columns is None:
-                table = pa.concat_tables(handle.read(coords).tables())
-            else:
-                table = handle.read(coords, column_names=list(columns)).concat()
+        table = self._read(coords, columns, f"read for the cells {first} to {last}")
         if as_range and last - first + 1 > len(ids):
+            import pyarrow as pa
+            import pyarrow.compute as pc
+
             key = "soma_dim_0" if columns is None else "soma_joinid"
             table = table.filter(pc.is_in(table[key], value_set=pa.array(ids)))
         return table
+
+    def _read(
+        self,
+        coords: tuple[slice | Rows, ...],
+        columns: Sequence[str] | None,
+        what: str,
+    ) -> "pa.Table":
+        import pyarrow as pa
+
+        with self.reading(what):
+            handle = self.store.handle(self)
+            if columns is None:
+                return pa.concat_tables(handle.read(coords).tables())
+            return handle.read(coords, column_names=list(columns)).concat()
+
+    def read_dense(self, coords: tuple[slice, slice]) -> npt.NDArray[Any]:
+        """Return the values of a dense array at ranges that include their ends."""
+        if self.store.isolated and not is_child():
+            return call_isolated(_read_dense, self, coords, file=self.file)
+        with self.reading(f"read for the cells {coords[0].start} to {coords[0].stop}"):
+            found: npt.NDArray[Any] = self.store.handle(self).read(coords).to_numpy()
+        return found
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
@@ -239,6 +270,48 @@ class SomaArray:
                 f" {len(self.fragments)} fragments are not there any more; open it"
                 " again"
             ) from cause
+
+
+# The arrays that the child process keeps open, by their places.
+_kept: dict[str, SomaArray] = {}
+
+
+def _keep(array: SomaArray) -> SomaArray:
+    """Return an array in the child process, which stays open there."""
+    kept = _kept.get(array.uri)
+    same = kept is not None and kept.store.timestamp == array.store.timestamp
+    if kept is None or not same or kept.fragments != array.fragments:
+        kept = _kept[array.uri] = array
+    return kept
+
+
+def _read_rows(
+    array: SomaArray, ids: Rows | None, columns: Sequence[str] | None
+) -> bytes:
+    """Read rows in the child process; return them as a stream of Arrow."""
+    import pyarrow as pa
+
+    table = _keep(array).read(ids, columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as out:
+        out.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
+
+
+def _read_dense(array: SomaArray, coords: tuple[slice, slice]) -> npt.NDArray[Any]:
+    """Read a dense array in the child process."""
+    return _keep(array).read_dense(coords)
+
+
+def _from_bytes(stream: bytes, where: str) -> "pa.Table":
+    """Return the rows that the child process has read."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as opened:
+        table = opened.read_all()
+    check_sound(table, where)
+    return table
 
 
 def is_inside(uri: str, home: str) -> bool:
