@@ -26,12 +26,12 @@ Short = Literal["resample", "drop", "keep"]
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What orders need, made once for a source.
+    """What orders need, made once for some rows of a source.
 
     Parameters
     ----------
-    source
-        The source.
+    source, indices
+        The source, and the rows of it that were chosen.
     labels
         By column the label of each group.
     cells
@@ -41,9 +41,14 @@ class _Prepared:
     """
 
     source: Any
+    indices: Any
     labels: dict[str, list[Any]]
     cells: GroupedCells
     reached: npt.NDArray[np.float64] | None
+
+    def is_of(self, source: Any, indices: Any) -> bool:
+        """Whether it was made for these very rows."""
+        return self.source is source and self.indices is indices
 
 
 class GroupSampling(WeightedRows):
@@ -261,7 +266,7 @@ class GroupSampling(WeightedRows):
             group has a set.
         """
         prepared = self._prepared  # another thread may replace it
-        if prepared is None or prepared.source is not source:
+        if prepared is None or not prepared.is_of(source, self.indices):
             self._prepared = prepared = self._prepare_anew(source)
         return prepared
 
@@ -301,7 +306,7 @@ class GroupSampling(WeightedRows):
         if weights is not None:
             positions = subset.positions_of(cells.rows.astype(np.int64))
             reached = np.concatenate([[0.0], np.cumsum(weights[positions])])
-        return _Prepared(source, labels, cells, reached)
+        return _Prepared(source, self.indices, labels, cells, reached)
 
     def _find_columns(self, source: Any) -> None:
         """Let the source find all columns at once: it opens its files once for them."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scdataset_core as scd
+from scdataset_core.adapters import loaders_of_split
 from tests.group_sets import CONTROLLED, as_text, sets_of
 
 
@@ -247,3 +248,23 @@ def test_a_saved_vocabulary_says_the_codes_of_groups(plates: Path) -> None:
     for batch in scd.Loader(own, strategy, batch_size=32):
         names = own.decode("drug", sets_of(batch, "drug", 8)[:, 0])
         assert names.tolist() == [labels["drug"][group] for group in batch["group"]]
+
+
+@pytest.mark.parametrize("more", [{}, CONTROLLED], ids=["groups", "controls"])
+def test_a_strategy_that_was_used_draws_from_a_part_of_a_split_alone(
+    source, more
+) -> None:
+    strategy = scd.GroupSampling(["cell_line", "drug"], 8, **more)
+    labels = strategy.groups(source)  # makes the groups of all cells
+    whole = scd.Loader(source, strategy, batch_size=32, fetch_factor=4)
+    parts = scd.split(source, {"train": 0.8, "test": 0.2})
+    options = {"batch_size": 32, "fetch_factor": 4}
+    train = loaders_of_split(parts, strategy, options)["train"]
+    seen: set[int] = set()
+    for batch in train:
+        seen.update(batch["index"].tolist())
+        if more:
+            seen.update(batch["control"]["index"].tolist())
+    assert seen <= set(parts["train"])
+    assert strategy.groups(source) == labels
+    assert len(whole) > len(train)

@@ -148,16 +148,17 @@ def test_no_warning_says_that_a_set_was_not_sorted():
 
 def test_a_strategy_is_restricted_to_rows():
     n = 100
-    rows = RowSet.of(n, np.arange(n) % 3 == 0)
+    source, rows = range(n), RowSet.of(n, np.arange(n) % 3 == 0)
     for name, make in STRATEGIES.items():
         if name.endswith("listed") or name == "storage":
             continue
         strategy = make(None, n) if name != "without_replacement" else None
         if strategy is None:
             strategy = BlockWeightedSampling(4, replace=False, sampling_size=9)
+        strategy.order(source, seed=1, epoch=0)  # what it keeps is of all rows
         restricted = strategy.restrict(rows)
         assert strategy.indices is None
-        order = restricted.order(range(n), seed=1, epoch=0)
+        order = restricted.order(source, seed=1, epoch=0)
         assert set(order.rows(0, len(order)).tolist()) <= set(rows)
         with pytest.raises(ValueError, match="has indices already"):
             restricted.restrict(rows)
