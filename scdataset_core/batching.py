@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .buckets import Buckets
 from .cells import Cells, extend, take
-from .fetch_memory import find_fetch_factor
+from .fetch_memory import RowMemory, find_fetch_factor
 from .form import Form, OutputName, Overflow, Width, find_output, pack
 from .hooks import Hooks, check_with_source, fill_rows
 from .outputs.base import MatrixLayout, Output
@@ -187,20 +187,11 @@ class SourceBatching(Batching):
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
         """Return `sizes` with the largest fetch factor that `memory` allows."""
-        source: Source = self.collection
-        # What a cache holds may come to be read two fetches at a time.
-        two = source.concurrent or len(source.cacheable_arrays()) > 0
-        n_reading = 2 if two and read_ahead else 1
+        row = RowMemory.of(self.collection, self.form, read_ahead=read_ahead)
         n_rows = sizes.batch_size
         if self.set_sizes is not None:
             n_rows = self.set_sizes.count_rows(n_rows)
-        fetch_factor = find_fetch_factor(
-            memory,
-            row_bytes=source.row_bytes(self.form),
-            batch_size=n_rows,
-            n_buffers=read_ahead + 2,
-            reading_bytes=source.reading_bytes(self.form) * n_reading,
-        )
+        fetch_factor = find_fetch_factor(memory, row, batch_size=n_rows)
         return replace(sizes, fetch_factor=fetch_factor)
 
     def count_lanes(self, n_rows: int) -> int:

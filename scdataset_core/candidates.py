@@ -10,7 +10,7 @@ import numpy as np
 from .amounts import parse_bytes
 from .cell_labels import read_columns
 from .checks import check_count
-from .form import Form
+from .fetch_memory import RowMemory
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def list_candidates(
         if candidate.memory <= most
     ]
     if not fits:
-        least = memory_of(source, batch_size, min(fetch_factors))
+        row = RowMemory.of(source, source.stored_form)
+        least = memory_of(row, batch_size, min(fetch_factors))
         raise ValueError(
             f"memory={memory!r} is too little: fetches of one minibatch of {batch_size}"
             f" cells take {least:,} bytes"
@@ -155,12 +156,13 @@ def price_settings(
     """
     check_count("batch_size", batch_size)
     mixing = _Mixing(source, label, batch_size)
+    row = RowMemory.of(source, source.stored_form)
     return [
         Candidate(
             b,
             f,
             batch_size,
-            memory_of(source, batch_size, f),
+            memory_of(row, batch_size, f),
             mixing.share(b, f),
             cost_of(source, b, f, batch_size),
         )
@@ -183,12 +185,9 @@ def _settings(
                 yield b, f
 
 
-def memory_of(source: Source, batch_size: int, fetch_factor: int) -> int:
+def memory_of(row: RowMemory, batch_size: int, fetch_factor: int) -> int:
     """Return the mean bytes that a Loader's fetches take, as it counts `memory=`."""
-    form: Form = source.stored_form
-    n_reading = 2 if source.concurrent or source.cache is not None else 1
-    row = source.row_bytes(form) * 3 + source.reading_bytes(form) * n_reading
-    return round(row * batch_size * fetch_factor)
+    return round(row.total * batch_size * fetch_factor)
 
 
 class _Mixing:

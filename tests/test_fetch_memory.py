@@ -7,9 +7,16 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
 import scdataset_core as scd
-from scdataset_core.fetch_memory import find_fetch_factor, parse_bytes
+from scdataset_core.fetch_memory import (
+    RowMemory,
+    find_batch_size,
+    find_fetch_factor,
+    parse_bytes,
+)
 from scdataset_core.storage import ReadContext
 from scdataset_core.storage.reading import read_requests
 
@@ -37,14 +44,33 @@ def test_refuses_what_is_no_amount(text):
 
 
 def test_takes_the_largest_factor_that_fits():
-    sizes = {"row_bytes": 1000.0, "batch_size": 64, "n_buffers": 3}
-    assert find_fetch_factor(1_920_000, **sizes) == 10
-    assert find_fetch_factor(1_919_999, **sizes) == 9
-    assert find_fetch_factor(1_920_000, **sizes, reading_bytes=2000.0) == 6
+    row = RowMemory(1000.0, n_buffers=3)
+    assert find_fetch_factor(1_920_000, row, batch_size=64) == 10
+    assert find_fetch_factor(1_919_999, row, batch_size=64) == 9
+    read = row._replace(reading_bytes=2000.0)
+    assert find_fetch_factor(1_920_000, read, batch_size=64) == 6
     with pytest.raises(ValueError, match=r"too little: 3 fetches"):
-        find_fetch_factor("100kB", **sizes)
+        find_fetch_factor("100kB", row, batch_size=64)
     with pytest.raises(ValueError, match="bytes, 8,000 besides to read one, take 704,"):
-        find_fetch_factor("600kB", **sizes, reading_bytes=8000.0)
+        find_fetch_factor("600kB", row._replace(reading_bytes=8000.0), batch_size=64)
+
+
+@given(
+    memory=st.integers(1, 10**10),
+    row_bytes=st.floats(0, 10**6),
+    reading_bytes=st.floats(0, 10**6),
+)
+def test_a_fetch_of_one_minibatch_of_the_size_found_fits(
+    memory, row_bytes, reading_bytes
+):
+    row = RowMemory(row_bytes, 3, reading_bytes)
+    size = find_batch_size(memory, row, most=4096)
+    assert 1 <= size <= 4096
+    if size > 1:
+        assert find_fetch_factor(memory, row, batch_size=size) >= 1
+    if size < 4096 and row.total >= 1:
+        with pytest.raises(ValueError, match="too little"):
+            find_fetch_factor(memory, row, batch_size=size + 2)
 
 
 N_CELLS, N_GENES = 200, 40

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..amounts import parse_bytes
+from ..fetch_memory import RowMemory, find_batch_size
 from ..loader import Loader
 from ..row_sets import RowSet
 from ..sources import Source
@@ -156,7 +156,7 @@ def rewrite(
             progress=progress,
             options={**settings, "threads": threads or 1},
         )
-    if str(target) in {os.path.realpath(file) for file in source.files}:
+    if any(_is_same(target, file) for file in source.files):
         raise FileExistsError(17, "the file is one of those that are read", str(target))
     if target.exists() and not overwrite:
         raise FileExistsError(
@@ -187,6 +187,13 @@ def rewrite(
         "seconds": time.perf_counter() - begun,
         "matrices": job.types,
     }
+
+
+def _is_same(target: Path, file: str) -> bool:
+    """Return whether two names, maybe through links, are of one file."""
+    with suppress(OSError):  # there is no such file, as behind a URL
+        return target.samefile(file)
+    return False
 
 
 def remove_left_over(target: Path) -> None:
@@ -247,10 +254,12 @@ class _Rewriting:
         self._source, self._rows = source, rows
         self._compression, self._progress = compression, progress
         order = Streaming(indices=rows)
+        row = RowMemory.of(source, source.stored_form)
+        batch_size = find_batch_size(memory, row, most=min(PIECE_ROWS, len(source)))
         self._loader = Loader(
             source,
             BlockShuffling(BLOCK_SIZE, indices=rows) if shuffle else order,
-            batch_size=_piece_rows(source, memory),
+            batch_size=batch_size,
             memory=memory,
             seed=seed,
             threads=threads,
@@ -372,12 +381,6 @@ class _Rewriting:
         with suppress(Exception):  # tables have none
             return first.var
         return pd.DataFrame(index=pd.Index(first.var_names))
-
-
-def _piece_rows(source: Source, memory: int | str) -> int:
-    """Return the rows to take at a time."""
-    row = 4 * source.row_bytes(source.stored_form) + 1
-    return int(max(1, min(PIECE_ROWS, len(source), parse_bytes(memory) // row)))
 
 
 def _places_of(names: Sequence[str]) -> dict[str, str]:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
+from math import ceil
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScdatasetError
+from ..fetch_memory import RowMemory, find_batch_size
 from ..loader import Loader
+from ..sources import Source
 from ..sources.formats import FileNode
 from ..storage import ReadContext, StoredArray, default_context
 from ..storage.chunks import ABSENT
@@ -28,6 +31,9 @@ __all__ = ["verify"]
 # A task reads about so much, and is done again chunk by chunk where something is wrong.
 TASK_BYTES = 2 << 20
 ROUND = 32
+# Most rows that a Loader gives at a time, and most bytes that its fetches take.
+READ_ROWS = 1024
+READ_BYTES = 256 << 20
 _ERRORS = (ScdatasetError, OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
@@ -299,7 +305,7 @@ class _Check:
                 source = file.open(obs=True, isolated=file.store is None)
                 if read:
                     done = 0
-                    for batch in Loader(source, Streaming(), batch_size=1024):
+                    for batch in _make_loader(source):
                         done += len(batch["index"])
                         if self._progress is not None:
                             self._progress(file.name, done, len(source))
@@ -307,6 +313,14 @@ class _Check:
                     source.longest_row()  # looks at all row pointers
             except _ERRORS as error:
                 self._note(file.name, None, None, error)
+
+
+def _make_loader(source: Source) -> Loader:
+    """Return a Loader of all rows; one row is read whatever it takes."""
+    row = RowMemory.of(source, source.stored_form)
+    batch_size = find_batch_size(READ_BYTES, row, most=READ_ROWS)
+    memory = max(READ_BYTES, ceil(row.total))
+    return Loader(source, Streaming(), batch_size=batch_size, memory=memory)
 
 
 def _find_arrays(

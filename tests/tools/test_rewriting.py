@@ -59,6 +59,21 @@ def test_the_file_has_the_same_cells_in_narrow_types(files, tmp_path):
     assert not list(out.parent.glob("*.partial"))
 
 
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_piece_is_cut_to_what_memory_holds(tmp_path, kind, compression):
+    values = np.random.default_rng(0).random((600, 500))
+    x = np.where(values < 0.2, values, 0)
+    path, out = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
+    adata = ad.AnnData(sp.csr_matrix(x) if kind == "sparse" else x)
+    adata.write_h5ad(path, compression=compression)
+    turned = adata.var_names[::-1].tolist()  # takes memory to read, as joins do
+    for genes, expected in ((None, x), (turned, x[:, ::-1])):
+        for memory in ("50kB", "300kB"):
+            rewrite(path, out, genes=genes, memory=memory, overwrite=True)
+            np.testing.assert_array_equal(rows(ad.read_h5ad(out).X), expected)
+
+
 def test_values_that_a_sample_does_not_show_are_kept_too(tmp_path, monkeypatch):
     from scdataset_core.tools import rewriting
 
@@ -136,6 +151,11 @@ def test_bad_requests_leave_what_is_there(files, tmp_path):
     assert out.read_text() == "mine"
     with pytest.raises(FileExistsError, match="one of those that are read"):
         rewrite(files, files[0], overwrite=True)
+    before = files[0].read_bytes()
+    (tmp_path / "link").symlink_to(files[0].parent)
+    with pytest.raises(FileExistsError, match="one of those that are read"):
+        rewrite(files, tmp_path / "link" / files[0].name, overwrite=True)
+    assert files[0].read_bytes() == before
     with pytest.raises(ValueError, match="no cell is chosen"):
         rewrite(files, tmp_path / "none.h5ad", rows=np.zeros(800, bool))
     with pytest.raises(ValueError, match="compression must be"):

@@ -8,7 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from scdataset_core.tools import verify
+import scdataset_core as scd
+from scdataset_core.fetch_memory import RowMemory
+from scdataset_core.tools import verification, verify
 
 ad = pytest.importorskip("anndata")
 
@@ -133,6 +135,22 @@ def test_other_formats_are_read_in_file_order(tmp_path):
     data[8:24] = bytes(16)
     path.write_bytes(data)
     assert not verify(path)["ok"]
+
+
+def test_rows_that_a_loader_reads_take_bounded_memory(tmp_path, monkeypatch):
+    pq = pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow")
+    rows = np.arange(3000, dtype=np.float32).reshape(300, 10).tolist()
+    path = tmp_path / "cells.parquet"
+    pq.write_table(pa.table({"X": pa.array(rows, pa.list_(pa.float32()))}), path)
+    source = scd.open(path)
+    row = RowMemory.of(source, source.stored_form).total
+    told: list[int] = []
+    for memory, n_rows in ((1, 1), (int(50 * row), 50), (10**9, 300)):
+        monkeypatch.setattr(verification, "READ_BYTES", memory)
+        told.clear()
+        assert verify(path, progress=lambda *now: told.append(now[1]))["ok"]
+        assert np.diff(told, prepend=0).max() == n_rows
 
 
 def test_the_command_names_the_damage_and_exits_with_1(file, plates):
