@@ -144,7 +144,8 @@ class Epochs:
         Raises
         ------
         StateError
-            If the state is of another data set, strategy, seed, size or shard.
+            If the state is of another data set, strategy, seed, size or shard, or its
+            numbers contradict each other.
         """
         self.state(Position(state.epoch), shard).check_same(state, of="the state")
         if state.shard is not None and state.shard != shard:
@@ -153,6 +154,7 @@ class Epochs:
                 " states of all ranks and workers with merge_states, and load the"
                 " merged one"
             )
+        state.check()  # not before: it takes the sizes at their word
         position = Position(state.epoch, union(state.done), state.yielded)
         return Start(position, is_loaded=True, is_merged=state.shard is None)
 

@@ -362,7 +362,7 @@ class Loader:
         StateError
             If the state is of another data set, strategy, seed, size or shard.
         """
-        given = State.from_dict(state)
+        given = State.parse(state)
         self._begin_at(self._epochs.start_from(given, self._shard))
 
     def shard(

@@ -15,6 +15,9 @@ __all__ = ["AllShares", "Deal", "Shard", "Share"]
 
 Integers = npt.NDArray[np.int64]
 
+# Whole fetches that some ranks have done and others have not are listed.
+_MOST_BEYOND = 1 << 24
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -303,6 +306,11 @@ class AllShares:
         world_size, num_workers = self._shape
         n_wholes, factor = self._deal.n_wholes, self._deal.fetch_factor
         last = min(n_wholes, (int(turns.max()) + 1) * num_workers)
+        if (last - first) * world_size > _MOST_BEYOND:
+            raise ValueError(
+                f"some ranks or workers are {last - first:,} fetches behind others;"
+                " save the states of all after the same step"
+            )
         wholes = np.arange(first, last)
         ranks = np.arange(world_size)[:, None]
         # The place of a whole fetch counts the partial ones of the rank before it.

@@ -1,8 +1,10 @@
 """States: small JSON-serialisable dicts that say where an epoch stands."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
+from reprlib import repr as repr_short
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,20 @@ __all__ = ["VERSION", "State", "advance_all", "merge_states"]
 VERSION = 1
 
 _MOST_NAMED = 16  # of missing states, in an error
+# Minibatches that no full round takes are listed; so many take 1.8 GB for a moment. A
+# run has fewer than a fetch of each rank, and a few more after a merge.
+_MOST_LOOSE = 1 << 24
 
 # These are raised where the parts of a state are not what they should be.
-_DAMAGE = (TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError)
+_DAMAGE = (
+    TypeError,
+    ValueError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
 
 _SIZES = [field.name for field in fields(Sizes)]
 # The parts that two states of one run have in common, and what errors call them.
@@ -79,23 +92,26 @@ class State:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "State":
-        """Check a dict and return its state.
+        """Check a dict and return its state, where no Loader says what is right.
 
         Raises
         ------
         StateError
             If the dict is no state, or one of another version.
         """
-        read = cls._parse(state)
-        try:
-            read._check()
-        except _DAMAGE as error:
-            raise _damaged(error) from error
+        read = cls.parse(state)
+        read.check(most_loose=_MOST_LOOSE)
         return read
 
     @classmethod
-    def _parse(cls, state: Mapping[str, Any]) -> "State":
-        """Return the state of a dict, whose numbers may contradict each other."""
+    def parse(cls, state: Mapping[str, Any]) -> "State":
+        """Return the state of a dict, whose numbers may contradict each other.
+
+        Raises
+        ------
+        StateError
+            If the dict is no state, or one of another version.
+        """
         if not hasattr(state, "keys") or "version" not in state:
             raise StateError(
                 "this is no state of a Loader: it has no version; give what"
@@ -104,7 +120,7 @@ class State:
         version = state["version"]
         if not isinstance(version, int) or version != VERSION:
             raise StateError(
-                f"the state has version {version!r}, and this release reads"
+                f"the state has version {repr_short(version)}, and this release reads"
                 f" version {VERSION}; use the release that wrote it"
             )
         parts: dict[str, Any] = {  # Any: JSON of some kind
@@ -121,13 +137,38 @@ class State:
         except _DAMAGE as error:
             raise _damaged(error) from error
 
-    def _check(self) -> None:
-        """Raise if the numbers contradict each other."""
-        dealing = Dealing(self.length, self.sizes)
-        check_done(self.done, dealing.n_batches)
-        dealing = self.dealing()
-        most = 0 if self.shard is None else dealing.share(self.shard).n_batches
-        self._check_yielded(most)
+    def check(self, *, most_loose: float = math.inf) -> None:
+        """Raise if the numbers contradict each other.
+
+        Parameters
+        ----------
+        most_loose
+            Most minibatches that no full round takes. There is no limit if the sizes
+            are known to be those of a Loader.
+
+        Raises
+        ------
+        StateError
+            If they do.
+        """
+        try:
+            check_done(self.done, Dealing(self.length, self.sizes).n_batches)
+            self._check_yielded(self._count_share(most_loose))
+        except _DAMAGE as error:
+            raise _damaged(error) from error
+
+    def _count_share(self, most_loose: float) -> int:
+        """Return how many minibatches its shard has; a merged state has none left."""
+        if self.shard is None:
+            return 0
+        share = self.dealing().share(self.shard)
+        n_loose = len(share.deal.loose)
+        if n_loose > most_loose:
+            raise ValueError(
+                f"{n_loose:,} minibatches are in no full round of fetches of"
+                f" {self.sizes.fetch_factor:,}, and no run has so many"
+            )
+        return share.n_batches
 
     def _check_yielded(self, most: int) -> None:
         """Raise if the shard has yielded more than `most` minibatches."""
@@ -177,7 +218,7 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     # What is the same in all states is checked in the first.
     read = [
-        State._parse(state) if i else State.from_dict(state)
+        State.parse(state) if i else State.from_dict(state)
         for i, state in enumerate(states)
     ]
     if not read:
@@ -227,7 +268,7 @@ def advance_all(
     StateError
         If the state is merged, or damaged.
     """
-    first = State.from_dict(state)
+    first = State.parse(state)
     if first.shard is None:
         raise StateError("a merged state belongs to no rank; give that of a shard")
     deal = first.dealing().deal(first.shard.world_size)
@@ -244,7 +285,11 @@ def _merge(
         # Minibatches that "trim" left out are done too.
         done = union([(0, dealing.n_batches)])
     else:
-        done = union(np.concatenate([dealing.done, shares.done_after(yielded)]))
+        try:
+            since = shares.done_after(yielded)
+        except _DAMAGE as error:
+            raise _damaged(error) from error
+        done = union(np.concatenate([dealing.done, since]))
     return replace(first, done=done.tolist(), shard=None, yielded=0).to_dict()
 
 

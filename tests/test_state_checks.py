@@ -69,6 +69,26 @@ def test_a_state_that_claims_a_billion_ranks_is_refused_at_once():
         merge_states([state])
 
 
+def test_sizes_that_no_run_has_are_refused_before_anything_is_listed():
+    sizes = {"length": 2 * 10**9, "batch_size": 1, "fetch_factor": 3 * 10**9}
+    state = {**make().state_dict(), **sizes}
+    for other in (state, {**state, "shard": None}):
+        with pytest.raises(StateError, match="another number of rows in an epoch"):
+            make().load_state_dict(other)
+    with pytest.raises(StateError, match=r"damaged: 2,000,000,000 .* no run has so"):
+        merge_states([state])
+    apart = [
+        {
+            **make(rank=rank, world_size=2).state_dict(),
+            **{"length": 2**40, "batch_size": 1, "fetch_factor": 1},
+            "yielded": rank * 2**38,
+        }
+        for rank in range(2)
+    ]
+    with pytest.raises(StateError, match="fetches behind others; save the states"):
+        merge_states(apart)
+
+
 def test_numbers_of_numpy_are_numbers_and_endless_nesting_is_damage():
     state = make().state_dict()
     make().load_state_dict({**state, "epoch": np.int64(3), "seed": np.int64(0)})

@@ -8,15 +8,16 @@ a run can go on with another number of them.
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow.fs
 import ray.train
 
-from scdataset_core import StateError, merge_states
+from scdataset_core import Loader, StateError, merge_states
 from scdataset_core.dealing import Shard
 from scdataset_core.state import State
 
@@ -25,6 +26,7 @@ from .ranks import find_ranks
 __all__ = ["restore", "save"]
 
 _READERS = 16  # small files that are read at a time
+_MOST_NAMED = 16  # of missing files, in an error
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _FILE = re.compile(r"scdataset-(.+)-rank(\d+)-worker(\d+)\.json")
 
@@ -101,8 +103,9 @@ def restore(checkpoint: Any, loader: R, *, name: str = "loader") -> R:
         in a run that begins, leaves the loader as it is.
     loader
         What :func:`shard` returned. A Loader of all ranks can be restored and divided
-        afterwards, and so can one that ``scdataset_torch.LoaderDataset`` then wraps;
-        the rest of the epoch is then dealt anew, even among as many ranks.
+        afterwards, and a ``scdataset_torch.LoaderDataset``, or a Loader that it then
+        wraps, divides among its workers; the rest of the epoch is then dealt anew, even
+        among as many ranks.
     name
         The name that was given to :func:`save`.
 
@@ -169,7 +172,7 @@ class _Folder:
 
 
 def _read_state(folder: _Folder, name: str, loader: object) -> Any:
-    """Return the state of the loader's own rank if there is one, else the merged."""
+    """Return the state of a Loader's own rank if there is one, else the merged."""
     names = folder.names()
     of_first = _file_name(name, 0, 0)
     if of_first not in names:
@@ -179,35 +182,42 @@ def _read_state(folder: _Folder, name: str, loader: object) -> Any:
     if shard is None:
         return first
     # A run of more ranks may have left files in a folder that was written again.
-    wanted = [
-        _file_name(name, rank, worker)
-        for rank in range(shard.world_size)
-        for worker in range(shard.num_workers)
-    ]
-    missing = [file for file in wanted if file not in names]
-    if missing:
-        raise StateError(
-            f"{folder}: the run had {shard.world_size} ranks, and there is no"
-            f" {', '.join(missing)}; every rank calls save() and reports its folder,"
-            " also where rank 0 alone writes the model"
-        )
-    own = _shard_of(loader)
-    if len(wanted) > 1 and _count_shards(own) == _count_shards(shard):
+    wanted = _find_files(folder, name, shard, set(names))
+    if (
+        len(wanted) > 1
+        and isinstance(loader, Loader)  # a dataset has workers that are not known here
+        and _count_shards(loader) == _count_shards(shard)
+    ):
         # A large run reads two files on each rank, in place of those of all.
-        state = folder.read(_file_name(name, own.rank, own.worker))
+        state = folder.read(_file_name(name, loader.rank, loader.worker))
         _check_same_step(folder, first, state)
         return state
     with ThreadPoolExecutor(_READERS) as threads:
         return merge_states([first, *threads.map(folder.read, wanted[1:])])
 
 
-def _shard_of(loader: object) -> Shard:
-    """Return which of how many ranks and workers a loader is."""
-    fields = vars(Shard()).items()
-    return Shard(**{name: getattr(loader, name, default) for name, default in fields})
+def _find_files(
+    folder: _Folder, name: str, shard: Shard, names: Container[str]
+) -> list[str]:
+    """Return the files of all ranks and workers of a run; raise if some are missing."""
+
+    def wanted() -> Iterator[str]:
+        for rank in range(shard.world_size):
+            for worker in range(shard.num_workers):
+                yield _file_name(name, rank, worker)
+
+    # A damaged state may claim any number of ranks: only some are named.
+    missing = islice((file for file in wanted() if file not in names), _MOST_NAMED)
+    if named := ", ".join(missing):
+        raise StateError(
+            f"{folder}: the run had {shard.world_size} ranks, and there is no {named};"
+            " every rank calls save() and reports its folder, also where rank 0 alone"
+            " writes the model"
+        )
+    return list(wanted())
 
 
-def _count_shards(shard: Shard) -> tuple[int, int]:
+def _count_shards(shard: Shard | Loader) -> tuple[int, int]:
     return shard.world_size, shard.num_workers
 
 

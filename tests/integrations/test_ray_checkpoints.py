@@ -273,6 +273,13 @@ def test_what_cannot_be_restored_is_named(tmp_path: Path) -> None:
     save(tmp_path, own)
     with pytest.raises(scd.StateError, match=r"2 ranks.*rank00001-worker000.*every"):
         restore(tmp_path, loader)
+    file = tmp_path / "scdataset-loader-rank00000-worker000.json"
+    state = json.loads(file.read_text())
+    endless = {**state["shard"], "world_size": 10**12}
+    file.write_text(json.dumps({**state, "shard": endless, "yielded": 0}))
+    with pytest.raises(scd.StateError, match="1000000000000 ranks, and there is no"):
+        restore(tmp_path, loader)
+    file.write_text(json.dumps(state))
     (tmp_path / "scdataset-loader-rank00001-worker000.json").write_text("{")
     with pytest.raises(scd.StateError, match="damaged"):
         restore(tmp_path, loader)
@@ -293,11 +300,13 @@ def test_states_of_different_steps_and_data_are_refused(tmp_path: Path) -> None:
             restore(tmp_path, loader.shard(1, world_size))
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("world", [2, 3])
 def test_a_dataset_of_pytorch_is_saved_and_restored(
-    world: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: int, num_workers: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     torch = pytest.importorskip("scdataset_torch")
+    data = pytest.importorskip("torch.utils.data")
 
     def datasets(world_size: int) -> Iterator[Any]:
         monkeypatch.setenv("WORLD_SIZE", str(world_size))
@@ -310,7 +319,8 @@ def test_a_dataset_of_pytorch_is_saved_and_restored(
     for dataset in begun:
         save(tmp_path, dataset)
     for dataset in datasets(world):
-        batches += list(restore(tmp_path, dataset))
+        restore(tmp_path, dataset)
+        batches += data.DataLoader(dataset, None, num_workers=num_workers)
     counts = np.bincount(np.concatenate(batches), minlength=N)
     assert counts.min() == 1
     assert (counts - 1).sum() < world * 5
