@@ -147,7 +147,7 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
 
     def _next_batch(self) -> Any:
         self._assert_not_closed()
-        while self._ended != self._num_epochs:
+        while not self._has_ended:
             self.start_prefetch()
             try:
                 return next(self._batches)
@@ -161,9 +161,14 @@ class BatchDatasetIterator(grain.DatasetIterator):  # type: ignore[misc]  # unty
                 raise
         raise StopIteration
 
+    @property
+    def _has_ended(self) -> bool:
+        """Whether all epochs have; a state may be of more than there are here."""
+        return self._num_epochs is not None and self._ended >= self._num_epochs
+
     def start_prefetch(self) -> None:
         """Start reading ahead, if that has not begun."""
-        if self._batches is None and self._ended != self._num_epochs:
+        if self._batches is None and not self._has_ended:
             self._batches, self._process = iter(self._loader), os.getpid()
 
     def get_state(self) -> str:

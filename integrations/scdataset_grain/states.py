@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from reprlib import repr as repr_short
 from typing import Any
 
 from scdataset_core import StateError
+from scdataset_core.state import State
 
 __all__ = ["IteratorState", "loader_states"]
 
@@ -58,14 +60,14 @@ class IteratorState:
             return None
         try:
             parts = json.loads(leaf)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return None
         if not isinstance(parts, dict) or _KIND not in parts:
             return None
         if parts[_KIND] != _VERSION:
             raise StateError(
-                f"the iterator's state has version {parts[_KIND]}, and this release"
-                f" reads version {_VERSION}; use the release that wrote it"
+                f"the iterator's state has version {repr_short(parts[_KIND])}, and this"
+                f" release reads version {_VERSION}; use the release that wrote it"
             )
         loader, ended = parts.get("loader"), parts.get("ended")
         if not isinstance(loader, dict) or not isinstance(ended, int) or ended < 0:
@@ -80,12 +82,17 @@ class IteratorState:
 
         It is another state only if the pipeline has not begun: Grain then takes the
         state in the main process, where the work is not divided yet.
+
+        Raises
+        ------
+        StateError
+            If the Loader's state is damaged.
         """
-        shard = self.loader.get("shard")
-        if shard is None or shard["num_workers"] != 1 or self.loader["yielded"]:
+        read = State.parse(self.loader)
+        if read.shard is None or read.shard.num_workers != 1 or read.yielded:
             return self
-        divided = {**shard, "worker": worker, "num_workers": num_workers}
-        return IteratorState({**self.loader, "shard": divided}, self.ended)
+        shard = replace(read.shard, worker=worker, num_workers=num_workers)
+        return IteratorState(replace(read, shard=shard).to_dict(), self.ended)
 
 
 def loader_states(state: Any) -> list[dict[str, Any]]:

@@ -273,3 +273,46 @@ def test_what_is_no_state_is_refused(state: Any, words: str) -> None:
 def test_a_tree_without_states_has_none_to_merge() -> None:
     with pytest.raises(scd.StateError, match="no Loader's state in this Grain state"):
         loader_states({"next_index": 3, "names": ["a", "b"]})
+
+
+def test_a_state_of_more_epochs_than_there_are_has_ended() -> None:
+    longer = iter(BatchIterDataset(make_loader(), num_epochs=3))
+    for _ in range(50):
+        next(longer)
+    assert json.loads(longer.get_state())["ended"] == 2
+    running = iter(BatchIterDataset(make_loader()))
+    running.set_state(longer.get_state())
+    running.start_prefetch()
+    assert list(running) == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({"shard": 5}, id="shard"),
+        pytest.param({"shard": {"num_workers": "1"}}, id="part_of_a_shard"),
+        pytest.param({"yielded": None}, id="yielded"),
+        pytest.param({"length": 2 * 10**9, "fetch_factor": 3 * 10**9}, id="sizes"),
+    ],
+)
+def test_a_damaged_state_of_the_loader_is_refused(parts: dict[str, Any]) -> None:
+    running = iter(BatchIterDataset(make_loader()))
+    held = json.loads(running.get_state())
+    state = json.dumps({**held, "loader": {**held["loader"], **parts}})
+    with pytest.raises(scd.StateError, match=r"damaged|another number of rows"):
+        running.set_state(state)
+    if "length" not in parts:
+        with pytest.raises(scd.StateError, match="damaged"):
+            loader_states({"data": state})
+    lacking = {k: v for k, v in held["loader"].items() if k not in parts}
+    with pytest.raises(scd.StateError, match=f"no {next(iter(parts))}|damaged"):
+        running.set_state(json.dumps({**held, "loader": lacking}))
+
+
+def test_nesting_without_end_is_no_state() -> None:
+    running = iter(BatchIterDataset(make_loader()))
+    nested = "[" * 10**5 + "]" * 10**5
+    with pytest.raises(scd.StateError, match="no state of a BatchIterDataset"):
+        running.set_state(nested)
+    with pytest.raises(scd.StateError, match=r"version|no state"):
+        running.set_state(f'{{"scdataset_grain": {"[" * 5000 + "]" * 5000}}}')
