@@ -46,6 +46,7 @@ def to_tensors(layout: Layout = "csr") -> Callable[[Mapping[str, Any]], TensorBa
     layout
         Layout of sparse X: ``"csr"`` makes it a tensor of layout ``torch.sparse_csr``,
         ``"dense"`` a dense tensor. Dense and padded X become dense tensors either way.
+        Where X is several arrays, each is converted so.
 
     Returns
     -------
@@ -97,13 +98,17 @@ class _ToTensors:
                 tensors[name] = _convert_labels(part)
             elif name == "control":
                 tensors[name] = dict(self(part))  # one object to send and pin
-            elif isinstance(part, Mapping):
-                tensors[name] = {key: to_tensor(array) for key, array in part.items()}
-            elif is_csr(part) and self.layout == "dense":
-                tensors[name] = torch.from_numpy(part.toarray())
             else:
-                tensors[name] = to_tensor(part)
+                tensors[name] = self._convert(part)
         return tensors
+
+    def _convert(self, part: Any) -> Any:
+        """Return an array as a tensor, or several arrays by name, nested or not."""
+        if isinstance(part, Mapping):
+            return {name: self._convert(inner) for name, inner in part.items()}
+        if is_csr(part) and self.layout == "dense":
+            return torch.from_numpy(part.toarray())
+        return to_tensor(part)
 
 
 def _convert_labels(column: npt.NDArray[Any]) -> torch.Tensor:

@@ -92,6 +92,26 @@ def test_padded_rows_become_three_tensors(plates):
     }
 
 
+@pytest.mark.parametrize(
+    ("layout", "expected"), [("csr", torch.sparse_csr), ("dense", torch.strided)]
+)
+def test_each_of_several_arrays_takes_the_layout(plates, layout, expected):
+    source = open(plates / "plate1.h5ad", x=["X", "layers/counts", "obsm/X_pca"])
+    loader = Loader(source, batch_size=8)
+    plain, batch = next(iter(loader.fresh())), to_tensors(layout)(next(iter(loader)))
+    assert [part.layout for part in batch["X"].values()] == [
+        expected,
+        expected,
+        torch.strided,
+    ]
+    for name, part in plain["X"].items():
+        held = part.toarray() if name != "obsm/X_pca" else part
+        assert np.array_equal(batch["X"][name].to_dense().numpy(), held)
+    padded = Loader(source, batch_size=8, output="padded", width=300)
+    x = to_tensors(layout)(next(iter(padded)))["X"]
+    assert {type(part) for part in x["X"].values()} == {torch.Tensor}
+
+
 def test_another_layout_is_refused():
     with pytest.raises(ValueError, match=r"layout must be .csr. or .dense., got 'coo'"):
         to_tensors("coo")
