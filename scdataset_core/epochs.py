@@ -16,7 +16,7 @@ from .ranges import NOTHING_DONE, union
 from .shares import Shard
 from .sizes import Sizes
 from .state import State
-from .strategy_orders import order_of
+from .strategy_orders import describe_strategy, order_of
 
 __all__ = ["EpochOrders", "Epochs"]
 
@@ -62,11 +62,7 @@ class EpochOrders:
     def describe_strategy(self) -> dict[str, Any]:
         """Return the name and the parameters of the strategy, for states."""
         if self._description is None:
-            describe = getattr(self.strategy, "describe", None)
-            name = {"name": type(self.strategy).__name__}
-            self._description = (
-                name if describe is None else dict(describe(self.source))
-            )
+            self._description = describe_strategy(self.strategy, self.source)
             if self.buckets is not None:  # they decide what a minibatch holds
                 self._description |= self.buckets.describe()
         return self._description

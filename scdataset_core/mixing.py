@@ -15,7 +15,7 @@ from .sources.base import Source
 from .sources.combined.one_after_another import concat
 from .sources.options import Join
 from .strategies import BlockShuffling
-from .strategy_orders import order_of
+from .strategy_orders import describe_strategy, order_of
 
 __all__ = ["MixedOrder", "Mixture", "mix"]
 
@@ -151,11 +151,10 @@ class Mixture:
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return what a state keeps of the mixture: JSON values."""
-        described = []
-        for strategy, one in zip(self.strategies, self.sources, strict=True):
-            describe = getattr(strategy, "describe", None)
-            name = {"name": type(strategy).__name__}
-            described.append(name if describe is None else dict(describe(one)))
+        described = [
+            describe_strategy(strategy, one)
+            for strategy, one in zip(self.strategies, self.sources, strict=True)
+        ]
         return {
             "name": type(self).__name__,
             "weights": list(self.weights),

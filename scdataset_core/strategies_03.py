@@ -2,13 +2,15 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
-from .checks import count_rows
+from .checks import count_rows, digest
 from .order_checks import check_rows
 from .orders import Rows
+from .row_sets import RowSet
 
-__all__ = ["LegacyOrder", "LegacyStrategy"]
+__all__ = ["LegacyOrder", "LegacyStrategy", "describe_attributes"]
 
 _SEEDS_BETWEEN_EPOCHS = 1000  # as scdataset 0.3 spaces them
 
@@ -64,3 +66,21 @@ class LegacyOrder:
                     f" {len(self)}; they must agree"
                 )
         return self._listed
+
+
+def describe_attributes(strategy: object) -> dict[str, Any]:
+    """Return what a state keeps of a strategy that does not describe itself.
+
+    These are its attributes that are numbers and texts, and digests of those that are
+    arrays and row sets: a RowSet has the digest of the array of its rows.
+    """
+    facts: dict[str, Any] = {"name": type(strategy).__name__}
+    for name, value in getattr(strategy, "__dict__", {}).items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, RowSet):
+            facts[name] = plain.digest()
+        elif isinstance(plain, np.ndarray) and plain.dtype.kind in "biufSU":
+            facts[name] = digest(plain)
+        elif isinstance(plain, int | float | str | None):
+            facts[name] = plain
+    return facts

@@ -6,9 +6,9 @@ from .checks import count_rows
 from .order_checks import CheckedOrder, check_order
 from .orders import Order
 from .strategies import Strategy
-from .strategies_03 import LegacyOrder, LegacyStrategy
+from .strategies_03 import LegacyOrder, LegacyStrategy, describe_attributes
 
-__all__ = ["order_of"]
+__all__ = ["describe_strategy", "order_of"]
 
 
 def order_of(
@@ -39,3 +39,15 @@ def order_of(
             f" as in scdataset 0.3, got {name}"
         )
     return check_order(order, name=name, n_source=n_source)
+
+
+def describe_strategy(strategy: Any, collection: Any) -> dict[str, Any]:
+    """Return the name and the parameters of a strategy, for states.
+
+    Of a user's own that has no method `describe` it is the name alone.
+    """
+    if hasattr(strategy, "describe"):
+        return dict(strategy.describe(collection))
+    if isinstance(strategy, LegacyStrategy) and not isinstance(strategy, Strategy):
+        return describe_attributes(strategy)
+    return {"name": type(strategy).__name__}

@@ -151,6 +151,24 @@ def test_a_state_of_other_proportions_is_refused(sources):
         scd.Loader(source, other).load_state_dict(state)
 
 
+def test_a_state_of_other_rows_of_a_strategy_of_0_3_is_refused(sources):
+    class Listed:
+        def __init__(self, rows):
+            self._indices = rows
+
+        def get_indices(self, data_collection, seed=None, rng=None):
+            return self._indices
+
+    def loader(rows):
+        strategies = [Listed(rows), scd.Streaming(), scd.Streaming()]
+        return scd.Loader(*scd.mix(sources, [1, 1, 1], strategies=strategies))
+
+    state = loader(np.arange(8)).state_dict()
+    loader(np.arange(8)).load_state_dict(state)
+    with pytest.raises(scd.StateError, match="another strategy"):
+        loader(np.arange(8) + 1).load_state_dict(state)
+
+
 def test_a_source_without_end_needs_no_memory():
     class Huge:
         def order(self, source, *, seed, epoch):

@@ -1,9 +1,11 @@
 """Strategies written for scdataset 0.3."""
 
+import json
+
 import numpy as np
 import pytest
 
-from scdataset_core import Loader
+from scdataset_core import Loader, RowSet, StateError
 
 DATA = np.arange(50)
 
@@ -63,3 +65,33 @@ def test_what_get_indices_gives_is_checked(listed, message):
     strategy.get_indices = lambda data_collection, seed=None, rng=None: listed
     with pytest.raises(ValueError, match=message):
         list(Loader(DATA, strategy))
+
+
+class Listed:
+    """A strategy of some rows, which it holds in one attribute or another."""
+
+    def __init__(self, **held):
+        vars(self).update(held)
+
+    def get_indices(self, data_collection, seed=None, rng=None):
+        return np.arange(10)
+
+
+ROWS = np.arange(0, 20, 2)
+
+
+@pytest.mark.parametrize(
+    ("held", "same", "other"),
+    [
+        pytest.param(ROWS, ROWS.copy(), ROWS + 1, id="array"),
+        pytest.param(RowSet.of(50, ROWS), ROWS, RowSet.of(50, ROWS + 1), id="row_set"),
+        pytest.param(np.int64(3), 3, np.int64(4), id="numpy_number"),
+        pytest.param(np.True_, True, np.False_, id="numpy_bool"),
+        pytest.param(np.array(["a", "b"]), np.array(["a", "b"]), ROWS, id="labels"),
+    ],
+)
+def test_a_state_knows_the_attributes_of_a_strategy(held, same, other):
+    state = json.loads(json.dumps(Loader(DATA, Listed(_held=held)).state_dict()))
+    Loader(DATA, Listed(_held=same)).load_state_dict(state)
+    with pytest.raises(StateError, match="another strategy"):
+        Loader(DATA, Listed(_held=other)).load_state_dict(state)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scdataset_core import RowSet
+from scdataset_core import RowSet, StateError
 
 pytest.importorskip("scdataset_torch")
 from scdataset_torch import compat, scDataset
@@ -49,3 +49,13 @@ def test_strategies_of_users_get_an_array():
         pass
 
     assert isinstance(Own(ROWS)._indices, np.ndarray)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_state_knows_the_rows_of_a_set(name):
+    make, other = STRATEGIES[name], RowSet.of(N, np.roll(MASK, 1))
+    data = np.arange(N)
+    state = scDataset(data, make(ROWS), batch_size=16, seed=3).state_dict()
+    scDataset(data, make(ARRAY), batch_size=16, seed=3).load_state_dict(state)
+    with pytest.raises(StateError, match=r"another (strategy|number of rows)"):
+        scDataset(data, make(other), batch_size=16, seed=3).load_state_dict(state)

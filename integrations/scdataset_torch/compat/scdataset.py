@@ -10,13 +10,13 @@ import torch
 import torch.distributed as dist
 
 from scdataset_core import Loader, Source
-from scdataset_core.checks import digest
 from scdataset_core.dealing import Dealing
 from scdataset_core.order_checks import check_order
 from scdataset_core.orders import Order
 from scdataset_core.shares import Shard
 from scdataset_core.sizes import Sizes
 from scdataset_core.strategies import Strategy
+from scdataset_core.strategies_03 import describe_attributes
 
 from ..dataset import ShardedDataset
 from .strategy import OrderedStrategy, SamplingStrategy
@@ -269,13 +269,7 @@ class EpochStrategy:
 
     def describe(self, source: Any) -> dict[str, Any]:
         """Return the attributes that a state keeps: numbers, and digests of arrays."""
-        facts: dict[str, Any] = {"name": type(self._strategy).__name__}
-        for name, value in vars(self._strategy).items():
-            if isinstance(value, int | float | str | None):
-                facts[name] = value
-            elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-                facts[name] = digest(value)
-        return facts
+        return describe_attributes(self._strategy)
 
 
 class ListedOrder:
