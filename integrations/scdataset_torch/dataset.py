@@ -46,7 +46,9 @@ class ShardedDataset(IterableDataset[Any]):
         self._loaded: Loader | None = None  # stands where the first iteration begins
         self._own: Loader | None = None  # of a worker in which a state was loaded
         self._running: Loader | None = None
+        self._own_number = 0  # of the iteration that runs here, among those of all
         self._n_begun = 0
+        self.n_given = 0  # batches of the latest iteration, if the DataLoader counts
 
     @abstractmethod
     def _rank_loader(self) -> Loader:
@@ -84,6 +86,7 @@ class ShardedDataset(IterableDataset[Any]):
             running = self._rank_loader().shard(self.rank, self.world_size, *worker)
             running.set_epoch(start.epoch)
         self._running = running
+        self._own_number = self._epochs.n_begun
         batches = self._collate(iter(running), running)
         if iteration is None:
             return batches
@@ -130,11 +133,28 @@ class ShardedDataset(IterableDataset[Any]):
 
         ``torchdata``'s ``StatefulDataLoader`` calls this in each worker. For a plain
         ``DataLoader`` with workers, use :meth:`state_after`.
+
+        Raises
+        ------
+        StateError
+            If workers run the latest iteration, and this is the main process.
         """
+        if get_worker_info() is None and self._runs_elsewhere():
+            raise StateError(
+                "other processes run the latest iteration, so this one does not know"
+                " where it stands; count the batches of the DataLoader, and take"
+                " dataset.state_after(n_batches, num_workers), or use torchdata's"
+                " StatefulDataLoader"
+            )
         for loader in (self._running, self._loaded):
             if loader is not None:
                 return loader.state_dict()
         return self._rank_loader().state_dict()
+
+    def _runs_elsewhere(self) -> bool:
+        """Return whether the latest iteration is none of this process."""
+        latest = self._epochs.n_begun
+        return latest > 0 and (self._running is None or self._own_number != latest)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration go on with the very next batch after a state.
@@ -183,6 +203,7 @@ class ShardedDataset(IterableDataset[Any]):
         loader.load_state_dict(state)
         self._loaded = loader
         self._running = None
+        self.n_given = 0
         self._epochs.load(loader.next_epoch)
         return loader
 

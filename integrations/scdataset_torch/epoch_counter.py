@@ -19,8 +19,8 @@ __all__ = ["EpochCounter", "Iteration", "Start"]
 # Semaphores of the spawn context reach workers of every start method.
 _SPAWN = get_context("spawn")
 
-_NEXT, _PENDING, _LATEST, _LATEST_KIND, _TURN = range(5)
-_HEAD = 5
+_NEXT, _PENDING, _LATEST, _LATEST_KIND, _TURN, _BEGUN = range(6)
+_HEAD = 6
 _NOTES = 16  # iterations that workers can still join; more than one at once is rare
 _SEED, _ORDINAL, _WORKERS, _EPOCH, _KIND = range(5)
 _FIELDS = 5
@@ -108,6 +108,7 @@ class EpochCounter:
             self._cells[_NEXT] = epoch
             self._cells[_PENDING] = 1
             self._cells[_LATEST_KIND] = _NOT_BEGUN
+            self._cells[_BEGUN] = 0
 
     def set(self, epoch: int, *, resumes: bool) -> None:
         """Make `epoch` the next epoch; it resumes a loaded state or starts afresh."""
@@ -120,6 +121,12 @@ class EpochCounter:
         """Whether no iteration has begun since the loader was wrapped or loaded."""
         with self._alone():
             return bool(self._cells[_PENDING])
+
+    @property
+    def n_begun(self) -> int:
+        """Iterations that any process has begun, since a state was loaded if at all."""
+        with self._alone():
+            return int(self._cells[_BEGUN])
 
     @property
     def latest(self) -> Start | None:
@@ -183,6 +190,7 @@ class EpochCounter:
         cells[_NEXT] = epoch + 1
         cells[_PENDING] = 0
         cells[_LATEST] = epoch
+        cells[_BEGUN] += 1
         kind = _RESUMED if resumes else _FRESH
         cells[_LATEST_KIND] = kind if at is None else _IN_WORKERS
         return Start(epoch, resumes)

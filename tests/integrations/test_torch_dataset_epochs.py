@@ -137,6 +137,28 @@ def test_state_dict_before_and_within_an_iteration():
     assert dataset.state_dict()["yielded"] == 1
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_main_process_has_no_state_of_what_workers_iterate(
+    num_workers, monkeypatch
+):
+    dataset = LoaderDataset(make_loader())
+    next(iter(dataset))
+    assert dataset.state_dict()["yielded"] == 1
+    dataset.set_epoch(0)
+    batches = in_turn(dataset, num_workers, monkeypatch, 1)
+    next(batches)
+    monkeypatch.undo()
+    with pytest.raises(StateError, match=r"state_after\(n_batches, num_workers\)"):
+        dataset.state_dict()
+    state = dataset.state_after(1, num_workers)
+    for load in (dataset.load_state_dict, dataset.go_on):
+        load(state)
+        assert dataset.state_dict()["done"] == state["done"]
+    iterator = iter(dataset)
+    next(iterator)
+    assert dataset.state_dict()["yielded"] == 1
+
+
 def test_a_pickled_dataset_counts_its_own_epochs():
     dataset = LoaderDataset(make_loader())
     list(dataset)

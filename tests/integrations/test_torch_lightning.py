@@ -216,3 +216,20 @@ def test_parts_are_called_as_the_stages():
         LoaderDataModule(parts)
     with pytest.raises(TypeError, match="strategy goes with a split"):
         LoaderDataModule(train=Loader(np.arange(10)), strategy=Streaming())
+
+
+@pytest.mark.parametrize("n_taken", [3, 10])
+def test_a_state_that_is_loaded_is_the_state_of_the_dataloader(n_taken):
+    data = LoaderDataModule(train=Loader(np.arange(100), batch_size=10))
+    loader = data.train_dataloader()
+    iterator = iter(loader)
+    for _ in range(n_taken):
+        next(iterator)
+    state = loader.state_dict()
+    for _ in range(10 - n_taken):
+        next(iterator)
+    loader.load_state_dict(state)
+    rest = LoaderDataModule(train=Loader(np.arange(100), batch_size=10))
+    resumed = rest.train_dataloader()
+    resumed.load_state_dict(loader.state_dict())
+    assert [b.tolist() for b in resumed] == [b.tolist() for b in loader]
