@@ -52,6 +52,7 @@ class Batching:
     """
 
     buckets: Buckets | None = None  # how rows of a fetch are put together by length
+    output: Output | None = None  # what makes a batch of cells
 
     def __init__(self, collection: Any, hooks: Hooks) -> None:
         self.collection = collection
@@ -178,7 +179,7 @@ class SourceBatching(Batching):
     ) -> None:
         super().__init__(collection, hooks)
         self.form = form
-        self.output = output
+        self.output: Output = output
         self.batch_size = batch_size
         self.set_sizes = set_sizes
         if form.widths:

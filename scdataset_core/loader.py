@@ -213,6 +213,12 @@ class Loader:
         return self._shard.num_workers
 
     @property
+    def output(self) -> str | None:
+        """What minibatches of a source are, such as ``"csr"``; else None."""
+        output = self._batching.output
+        return None if output is None else output.name
+
+    @property
     def hooks(self) -> Hooks:
         """The hooks that it was given."""
         return self._batching.hooks

@@ -20,7 +20,7 @@ from scdataset_core.checks import check_count
 from scdataset_core.iteration import BatchIterator
 
 from .epoch_counter import EpochCounter, Iteration
-from .misuse import check_not_dealt_again, warn_of_batches_of_batches
+from .misuse import check_has_index, check_not_dealt_again, warn_of_batches_of_batches
 from .ranks import rank_and_world_size
 from .shared_memory import PlainBatch, allow_sending_by_pipe
 from .states import compute_state_after, count_repeated
@@ -319,7 +319,8 @@ class LoaderDataset(ShardedDataset):
     TypeError
         If `loader` is not a Loader, or `collate` is not a function.
     ValueError
-        If `loader` is sharded already, or RANK and WORLD_SIZE do not go together.
+        If `loader` is sharded already, or RANK and WORLD_SIZE do not go together; if
+        several ranks are to count rows, and batches have no "index".
 
     Examples
     --------
@@ -349,13 +350,14 @@ class LoaderDataset(ShardedDataset):
         )
         rank, world_size = rank_and_world_size() if ranks else (0, 1)
         if evaluation:
+            if world_size > 1:
+                check_has_index(loader)
             loader = loader.shard()
             loader.uneven = "pad"
         loaded = loader.shard(rank, world_size)
         super().__init__(rank, world_size, epoch=loaded.next_epoch)
         self.collate = collate
         self.evaluation = evaluation
-        self.n_given = 0  # batches of the latest iteration, if the DataLoader counts
         self._loaded = loaded
         self._fresh = loader.fresh().shard(rank, world_size)
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from scdataset_core import StateError
+from scdataset_core import Loader, StateError
 
 __all__ = [
     "check_dataloader_options",
+    "check_has_index",
     "check_not_dealt_again",
     "warn_of_batches_of_batches",
 ]
@@ -40,6 +41,26 @@ def check_dataloader_options(options: Mapping[str, Any]) -> None:
     """
     for name in sorted(_BATCH_OPTIONS & set(options)):
         raise TypeError(f"{name} is the Loader's to decide; give it to the Loader")
+
+
+def check_has_index(loader: Loader) -> None:
+    """Raise if the minibatches of a Loader will not be dicts with an "index".
+
+    What hooks make of them is seen when they come.
+
+    Raises
+    ------
+    ValueError
+        If they will not.
+    """
+    is_plain = all(hook is None for hook in vars(loader.hooks).values())
+    if is_plain and loader.output in (None, "anndata"):
+        what = type(loader.source).__name__ if loader.output is None else "AnnData"
+        raise ValueError(
+            'evaluation=True sets batch["index"] to -1 where another rank has the same'
+            f" rows, and batches of {what} have none; use the dict batches of a source,"
+            ' scdataset_core.open(...), and any output= but "anndata"'
+        )
 
 
 def warn_of_batches_of_batches(caller: FrameType) -> None:

@@ -156,12 +156,30 @@ def test_evaluation_counts_every_row_once(
     assert lengths == {-(-n_batches // world_size)}
 
 
-def test_evaluation_of_what_has_no_index_says_so(monkeypatch):
+@pytest.mark.parametrize("output", [None, "anndata"])
+def test_evaluation_of_what_has_no_index_is_refused_on_several_ranks(
+    output, monkeypatch
+):
+    data = np.arange(12.0)[:, None]
+    loader = Loader(data if output is None else open(data), batch_size=4, output=output)
+    assert len(LoaderDataset(loader, evaluation=True)) == 3
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    loader = Loader(np.arange(12), batch_size=4)
+    with pytest.raises(ValueError, match=r"batches of \w+ have none; use the dict"):
+        LoaderDataset(loader, evaluation=True)
+
+
+def test_evaluation_of_what_a_hook_makes_says_so_when_it_comes(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def listed(make):
+        loader = Loader(np.arange(12), batch_size=4, batch_transform=make)
+        return list(LoaderDataset(loader, evaluation=True))
+
     with pytest.raises(TypeError, match="the batch is a ndarray without one"):
-        list(LoaderDataset(loader, evaluation=True))
+        listed(lambda rows: rows + 1)
+    assert listed(lambda rows: {"index": rows})[-1]["index"].tolist() == [-1] * 4
 
 
 def test_ranks_may_be_left_to_others(monkeypatch):
