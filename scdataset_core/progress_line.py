@@ -199,11 +199,11 @@ class RichLine:
         # In a notebook rich writes to the cell, not to a file.
         console = Console(file=None if in_notebook() else file)
         self._bars = Progress(
-            TextColumn("{task.fields[desc]}"),
+            TextColumn("{task.fields[desc]}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=console,
             auto_refresh=False,
         )

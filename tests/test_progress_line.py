@@ -89,3 +89,10 @@ def test_cells_are_counted_in_batches_of_any_kind():
     x = np.ones((7, 3))
     batches = [x, {"X": x}, {"X": x, "index": np.arange(7)}, (x, x), [x], {"X": (x, x)}]
     assert [count_cells(batch) for batch in batches] == [7] * 6
+
+
+def test_rich_shows_the_description_as_it_is(loader):
+    pytest.importorskip("rich")
+    out = Terminal()
+    assert len(list(scd.progress(loader, desc="[red]fold :star:", file=out))) == 10
+    assert "[red]fold :star:" in out.getvalue()

@@ -1,6 +1,5 @@
 """The command `scdataset bench`."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from .arguments import expand_files
 from .bench_tables import notes_on, tables_of
 from .benching import bench
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, note, progress, show_plain_errors
+from .terminal import console, note, print_json, progress, show_plain_errors
 from .tune_command import BatchSize, CacheFolder, Files, Label, Memory, X
 
 __all__ = ["bench_files"]
@@ -98,7 +97,7 @@ def bench_files(
                 progress=report,
             )
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
         else:
             _show(found)
         for path, save in savers.items():

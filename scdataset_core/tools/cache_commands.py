@@ -1,6 +1,5 @@
 """The commands `scdataset cache ls`, `fill` and `clear`."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,13 @@ from .cache_contents import cache, clear_cache, open_cache
 from .cache_filling import fill_cache
 from .ray_option import RayAddress, address_of
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, progress, show_failed_files, show_plain_errors
+from .terminal import (
+    console,
+    print_json,
+    progress,
+    show_failed_files,
+    show_plain_errors,
+)
 
 __all__ = ["cache_app"]
 
@@ -50,7 +55,7 @@ def list_entries(
     with show_plain_errors():
         entries = cache(folder)
         if as_json:
-            console.print(json.dumps(entries, indent=1), soft_wrap=True)
+            print_json(entries)
             return
         if entries:
             console.print(_table(entries))
@@ -102,7 +107,7 @@ def fill(
                 ray=address_of(ray),
             )
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
         else:
             _show_filled(found, folder)
     if not found["ok"]:
@@ -122,7 +127,7 @@ def clear(
     with show_plain_errors():
         found = clear_cache(folder, files or None)
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
             return
         freed = found["freed"] / 1e6
         console.print(f"freed {freed:,.1f} MB in {folder}", soft_wrap=True)

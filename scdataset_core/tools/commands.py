@@ -1,6 +1,5 @@
 """The commands of `scdataset`; each reads options, shows progress, prints results."""
 
-import json
 import shlex
 from collections.abc import Callable
 from enum import StrEnum
@@ -23,7 +22,14 @@ from .rewrite_command import rewrite_files
 from .split_command import split_files
 from .storage_arguments import StorageArgument, parse_storage_options
 from .synthetic import Compression, demo_plates, plate_paths
-from .terminal import console, is_on_terminal, note, progress, show_plain_errors
+from .terminal import (
+    console,
+    is_on_terminal,
+    note,
+    print_json,
+    progress,
+    show_plain_errors,
+)
 from .tune_command import suggest_settings, tune_files
 from .verdict import conclusions, table
 from .verify_command import verify_files
@@ -161,7 +167,7 @@ def make_data(
                 progress=report,
             )
     if as_json:
-        console.print(json.dumps(found, indent=1), soft_wrap=True)
+        print_json(found)
         return
     for file in found["files"]:
         console.print(f"{file['file']}  {file['bytes'] / 1e6:,.1f} MB", soft_wrap=True)
@@ -288,7 +294,7 @@ def demo(
                 report=report,
             )
         if as_json:
-            console.print(json.dumps(comparison.report(), indent=1), soft_wrap=True)
+            print_json(comparison.report())
         else:
             console.print(table(comparison, lines=console.is_terminal))
             for sentence in conclusions(comparison):

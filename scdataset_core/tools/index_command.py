@@ -1,6 +1,5 @@
 """The command `scdataset index`."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 from ..sources.anndata_files.index import Index
 from .arguments import expand_files
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, note, progress, show_plain_errors
+from .terminal import console, note, print_json, progress, show_plain_errors
 
 __all__ = ["index_files"]
 
@@ -57,7 +56,7 @@ def index_files(
         counts = {name: len(found) for name, found in changes._asdict().items()}
         if as_json:
             found = {"files": len(index), **counts, "bytes": out.stat().st_size}
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
             return
         console.print(
             f"{len(index):,} files in {out} ({out.stat().st_size:,} bytes):"

@@ -1,6 +1,5 @@
 """The command `scdataset inspect`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.table import Table
 from .arguments import expand_files
 from .inspection import inspect
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, progress, show_plain_errors
+from .terminal import console, print_json, progress, show_plain_errors
 
 __all__ = ["inspect_files"]
 
@@ -43,7 +42,7 @@ def inspect_files(
                 progress=lambda _, done, total: report("inspect", done, total),
             )
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
         else:
             _show(found)
     if any("cells" not in file for file in found["files"]):

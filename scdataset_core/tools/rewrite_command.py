@@ -1,6 +1,5 @@
 """The command `scdataset rewrite`."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,13 @@ from .ray_option import RayAddress, address_of
 from .rewriting import rewrite
 from .splitting import find_conditions
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, progress, show_failed_files, show_plain_errors
+from .terminal import (
+    console,
+    print_json,
+    progress,
+    show_failed_files,
+    show_plain_errors,
+)
 
 __all__ = ["rewrite_files"]
 
@@ -117,7 +122,7 @@ def rewrite_files(
                 ray=address_of(ray),
             )
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
         elif ray is None:
             _show(found, sum(file.count_bytes() for file in found_files))
         else:

@@ -1,6 +1,5 @@
 """The command `scdataset split`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from ..splits.tables import CountTable
 from .arguments import expand_files
 from .splitting import split
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, show_plain_errors
+from .terminal import console, print_json, show_plain_errors
 
 __all__ = ["split_files"]
 
@@ -77,7 +76,7 @@ def split_files(
             storage_options=options,
         )
         if as_json:
-            console.print(json.dumps(report, indent=1), soft_wrap=True)
+            print_json(report)
             return
         counts = CountTable(report.get("labels", report["parts"]))
         console.print(repr(counts), highlight=False, soft_wrap=True)

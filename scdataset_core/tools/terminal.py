@@ -1,10 +1,12 @@
 """The terminal: commands show progress, notes and errors on it, or write to a pipe."""
 
+import json
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -23,13 +25,16 @@ __all__ = [
     "console",
     "is_on_terminal",
     "note",
+    "print_json",
     "progress",
     "show_failed_files",
     "show_plain_errors",
 ]
 
-console = Console(highlight=False, markup=False)
-_errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
+_errors = Console(
+    stderr=True, soft_wrap=True, markup=False, highlight=False, emoji=False
+)
 _BAR_STEP_S = 0.1
 
 
@@ -41,6 +46,11 @@ def is_on_terminal() -> bool:
 def note(text: str) -> None:
     """Print a note to standard error, apart from the results."""
     _errors.print(f"scdataset: {text}")
+
+
+def print_json(report: Any) -> None:  # Any: plain data
+    """Print a report as JSON, as it is: rich would change what looks like its own."""
+    sys.stdout.write(f"{json.dumps(report, indent=1)}\n")
 
 
 def show_failed_files(failed: Sequence[Mapping[str, str]]) -> None:
@@ -60,7 +70,7 @@ def progress(unit: str = "cells") -> Iterator[Callable[[str, float, int], None]]
         What is counted.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn(unit),

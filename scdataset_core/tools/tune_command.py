@@ -1,6 +1,5 @@
 """The commands `scdataset tune` and `scdataset suggest`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from ..suggestion import Suggestion
 from .arguments import expand_files
 from .storage_arguments import StorageArgument, parse_storage_options
 from .suggesting import suggest
-from .terminal import console, progress, show_plain_errors
+from .terminal import console, print_json, progress, show_plain_errors
 from .tuning import tune
 
 __all__ = ["suggest_settings", "tune_files"]
@@ -82,7 +81,7 @@ def tune_files(
                 progress=lambda _, done, total: report("tune", done, total),
             )
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
             return
         console.print(_table(found["settings"]))
         console.print("* nothing is quicker with as little memory and as much entropy")
@@ -113,8 +112,10 @@ def suggest_settings(
             x=x,
             storage_options=options,
         )
-        text = json.dumps(found, indent=1) if as_json else repr(Suggestion(**found))
-        console.print(text, soft_wrap=True)
+        if as_json:
+            print_json(found)
+        else:
+            console.print(repr(Suggestion(**found)), soft_wrap=True)
 
 
 def _tell_of_cache() -> None:

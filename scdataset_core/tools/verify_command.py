@@ -1,6 +1,5 @@
 """The command `scdataset verify`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.table import Table
 from .arguments import expand_files
 from .ray_option import RayAddress, address_of
 from .storage_arguments import StorageArgument, parse_storage_options
-from .terminal import console, progress, show_plain_errors
+from .terminal import console, print_json, progress, show_plain_errors
 from .verification import verify
 
 __all__ = ["verify_files"]
@@ -55,7 +54,7 @@ def verify_files(
                 ray=address_of(ray),
             )
         if as_json:
-            console.print(json.dumps(found, indent=1), soft_wrap=True)
+            print_json(found)
         else:
             _show(found)
     if not found["ok"]:
