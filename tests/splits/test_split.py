@@ -189,6 +189,16 @@ def rewrite(path, **changes):
     np.savez(path, **{name: x for name, x in entries.items() if x is not None})
 
 
+def flip(path, after, offset, value):
+    """Set a byte of the first member of a split, packed or not, past a mark."""
+    with np.load(path) as file:
+        entries = dict(file)
+    np.savez(path, **entries)
+    data = bytearray(path.read_bytes())
+    data[data.index(after) + offset] = value
+    path.write_bytes(data)
+
+
 def test_files_that_are_no_splits_are_refused(tmp_path):
     path = tmp_path / "split.npz"
     parts = scd.split(SOURCE, THREE)
@@ -210,6 +220,9 @@ def test_files_that_are_no_splits_are_refused(tmp_path):
         lambda: rewrite(path, facts=facts[:-1]),
         lambda: rewrite(path, facts=np.frombuffer(b"[" * 100_000, np.uint8)),
         lambda: rewrite(path, facts=np.array([b"x"], object)),
+        lambda: flip(path, b"PK\x01\x02", 8, 1),  # a member that is encrypted
+        lambda: flip(path, b"PK\x01\x02", 10, 99),  # packed in an unknown way
+        lambda: flip(path, b"'descr'", 0, ord("(")),  # a header that is no Python
     ):
         parts.save(path)
         damage()
@@ -223,6 +236,10 @@ def test_files_that_are_no_splits_are_refused(tmp_path):
         text = bytes(file["facts"]).replace(b'"version": 1', b'"version": 2')
     rewrite(path, facts=np.frombuffer(text, np.uint8))
     with pytest.raises(scd.FileFormatError, match=r"has version 2.*reads version 1"):
+        scd.load_split(path, SOURCE)
+    lacking = text.replace(b'"version": 2, ', b"")
+    rewrite(path, facts=np.frombuffer(lacking, np.uint8))
+    with pytest.raises(scd.FileFormatError, match="has version None"):
         scd.load_split(path, SOURCE)
     with pytest.raises(FileNotFoundError, match="none"):
         scd.load_split(tmp_path / "none.npz", SOURCE)
