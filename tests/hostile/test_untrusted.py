@@ -97,6 +97,17 @@ def test_hdf5_reads_no_other_file(two, name, how):
     assert total(mine, allow_external=True) > CANARY
 
 
+def test_the_hint_for_a_wrong_name_opens_no_other_file(two):
+    mine, other = two("h5ad")
+    with h5py.File(mine, "r+") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink(str(other), "/X")
+    with pytest.raises(ValueError, match=r"x must be .*got 'counts'$"):
+        scd.open(mine, x="counts")
+    with pytest.raises(ValueError, match=r"; there are: X$"):
+        scd.open(mine, x="counts", allow_external=True)
+
+
 def test_old_categories_name_no_other_file(two):
     mine, other = two("h5ad of 0.7")
     with h5py.File(mine, "r+") as file:
