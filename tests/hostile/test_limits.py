@@ -3,10 +3,12 @@
 import json
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -31,6 +33,26 @@ PACKAGES = {
     "hugging face": ["datasets"],
     "soma": ["tiledbsoma"],
 }
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return a function that gives the folder of a small file, written once."""
+    folder = tmp_path_factory.mktemp("written")
+    return cache(lambda name: write_small(name, folder))
+
+
+@pytest.fixture
+def copied(tmp_path, written):
+    """Return a function that gives a copy of a small file."""
+
+    def copy(name):
+        for package in PACKAGES.get(name, ()):
+            pytest.importorskip(package)
+        own = SMALL_FILES[name].name
+        return shutil.copytree(written(name), tmp_path / "copied") / own
+
+    return copy
 
 
 def claim(path, name, **kwargs):
@@ -278,21 +300,17 @@ def test_names_that_cannot_all_differ_are_not_read(tmp_path) -> None:
         ),
     ],
 )
-def test_pipes_in_folders_hold_nobody_up(tmp_path, name, inside) -> None:
-    for package in PACKAGES.get(name, ()):
-        pytest.importorskip(package)
-    small = SMALL_FILES[name]
-    place = write_small(name, tmp_path) / small.name
+def test_pipes_in_folders_hold_nobody_up(copied, name, inside) -> None:
+    place = copied(name)
     (path, *_) = sorted(place.glob(inside))
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(FileFormatError, match=r"a pipe, a socket|no plain file"):
-        scd.open(place, **small.options).read(np.arange(5))
+        scd.open(place, **SMALL_FILES[name].options).read(np.arange(5))
 
 
-def test_a_column_with_a_pipe_is_left_out(tmp_path) -> None:
-    pytest.importorskip("zarr")
-    place = write_small("zarr 2", tmp_path) / "a.zarr"
+def test_a_column_with_a_pipe_is_left_out(copied) -> None:
+    place = copied("zarr 2")
     labels = place / "obs/line/categories/0"
     labels.unlink()
     os.mkfifo(labels)
@@ -316,9 +334,8 @@ def test_pipes_outside_of_what_is_opened_hold_nobody_up(tmp_path) -> None:
             read(tmp_path / "pipe")
 
 
-def test_links_that_lead_round_a_folder_hold_nobody_up(tmp_path) -> None:
-    pytest.importorskip("pyarrow")
-    place = write_small("scdl", tmp_path) / "scdl"
+def test_links_that_lead_round_a_folder_hold_nobody_up(tmp_path, copied) -> None:
+    place = copied("scdl")
     for name in ("one", "two"):
         (place / name).symlink_to(place)
     (place / "nowhere").symlink_to(place / "missing")
@@ -330,9 +347,8 @@ def test_links_that_lead_round_a_folder_hold_nobody_up(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("part", "size"), [("shape", 2**63), ("chunks", 10**12)])
-def test_sizes_of_zarr_that_none_can_have(tmp_path, part, size) -> None:
-    pytest.importorskip("zarr")
-    place = write_small("zarr 2", tmp_path) / "a.zarr"
+def test_sizes_of_zarr_that_none_can_have(copied, part, size) -> None:
+    place = copied("zarr 2")
     array = place / ("obs/_index" if part == "shape" else "X/data") / ".zarray"
     array.write_text(json.dumps(json.loads(array.read_text()) | {part: [size]}))
     with pytest.raises(FileFormatError, match=r"can have|chunks of"):
