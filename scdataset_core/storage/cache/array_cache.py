@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ScdatasetError
-from ..io.byte_sources import ShortReadError, SourceIdentity
+from ..io.byte_sources import ShortReadError
 from ..io.fork_safe_lock import first_use_lock
 from ..layout import ArrayLayout, FoundChunks
 from .checking import Checks
@@ -35,6 +35,7 @@ from .records import RECORD_BYTES
 from .unchanged_files import (
     check_table,
     find_touched,
+    has_version,
     is_touched,
     is_unchanged,
 )
@@ -58,11 +59,6 @@ def can_be_cached(array: ArrayLayout) -> bool:
     return (
         array.grid is not None and bool(array.grid.pipeline) and can_keep(array.dtype)
     )
-
-
-def _has_version(known: SourceIdentity | None) -> bool:
-    """Return whether a source can be told from another one of its name and size."""
-    return known is not None and getattr(known, "version", "") is not None
 
 
 class ArrayCache:
@@ -107,15 +103,12 @@ class ArrayCache:
                 if is_to_begin(state):
                     self._giants = {}
                     known = None if state is None else state.opened
-                    # For now, as a warning may be raised as an error.
-                    self._state = EntryState(os.getpid(), None)
                     try:
-                        begun = self._begin(array, known)
-                    except BaseException as error:
-                        if not isinstance(error, Warning):  # next time it may succeed
-                            self._state = state
+                        state = self._begin(array, known)
+                    except Warning:  # raised as an error: once is enough
+                        self._state = EntryState(os.getpid(), None)
                         raise
-                    state = self._state = begun
+                    self._state = state
         assert state is not None
         return state.opened
 
@@ -123,7 +116,7 @@ class ArrayCache:
         """Open the entry, or after a fork go on with the parent's."""
         every, process = array.table.identities, self._process
         nothing = EntryState(os.getpid(), None)
-        if not hasattr(every, "digest") and not all(map(_has_version, every)):
+        if not hasattr(every, "digest") and not all(map(has_version, every)):
             return nothing  # files that cannot be told from what they were before
         problem = why_unusable(self.cache.folder)
         if problem is None:
@@ -294,11 +287,9 @@ class ArrayCache:
 
     def fail(self, error: Exception) -> None:
         """Take note that kept chunks could not be read; they are checked anew."""
-        off = False
         gone = isinstance(error, OSError) and is_gone(error)
-        if not gone:  # else it is begun anew
-            self._n_failures += 1
-            off = self._n_failures >= MOST_FAILURES
+        self._n_failures += not gone  # what is gone is begun anew
+        off = not gone and self._n_failures >= MOST_FAILURES
         with first_use_lock():
             self._state = EntryState(os.getpid(), None) if off else None
         if not gone:

@@ -5,12 +5,25 @@ import numpy.typing as npt
 
 from ...errors import FileChangedError
 from ..chunks import ChunkTable
+from ..io.byte_sources import SourceIdentity
 from ..io.open_files import Identity
 from ..layout import ArrayLayout
 
-__all__ = ["Looks", "check_table", "find_touched", "is_touched", "is_unchanged"]
+__all__ = [
+    "Looks",
+    "check_table",
+    "find_touched",
+    "has_version",
+    "is_touched",
+    "is_unchanged",
+]
 
 Integers = npt.NDArray[np.int64]
+
+
+def has_version(known: SourceIdentity | None) -> bool:
+    """Return whether a source can be told from another one of its name and size."""
+    return known is not None and getattr(known, "version", "") is not None
 
 
 def find_touched(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_] | None:
