@@ -18,7 +18,7 @@ from scdataset_core.fetch_memory import (
     parse_bytes,
 )
 from scdataset_core.storage import ReadContext
-from scdataset_core.storage.reading import read_requests
+from scdataset_core.storage.reading import read_requests, stacked_reads
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,8 @@ class Counting(ReadContext):
 @pytest.mark.parametrize("types", [("f4", "i4"), ("f8", "i8"), ("i8", "u2")])
 def test_a_fetch_takes_no_more_memory_than_is_counted(tmp_path, types, monkeypatch):
     # Buffers of constant size are not counted.
-    monkeypatch.setattr(read_requests, "STAGED_BYTES", -1)
+    for module in (read_requests, stacked_reads):
+        monkeypatch.setattr(module, "STAGED_BYTES", -1)
     values, columns = types
     path = tmp_path / "a.h5ad"
     x = sp.csr_matrix(np.arange(1, N_CELLS * N_GENES + 1).reshape(N_CELLS, -1) % 1000)

@@ -17,6 +17,8 @@ __all__ = [
     "cut_by_file",
     "cut_runs",
     "files_of_rows",
+    "files_of_sorted",
+    "first_of_files",
     "scatter_values",
 ]
 
@@ -65,15 +67,31 @@ def cut_by_file(rows: Rows, file_starts: Rows) -> Cuts:
     """Return ``(file, start, stop)`` for each file with rows ``rows[start:stop]``."""
     if len(file_starts) == 2:
         return [(0, 0, len(rows))] if len(rows) else []
-    cuts = np.searchsorted(rows, file_starts)
-    files = np.flatnonzero(cuts[1:] > cuts[:-1])  # few of many files
-    columns = files, cuts[files], cuts[files + 1]
+    of = files_of_sorted(rows, file_starts)
+    first = first_of_files(of)  # few of many files
+    columns = of[first], first, np.append(first, len(rows))[1:]
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def files_of_rows(rows: Any, file_starts: Rows) -> Any:  # Any: an integer, or an array
     """Return the number of the file that each row lies in."""
     return np.searchsorted(file_starts, rows, side="right") - 1
+
+
+def files_of_sorted(rows: Rows, file_starts: Rows) -> Rows:
+    """Return the number of the file that each of non-decreasing rows lies in."""
+    if len(file_starts) == 2:
+        return np.zeros(len(rows), np.int64)
+    if len(rows) < len(file_starts):  # few rows of many files
+        files: Rows = files_of_rows(rows, file_starts)
+        return files
+    counts = np.diff(np.searchsorted(rows, file_starts))
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def first_of_files(files: Rows) -> Rows:
+    """Return where each file stands first among numbers that do not decrease."""
+    return np.flatnonzero(np.diff(files, prepend=-1))
 
 
 def cut_runs(rows: Rows, gap: int) -> Rows:
@@ -131,17 +149,29 @@ class Moves(NamedTuple):
 
         In a read that does not shuffle, nearly all of them do.
         """
+        return self.join_in(np.zeros(len(self.starts), np.int64))[0]
+
+    def join_in(self, files: Rows) -> "tuple[Moves, Rows]":
+        """Return the same moves, runs that stay neighbours as one, and their files.
+
+        Parameters
+        ----------
+        files
+            The number of the file of each run, shape ``(k,)``.
+        """
         starts, lengths, batches, offsets = self
         joined = (
             (starts[1:] == starts[:-1] + lengths[:-1])
             & (batches[1:] == batches[:-1])
             & (offsets[1:] == offsets[:-1] + lengths[:-1])
+            & (files[1:] == files[:-1])
         )
         if not joined.any():
-            return self
+            return self, files
         first = np.flatnonzero(np.concatenate([[True], ~joined]))
         sizes = np.add.reduceat(lengths, first)
-        return Moves(starts[first], sizes, batches[first], offsets[first])
+        moves = Moves(starts[first], sizes, batches[first], offsets[first])
+        return moves, files[first]
 
     def copy(
         self, elements: npt.NDArray[Any], buffers: Sequence[npt.NDArray[Any]]

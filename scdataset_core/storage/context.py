@@ -22,6 +22,8 @@ __all__ = ["ReadContext", "default_context"]
 
 # More threads than this never paid: decoding shares memory and the interpreter's lock.
 MOST_THREADS = 8
+# One-off reads leave the files that a process may open to the contexts of loaders.
+FEW_OPEN = 64
 
 
 class ReadContext:
@@ -38,6 +40,8 @@ class ReadContext:
     reader
         How bytes are read: "libc", "preadv", "pread" or "seek"; None: the fastest here,
         by io_uring where the system lets us.
+    most_open
+        How many files stay open; None: a share of what the process may open.
 
     Attributes
     ----------
@@ -54,6 +58,7 @@ class ReadContext:
         *,
         callers: int = 1,
         reader: str | None = None,
+        most_open: int | None = None,
     ) -> None:
         if threads is None:
             threads = min(available_cores(), MOST_THREADS)
@@ -61,7 +66,9 @@ class ReadContext:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.threads = threads
         self.stats = ReadStats()
-        self.sources = OpenSources(reader=choose_reader(reader), stats=self.stats)
+        self.sources = OpenSources(
+            most_open, reader=choose_reader(reader), stats=self.stats
+        )
         self._rings = reader is None and is_available()
         self._buffers = BufferPool()
         self._local = threading.local()
@@ -165,5 +172,5 @@ def default_context() -> ReadContext:
     """Return the context of one-off reads in this process; it starts no thread."""
     global _default
     if _default is None or _default[0] != os.getpid():
-        _default = (os.getpid(), ReadContext(1))
+        _default = (os.getpid(), ReadContext(1, most_open=FEW_OPEN))
     return _default[1]

@@ -8,6 +8,7 @@ from scdataset_core.sources.rows import (
     cut_by_file,
     cut_runs,
     files_of_rows,
+    files_of_sorted,
     scatter_values,
 )
 
@@ -30,6 +31,17 @@ def test_rows_are_cut_by_file_and_files_without_rows_left_out():
     assert files_of_rows(rows, starts).tolist() == [0, 0, 2, 2]
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 3, 4, 30])
+def test_few_and_many_sorted_rows_are_found_in_their_files(n_rows):
+    starts = np.array([0, 0, 5, 5, 9, 9])
+    rows = np.sort(np.random.default_rng(n_rows).integers(0, 9, n_rows))
+    want = files_of_rows(rows, starts)
+    assert files_of_sorted(rows, starts).tolist() == want.tolist()
+    for file, start, stop in cut_by_file(rows, starts):
+        assert set(want[start:stop]) == {file}
+    assert files_of_sorted(rows, np.array([0, 9])).tolist() == [0] * n_rows
+
+
 def test_values_are_scattered_to_their_places():
     assert scatter_values(np.array([5, 6, 7]), np.array([2, 0, 1])).tolist() == [
         6,
@@ -50,6 +62,15 @@ def test_only_runs_that_stay_neighbours_are_joined():
     assert joined.starts.tolist() == [0, 5, 0]
     assert joined.stops.tolist() == [5, 6, 1]
     assert joined.offsets.tolist() == [1, 0, 1]
+
+
+def test_runs_of_two_files_are_never_joined():
+    joined, files = moves().join_in(np.array([3, 4, 4, 4]))
+    assert joined.starts.tolist() == [0, 2, 5, 0]
+    assert files.tolist() == [3, 4, 4, 4]
+    joined, files = moves().join_in(np.array([3, 3, 4, 4]))
+    assert joined.starts.tolist() == [0, 5, 0]
+    assert files.tolist() == [3, 4, 4]
 
 
 def test_runs_are_copied_into_the_buffers_and_converted():

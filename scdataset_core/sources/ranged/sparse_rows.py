@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,18 @@ import numpy.typing as npt
 from ...checks import first_outside
 from ...errors import CorruptFileError
 from ...form import DirectRows, Form, pack_rows
-from ...storage import ReadContext, Request, StoredArray, read_requests
+from ...storage import ArrayStack, ReadContext, StackRead, StoredArray, read_stack
 from ..genes.joins import GeneJoin, select_columns
 from ..read_request import ReadRequest
-from ..rows import Cuts, Moves, Rows, cut_by_file, files_of_rows, scatter_values
+from ..rows import (
+    Cuts,
+    Moves,
+    Rows,
+    cut_by_file,
+    files_of_rows,
+    files_of_sorted,
+    scatter_values,
+)
 from .cell_file import SparseX
 from .row_arrays import KeptArrays
 from .row_pointers import find_row_ranges, pointers_of
@@ -30,10 +38,8 @@ class _Fetch:
 
     Parameters
     ----------
-    rows
-        Non-decreasing rows of the source.
-    cuts
-        Which of them lie in which file.
+    rows, files
+        Non-decreasing rows of the source, and the file of each.
     moves
         Where the elements of each row lie in its file, and where they go.
     row_starts
@@ -44,14 +50,10 @@ class _Fetch:
     """
 
     rows: Rows
-    cuts: Cuts
+    files: Rows
     moves: Moves
     row_starts: list[Rows]
     widths: list[int] | None = None
-
-    def moves_of(self, start: int, stop: int) -> Moves:
-        """Return the moves of some of the rows."""
-        return Moves(*(column[start:stop] for column in self.moves))
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class SparseReader:
     genes: GeneJoin
     kept: KeptArrays
     dtype: np.dtype[Any]
+
+    @cached_property
+    def _elements(self) -> ArrayStack:
+        """The arrays that hold the elements of all files."""
+        return ArrayStack(_ElementsOf(self.files))
 
     @cached_property
     def column_dtype(self) -> np.dtype[Any]:
@@ -137,6 +144,7 @@ class SparseReader:
         rows, places, bounds = request.rows, request.places, request.bounds
         cuts = cut_by_file(rows, self.file_starts)
         starts, stops = self.find_ranges(rows, cuts, request.context)
+        files = files_of_sorted(rows, self.file_starts)
         lengths = stops - starts
         ends = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(scatter_values(lengths, places), out=ends[1:])
@@ -148,13 +156,13 @@ class SparseReader:
         if direct is None:
             offsets = ends[places] - ends[bounds[which]]
             moves = Moves(starts, lengths, which, offsets)
-            return _Fetch(rows, cuts, moves, row_starts)
+            return _Fetch(rows, files, moves, row_starts)
         longest = np.zeros(request.n_batches, np.int64)
         np.maximum.at(longest, which, lengths)
         widths = direct.choose_widths(longest)
         offsets = request.position_of_row * widths[which]
         moves = Moves(starts, lengths, which, offsets)
-        return _Fetch(rows, cuts, moves, row_starts, widths.tolist())
+        return _Fetch(rows, files, moves, row_starts, widths.tolist())
 
     def _find_direct_rows(self, form: Form) -> DirectRows | None:
         """Return how elements are read straight into X, if they can be."""
@@ -176,12 +184,19 @@ class SparseReader:
             sizes = [n * width for n, width in pairs]
         values = [context.empty(size, self.dtype) for size in sizes]
         columns = [context.empty(size, self.column_dtype) for size in sizes]
-        requests = []
-        for file, a, b in fetch.cuts:
-            x, moves = self.files[file], fetch.moves_of(a, b).join()
-            requests.append(_request(x.data, moves, values))
-            requests.append(_request(x.indices, moves, columns))
-        read_requests(requests, context)
+        moves, files = fetch.moves.join_in(fetch.files)
+        read_stack(
+            StackRead(
+                self._elements,
+                files,
+                moves.starts,
+                moves.stops,
+                moves.batches,
+                moves.offsets,
+                (values, columns),
+            ),
+            context,
+        )
         return values, columns
 
     def _pack(
@@ -290,7 +305,21 @@ class SparseReader:
         return file, row - int(self.file_starts[file])
 
 
-def _request(array: StoredArray, moves: Moves, targets: Targets) -> Request:
-    return Request(
-        array, moves.starts, moves.stops, targets, moves.batches, moves.offsets
-    )
+class _ElementsOf(Sequence[tuple[StoredArray, StoredArray]]):
+    """The arrays of the elements of each file: their values and their columns."""
+
+    def __init__(self, files: Sequence[SparseX]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[StoredArray, StoredArray]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[StoredArray, StoredArray]]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        x = self._files[index]
+        return x.data, x.indices

@@ -15,13 +15,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..io.open_files import most_open
+from ..io.open_limit import most_open
 from .unchanged_files import Looks
 
 __all__ = ["ChunkWrite", "FileStatus", "Writer", "is_gone"]
 
 # So many bytes may wait to be written.
 QUEUE_BYTES = 32 << 20
+# Files that stay open to be written to, where the process may open so many.
+MOST_OPEN = 64
 # The thread ends after so many seconds without work.
 IDLE_S = 1.0
 # It waits so long for more before it writes.
@@ -284,7 +286,7 @@ class Writer:
                     raise UnkeptError from error
                 self._close_files()
         self._files[path] = descriptor
-        if len(self._files) > most_open():
+        if len(self._files) > min(most_open(), MOST_OPEN):
             self._close(self._files.popitem(last=False)[1])
         return descriptor, FileStatus.of(descriptor)
 

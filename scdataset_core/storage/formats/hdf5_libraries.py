@@ -19,9 +19,9 @@ from ..io.open_files import (
     OpenFile,
     check_unchanged,
     is_of_system,
-    most_open,
     open_and_make_room,
 )
+from ..io.open_limit import most_open
 from ..isolation import call_isolated, is_child
 from ..remote.block_reader import keep_blocks
 from ..remote.object_store import ObjectStore
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import h5py
 
 __all__ = ["Hdf5Library", "Hdf5TableMaker", "OpenLibrary"]
+
+# HDF5 holds far more of a file that it has open than a descriptor.
+MOST_OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,7 @@ def _keep_few_open(latest: Hdf5Library) -> None:
     """Close the files that were unused for longest, so that only a few stay open."""
     _holding.pop(id(latest), None)
     _holding[id(latest)] = weakref.ref(latest)
-    most = most_open()
+    most = min(most_open(), MOST_OPEN)
     if len(_holding) > most:
         for key in list(_holding)[:-most]:
             reference = _holding.pop(key, None)

@@ -27,6 +27,7 @@ from .byte_sources import (
     SourceIdentity,
 )
 from .fork_safe_lock import ForkSafeLock
+from .open_limit import most_open
 from .positional_reads import Reader, choose_reader
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
     "check_plain_inside",
     "check_unchanged",
     "is_of_system",
-    "most_open",
     "open_and_make_room",
 ]
 
@@ -46,27 +46,9 @@ T = TypeVar("T")
 Integers = npt.NDArray[np.int64]
 # A pipe that took the place of a file must not hold up who opens it.
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-# More files than this need not stay open, however many a process may open.
-MOST_OPEN = 64
-# This many of the files that a process may open are left to others, and only one in
-# PART of the rest is taken: other readers and libraries of the process open files too.
-LEFT_ALONE, PART = 32, 4
-LEAST_OPEN = 4
 
 
-def most_open() -> int:
-    """Return how many files of one kind may stay open in this process, at its limit."""
-    try:
-        import resource
-    except ImportError:  # Windows, where a process may open thousands
-        return MOST_OPEN
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return MOST_OPEN
-    return max(LEAST_OPEN, min(MOST_OPEN, (limit - LEFT_ALONE) // PART))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Tells a local file from what it was before it changed.
 
@@ -91,14 +73,6 @@ class Identity:
         """Return the identity that a path or an open file has now."""
         status = os.stat(file)  # noqa: PTH116  # asked for every file
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-    def is_open_as(self, descriptor: int) -> bool:
-        """Return whether an open file equals this: ``Identity.of(descriptor)``, sooner.
-
-        Every read asks it of every file.
-        """
-        status = os.fstat(descriptor)
-        return self.mtime_ns == status.st_mtime_ns and self.n_bytes == status.st_size
 
     def is_that_of(self, path: str) -> bool:
         """Return whether the file at a path is this one, and nothing touched it."""
@@ -214,13 +188,23 @@ class OpenFile:
         Way to read bytes; None: the fastest here.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "descriptor",
+        "identity",
+        "lock",
+        "path",
+        "pid",
+        "reader",
+    )
+
     def __init__(self, path: str, reader: Reader | None = None) -> None:
         self.path = path
         self.descriptor = os.open(path, READ_ONLY)
         self.pid = os.getpid()
         self.lock = threading.Lock()  # for readers that move the file's own position
         self.identity = Identity.of(self.descriptor)
-        self._reader = choose_reader() if reader is None else reader
+        self.reader = choose_reader() if reader is None else reader
 
     def serves(self, expected: SourceIdentity | None) -> bool:
         """Return whether it is this process's own, and still what is expected.
@@ -228,11 +212,13 @@ class OpenFile:
         The parent's cannot be shared, for its position; and another file may have
         taken the path since.
         """
-        if isinstance(expected, Identity):
-            same = expected.is_open_as(self.descriptor)
-        else:
-            same = expected is None or Identity.of(self.descriptor) == expected
-        return self.pid == os.getpid() and same
+        if self.pid != os.getpid():
+            return False
+        if not isinstance(expected, Identity):
+            return expected is None or Identity.of(self.descriptor) == expected
+        status = os.fstat(self.descriptor)  # every read asks it of every file
+        same = expected.mtime_ns == status.st_mtime_ns
+        return same and expected.n_bytes == status.st_size
 
     def read(
         self,
@@ -242,7 +228,7 @@ class OpenFile:
         count: Integers,
     ) -> Integers:
         """Do reads one after another, see :class:`~.byte_sources.ByteSource`."""
-        read = self._reader
+        read = self.reader
         done = [
             read(self, start, destinations, row, n_rows)
             for start, row, n_rows in zip(
@@ -319,7 +305,8 @@ def _error_for_missing(name: str) -> FileChangedError:
 class OpenSources:
     """The byte sources one reading context has open, the longest unused closed first.
 
-    All contexts of a process share how many files it may open, see :func:`most_open`.
+    Those of a process that are without a bound of their own share what it may open, see
+    :func:`~.open_limit.most_open`.
 
     Parameters
     ----------
@@ -347,6 +334,7 @@ class OpenSources:
         self.reader = choose_reader() if reader is None else reader
         self._most = most
         self._open: OrderedDict[object, ByteSource] = OrderedDict()
+        self._n_opened = 0
         key, forget = id(self), _all.pop
         _all[key] = weakref.ref(self, lambda _: forget(key, None))
 
@@ -360,22 +348,44 @@ class OpenSources:
         OSError
             If it cannot be opened.
         """
-        name, expected, store = location
-        key = name if store is None else (name, store)
+        return self.get_all([location])[0]
+
+    def get_all(self, locations: Sequence[Location]) -> list[ByteSource]:
+        """Return several sources as :meth:`get` does; all are open at a time."""
         with _lock:
             opened = self._open  # `close` gives this another one
-            source = opened.pop(key, None)
-            if source is None or not source.serves(expected):
-                source = open_and_make_room(
-                    partial(self._open_checked, location), location.name
-                )
-                sharing = 1 + sum(1 for s in _every() if s._open and s is not self)
-                most = self._most or max(most_open() // sharing, 1)
-                with suppress(KeyError):  # all were closed meanwhile
-                    while len(opened) >= most:
-                        opened.popitem(last=False)
-            opened[key] = source  # as the last one
+            n_before = self._n_opened
+            try:
+                return [self._get(location, opened) for location in locations]
+            finally:
+                if self._n_opened > n_before:
+                    self._close_oldest(opened)
+
+    def _get(
+        self, location: Location, opened: OrderedDict[object, ByteSource]
+    ) -> ByteSource:
+        name, expected, store = location
+        key = name if store is None else (name, store)
+        source = opened.pop(key, None)
+        if source is None or not source.serves(expected):
+            source = open_and_make_room(
+                partial(self._open_checked, location), location.name
+            )
+            self._n_opened += 1
+        opened[key] = source  # as the last one
         return source
+
+    def _close_oldest(self, opened: OrderedDict[object, ByteSource]) -> None:
+        """Close those unused for longest, of more than may stay open."""
+        most = most_open()
+        if self._most is None:
+            others = (s for s in _every() if s is not self and s._most is None)
+            most = max(most // (1 + sum(1 for s in others if s._open)), 1)
+        else:
+            most = min(most, self._most)
+        with suppress(KeyError):  # all were closed meanwhile
+            while len(opened) > most:
+                opened.popitem(last=False)
 
     def _open_checked(self, location: Location) -> ByteSource:
         name, expected, store = location

@@ -79,6 +79,21 @@ class ByteRanges:
         """Return which source a range lies in."""
         return self.locations[0 if self.location_of is None else self.location_of[i]]
 
+    def by_count(self, some: slice) -> tuple[list[Location], Integers]:
+        """Return the source of neighbours of one source, and how many these are.
+
+        Parameters
+        ----------
+        some
+            As for :meth:`by_location`.
+        """
+        if self.location_of is None:
+            return self.locations[:1], np.array([some.stop - some.start])
+        of = self.location_of[some]
+        first = np.flatnonzero(np.concatenate(([True], of[1:] != of[:-1])))
+        locations = [self.locations[number] for number in of[first].tolist()]
+        return locations, lengths_of(first, len(of))
+
     def by_location(self, some: slice) -> Iterator[tuple[Location, slice]]:
         """Yield neighbours of one source together: the source, and which they are.
 

@@ -15,10 +15,11 @@ from ..io.byte_sources import (
     Destinations,
     ShortReadError,
     read_fully,
-    try_reads,
 )
 from ..io.io_uring import Ring
-from ..io.open_files import check_unchanged, most_open
+from ..io.open_files import check_unchanged
+from ..io.open_limit import most_open
+from ..io.reads_in_turn import read_in_turn
 from ..layout import ArrayLayout
 from .byte_ranges import ByteRanges, LocationNumbers, find_runs, lengths_of
 from .read_advice import advice_tasks
@@ -52,6 +53,8 @@ class MergedReads:
     cuts
         Reads that begin a group, in whose order all are done; None: any may be joined
         to the one before it.
+    ranges
+        Where the reads lie, where that is known; None: the tables of the arrays say.
 
     Attributes
     ----------
@@ -60,11 +63,16 @@ class MergedReads:
     """
 
     def __init__(
-        self, reads: PlainReads, context: ReadContext, *, cuts: Integers | None = None
+        self,
+        reads: PlainReads,
+        context: ReadContext,
+        *,
+        cuts: Integers | None = None,
+        ranges: ByteRanges | None = None,
     ) -> None:
         self._reads = reads
         self._context = context
-        ranges = _ranges_of(reads)
+        ranges = _ranges_of(reads) if ranges is None else ranges
         table = np.empty((len(ranges), 2), np.uint64)
         table[:, 0] = reads.address
         table[:, 1] = reads.n_bytes
@@ -123,10 +131,8 @@ class MergedReads:
         begun = perf_counter()
         few = some.stop - some.start <= FEW_READS
         ring = None if few else self._context.ring
-        if ring is None:
-            done = self._source_by_source(some)
-        else:
-            done = self._with_ring(ring, some)
+        parts = [self._read_open(ring, part) for part in self._share_files(some)]
+        done = parts[0] if len(parts) == 1 else np.concatenate(parts)
         n_bytes = self._groups.n_bytes[some]
         for at in np.flatnonzero(done != n_bytes).tolist():
             self._finish(some.start + at, max(int(done[at]), 0))
@@ -134,51 +140,33 @@ class MergedReads:
             bytes_read=int(n_bytes.sum()), read_s=perf_counter() - begun
         )
 
-    def _with_ring(self, ring: Ring, some: slice) -> Integers:
-        """Return the bytes that were read of each group, in few calls to the system.
-
-        There are several calls where the groups lie in more files than one thread
-        should have open.
-        """
+    def _share_files(self, some: slice) -> list[slice]:
+        """Return groups that lie in as many files as one thread should have open."""
         of, locations = self._groups.location_of, self._groups.locations
         most = max(most_open() // self._context.threads, 1)
         if of is None or len(locations) <= most:
-            return self._in_one_call(ring, some)
+            return [some]
         changes = np.cumsum(np.append(False, np.diff(of[some]) != 0))
         first = np.flatnonzero(np.diff(changes // most, prepend=-1)) + some.start
-        return np.concatenate(
-            [
-                self._in_one_call(ring, slice(a, b))
-                for a, b in pairwise([*first.tolist(), some.stop])
-            ]
-        )
+        return [slice(a, b) for a, b in pairwise([*first.tolist(), some.stop])]
 
-    def _in_one_call(self, ring: Ring, some: slice) -> Integers:
-        """Return the bytes that were read of each group, in one call to the system."""
-        sources, counts = [], []
-        for location, here in self._groups.by_location(some):
-            sources.append(self._context.open_source(location))
-            counts.append(here.stop - here.start)
+    def _read_open(self, ring: Ring | None, some: slice) -> Integers:
+        """Return the bytes that were read of each group, all sources open at a time."""
+        locations, counts = self._groups.by_count(some)
+        sources = self._context.sources.get_all(locations)
+        position = self._groups.position[some]
+        first, count = self._first[some], self._count[some]
         descriptors = [source.descriptor for source in sources]
-        if None in descriptors:
-            return self._source_by_source(some)
+        if ring is None or None in descriptors:
+            return read_in_turn(
+                sources, counts, position, self._destinations, first, count
+            )
         return ring.read(
             np.repeat(np.array(descriptors, np.int64), counts),
-            self._groups.position[some],
-            self._destinations.address + 16 * self._first[some],
-            self._count[some],
+            position,
+            self._destinations.address + 16 * first,
+            count,
         )
-
-    def _source_by_source(self, some: slice) -> Integers:
-        """Return the bytes that were read of each group."""
-        done = []
-        for location, here in self._groups.by_location(some):
-            # Not opened before: a fetch may read more files than can be open at once.
-            source = self._context.open_source(location)
-            position = self._groups.position[here]
-            first, count = self._first[here], self._count[here]
-            done.append(try_reads(source, position, self._destinations, first, count))
-        return done[0] if len(done) == 1 else np.concatenate(done)
 
     def _finish(self, group: int, done: int) -> None:
         """Read what is missing of a group; raise what is wrong with it."""

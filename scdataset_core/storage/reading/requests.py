@@ -11,7 +11,14 @@ import numpy.typing as npt
 from ..layout import ArrayLayout
 from .conversion import can_convert
 
-__all__ = ["Pieces", "Ranges", "Request", "cut_at_chunks", "merge_requests"]
+__all__ = [
+    "Pieces",
+    "Ranges",
+    "Request",
+    "check_targets",
+    "cut_at_chunks",
+    "merge_requests",
+]
 
 Integers = npt.NDArray[np.int64]
 
@@ -197,7 +204,27 @@ def _check_targets(request: Request, row: tuple[int, ...], *, converts: bool) ->
     wanted = request.targets[0].dtype if request.targets else dtype
     if converts and wanted != dtype and not row and can_convert(dtype, wanted):
         dtype = wanted
-    for target in request.targets:
+    check_targets(request.targets, dtype, row, request.array.label)
+
+
+def check_targets(
+    targets: Sequence[npt.NDArray[Any]],
+    dtype: np.dtype[Any],
+    row: tuple[int, ...],
+    label: str,
+) -> None:
+    """Raise unless bytes can be read straight into targets.
+
+    Parameters
+    ----------
+    targets
+        The targets.
+    dtype, row
+        The type of their elements and the shape of a row that they must have.
+    label
+        What is read into them, for the error.
+    """
+    for target in targets:
         flags = target.flags
         if (
             target.dtype != dtype
@@ -206,7 +233,7 @@ def _check_targets(request: Request, row: tuple[int, ...], *, converts: bool) ->
             or not flags.writeable
         ):
             raise ValueError(
-                f"targets of {request.array.label} must be writable C-contiguous"
+                f"targets of {label} must be writable C-contiguous"
                 f" {dtype} with rows of shape {row}, got {target.dtype} of shape"
                 f" {target.shape}"
             )

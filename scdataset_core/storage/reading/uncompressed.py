@@ -72,7 +72,7 @@ class PlainReads(NamedTuple):
         The reads keep it: whoever asked for them may be gone, after an interrupt.
     """
 
-    arrays: list[ArrayLayout]
+    arrays: Sequence[ArrayLayout]
     of: Integers
     chunk: Integers
     file: Integers | None

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.sources.genes.shared_names import SharedNames
-from scdataset_core.storage.io.open_files import most_open
+from scdataset_core.storage.io.open_limit import most_open
 
 N_FILES, N, GENES = 80, 6, 600
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from scdataset_core.errors import FileChangedError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.io import open_files as module
 from scdataset_core.storage.io.byte_sources import Location
@@ -19,7 +20,6 @@ from scdataset_core.storage.io.open_files import (
     Identity,
     OpenFile,
     OpenSources,
-    most_open,
 )
 from scdataset_core.storage.reading import merged_reads as groups
 from tests.storage.oracle import check
@@ -39,25 +39,14 @@ def paths(tmp_path, monkeypatch):
 def test_an_open_file_serves_where_identities_are_equal(paths, other):
     file = OpenFile(paths[0])
     was = Identity.of(file.descriptor)
-    assert was.is_open_as(file.descriptor)
     assert file.serves(was)
     assert file.serves(None)
     changed = Identity(was.n_bytes + other[0], was.mtime_ns + other[1])
     assert changed != was
-    assert not changed.is_open_as(file.descriptor)
     assert not file.serves(changed)
     touched = Identity(was.n_bytes, was.mtime_ns, was.ctime_ns + 1)
     assert touched == was
     assert file.serves(touched)
-
-
-@pytest.mark.parametrize(
-    ("limit", "most"), [(64, 8), (65, 8), (160, 32), (1024, 64), (-1, 64), (20, 4)]
-)
-def test_a_part_of_the_limit_is_used(monkeypatch, limit, most):
-    limits = (resource.RLIM_INFINITY if limit < 0 else limit, 4096)
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
-    assert most_open() == most
 
 
 def test_contexts_share_what_may_be_open(monkeypatch, paths):
@@ -67,6 +56,41 @@ def test_contexts_share_what_may_be_open(monkeypatch, paths):
         first.get(Location(path))
         second.get(Location(path))
     assert (len(first._open), len(second._open)) == (3, 3)
+
+
+def test_a_context_with_a_bound_of_its_own_takes_nothing_from_others(
+    monkeypatch, paths
+):
+    monkeypatch.setattr(module, "most_open", lambda: 6)
+    bound, other = OpenSources(most=2), OpenSources()
+    for path in paths:
+        bound.get(Location(path))
+        other.get(Location(path))
+    assert (len(bound._open), len(other._open)) == (2, 6)
+    monkeypatch.setattr(module, "most_open", lambda: 1)
+    bound.get(Location(paths[0]))
+    assert len(bound._open) == 1
+
+
+def test_several_sources_are_open_at_a_time_the_last_ones_stay_so(monkeypatch, paths):
+    monkeypatch.setattr(module, "most_open", lambda: 3)
+    sources = OpenSources()
+    files = sources.get_all([Location(path) for path in paths])
+    assert [os.fstat(file.descriptor).st_size for file in files] == [5] * len(paths)
+    assert list(sources._open) == paths[-3:]
+    again = sources.get_all([Location(path) for path in reversed(paths)])
+    assert again[:3] == files[:-4:-1]
+    assert list(sources._open) == paths[2::-1]
+
+
+def test_where_one_of_several_changed_what_was_opened_is_bounded(monkeypatch, paths):
+    monkeypatch.setattr(module, "most_open", lambda: 3)
+    sources = OpenSources()
+    wanted = [Location(path, Identity.of(path)) for path in paths]
+    wanted[8] = Location(paths[8], Identity(7, 7))
+    with pytest.raises(FileChangedError, match="8 changed since"):
+        sources.get_all(wanted)
+    assert list(sources._open) == paths[5:8]
 
 
 def refused_until(n_refusals, monkeypatch):
