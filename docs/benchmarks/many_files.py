@@ -7,11 +7,13 @@ case each, in a process of its own; the last line of each is JSON.
     python docs/benchmarks/many_files.py open DIR --obs 3
     python docs/benchmarks/many_files.py index DIR
     python docs/benchmarks/many_files.py rate DIR
+    python docs/benchmarks/many_files.py steady DIR --index
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import time
@@ -198,7 +200,63 @@ def measure_rate(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-CASES = {"open": measure_open, "index": measure_index, "rate": measure_rate}
+def time_block(source: Any, options: argparse.Namespace, seed: int, warm: int) -> float:
+    """Return the microseconds of processor time that a block of 16 cells takes."""
+    rows = None if len(source) == options.n_cells else np.arange(options.n_cells)
+    loader = scd.Loader(
+        source,
+        scd.BlockShuffling(16, indices=rows),
+        batch_size=64,
+        fetch_factor=16,
+        threads=1,
+        seed=seed,
+    )
+    batches = iter(loader)
+    for _ in range(16 * warm):
+        next(batches)
+    begun, n = time.process_time(), 0
+    for batch in batches:
+        n += len(batch["index"])
+        if time.process_time() - begun > options.seconds:
+            break
+    took = time.process_time() - begun
+    batches.close()
+    return took / n * 16e6
+
+
+def measure_steady(options: argparse.Namespace) -> dict[str, Any]:
+    """Read files, all of them met before, and one file of the same cells by turns."""
+    if options.limit:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (options.limit, hard))
+    many = open_collection(options)
+    options.whole = True
+    one = open_collection(options)
+    options.n_cells = len(many)
+    firsts = many.file_starts[:-1]
+    for start in range(0, len(firsts), 200):
+        many.read(firsts[start : start + 200])
+    took: dict[str, list[float]] = {"many": [], "one": []}
+    for turn in range(options.turns):
+        # Before the rate is steady, as many files are open as may be.
+        took["many"].append(time_block(many, options, turn, len(firsts) // 10))
+        took["one"].append(time_block(one, options, turn, 4))
+        gc.collect()  # so that no loader of before has files open
+    us = {name: float(np.median(each)) for name, each in took.items()}
+    return {
+        "n_files": len(firsts),
+        "us_a_block": {name: round(each, 1) for name, each in us.items()},
+        "cells_a_cpu_s": {name: round(16e6 / each) for name, each in us.items()},
+        "share_of_one_file": round(us["one"] / us["many"], 2),
+    }
+
+
+CASES = {
+    "open": measure_open,
+    "index": measure_index,
+    "rate": measure_rate,
+    "steady": measure_steady,
+}
 
 
 def main() -> None:
@@ -219,6 +277,8 @@ def main() -> None:
     parser.add_argument("--index", action="store_true", help="open by the index")
     parser.add_argument("--held", action="store_true", help="trace what is held")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--turns", type=int, default=5, help="of the steady rate")
+    parser.add_argument("--limit", type=int, help="files that the process may open")
     options = parser.parse_args()
     if options.case == "make":
         print(json.dumps(make(options.folder, options)))
