@@ -39,6 +39,7 @@ OF_FORMATS = {
         "tables.mapped_lists",
         "tables.obs_columns",
         "tables.parquet",
+        "tables.parquet_footers",
         "tables.row_groups",
         "tables.row_reader",
         "tables.table_source",

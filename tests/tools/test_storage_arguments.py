@@ -91,4 +91,4 @@ def test_every_command_that_opens_files_takes_them():
         if any({"--storage-options", "-o"} <= {*one.opts} for one in command.params)
     }
     expected = {"inspect", "verify", "tune", "suggest", "bench", "demo", "split"}
-    assert takes == expected | {"rewrite", "fill"}
+    assert takes == expected | {"rewrite", "fill", "index"}

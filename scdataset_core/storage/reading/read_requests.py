@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ..context import ReadContext
 from ..formats.declared_sizes import check_text
-from ..formats.hdf5_heaps import REFERENCE
 from ..layout import ArrayLayout
 from .byte_ranges import find_runs
 from .cached_reads import read_cached
@@ -110,6 +109,8 @@ def check_lengths(
     ImpossibleTextError
         If one does.
     """
+    from ..formats.hdf5_heaps import REFERENCE  # so that no format loads the others
+
     references = array.references
     sizes = stops - starts
     if references is None or not sizes.sum():
