@@ -109,12 +109,12 @@ def check_lengths(
     ImpossibleTextError
         If one does.
     """
-    from ..formats.hdf5_heaps import REFERENCE  # so that no format loads the others
-
     references = array.references
     sizes = stops - starts
     if references is None or not sizes.sum():
         return
+    from ..formats.hdf5_heaps import REFERENCE  # so that no format loads the others
+
     found = np.empty(int(sizes.sum()), references.dtype)
     first = np.zeros(len(starts), np.int64)
     places = np.cumsum(sizes, dtype=np.int64) - sizes
