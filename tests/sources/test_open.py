@@ -10,9 +10,10 @@ import pytest
 
 import scdataset_core as scd
 from scdataset_core.form import Form
-from scdataset_core.sources.ranged.row_arrays import KeptArrays
 from scdataset_core.storage import ReadContext
 from tests.sources.small_h5ad import GENES, N, ids, make, replace_row, stored
+
+RANGED = "scdataset_core.sources.ranged"
 
 
 @pytest.fixture
@@ -281,8 +282,9 @@ class TestKept:
     @pytest.mark.parametrize("gap", [1, 5, 512])
     @pytest.mark.parametrize("budget", [0, 200, 1 << 20])
     def test_any_budget(self, tmp_path, budget, gap, monkeypatch):
-        monkeypatch.setattr("scdataset_core.sources.ranged.row_arrays._GAP_ROWS", gap)
-        monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (budget,))
+        monkeypatch.setattr(f"{RANGED}.row_arrays._GAP_ROWS", gap)
+        monkeypatch.setattr(f"{RANGED}.stored_source.KEPT_BYTES", budget)
+        monkeypatch.setattr(f"{RANGED}.row_arrays.KEPT_CODE_BYTES", budget)
         paths = [
             make(tmp_path / "a.h5ad"),
             make(tmp_path / "b.h5ad", start=N, n=40, compression="gzip"),

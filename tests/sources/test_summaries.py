@@ -44,7 +44,7 @@ def test_all_that_there_is(path):
 
 def test_missing_values_are_counted_once_they_were_read(path):
     source = scd.open([path, path], obs=["drug", "dose"])
-    source.read([3])
+    source.read([3, 23])
     assert "drug (1 label, 20 missing), dose (float64, 10 missing)" in repr(source)
     saved = scd.open(path, obs=["drug"], categories={"drug": ["DMSO", "other"]})
     saved.read([0])

@@ -197,10 +197,10 @@ class IndexedFiles(LateFiles):
         return columns
 
     @property
-    def array_bytes(self) -> npt.NDArray[np.int64]:
-        """Bytes of every array with an entry a cell: row pointers and obs columns."""
+    def obs_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of every array of an obs column."""
         n_obs: Rows = self.facts.n_obs
-        found = [self._gather("pointer_bytes")] if self.facts.sparse.any() else []
+        found: list[Rows] = []
         for group in self._records.groups:
             facts = group.facts["obs"]
             for name in self._names(group):

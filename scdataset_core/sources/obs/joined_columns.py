@@ -1,8 +1,7 @@
 """The obs columns a source carries, over all of its files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +9,11 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError, MissingNameError, nearest
 from ...storage import ReadContext
-from ..ranged.row_arrays import BroughtArrays, Check, KeptArrays, RowArray, windows
-from ..rows import Rows, cut_by_file
-from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable, narrow_codes
+from ..ranged.row_arrays import KeptArrays, RowArray
+from ..rows import Rows, cut_by_file, files_of_sorted, first_of_files
+from .column_over_files import JoinedLabels, JoinedNumbers
+from .columns import Column, Label, LabelColumn, NumberColumn, Unreadable
+from .kept_columns import KeptColumns
 from .text import TextArray
 from .vocabulary import Vocabulary, join_labels, saved_labels
 
@@ -32,106 +33,6 @@ def text_at(
 
 
 @dataclass(frozen=True)
-class _Labels:
-    """A column of labels: one column and one map of codes for each file."""
-
-    columns: Sequence[LabelColumn]
-    code_maps: Sequence[npt.NDArray[np.int32]]
-
-    dtype = np.dtype(np.int32)
-
-    def arrays_of(self, file: int) -> "list[tuple[RowArray, Check]]":
-        """Return what is read from a file, and what checks it."""
-        column = self.columns[file]
-        return [(column.codes, partial(narrow_codes, column=column))]
-
-    def fill(
-        self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
-    ) -> None:
-        ((codes, check),) = self.arrays_of(file)
-        values, positions = reader.kept.at(codes, rows, reader.context, check=check)
-        _map_codes(self.code_maps[file], values[positions], out)
-
-    def count_missing(self, kept: KeptArrays) -> int | None:
-        """Return how many cells have no label; None unless all codes are in memory."""
-        if not isinstance(self.columns, list | tuple):
-            return None  # files of an index, which this would touch
-        count = 0
-        for column, code_map in zip(self.columns, self.code_maps, strict=True):
-            codes = kept.held(column.codes)
-            if codes is None:
-                return None
-            for start, stop in windows(len(codes)):
-                mapped = _map_codes(code_map, codes[start:stop])
-                count += int(np.count_nonzero(mapped < 0))
-        return count
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    """A column of numbers or booleans."""
-
-    columns: Sequence[NumberColumn]
-    dtype: np.dtype[Any]
-
-    def arrays_of(self, file: int) -> "list[tuple[RowArray, Check]]":
-        """Return what is read from a file, and what checks it."""
-        return [(array, _unchecked) for array in self.columns[file].arrays]
-
-    def fill(
-        self, out: npt.NDArray[Any], file: int, rows: Rows, reader: "_Reader"
-    ) -> None:
-        column = self.columns[file]
-        values, positions = reader.kept.at(
-            column.values, rows, reader.context, check=_unchecked
-        )
-        out[...] = values[positions]
-        if column.mask is not None and self.dtype.kind == "f":
-            mask, positions = reader.kept.at(
-                column.mask, rows, reader.context, check=_unchecked
-            )
-            out[mask[positions].astype(bool, copy=False)] = np.nan
-
-    def count_missing(self, kept: KeptArrays) -> int | None:
-        """Return how many cells have no number; None unless all are in memory."""
-        if not isinstance(self.columns, list | tuple):
-            return None
-        count = 0
-        for column in self.columns:
-            array = column.values if column.mask is None else column.mask
-            values = kept.held(array)
-            if values is None:
-                return None
-            gone = values.astype(bool) if column.mask is not None else values != values
-            count += int(np.count_nonzero(gone))
-        return count
-
-
-def _map_codes(
-    code_map: npt.NDArray[np.int32],
-    codes: npt.NDArray[Any],
-    out: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
-    """Return where a file's own codes lead; a missing one to the last entry.
-
-    It is -1 among signed codes, and the largest number among unsigned ones.
-    """
-    mode: Literal["wrap", "clip"] = "wrap" if codes.dtype.kind == "i" else "clip"
-    mapped: npt.NDArray[Any] = np.take(code_map, codes, out=out, mode=mode)
-    return mapped
-
-
-@dataclass(frozen=True)
-class _Reader:
-    kept: BroughtArrays
-    context: ReadContext
-
-
-def _unchecked(values: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
-    return values
-
-
-@dataclass(frozen=True)
 class JoinedColumns:
     """The carried columns: how each is read from each file.
 
@@ -147,7 +48,7 @@ class JoinedColumns:
         The columns of labels whose order has a meaning.
     """
 
-    columns: Mapping[str, _Labels | _Numbers]
+    columns: Mapping[str, JoinedLabels | JoinedNumbers]
     categories: dict[str, list[Label]]
     notices: tuple[str, ...] = ()
     ordered: frozenset[str] = frozenset()
@@ -157,33 +58,49 @@ class JoinedColumns:
 
         Any: `LabelColumn` or `NumberColumn`, as they were joined.
         """
-        read: dict[str, _Labels | _Numbers] = {}
+        read: dict[str, JoinedLabels | JoinedNumbers] = {}
         for name, column in self.columns.items():
-            if isinstance(column, _Labels):
-                read[name] = _Labels(columns[name], column.code_maps)
+            if isinstance(column, JoinedLabels):
+                read[name] = JoinedLabels(
+                    columns[name], column.code_maps, column.n_labels
+                )
             else:
-                read[name] = _Numbers(columns[name], column.dtype)
+                read[name] = JoinedNumbers(columns[name], column.dtype)
         return replace(self, columns=read)
 
-    @property
-    def numbers(self) -> list[RowArray]:
-        """Every array of numbers, or of what is missing among them, that is read."""
+    def keep_small(
+        self, file_starts: Rows, most_bytes: int, most_code_bytes: int
+    ) -> KeptColumns:
+        """Return what keeps the columns of small files, joined."""
+        return KeptColumns(
+            self.columns, self.categories, file_starts, most_bytes, most_code_bytes
+        )
+
+    def numbers(self, small: KeptColumns | None = None) -> list[RowArray]:
+        """Return the arrays of numbers, or of what is missing, that are read.
+
+        Those of files that `small` keeps are left out.
+        """
         return [
             array
-            for column in self.columns.values()
-            if isinstance(column, _Numbers)
-            for part in column.columns
+            for name, column in self.columns.items()
+            if isinstance(column, JoinedNumbers)
+            for part in _others(column.columns, name, small)
             for array in part.arrays
         ]
 
-    @property
-    def codes(self) -> list[tuple[RowArray, np.dtype[Any]]]:
-        """Every array of codes that is read, and the narrow type that it is kept in."""
+    def codes(
+        self, small: KeptColumns | None = None
+    ) -> list[tuple[RowArray, np.dtype[Any]]]:
+        """Return the arrays of codes, and the narrow type that each is kept in.
+
+        Those of files that `small` keeps are left out.
+        """
         return [
             (part.codes, part.narrow_dtype)
-            for column in self.columns.values()
-            if isinstance(column, _Labels)
-            for part in column.columns
+            for name, column in self.columns.items()
+            if isinstance(column, JoinedLabels)
+            for part in _others(column.columns, name, small)
         ]
 
     def read(
@@ -193,30 +110,50 @@ class JoinedColumns:
         kept: KeptArrays,
         context: ReadContext,
         names: Sequence[str] | None = None,
+        small: KeptColumns | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns called `names`, by default all, at non-decreasing rows."""
+        """Return the columns called `names`, by default all, at non-decreasing rows.
+
+        What `small` keeps is looked up there, the rest is read from arrays, the small
+        ones of which are `kept`.
+        """
         wanted = self.columns
         if names is not None:
             wanted = {name: self.columns[name] for name in names}
         out = {name: np.empty(len(rows), c.dtype) for name, c in wanted.items()}
-        if not wanted:
+        if not wanted or not len(rows):
             return out
-        cuts = cut_by_file(rows, file_starts)
-        brought = kept.bring(
-            (
-                array
-                for file, _, _ in cuts
-                for column in wanted.values()
-                for array in column.arrays_of(file)
-            ),
-            context,
+        files = files_of_sorted(rows, file_starts)
+        numbers = files[first_of_files(files)]
+        left: list[tuple[str, int, int, int]] = []
+        for name in wanted:
+            others = np.ones(len(numbers), bool)
+            if small is not None:
+                small.read(name, rows, files, numbers, out[name])
+                others = ~small.keeps(name)[numbers]
+            if others.any():
+                cuts = cut_by_file(rows, file_starts)
+                left += [(name, *cuts[i]) for i in np.flatnonzero(others).tolist()]
+        arrays = (
+            array for name, file, *_ in left for array in wanted[name].arrays_of(file)
         )
-        reader = _Reader(brought, context)
-        for file, start, stop in cuts:
-            local = rows[start:stop] - file_starts[file]
-            for name, column in wanted.items():
-                column.fill(out[name][start:stop], file, local, reader)
+        brought = kept.bring(arrays, context)
+        for name, file, start, stop in left:
+            local, column = rows[start:stop] - file_starts[file], wanted[name]
+            parts = []
+            for array, check in column.arrays_of(file):
+                values, positions = brought.at(array, local, context, check=check)
+                parts.append(values[positions])
+            column.join(file, parts, out[name][start:stop])
         return out
+
+
+def _others(
+    columns: Sequence[Any], name: str, small: KeptColumns | None
+) -> Iterator[Any]:  # Any: LabelColumn or NumberColumn
+    """Yield the columns of files that nothing else keeps."""
+    keeps = [False] * len(columns) if small is None else small.keeps(name).tolist()
+    return (column for column, kept in zip(columns, keeps, strict=True) if not kept)
 
 
 def join_obs(
@@ -255,7 +192,7 @@ def join_obs(
                 f'categories names "{name}", which is not a carried obs column;'
                 f" {nearest(name, names)}"
             )
-    joined: dict[str, _Labels | _Numbers] = {}
+    joined: dict[str, JoinedLabels | JoinedNumbers] = {}
     categories: dict[str, list[Label]] = {}
     unseen: dict[str, list[Label]] = {}
     for name in names:
@@ -272,7 +209,7 @@ def join_obs(
     ordered = frozenset(
         name
         for name, column in joined.items()
-        if isinstance(column, _Labels) and any(c.ordered for c in column.columns)
+        if isinstance(column, JoinedLabels) and any(c.ordered for c in column.columns)
     )
     return JoinedColumns(joined, categories, tuple(notices), ordered)
 
@@ -282,7 +219,7 @@ def _joined(
     files: Sequence[str],
     columns: Sequence[Column],
     saved: Mapping[str, Sequence[Label]],
-) -> "tuple[_Labels | _Numbers, Vocabulary | None]":
+) -> "tuple[JoinedLabels | JoinedNumbers, Vocabulary | None]":
     """Return one column over all files, and its vocabulary if it is labels."""
     if _kind(name, files, columns) is NumberColumn:
         if name in saved:
@@ -298,7 +235,8 @@ def _joined(
         if name in saved
         else join_labels(name, files, labels)
     )
-    return _Labels(labels, vocabulary.code_maps), vocabulary
+    joined = JoinedLabels(labels, vocabulary.code_maps, len(vocabulary.labels))
+    return joined, vocabulary
 
 
 def _carried(
@@ -366,11 +304,11 @@ def _kind(
     return next(iter(kinds))
 
 
-def _join_numbers(columns: Sequence[NumberColumn]) -> _Numbers:
+def _join_numbers(columns: Sequence[NumberColumn]) -> JoinedNumbers:
     if any(column.any_missing() for column in columns):
-        return _Numbers(columns, np.dtype(np.float64))
+        return JoinedNumbers(columns, np.dtype(np.float64))
     dtype = np.result_type(*(column.values.dtype for column in columns))
-    return _Numbers([NumberColumn(column.values) for column in columns], dtype)
+    return JoinedNumbers([NumberColumn(column.values) for column in columns], dtype)
 
 
 def _unseen_notice(unseen: Mapping[str, Sequence[Label]]) -> str:

@@ -15,6 +15,7 @@ from ..ranged.row_arrays import KeptArrays, MemoryArray
 from ..rows import RowMap, Rows, cut_by_file, scatter_values
 from .columns import LabelColumn
 from .joined_columns import JoinedColumns, text_at
+from .kept_columns import KeptColumns
 from .labelled_cells import LabelledCells
 from .text import TextArray
 from .vocabulary import join_labels
@@ -81,6 +82,8 @@ class FileObs(ObsReader):
         First row of each file, and the number of rows.
     kept
         Keeps small columns in memory; by default one for these columns alone.
+    small
+        Keeps the columns of small files, joined; None: nothing does.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class FileObs(ObsReader):
         names: Sequence[TextArray | None] | None,
         starts: Rows,
         kept: KeptArrays | None = None,
+        small: KeptColumns | None = None,
     ) -> None:
         self.columns = tuple(obs.columns)
         self.categories = obs.categories
@@ -98,13 +102,16 @@ class FileObs(ObsReader):
         # Names are asked for of all files, or of none.
         self._names = names if names and names[0] is not None else None
         self._starts = starts
-        self._kept = KeptArrays(obs.numbers, obs.codes) if kept is None else kept
+        self._kept = KeptArrays(obs.numbers(), obs.codes()) if kept is None else kept
+        self._small = small
 
     def read(
         self, rows: Rows, context: ReadContext, names: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns called `names`, by default all, at non-decreasing rows."""
-        return self._obs.read(rows, self._starts, self._kept, context, names)
+        return self._obs.read(
+            rows, self._starts, self._kept, context, names, self._small
+        )
 
     def read_names(self, rows: Rows) -> npt.NDArray[np.object_] | None:
         """Return the names of the cells at `rows`, or None where not asked for."""
@@ -114,6 +121,9 @@ class FileObs(ObsReader):
 
     def count_missing(self, name: str) -> int | None:
         """Return how many cells lack a value of a column, None if that is not known."""
+        small = None if self._small is None else self._small.count_missing(name)
+        if small is not None:
+            return small
         return self._obs.columns[name].count_missing(self._kept)
 
 

@@ -92,8 +92,8 @@ class LateFiles(Sequence[CellFile]):
 
     @property
     @abstractmethod
-    def array_bytes(self) -> npt.NDArray[np.int64]:
-        """Bytes of every array with an entry a cell: row pointers and obs columns."""
+    def obs_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of every array of an obs column."""
 
 
 def facts_of(cell_files: Sequence[CellFile]) -> FileFacts:

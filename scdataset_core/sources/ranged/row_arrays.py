@@ -1,9 +1,9 @@
 """Arrays along the cells, read at the rows of a fetch, the small ones kept."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,13 @@ __all__ = [
     "KeptArrays",
     "MemoryArray",
     "RowArray",
+    "read_runs",
+    "read_together",
     "windows",
 ]
 
-# Bytes that the row pointers and numbers of a source may take in memory: the int64
-# pointers of 4 million cells fit. Larger arrays are read by range in every fetch, so
+# Bytes that the row pointers and numbers of a source may take in memory: the pointers
+# of 8 million cells fit. Larger arrays are read by range in every fetch, so
 # that memory does not grow with the number of cells.
 KEPT_BYTES = 32 << 20
 # The same for the codes of labels, which most batches carry and which are small: five
@@ -105,7 +107,6 @@ def windows(n: int, size: int = _WINDOW_ROWS) -> Iterable[tuple[int, int]]:
 _Key = tuple[str, str]
 Check = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
 _New = dict[_Key, tuple[StoredArray, Check]]
-_Values = Iterator[tuple[_Key, npt.NDArray[Any]]]
 
 
 class KeptArrays:
@@ -115,20 +116,27 @@ class KeptArrays:
     ----------
     arrays
         Arrays that may be kept in their own type, the smallest first, until
-        `KEPT_BYTES` are spent.
+        `most_bytes` are spent.
     codes
         Codes that may be kept, and the type in which they are; the smallest first,
-        until `KEPT_CODE_BYTES` are spent.
+        until `most_code_bytes` are spent.
+    most_bytes, most_code_bytes
+        Bytes that `arrays` may take, and `codes`; None: `KEPT_BYTES` and
+        `KEPT_CODE_BYTES`.
     """
 
     def __init__(
         self,
         arrays: Iterable[RowArray],
         codes: Iterable[tuple[RowArray, np.dtype[Any]]] = (),
+        most_bytes: int | None = None,
+        most_code_bytes: int | None = None,
     ) -> None:
         own = [(array, array.dtype) for array in arrays]
-        self._keep = _choose_kept(own, KEPT_BYTES)
-        self._keep |= _choose_kept(codes, KEPT_CODE_BYTES)
+        most_bytes = KEPT_BYTES if most_bytes is None else most_bytes
+        self._keep = _choose_kept(own, most_bytes)
+        most_code = KEPT_CODE_BYTES if most_code_bytes is None else most_code_bytes
+        self._keep |= _choose_kept(codes, most_code)
         self._most = -1
         self._kept: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
@@ -149,7 +157,6 @@ class KeptArrays:
         context: ReadContext,
         *,
         check: Check,
-        span: int = 1,
     ) -> tuple[npt.NDArray[Any], Rows]:
         """Return entries that hold those at `rows`, and where each is among them.
 
@@ -165,8 +172,6 @@ class KeptArrays:
             Called with entries as they are read and the row of the first one; raises
             if they are wrong, and returns them in the type they are to be kept in.
             What lies in memory is not checked.
-        span
-            Entries wanted from each row on: ``values[positions + span - 1]`` is there.
         """
         if isinstance(array, MemoryArray):
             return array.values, rows
@@ -177,7 +182,7 @@ class KeptArrays:
             kept = self._whole(array, check)
         if kept is not None:
             return kept, rows
-        return _read_runs(array, rows, context, check, span)
+        return read_runs(array, rows, context, check)
 
     def bring(
         self,
@@ -209,16 +214,17 @@ class KeptArrays:
             if self._keeps(key, array):
                 if 0 < array.shape[0] <= _WINDOW_ROWS:
                     new[key] = array, check
-            elif 0 < _nbytes(array, array.dtype) <= _MOST_PASSING:
+            elif is_passing(array):
                 passing[key] = array, check
         if len(new) > 1:
             with first_use_lock():
-                left = [each for each in new.items() if each[0] not in self._kept]
-                self._kept.update(_read_together(left, default_context()))
+                left = {k: v for k, v in new.items() if k not in self._kept}
+                read = read_together(list(left.values()))
+                self._kept.update(zip(left, read, strict=True))
         if len(passing) < 2:
             return BroughtArrays(self, {})
-        own = _read_together([*passing.items()], context or default_context())
-        return BroughtArrays(self, dict(own))
+        own = read_together(list(passing.values()), context)
+        return BroughtArrays(self, dict(zip(passing, own, strict=True)))
 
     def held(self, array: RowArray) -> npt.NDArray[Any] | None:
         """Return an array if it lies in memory already."""
@@ -259,30 +265,12 @@ class BroughtArrays:
         context: ReadContext,
         *,
         check: Check,
-        span: int = 1,
     ) -> tuple[npt.NDArray[Any], Rows]:
         """Return entries that hold those at `rows`, see :meth:`KeptArrays.at`."""
         own = self._own.get(_key(array))
         if own is not None:
             return own, rows
-        return self._kept.at(array, rows, context, check=check, span=span)
-
-
-def _read_together(
-    new: Sequence[tuple[_Key, tuple[StoredArray, Check]]], context: ReadContext
-) -> _Values:
-    """Yield arrays, checked, read in a call for each `_MOST_TOGETHER`."""
-    zero = np.zeros(1, np.int64)
-    for start, stop in windows(len(new), _MOST_TOGETHER):
-        some = new[start:stop]
-        read = [np.empty(array.shape, array.dtype) for _, (array, _) in some]
-        requests = [
-            Request(array, zero, np.array(array.shape[:1]), [target], zero, zero)
-            for (_, (array, _)), target in zip(some, read, strict=True)
-        ]
-        read_requests(requests, context)
-        for (key, (_, check)), values in zip(some, read, strict=True):
-            yield key, check(values, 0)
+        return self._kept.at(array, rows, context, check=check)
 
 
 def _key(array: RowArray) -> tuple[str, str]:
@@ -311,6 +299,56 @@ def _choose_kept(
     return chosen
 
 
+def is_passing(array: RowArray) -> "TypeGuard[StoredArray]":
+    """Return whether a fetch reads all of an array sooner than a part of it."""
+    if not isinstance(array, StoredArray):
+        return False
+    return 0 < _nbytes(array, array.dtype) <= _MOST_PASSING
+
+
+def read_together(
+    arrays: Sequence[tuple[RowArray, Check]], context: ReadContext | None = None
+) -> Iterable[npt.NDArray[Any]]:
+    """Yield all of each array as its check returns it; many small ones take few calls.
+
+    Parameters
+    ----------
+    arrays
+        Arrays, each with what checks it, see :meth:`KeptArrays.at`.
+    context
+        Threads for the read; None: those of one-off reads.
+    """
+    context = default_context() if context is None else context
+    for start, stop in windows(len(arrays), _MOST_TOGETHER):
+        some = arrays[start:stop]
+        small = [array for array, _ in some if _is_small(array)]
+        read = iter(_read_whole(small, context))
+        for array, check in some:
+            if _is_small(array):
+                yield check(next(read), 0)
+            else:
+                yield _read_checked(array, check)
+
+
+def _is_small(array: RowArray) -> TypeGuard[StoredArray]:
+    """Return whether all of an array may be read in one call with others."""
+    return isinstance(array, StoredArray) and array.shape[0] <= _WINDOW_ROWS
+
+
+def _read_whole(
+    arrays: Sequence[StoredArray], context: ReadContext
+) -> list[npt.NDArray[Any]]:
+    """Return all of some arrays, read in one call."""
+    zero = np.zeros(1, np.int64)
+    read = [np.empty(array.shape, array.dtype) for array in arrays]
+    requests = [
+        Request(array, zero, np.array(array.shape[:1]), [target], zero, zero)
+        for array, target in zip(arrays, read, strict=True)
+    ]
+    read_requests(requests, context)
+    return read
+
+
 def _read_checked(array: RowArray, check: Check) -> npt.NDArray[Any]:
     """Return all of an array as `check` returns it, reading it by pieces."""
     n = array.shape[0]
@@ -329,10 +367,14 @@ def _read_checked(array: RowArray, check: Check) -> npt.NDArray[Any]:
     return whole
 
 
-def _read_runs(
-    array: RowArray, rows: Rows, context: ReadContext, check: Check, span: int
+def read_runs(
+    array: RowArray, rows: Rows, context: ReadContext, check: Check, span: int = 1
 ) -> tuple[npt.NDArray[Any], Rows]:
-    """Read the runs of neighbours among `rows`, one after the other."""
+    """Read the runs of neighbours among rows, see :meth:`KeptArrays.at`.
+
+    Of each row on, `span` entries are wanted: ``values[positions + span - 1]`` is
+    there.
+    """
     runs = cut_runs(rows, _GAP_ROWS)
     starts, stops = rows[runs[:-1]], rows[runs[1:] - 1] + span
     offsets = np.cumsum(stops - starts) - (stops - starts)

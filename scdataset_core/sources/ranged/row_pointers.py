@@ -10,7 +10,7 @@ from ...errors import CorruptFileError
 from ...storage import ReadContext, StoredArray
 from ..rows import Rows
 from .cell_file import SparseX
-from .row_arrays import BroughtArrays, Check, windows
+from .row_arrays import Check, read_runs, windows
 
 __all__ = ["find_chunk_firsts", "find_longest_row", "find_row_ranges", "pointers_of"]
 
@@ -20,12 +20,10 @@ def pointers_of(x: SparseX) -> tuple[StoredArray, Check]:
     return x.indptr, partial(_check_pointers, x=x)
 
 
-def find_row_ranges(
-    x: SparseX, rows: Rows, kept: BroughtArrays, context: ReadContext
-) -> tuple[Rows, Rows]:
+def find_row_ranges(x: SparseX, rows: Rows, context: ReadContext) -> tuple[Rows, Rows]:
     """Return where non-decreasing rows of a file start and stop among its elements."""
     array, check = pointers_of(x)
-    pointers, positions = kept.at(array, rows, context, check=check, span=2)
+    pointers, positions = read_runs(array, rows, context, check, span=2)
     starts = pointers[positions].astype(np.int64, copy=False)
     return starts, pointers[positions + 1].astype(np.int64, copy=False)
 

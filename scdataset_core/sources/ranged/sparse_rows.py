@@ -14,18 +14,9 @@ from ...form import DirectRows, Form, pack_rows
 from ...storage import ArrayStack, ReadContext, StackRead, StoredArray, read_stack
 from ..genes.joins import GeneJoin, select_columns
 from ..read_request import ReadRequest
-from ..rows import (
-    Cuts,
-    Moves,
-    Rows,
-    cut_by_file,
-    files_of_rows,
-    files_of_sorted,
-    scatter_values,
-)
+from ..rows import Moves, Rows, files_of_rows, files_of_sorted, scatter_values
 from .cell_file import SparseX
-from .row_arrays import KeptArrays
-from .row_pointers import find_row_ranges, pointers_of
+from .kept_pointers import KeptPointers
 
 __all__ = ["SparseReader"]
 
@@ -68,8 +59,8 @@ class SparseReader:
         First row of each file, and the number of rows.
     genes
         How the columns of the files map to those of the source.
-    kept
-        Keeps small pointer arrays.
+    pointers
+        The row pointers of the files.
     dtype
         Type of the values.
     """
@@ -77,7 +68,7 @@ class SparseReader:
     files: Sequence[SparseX]
     file_starts: Rows
     genes: GeneJoin
-    kept: KeptArrays
+    pointers: KeptPointers
     dtype: np.dtype[Any]
 
     @cached_property
@@ -90,6 +81,11 @@ class SparseReader:
         """Type that column ids are read in; ids that do not fit it become -1."""
         small = self.genes.most_stored <= 2**31
         return np.dtype(np.int32 if small else np.int64)
+
+    @cached_property
+    def _n_columns(self) -> Rows:
+        """Number of columns of each file."""
+        return np.array(self.genes.n_stored, np.int64)
 
     def read(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see `Source.read_x`."""
@@ -114,37 +110,11 @@ class SparseReader:
 
         return request.make_batches(pack)
 
-    def find_ranges(
-        self, rows: Rows, cuts: Cuts, context: ReadContext
-    ) -> tuple[Rows, Rows]:
-        """Return where the elements of non-decreasing rows start and stop.
-
-        Parameters
-        ----------
-        rows
-            Rows of the source.
-        cuts
-            Which of them lie in which file, in whose elements they start and stop.
-        context
-            Threads for the read.
-        """
-        starts, stops = np.empty_like(rows), np.empty_like(rows)
-        kept = self.kept.bring(
-            (pointers_of(self.files[file]) for file, _, _ in cuts), context
-        )
-        for file, a, b in cuts:
-            local = rows[a:b] - self.file_starts[file]
-            starts[a:b], stops[a:b] = find_row_ranges(
-                self.files[file], local, kept, context
-            )
-        return starts, stops
-
     def _locate(self, request: ReadRequest, direct: DirectRows | None) -> _Fetch:
         """Find where rows lie; their places are packed, or as wide as `direct` says."""
         rows, places, bounds = request.rows, request.places, request.bounds
-        cuts = cut_by_file(rows, self.file_starts)
-        starts, stops = self.find_ranges(rows, cuts, request.context)
         files = files_of_sorted(rows, self.file_starts)
+        starts, stops = self.pointers.find(rows, files, request.context)
         lengths = stops - starts
         ends = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(scatter_values(lengths, places), out=ends[1:])
@@ -229,8 +199,7 @@ class SparseReader:
         """Raise if a column id is outside its file's columns."""
         if first_outside(columns, self.genes.fewest_stored) is None:
             return
-        counts = np.array(self.genes.n_stored, np.int64)
-        limits = counts[files_of_rows(rows, self.file_starts)]
+        limits = self._n_columns[files_of_rows(rows, self.file_starts)]
         wrong = first_outside(columns, np.repeat(limits, np.diff(starts)))
         if wrong is not None:
             place = int(np.searchsorted(starts, wrong, side="right")) - 1

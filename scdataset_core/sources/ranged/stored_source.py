@@ -22,12 +22,13 @@ from ..obs.obs_readers import FileObs, SourceWithObs
 from ..obs.text import TextArray
 from ..options import OpenOptions
 from ..read_request import ReadRequest
-from ..rows import Rows, cut_by_file
+from ..rows import Rows, files_of_sorted
 from .cell_file import CellFile, DenseX, SparseX
 from .dense_rows import DenseReader
 from .description import describe
 from .file_list import LateFiles, View, facts_of, largest_kept
-from .row_arrays import KeptArrays
+from .kept_pointers import KeptPointers
+from .row_arrays import KEPT_BYTES, KEPT_CODE_BYTES, KeptArrays
 from .row_pointers import find_longest_row
 from .sparse_rows import SparseReader
 from .storage_blocks import find_block_starts
@@ -114,16 +115,27 @@ class StoredSource(SourceWithObs):
         one = facts.chunk_rows[:1]
         self.natural_block = round(np.median(filled if len(filled) else one))
         self.dtype = np.result_type(*facts.dtypes)
+        pointers: KeptPointers | None = None
+        most = KEPT_BYTES
+        if self.sparse:
+            pointers = KeptPointers(
+                self._xs, self.file_starts, facts.n_stored, KEPT_BYTES
+            )
+            most -= pointers.n_bytes
+        small = obs.keep_small(self.file_starts, most, KEPT_CODE_BYTES)
+        most -= small.n_bytes
+        most_code = KEPT_CODE_BYTES - small.n_code_bytes
         if isinstance(cell_files, LateFiles):
-            kept = KeptArrays.up_to(largest_kept(cell_files.array_bytes))
+            kept = KeptArrays.up_to(largest_kept(cell_files.obs_bytes, most))
         else:
-            pointers = [x.indptr for x in self._xs if self.sparse]
-            kept = KeptArrays([*pointers, *obs.numbers], obs.codes)
-        obs_reader = FileObs(obs, names, self.file_starts, kept)
+            kept = KeptArrays(obs.numbers(small), obs.codes(small), most, most_code)
+        obs_reader = FileObs(obs, names, self.file_starts, kept, small)
         self._set_obs(obs_reader, genes.names, notices)
         self._reader: SparseReader | DenseReader
-        if self.sparse:
-            reader = SparseReader(self._xs, self.file_starts, genes, kept, self.dtype)
+        if pointers is not None:
+            reader = SparseReader(
+                self._xs, self.file_starts, genes, pointers, self.dtype
+            )
             self._column_bytes = reader.column_dtype.itemsize
             self._reader = reader
         else:
@@ -158,7 +170,7 @@ class StoredSource(SourceWithObs):
     def _arrays_by_cell(self, obs: JoinedColumns) -> list[StoredArray]:
         """Return the arrays beside X that are read: row pointers, columns of obs."""
         arrays: list[object] = [x.indptr for x in self._xs if isinstance(x, SparseX)]
-        arrays += [*obs.numbers, *(codes for codes, _ in obs.codes)]
+        arrays += [*obs.numbers(), *(codes for codes, _ in obs.codes())]
         return [array for array in arrays if isinstance(array, StoredArray)]
 
     def cacheable_arrays(self) -> Sequence[StoredArray]:
@@ -240,8 +252,8 @@ class StoredSource(SourceWithObs):
         if isinstance(self._reader, DenseReader):
             return super().read_lengths(rows)
         self._genes.check_all_kept()
-        cuts = cut_by_file(rows, self.file_starts)
-        starts, stops = self._reader.find_ranges(rows, cuts, default_context())
+        files = files_of_sorted(rows, self.file_starts)
+        starts, stops = self._reader.pointers.find(rows, files, default_context())
         return stops - starts
 
     @property

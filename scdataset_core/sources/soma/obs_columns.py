@@ -130,13 +130,12 @@ class SomaKept(KeptArrays):
         context: ReadContext,
         *,
         check: Check,
-        span: int = 1,
     ) -> tuple[npt.NDArray[Any], Rows]:
         """Return entries that hold those at `rows`, and where each is among them."""
         kept = self._whole(array, check) if isinstance(array, SomaColumn) else None
         if isinstance(array, SomaColumn) and kept is None:
             return check(array.at(rows), 0), np.arange(len(rows))
-        return super().at(array, rows, context, check=check, span=span)
+        return super().at(array, rows, context, check=check)
 
 
 def read_joinids(table: SomaArray) -> Rows:

@@ -86,7 +86,7 @@ class SomaSource(SourceWithObs):
         names = [one.names for one in experiments]
         own = [notice for one in experiments for notice in one.notices]
         # A query reads what batches want, so that no large column is kept.
-        kept = SomaKept([*obs.numbers, *(array for array, _ in obs.codes)])
+        kept = SomaKept([*obs.numbers(), *(array for array, _ in obs.codes())])
         reader = FileObs(obs, names, self.file_starts, kept)
         self._set_obs(reader, genes.names, own)
         self.genes_report = genes.report

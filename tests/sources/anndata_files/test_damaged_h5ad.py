@@ -9,7 +9,6 @@ import pytest
 
 import scdataset_core as scd
 from scdataset_core.form import Form
-from scdataset_core.sources.ranged.row_arrays import KeptArrays
 from scdataset_core.storage import ReadContext
 from tests.sources.small_h5ad import GENES, N, make, replace, stored
 
@@ -61,8 +60,9 @@ class TestContradictions:
     )
     def test_row_pointers(self, path, at, value, match, chunks, kept, monkeypatch):
         if not kept:
-            monkeypatch.setattr("scdataset_core.sources.ranged.row_arrays._GAP_ROWS", 1)
-            monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (0,))
+            ranged = "scdataset_core.sources.ranged"
+            monkeypatch.setattr(f"{ranged}.row_arrays._GAP_ROWS", 1)
+            monkeypatch.setattr(f"{ranged}.stored_source.KEPT_BYTES", 0)
         pointers = stored(path, "X/indptr")
         pointers[at] = value
         replace(path, "X/indptr", pointers, chunks=chunks)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.sources.ranged.row_arrays import KeptArrays
 from tests.sources.obs.column_files import write
 
 
@@ -217,8 +216,10 @@ def test_saved_vocabulary_of_the_training_files(tmp_path):
 
 
 def test_large_columns_are_read_by_range(tmp_path, monkeypatch):
-    monkeypatch.setattr("scdataset_core.sources.ranged.row_arrays._GAP_ROWS", 2)
-    monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (0,))
+    ranged = "scdataset_core.sources.ranged"
+    monkeypatch.setattr(f"{ranged}.row_arrays._GAP_ROWS", 2)
+    monkeypatch.setattr(f"{ranged}.row_arrays.KEPT_CODE_BYTES", 0)
+    monkeypatch.setattr(f"{ranged}.stored_source.KEPT_BYTES", 0)
     rng = np.random.default_rng(0)
     n = 500
     obs = pd.DataFrame(
@@ -258,11 +259,10 @@ def test_codes_are_kept_narrow_whatever_type_they_are_stored_in(tmp_path, n_labe
             file["obs/a/codes"].attrs.update(attributes)
         source = scd.open(path, obs=["a"])
         assert np.array_equal(source.obs["a"], codes)
-        kept = vars(source)["_obs"]._kept._kept
-        sizes = {array.dtype.itemsize for array in kept.values()}
-        small = 1 if n_labels <= 255 else 2
-        assert n_labels > 65_535 or sizes == {small}
-        assert source.count_missing("a") in (2, None)  # None: read as it lies
+        kept = vars(source)["_obs"]._small._kept["a"].whole
+        small = 1 if n_labels <= 255 else 2 if n_labels <= 65_535 else 4
+        assert kept.dtype.itemsize == small
+        assert source.count_missing("a") == 2
 
 
 def test_a_code_of_a_name_that_is_no_label_is_an_error(tmp_path):

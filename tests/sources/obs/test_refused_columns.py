@@ -10,7 +10,6 @@ import pytest
 
 import scdataset_core as scd
 from scdataset_core.sources.obs.columns import MAX_LABELS
-from scdataset_core.sources.ranged.row_arrays import KeptArrays
 from tests.sources.obs.column_files import write
 
 
@@ -140,8 +139,10 @@ def test_a_code_without_a_label_is_an_error_naming_the_row(
     bad, kept, tmp_path, monkeypatch
 ):
     if not kept:
-        monkeypatch.setattr("scdataset_core.sources.ranged.row_arrays._GAP_ROWS", 1)
-        monkeypatch.setattr(KeptArrays.__init__, "__defaults__", (0,))
+        ranged = "scdataset_core.sources.ranged"
+        monkeypatch.setattr(f"{ranged}.row_arrays._GAP_ROWS", 1)
+        monkeypatch.setattr(f"{ranged}.row_arrays.KEPT_CODE_BYTES", 0)
+        monkeypatch.setattr(f"{ranged}.stored_source.KEPT_BYTES", 0)
     (path,) = write(tmp_path, [pd.Categorical(["x", "y"] * 10)])
     with h5py.File(path, "r+") as file:
         file["obs/a/codes"][13] = bad
