@@ -30,7 +30,7 @@ class Setting:
     fetch: int  # minibatches in a fetch
     genes: int = 0  # how many genes to select and densify; 0: all, sparse
     cache: str = ""  # folder of this library's chunk cache; "": none
-    fill: bool = False  # whether the cache is filled, or emptied, before an epoch
+    state: str = ""  # what the cache is first made: "empty", "full" or "checked"
 
     def __post_init__(self) -> None:
         """Take the lists JSON gives for tuples."""
@@ -49,15 +49,18 @@ def open_scdataset_core(setting: Setting) -> Epoch:
     """Open the plates with this library."""
     import scdataset_core as scd
 
-    if setting.cache and not setting.fill:
+    if setting.state == "empty":
         scd.Cache(setting.cache).clear()
     files, cache = list(setting.paths), setting.cache or None
     source = scd.open(files, cache=cache)
     if setting.genes:
         genes = chosen_genes(source.shape[1], setting.genes)
         source = scd.open(files, genes=genes, cache=cache)
-    if setting.fill:
+    if setting.state in ("full", "checked"):
         source.fill_cache()
+    if setting.state == "checked":
+        for _ in scd.Loader(source, batch_size=BATCH_SIZE, fetch_factor=64):
+            pass
     if isinstance(setting.block, str):
         strategy = scd.BlockShuffling(block_size="storage", chunks=2)
     else:

@@ -10,7 +10,8 @@ measurement every file is read once, and before a cold one its pages are dropped
 the script checks what is in memory.
 
 Compressed files are read without a chunk cache, and with one: later epochs, which find
-it full, and the whole first epoch, which finds it empty.
+it full and checked, the whole first epoch of a new process, which finds it full, and
+the whole first epoch of all, which finds it empty.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from cases import (
     FIRST_EPOCH,
     LIMIT,
     LIMIT_TO_MEMORY,
+    NEW_PROCESS,
     OURS,
     UNCOMPRESSED,
     VARIANTS,
@@ -45,6 +47,7 @@ from scaling import measure_memory, measure_scaling
 from scdataset_core.tools.plate_layouts import LAYOUTS, LayoutName
 
 LIMITS = {LIMIT: 0, LIMIT_TO_MEMORY: FETCH_BYTES}  # bytes of a thread's buffer
+CACHE_STATES = {CACHED: "checked", NEW_PROCESS: "full", FIRST_EPOCH: "empty"}
 WARM_SHARE = 0.999
 COLD_SHARE = 0.01
 
@@ -62,9 +65,10 @@ class Data:
         home = self.folder / folder_of(layout, compression)
         return tuple(map(str, sorted(home.glob("*.h5ad"))))
 
-    def cache(self, layout: LayoutName, *, fill: bool = True) -> str:
-        """Return the folder of the cache of a layout, or of one that is emptied."""
-        return str(self.folder / ("caches" if fill else "first-epoch-caches") / layout)
+    def cache(self, layout: LayoutName, library: str = CACHED) -> str:
+        """Return the folder of the cache of a layout; first epochs empty their own."""
+        kept = "first-epoch-caches" if library == FIRST_EPOCH else "caches"
+        return str(self.folder / kept / layout)
 
     @property
     def converted(self) -> Path:
@@ -87,10 +91,8 @@ class Data:
             case.block if ours else case.rival_block,
             case.fetch,
             case.genes,
-            self.cache(case.layout, fill=library == CACHED)
-            if library in (CACHED, FIRST_EPOCH)
-            else "",
-            library == CACHED,
+            self.cache(case.layout, library) if library in CACHE_STATES else "",
+            CACHE_STATES.get(library, ""),
         )
 
 
@@ -175,11 +177,12 @@ def measure(
     setting = data.setting(library, case)
     worker = pool[setting.library]
     opened = worker.open(setting)
-    read = (*setting.paths, setting.cache) if setting.fill else setting.paths
+    full = setting.state in ("full", "checked")
+    read = (*setting.paths, setting.cache) if full else setting.paths
     share = set_cache(read, cold=case.cold)
     if case.cold:
         result = worker.ask("measure", how="cold", cells=case.cold_cells)
-    elif library == FIRST_EPOCH:
+    elif library in (FIRST_EPOCH, NEW_PROCESS):
         result = worker.ask("measure", how="epoch")
     else:
         result = worker.ask("measure", how="warm", seconds=seconds)
