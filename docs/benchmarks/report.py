@@ -55,8 +55,10 @@ def describe_machine(annbatch_python: str | None) -> dict[str, str]:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Return the median, with the least and the greatest in brackets."""
+    """Return the median, with the least and the greatest of several in brackets."""
     middle = format(statistics.median(values), form)
+    if len(values) == 1:
+        return middle
     return f"{middle} ({min(values):{form}} to {max(values):{form}})"
 
 
@@ -201,7 +203,7 @@ def report(results: Mapping[str, Any]) -> str:
     machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
     parts = [
         f"Measured with: {machine}.",
-        "Median, least and greatest of the repeats.",
+        "Median, least and greatest of the repeats, where there are several.",
         "### Goals",
         goal_table(rates),
         "### Cells a second",
