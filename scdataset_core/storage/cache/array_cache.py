@@ -37,7 +37,6 @@ from .unchanged_files import (
     find_touched,
     has_version,
     is_touched,
-    is_unchanged,
 )
 from .writing import ChunkWrite, is_gone
 
@@ -388,8 +387,7 @@ class ArrayCache:
             if opened.kinds[chunk] or chunk in opened.pending:
                 return
             kind = opened.giant_kinds.get(chunk, 0)
-            unchanged = partial(is_unchanged, array.table, chunk)
-            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind, unchanged)
+            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind)
         giant = self._giants.get(key)
         if giant is None:
             return

@@ -10,6 +10,7 @@ from ..layout import ArrayLayout
 from .entries import Entry, count_elements
 from .narrowing import common_kind, kept_dtype, narrow
 from .records import RECORD_BYTES, checksum, make_record, seed_of
+from .unchanged_files import Looks
 from .writing import ChunkWrite
 
 __all__ = ["GiantWrite"]
@@ -27,8 +28,6 @@ class GiantWrite:
         Where the chunk is kept, its array, and its number.
     kind
         The type to keep it in; 0: that of the first piece.
-    is_unchanged
-        Returns whether the chunk's file is still what it was.
 
     Attributes
     ----------
@@ -42,10 +41,8 @@ class GiantWrite:
         array: ArrayLayout,
         chunk: int,
         kind: int,
-        is_unchanged: Callable[[], bool],
     ) -> None:
         self._entry, self._array, self._chunk = entry, array, chunk
-        self._is_unchanged = is_unchanged
         self.kind = kind
         self._rest = b""
         self._n_done = 0  # elements
@@ -77,7 +74,7 @@ class GiantWrite:
         first = self._chunk * count_elements(self._array) + self._n_done
         self._n_done += len(kept)
         crc = self._crc
-        record = (lambda _: self._make_record(crc)) if last else None
+        record = (lambda looks: self._make_record(crc, looks)) if last else None
         return submit(
             ChunkWrite(
                 entry.data[self.kind - 1],
@@ -108,7 +105,8 @@ class GiantWrite:
     def _note(self, done: bool) -> None:
         self._sound &= done
 
-    def _make_record(self, crc: int) -> bytes:
+    def _make_record(self, crc: int, looks: Looks) -> bytes:
         # A piece that was not written leaves a record that fits nothing.
-        sound = self._sound and self._is_unchanged()
+        unchanged = looks.is_unchanged(self._array.table, self._chunk)
+        sound = self._sound and unchanged
         return make_record(crc, self.kind) if sound else bytes(RECORD_BYTES)

@@ -15,7 +15,6 @@ __all__ = [
     "find_touched",
     "has_version",
     "is_touched",
-    "is_unchanged",
 ]
 
 Integers = npt.NDArray[np.int64]
@@ -38,11 +37,6 @@ def find_touched(table: ChunkTable, chunks: Integers) -> npt.NDArray[np.bool_] |
     files, which = np.unique(table.file_of[chunks], return_inverse=True)
     touched = np.array([not _is_same(table, file) for file in files.tolist()], bool)
     return touched[which] if touched.any() else None
-
-
-def is_unchanged(table: ChunkTable, chunk: int) -> bool:
-    """Return whether the file of a chunk is what it was when it was opened."""
-    return Looks().is_unchanged(table, chunk)
 
 
 class Looks:
