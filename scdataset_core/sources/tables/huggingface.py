@@ -137,6 +137,7 @@ class DatasetGroups:
         self.file_starts = np.array([0, self._table.num_rows], np.int64)
         self._bands = _bands(dataset)
         self._sound: set[tuple[int, str]] = set()  # what this process has checked
+        self._cut_alike: dict[str, bool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -182,10 +183,10 @@ class DatasetGroups:
 
     def _piece(self, name: str, group: int, start: int, stop: int) -> "pa.Array":
         column = self._table.column(name)
-        piece: Any = None  # an array, or several
-        if column.num_chunks == len(self.starts) - 1:
+        piece: Any  # an array, or several
+        if self._is_cut_alike(name):
             piece = column.chunk(group)
-        if piece is None or len(piece) != stop - start:
+        else:
             piece = column.slice(start, stop - start)
         if (group, name) not in self._sound:
             check_sound(piece, self._place(name, start, stop))
@@ -197,6 +198,16 @@ class DatasetGroups:
         import pyarrow as pa
 
         return pa.concat_arrays(piece.chunks)
+
+    def _is_cut_alike(self, name: str) -> bool:
+        """Return whether a column begins a chunk where each group begins.
+
+        Columns of data sets that were put side by side are each cut in their own way.
+        """
+        if name not in self._cut_alike:
+            sizes = [len(chunk) for chunk in self._table.column(name).chunks]
+            self._cut_alike[name] = np.array_equal(np.diff(self.starts), sizes)
+        return self._cut_alike[name]
 
     def _place(self, name: str, start: int, stop: int) -> str:
         return f"{self.files[0]}: rows {start} to {stop}, column {name}"

@@ -1,6 +1,7 @@
 """Hugging Face data sets as sources, written by `datasets`."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -189,3 +190,28 @@ def test_splits_are_opened_one_at_a_time(tmp_path):
     with pytest.raises(scd.FileFormatError, match="holds the splits train, test"):
         scd.open(tmp_path / "splits", vocabulary=NAMES)
     assert len(scd.open(tmp_path / "splits" / "train", vocabulary=NAMES)) == 4
+
+
+def test_columns_that_are_cut_in_other_places():
+    """Of as many chunks, and one of the same length, but of other rows."""
+
+    def make(sizes, **columns):
+        edges = np.cumsum([0, *sizes])
+        return datasets.concatenate_datasets(
+            [
+                datasets.Dataset.from_dict(
+                    {name: values[a:b] for name, values in columns.items()}
+                )
+                for a, b in pairwise(edges)
+            ]
+        )
+
+    number = list(range(7))
+    genes, values = [[3]] * 7, [[float(n)] for n in number]
+    left = make([2, 3, 2], genes=genes, expressions=values)
+    right = make([1, 3, 3], number=number)
+    beside = datasets.concatenate_datasets([left, right], axis=1)
+    source = scd.open(beside, vocabulary=NAMES, obs=["number"])
+    cells = source.read(number)
+    assert cells["X"].toarray()[:, 0].tolist() == number
+    assert cells["obs"]["number"].tolist() == number
