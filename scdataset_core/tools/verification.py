@@ -25,6 +25,15 @@ from ..storage.remote.object_store import ObjectStore
 from ..strategies import Streaming
 from .arguments import InputFile, StorageOptions, need_files
 from .cluster import Outcome, names_cluster, run_on_cluster
+from .fitting import (
+    Group,
+    Limits,
+    check_elements,
+    check_rising,
+    describe_group,
+    find_limits,
+    find_misfits,
+)
 
 __all__ = ["verify"]
 
@@ -61,10 +70,10 @@ class Damage:
 
 @dataclass(frozen=True)
 class _Array:
-    """An array to be read, and what its elements must be below, where that is known."""
+    """An array to be read, and what its elements must be, where that is known."""
 
     stored: StoredArray
-    below: int | None = None
+    limits: Limits | None = None
 
 
 def verify(
@@ -78,8 +87,9 @@ def verify(
     """Read everything in some files once, in parallel, and say what is damaged.
 
     Every chunk of every array of `.h5ad`, `.h5mu` and zarr is decoded, to its checksum
-    where it has one; column ids and row pointers of sparse matrices are checked.
-    Of other formats, X and obs are read in file order up to the first error.
+    where it has one. Column ids and row pointers of sparse matrices and codes of
+    categories are checked, and that there is a row for each cell or gene. Of other
+    formats, X and obs are read in file order up to the first error.
 
     Parameters
     ----------
@@ -210,6 +220,9 @@ class _Check:
             return
         if arrays is not None:
             self._read_arrays(path, arrays)
+            if len(self.damaged) == before:
+                for array in arrays:
+                    self._follow(path, array)
         # What is there may still not fit together.
         if len(self.damaged) == before:
             self._open(file, read=arrays is None)
@@ -267,7 +280,7 @@ class _Check:
         stored = array.stored
         try:
             rows = stored.read(start, stop, context=default_context())
-            _check_elements(rows, array, f"rows {start} to {stop}")
+            check_elements(rows, stored, array.limits, f"rows {start} to {stop}")
         except _ERRORS as error:
             self._note(path, stored.name, None, error)
         else:
@@ -287,7 +300,8 @@ class _Check:
             else:
                 for i, plain in decoder.decode(0, len(decoder)):
                     values = _wanted_elements(stored, int(chunks[i]), plain)
-                    _check_elements(values, array, f"chunk {chunks[i]}")
+                    where = f"chunk {chunks[i]}"
+                    check_elements(values, stored, array.limits, where)
         except _ERRORS as error:
             if len(chunks) == 1:
                 self._note(path, stored.name, int(chunks[0]), error)
@@ -296,6 +310,16 @@ class _Check:
                 self._decode(path, array, chunks[i : i + 1])
         else:
             self.n_bytes += int(n_bytes.sum())
+
+    def _follow(self, path: str, array: _Array) -> None:
+        """Check that row pointers begin at 0, never fall, and end where data do."""
+        stored, limits = array.stored, array.limits
+        if limits is None or not limits.is_rising:
+            return
+        try:
+            check_rising(stored, limits)
+        except _ERRORS as error:
+            self._note(path, stored.name, None, error)
 
     def _open(self, file: InputFile, *, read: bool) -> None:
         """Open a file as a source, which checks that its parts fit; read it too."""
@@ -327,31 +351,28 @@ def _find_arrays(
     path: str, walk: Callable[..., Iterator[FileNode]], store: ObjectStore | None
 ) -> tuple[list[_Array], list[Damage]]:
     """Return the arrays of a file, and those that are not there as they should be."""
-    arrays: list[_Array] = []
+    found: list[tuple[str, StoredArray]] = []
     damaged: list[Damage] = []
-    limits: dict[str, int] = {}
+    groups: dict[str, Group] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for node in walk(path) if store is None else walk(path, store):
-        if node.error is not None:
-            damaged.append(Damage(path, f"/{node.path}", None, str(node.error)))
-        elif node.describe is None:
-            limits.update(_limits(node.path, node.node))
-        elif node.node.shape:
-            try:
-                array = _Array(node.describe(node.node), limits.get(node.path))
-            except _ERRORS as error:
-                damaged.append(Damage(path, f"/{node.path}", None, str(error)))
-            else:
-                arrays.append(array)
-    return arrays, damaged
-
-
-def _limits(name: str, group: Any) -> Iterator[tuple[str, int]]:
-    """Yield what the column ids of a sparse matrix must be below."""
-    kind = group.attrs.get("encoding-type")
-    shape = group.attrs.get("shape")
-    if kind in ("csr_matrix", "csc_matrix") and shape is not None and len(shape) == 2:
-        n = int(shape[1] if kind == "csr_matrix" else shape[0])
-        yield f"{name}/indices", n
+        try:
+            if node.error is not None:
+                raise node.error
+            if node.describe is None:
+                groups[node.path] = describe_group(node.node)
+            elif node.node.shape:
+                shapes[node.path] = tuple(node.node.shape)
+                found.append((node.path, node.describe(node.node)))
+        except _ERRORS as error:
+            damaged.append(Damage(path, f"/{node.path}", None, str(error)))
+    if not damaged:  # what cannot be looked at has no length
+        damaged = [
+            Damage(path, f"/{inside}", None, f"{path}: {wrong}")
+            for inside, wrong in find_misfits(groups, shapes)
+        ]
+    limits = find_limits(groups, shapes)
+    return [_Array(array, limits.get(inside)) for inside, array in found], damaged
 
 
 def _wanted_elements(
@@ -363,16 +384,3 @@ def _wanted_elements(
         first = chunk * stored.needed_grid.chunk_shape[0]
         values = values[: len(stored) - first]
     return values
-
-
-def _check_elements(values: npt.NDArray[Any], array: _Array, where: str) -> None:
-    below = array.below
-    if below is None or not values.size:
-        return
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= below:
-        wrong = low if low < 0 else high
-        raise ValueError(
-            f"{array.stored.label}: {where} has the column {wrong}, and there are"
-            f" {below}"
-        )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.fetch_memory import RowMemory
@@ -95,6 +97,88 @@ def test_row_pointers_that_do_not_fit_are_found(file):
         handle["X/indptr"][5] = 10**6
     (damage,) = verify(file)["damaged"]
     assert "indptr" in damage["error"]
+
+
+def set_one(name, place, value):
+    def change(handle):
+        values = handle[name][...]
+        values[place] = value
+        handle[name][...] = values
+
+    return change
+
+
+def cut(name):
+    def change(handle):
+        values, attrs = handle[name][:-1], dict(handle[name].attrs)
+        del handle[name]
+        handle.create_dataset(name, data=values).attrs.update(attrs)
+
+    return change
+
+
+def state_rows(handle):
+    handle["layers/sparse"].attrs["shape"] = np.array([41, 30])
+
+
+@pytest.fixture(scope="module")
+def fitting_file(tmp_path_factory):
+    x = sp.random(40, 30, 0.2, format="csr", random_state=0, dtype=np.float32)
+    kinds = ["a", "b"]
+    adata = ad.AnnData(
+        x,
+        obs=pd.DataFrame(
+            {
+                "kind": pd.Categorical(kinds * 20),
+                "n": np.arange(40),
+                "missing": pd.array([1, None] * 20, dtype="Int64"),
+            },
+            index=[f"cell{i}" for i in range(40)],
+        ),
+        var=pd.DataFrame(
+            {"kind": pd.Categorical(kinds * 15)}, index=[f"gene{i}" for i in range(30)]
+        ),
+        layers={"dense": x.toarray(), "sparse": x.copy(), "columns": x.tocsc()},
+        obsm={"pca": np.ones((40, 2))},
+        varm={"loadings": np.ones((30, 2))},
+        obsp={"near": sp.eye(40, format="csr")},
+        uns={"table": pd.DataFrame({"n": [1, 2]})},
+    )
+    adata.raw = adata
+    path = tmp_path_factory.mktemp("fitting") / "cells.h5ad"
+    adata.write_h5ad(path)
+    assert verify(path)["ok"]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "dataset", "error"),
+    [
+        (set_one("layers/sparse/indptr", 3, 9**9), "/layers/sparse/indptr", "pointer"),
+        (set_one("raw/X/indptr", 3, 0), "/raw/X/indptr", "row 2 ends before"),
+        (set_one("obsp/near/indptr", 0, 1), "/obsp/near/indptr", "row 0 starts at 1"),
+        (set_one("obs/kind/codes", 7, 2), "/obs/kind/codes", "code 2, and there are 2"),
+        (set_one("var/kind/codes", 7, -2), "/var/kind/codes", "the code -2"),
+        (cut("obs/n"), "/obs/n", "39 values, and obs has 40 rows"),
+        (cut("obs/missing/mask"), "/obs/missing", "40 values and a mask of 39"),
+        (cut("layers/dense"), "/layers/dense", "39 rows, and there are 40 cells"),
+        (cut("obsm/pca"), "/obsm/pca", "39 rows, and there are 40 cells"),
+        (cut("varm/loadings"), "/varm/loadings", "29 rows, and there are 30 genes"),
+        (cut("layers/sparse/data"), "/layers/sparse", "values and"),
+        (state_rows, "/layers/sparse", "41 row pointers, and 42 belong"),
+    ],
+)
+def test_parts_that_do_not_fit_are_found_outside_of_x_too(
+    fitting_file, tmp_path, change, dataset, error
+):
+    path = tmp_path / "cells.h5ad"
+    shutil.copy(fitting_file, path)
+    with h5py.File(path, "r+") as handle:
+        change(handle)
+    damage = verify(path)["damaged"][0]
+    assert damage["dataset"] == dataset
+    assert error in damage["error"]
+    assert damage["error"].startswith(f"{path}:")
 
 
 def test_files_that_cannot_be_opened_are_damaged_too(file, plates, tmp_path):
