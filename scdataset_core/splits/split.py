@@ -167,9 +167,24 @@ class Split(Mapping[str, RowSet]):
         ----------
         path
             The file. It takes a bit a row and part or less, compressed.
+
+        Raises
+        ------
+        FileExistsError
+            If it is one of the files that the split is of.
         """
+        if any(_is_same(path, file) for file in getattr(self.source, "files", ())):
+            raise FileExistsError(17, "the file is one of those that are split", path)
         stored = StoredSplit(self._parts, self.by, self.stratify)
         write_split(stored, self.source, Path(path))
+
+
+def _is_same(path: "str | Path", file: Any) -> bool:
+    """Return whether two names are of one file that is there."""
+    try:
+        return Path(path).samefile(file)
+    except (OSError, TypeError, ValueError):  # one is not there, or is no path
+        return False
 
 
 def load_split(path: "str | os.PathLike[str]", source: Any) -> Split:

@@ -148,15 +148,39 @@ def find_conditions(
 def _condition(column: AskedColumn, text: str) -> Any:
     if not text:
         return None
-    is_number = column.labels is None or not isinstance(
-        next(iter(column.labels), ""), str
-    )
+    labels = column.labels
+    is_number = labels is None or not isinstance(next(iter(labels), ""), str)
     if ".." in text and (is_number or column.is_ordered):
         low, _, high = text.partition("..")
         return tuple(
             _value(column, end, is_number) if end else None for end in (low, high)
         )
-    return [_value(column, part, is_number) for part in text.split(",")]
+    if labels is None or is_number:
+        return [_value(column, part, is_number) for part in text.split(",")]
+    return _labels_in(text, [str(label) for label in labels], column.name)
+
+
+def _labels_in(text: str, labels: Sequence[str], name: str) -> list[str]:
+    """Return the labels that a text lists, with commas between and maybe in them."""
+    pieces, known = text.split(","), set(labels)
+    found: list[str] = []
+    at = 0
+    while at < len(pieces):
+        ends = [
+            end
+            for end in range(at + 1, len(pieces) + 1)
+            if ",".join(pieces[at:end]) in known
+        ]
+        if len(ends) > 1 and known.issuperset(pieces[at : ends[-1]]):
+            both = ",".join(pieces[at : ends[-1]])
+            raise ValueError(
+                f'obs column "{name}" has the label {both!r}, and labels of which it'
+                " could be a list; name them in another order, or use source.where"
+            )
+        end = ends[-1] if ends else at + 1  # `where` says which label there is not
+        found.append(",".join(pieces[at:end]))
+        at = end
+    return found
 
 
 def _value(column: AskedColumn, text: str, is_number: bool) -> Any:
@@ -164,9 +188,26 @@ def _value(column: AskedColumn, text: str, is_number: bool) -> Any:
     if not is_number:
         return text
     if column.dtype.kind == "b" or text in ("True", "False"):
-        return {"true": True, "false": False}.get(text.lower(), text)
+        known = {"true": True, "false": False}.get(text.lower())
+        if known is None:
+            raise ValueError(
+                f'obs column "{column.name}" holds booleans: give true or false, got'
+                f" {text!r}"
+            )
+        return known
+    try:
+        return int(text)  # not by way of a float, which holds no large ones
+    except ValueError:
+        pass
     try:
         number = float(text)
     except ValueError:
-        return text  # `where` says what the column holds
-    return int(number) if number == int(number) else number
+        raise ValueError(
+            f'obs column "{column.name}" holds numbers, got {text!r}'
+        ) from None
+    if number != number:
+        raise ValueError(
+            f'obs column "{column.name}": no number equals {text}; give nothing for'
+            " cells that lack one"
+        )
+    return int(number) if number.is_integer() else number

@@ -1,6 +1,7 @@
 """`scdataset split`: parts and conditions as text, and the file that is written."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,7 @@ def test_parts_are_named_by_labels(paths, tmp_path):
         ({"where": ["drug"]}, "a condition is"),
         ({"where": ["drug=DMSO", "drug=Afatinib"]}, "a column twice"),
         ({"where": ["total_counts=many"]}, "holds numbers"),
+        ({"where": ["total_counts=nan"]}, "give nothing for cells that lack one"),
     ],
 )
 def test_text_that_says_nothing_is_refused(paths, tmp_path, options, message):
@@ -72,6 +74,58 @@ def test_text_that_says_nothing_is_refused(paths, tmp_path, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         split(paths, **given)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def named(tmp_path):
+    ad = pytest.importorskip("anndata")
+    pd = pytest.importorskip("pandas")
+    drugs = ["4,5-dianilinophthalimide", "4", "DMSO", "a", "b", "a,b"]
+    obs = {
+        "drug": pd.Categorical(drugs * 2),
+        "cell": np.arange(12) + 2**53,
+        "good": np.arange(12) < 4,
+        "share": np.linspace(0, 1, 12),
+    }
+    table = pd.DataFrame(obs, index=[f"cell{i}" for i in range(12)])
+    ad.AnnData(np.ones((12, 2), np.float32), obs=table).write_h5ad(tmp_path / "n.h5ad")
+    return str(tmp_path / "n.h5ad")
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("drug=4,5-dianilinophthalimide", [0, 6]),
+        ("drug=DMSO,4,5-dianilinophthalimide,4", [0, 1, 2, 6, 7, 8]),
+        ("drug=b,a", [3, 4, 9, 10]),
+        (f"cell={2**53 + 1}", [1]),
+        (f"cell={2**53 + 9}..", [9, 10, 11]),
+        ("share=..inf", list(range(12))),
+        ("good=TRUE", [0, 1, 2, 3]),
+    ],
+)
+def test_labels_may_hold_commas_and_numbers_are_exact(named, tmp_path, where, rows):
+    split(named, ["all=rest"], tmp_path / "x", where=[where])
+    found = scd.load_split(tmp_path / "x", scd.open(named))["all"]
+    assert found.to_numpy().tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("drug=a,b", "could be a list"), ("good=1", "give true or false")],
+)
+def test_conditions_that_could_mean_several_things_are_refused(
+    named, tmp_path, where, message
+):
+    with pytest.raises(ValueError, match=message):
+        split(named, ["all=rest"], tmp_path / "x", where=[where])
+
+
+def test_the_data_are_not_replaced_by_their_split(named):
+    before = Path(named).read_bytes()
+    with pytest.raises(FileExistsError, match="one of those that are split"):
+        split(named, ["all=rest"], named)
+    assert Path(named).read_bytes() == before
 
 
 def test_the_command_prints_a_table_or_json(plates, tmp_path):
