@@ -23,6 +23,7 @@ __all__ = [
     "find_files",
     "need_files",
     "open_labelled",
+    "refuse_options",
 ]
 
 # Keyword arguments of obstore's stores.
@@ -169,5 +170,39 @@ def open_labelled(data: Any, label: Any, **options: Any) -> Source:
         As for `open`.
     """
     if isinstance(data, Source):
+        refuse_options(data, **options)
         return data
     return open_source(data, obs=[label] if isinstance(label, str) else None, **options)
+
+
+def refuse_options(
+    source: Source,
+    *,
+    x: Any = "X",  # Any: one name, or several
+    join: str = "exact",
+    genes: Any = None,
+    cache: Any = None,
+    storage_options: StorageOptions = None,
+) -> None:
+    """Raise if options say how to open what is open already, and would be ignored.
+
+    Raises
+    ------
+    ValueError
+        If one is given, and is not what the source was opened with.
+    """
+    own = getattr(source, "x", "X")
+    is_own = x == own or (not isinstance(x, str) and list(x) == list(source.parts))
+    given = {
+        "x": x != "X" and not is_own,
+        "join": join != "exact",
+        "genes": genes is not None,
+        "cache": cache is not None and source.cache is None,
+        "storage_options": bool(storage_options),
+    }
+    ignored = [f"{name}=" for name, is_given in given.items() if is_given]
+    if ignored:
+        raise ValueError(
+            f"{' and '.join(ignored)} would be ignored: the source is open already;"
+            " give this to scd.open, or give the files in place of the source"
+        )

@@ -61,8 +61,11 @@ def rewrite_files(
         typer.Option(metavar="FILE", help="A split that `scdataset split` wrote."),
     ] = None,
     part: Annotated[
-        str, typer.Option(metavar="NAME", help="The part of the split to write.")
-    ] = "train",
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The part of the split to write; train by default."
+        ),
+    ] = None,
     shuffle: Annotated[
         bool,
         typer.Option("--shuffle", help="Write cells in the order of block shuffling."),
@@ -94,6 +97,8 @@ def rewrite_files(
     with show_plain_errors():
         if len(files) < 2:
             raise ValueError("name the files to read, and then the one to write")
+        if part is not None and split is None:
+            raise ValueError(f"--part {part} is one of a split: give --split FILE too")
         *inputs, out = files
         options = parse_storage_options(storage)
         found_files = find_files(inputs, options)
@@ -105,7 +110,7 @@ def rewrite_files(
             join=join.value,
             storage_options=options,
         )
-        rows = None if split is None else load_split(split, source)[part]
+        rows = None if split is None else load_split(split, source)[part or "train"]
         conditions = find_conditions(source, where, "=") if where else None
         with progress("cells" if ray is None else "") as report:
             found = rewrite(
@@ -141,6 +146,9 @@ def _show(found: dict[str, Any], size: int) -> None:
     for matrix in found["matrices"]:
         ids = f", {matrix['ids']} column ids" if matrix["ids"] else ""
         console.print(f"  {matrix['name']}: {matrix['dtype']}{ids}")
+    matrices = [name for name in found["left_out"] if not name.startswith("obs/")]
+    if matrices:
+        console.print(f"  left out: {', '.join(matrices)}; --x NAME writes more")
 
 
 def _show_each(found: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,16 +18,16 @@ from ..sources import Source
 from ..sources import open as open_source
 from ..storage.remote.urls import is_url
 from ..strategies import BlockShuffling, Streaming
-from .arguments import StorageOptions
+from .arguments import StorageOptions, refuse_options
 from .cluster import names_cluster
 from .narrow_file import MatrixWriter, TooNarrowError, kind_of_rows
 from .rewriting_each import rewrite_each
+from .rewritten_tables import find_left_out, make_obs, make_var
 from .safe_file import DiskFile, write_whole
 from .verification import verify
 
 if TYPE_CHECKING:
     import h5py
-    import pandas as pd
 
 __all__ = ["rewrite"]
 
@@ -69,7 +70,8 @@ def rewrite(
     Parameters
     ----------
     data
-        Files, as :func:`scdataset_core.open` takes them, or an open source.
+        Files, as :func:`scdataset_core.open` takes them; or an open source, of which
+        the matrices, obs columns and names of cells are written that it carries.
     out
         The file to write; in a cluster the folder, to which each file that is read is
         written under its own name. All have the genes of all, as `join` and `genes`
@@ -113,8 +115,10 @@ def rewrite(
     Returns
     -------
     report
-        Plain data: ``file``, ``cells``, ``genes``, ``bytes``, ``seconds``, and
-        ``matrices``, the types of each. In a cluster: ``ok``; ``folder`` in place of
+        Plain data: ``file``, ``cells``, ``genes``, ``bytes``, ``seconds``;
+        ``matrices``, the types of each; and ``left_out``, the matrices and obs columns
+        of the first file that were not written (``uns``, ``raw/var``, ``varm``,
+        ``obsp`` and ``varp`` never are). In a cluster: ``ok``; ``folder`` in place of
         ``file``; ``files``, such reports; ``skipped``, a list of ``{"file",
         "reason"}``; and ``failed``, a list of ``{"file", "error"}``.
 
@@ -123,7 +127,8 @@ def rewrite(
     FileExistsError
         If `out` is there, or is one of the files that are read.
     ValueError
-        If no cell is chosen, or an option is not one of those above.
+        If no cell is chosen, an option is not one of those above, or says how to open
+        what is open already.
     OSError
         If the file cannot be written; the message names it and the reason.
     ModuleNotFoundError
@@ -139,10 +144,14 @@ def rewrite(
             f'compression must be None, "gzip" or "lzf", got {compression!r}'
         )
     begun = time.perf_counter()
-    source = data
-    if not isinstance(data, Source):
-        options = {"join": join, "genes": genes, "storage_options": storage_options}
-        source = open_source(data, obs=True, obs_names=True, x=x, **options)
+    options = {"join": join, "genes": genes, "storage_options": storage_options}
+    if isinstance(data, Source):
+        refuse_options(data, x=x, **options)
+    source = (
+        data
+        if isinstance(data, Source)
+        else open_source(data, obs=True, obs_names=True, x=x, **options)
+    )
     if names_cluster(ray):
         settings: dict[str, Any] = {"shuffle": shuffle, "seed": seed}
         settings |= {"compression": compression, "memory": memory}
@@ -176,16 +185,24 @@ def rewrite(
             break
         except TooNarrowError as found:  # a value that the sample did not show
             job.kinds[found.name] = found.kind
+    left_out = find_left_out(source, job.places)
+    if "obs_names" in left_out:
+        warnings.warn(
+            "cells are named by their rows: the source was opened without"
+            " obs_names=True",
+            stacklevel=2,
+        )
     report = verify(target, threads=threads)
     if not report["ok"]:
         raise OSError(f"{target} was written, and is damaged: {report['damaged'][0]}")
     return {
         "file": str(target),
         "cells": len(chosen),
-        "genes": source.shape[1],
+        "genes": job.genes_of.shape[1],
         "bytes": target.stat().st_size,
         "seconds": time.perf_counter() - begun,
         "matrices": job.types,
+        "left_out": left_out,
     }
 
 
@@ -238,6 +255,10 @@ class _Rewriting:
         The narrow type of the values of each matrix.
     types : list of dict
         The types that were written, for the report.
+    places : dict of str to str
+        Where each matrix goes in the file.
+    genes_of : Source
+        The part whose genes are those of the file.
     """
 
     def __init__(
@@ -265,15 +286,18 @@ class _Rewriting:
             threads=threads,
         )
         self._parts = dict(source.parts) or {"X": source}
-        self._places = _places_of(list(self._parts))
+        self.places = _places_of(list(self._parts))
         self._check_genes()
+        self.genes_of = next(
+            part for name, part in self._parts.items() if self.places[name] == "X"
+        )
         self.kinds = self._sample()
         self.types: list[dict[str, Any]] = []
 
     def _check_genes(self) -> None:
         """Raise ValueError if X and layers are not of the same genes."""
         first, *others = (
-            name for name in self._parts if not self._places[name].startswith("obsm/")
+            name for name in self._parts if not self.places[name].startswith("obsm/")
         )
         genes = self._parts[first].var_names
         file = f"{self._source.files[0]}: " if self._source.files else ""
@@ -291,7 +315,7 @@ class _Rewriting:
         places = np.unique(np.linspace(0, len(self._rows) - 1, n).astype(np.int64))
         found = self._source.read(self._rows[places])["X"]
         by_name = found if isinstance(found, dict) else {"X": found}
-        return {self._places[name]: kind_of_rows(by_name[name]) for name in self._parts}
+        return {self.places[name]: kind_of_rows(by_name[name]) for name in self._parts}
 
     def write(self, disk: DiskFile) -> None:
         """Write everything; return early where the disk fails."""
@@ -316,8 +340,8 @@ class _Rewriting:
             for writer in writers.values():
                 writer.finish()
             index = np.concatenate(order)
-            write_elem(file, "obs", self._obs(index))
-            write_elem(file, "var", self._var())
+            write_elem(file, "obs", make_obs(self._source, index))
+            write_elem(file, "var", make_var(self.genes_of))
             for name in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
                 if name not in file:
                     write_elem(file, name, {})
@@ -326,7 +350,7 @@ class _Rewriting:
                         {"encoding-type": "dict", "encoding-version": "0.1.0"}
                     )
         self.types = [
-            {"name": self._places[name], "dtype": str(writer.dtype), "ids": writer.ids}
+            {"name": self.places[name], "dtype": str(writer.dtype), "ids": writer.ids}
             for name, writer in writers.items()
         ]
 
@@ -335,52 +359,15 @@ class _Rewriting:
         return {
             name: MatrixWriter(
                 file,
-                self._places[name],
+                self.places[name],
                 sparse=part.sparse,
                 dtype=part.dtype,
                 n_columns=part.shape[1],
-                kind=self.kinds[self._places[name]],
+                kind=self.kinds[self.places[name]],
                 compression=self._compression,
             )
             for name, part in self._parts.items()
         }
-
-    def _obs(self, index: Any) -> "pd.DataFrame":
-        """Return the table of the cells, in the order in which they were written."""
-        import pandas as pd
-
-        source = self._source
-        columns: dict[str, Any] = {}
-        for name in source.obs_columns:
-            values = source.obs[name][index]
-            labels = source.categories.get(name)
-            columns[name] = (
-                values
-                if labels is None
-                else pd.Categorical.from_codes(
-                    values, pd.Index(labels), ordered=name in source.info.ordered
-                )
-            )
-        return pd.DataFrame(columns, index=pd.Index(self._names(index)))
-
-    def _names(self, index: Any) -> Any:
-        """Return the names of cells, or their rows where there are none."""
-        order = np.argsort(index, kind="stable")
-        names = self._source.read_names(index[order])
-        if names is None:
-            return index.astype(str).astype(object)
-        back = np.empty(len(index), object)
-        back[order] = names
-        return back
-
-    def _var(self) -> "pd.DataFrame":
-        """Return the table of the genes, or their names alone."""
-        import pandas as pd
-
-        first = next(iter(self._parts.values()))
-        with suppress(Exception):  # tables have none
-            return first.var
-        return pd.DataFrame(index=pd.Index(first.var_names))
 
 
 def _places_of(names: Sequence[str]) -> dict[str, str]:

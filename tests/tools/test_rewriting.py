@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +108,65 @@ def test_matrices_of_other_genes_do_not_go_into_one_file(plates, tmp_path):
     adata.write_h5ad(tmp_path / "in.h5ad")
     with pytest.raises(ValueError, match=r"in\.h5ad: raw/X has other genes than X"):
         rewrite(tmp_path / "in.h5ad", tmp_path / "out.h5ad", x=["X", "raw/X"])
+
+
+def test_genes_are_those_of_x_wherever_it_is_named(files, tmp_path):
+    report = rewrite(files[0], tmp_path / "out.h5ad", x=["obsm/X_pca", "X"])
+    expected, found = ad.read_h5ad(files[0]), ad.read_h5ad(tmp_path / "out.h5ad")
+    assert report["genes"] == 300
+    assert found.var.equals(expected.var)
+    np.testing.assert_array_equal(rows(found.X), rows(expected.X))
+    np.testing.assert_array_equal(found.obsm["X_pca"], expected.obsm["X_pca"])
+
+
+def test_the_report_names_what_is_left_out(files, tmp_path):
+    out = tmp_path / "out.h5ad"
+    matrices = ["layers/counts", "layers/dense", "obsm/X_pca"]
+    assert rewrite(files, out)["left_out"] == matrices
+    found = rewrite(files, out, x="layers/dense", overwrite=True)["left_out"]
+    assert found == ["X", "layers/counts", "obsm/X_pca"]
+    source = scd.open(files, obs=["plate", "drug"])
+    columns = [f"obs/{name}" for name in scd.open(files, obs=True).obs_columns]
+    with pytest.warns(UserWarning, match="named by their rows"):
+        found = rewrite(source, out, overwrite=True)["left_out"]
+    kept = {"obs/plate", "obs/drug"}
+    assert found == [
+        *matrices,
+        *(name for name in columns if name not in kept),
+        "obs_names",
+    ]
+
+
+def test_a_table_of_genes_that_cannot_be_read_is_not_left_out(files, tmp_path):
+    with h5py.File(files[0], "r+") as file:
+        names = file["var"].attrs["column-order"]
+        del file["var"][names[0]]
+    with pytest.raises((scd.ScdatasetError, KeyError, OSError), match=names[0]):
+        rewrite(files[0], tmp_path / "out.h5ad")
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"x": "layers/dense"}, "x="),
+        ({"x": ["X", "layers/dense"]}, "x="),
+        ({"genes": ["gene1"], "join": "inner"}, "join= and genes="),
+    ],
+)
+def test_options_that_an_open_source_ignores_are_refused(
+    files, tmp_path, options, named
+):
+    source = scd.open(files, obs=True, obs_names=True)
+    with pytest.raises(ValueError, match=f"{named} would be ignored"):
+        rewrite(source, tmp_path / "out.h5ad", **options)
+
+
+def test_options_that_a_source_was_opened_with_go_with_it(files, tmp_path):
+    names = ["X", "layers/dense"]
+    for x in (names, "layers/dense"):
+        source = scd.open(files, obs=True, obs_names=True, x=x)
+        rewrite(source, tmp_path / "out.h5ad", x=x, overwrite=True)
 
 
 def test_cells_can_be_chosen_joined_and_shuffled(files, tmp_path):
@@ -225,3 +285,14 @@ def test_the_command_writes_a_part_of_a_split(files, tmp_path):
     assert "200 cells x 300 genes" in done.output
     assert "X: uint8, uint16 column ids" in done.output
     assert ad.read_h5ad(out).n_obs == 200
+
+
+def test_the_command_refuses_a_part_of_no_split(files, tmp_path):
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    testing = pytest.importorskip("typer.testing")
+    commands = pytest.importorskip("scdataset_core.tools.commands")
+    arguments = ["rewrite", *map(str, files), str(tmp_path / "x"), "--part", "test"]
+    done = testing.CliRunner().invoke(commands.app, arguments)
+    assert done.exit_code == 1
+    assert "give --split FILE too" in done.output
