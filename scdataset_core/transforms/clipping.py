@@ -7,7 +7,7 @@ import numpy as np
 
 from ..checks import check_number
 from .hook import Hook, RowsOfBatch
-from .layouts import get_values, put_values
+from .layouts import add_up_repeats, get_values, put_values
 
 __all__ = ["clip"]
 
@@ -61,8 +61,10 @@ class _Clip(Hook):
     max: float | None
 
     def change(self, x: Any, rows: RowsOfBatch) -> Any:
+        x = add_up_repeats(x)
         values = get_values(x)
-        low, high = (self._bound(bound, values.dtype) for bound in (self.min, self.max))
+        low = self._bound(self.min, values.dtype, is_low=True)
+        high = self._bound(self.max, values.dtype, is_low=False)
         if not isinstance(x, np.ndarray) and (
             (low is not None and low > 0) or (high is not None and high < 0)
         ):
@@ -74,10 +76,18 @@ class _Clip(Hook):
             return put_values(x, np.clip(values.view(np.uint8), low, high).view(bool))
         return put_values(x, np.clip(values, low, high))
 
-    def _bound(self, bound: float | None, dtype: np.dtype[Any]) -> Any:
+    def _bound(self, bound: float | None, dtype: np.dtype[Any], *, is_low: bool) -> Any:
         """Return a bound as a number of the type of X; None if it does not bind."""
         if bound is None or dtype.kind == "f":
             return None if bound is None else dtype.type(bound)
+        least, most = (0, 1)
+        if dtype.kind != "b":
+            least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        if bound > most if is_low else bound < least:
+            raise ValueError(
+                f"no value of type {dtype} is as {'high' if is_low else 'low'} as the"
+                f" bound {bound}; ask the Loader for a float dtype"
+            )
         if np.isinf(bound):
             return None
         if bound != int(bound):
@@ -85,8 +95,6 @@ class _Clip(Hook):
                 f"the bound {bound} is not one that values of type {dtype} can have;"
                 " ask the Loader for a float dtype"
             )
-        if dtype.kind == "b":
-            return np.uint8(min(max(int(bound), 0), 1))
-        limits = np.iinfo(dtype)
         # A bound beyond the type's range is never reached from inside it.
-        return dtype.type(min(max(int(bound), int(limits.min)), int(limits.max)))
+        kept = min(max(int(bound), least), most)
+        return np.uint8(kept) if dtype.kind == "b" else dtype.type(kept)

@@ -70,9 +70,7 @@ class Entries(NamedTuple):
         Values of the same column of a row are added up, as SciPy does.
         """
         columns, starts = self.columns, self.starts
-        rises = columns[1:] > columns[:-1]
-        rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
-        if rises.all():
+        if self._rise():
             return self
         rows = np.repeat(np.arange(len(starts) - 1), self.lengths)
         order = np.lexsort((columns, rows))
@@ -83,6 +81,22 @@ class Entries(NamedTuple):
         summed = np.add.reduceat(values, firsts, dtype=values.dtype)
         at = np.searchsorted(rows[firsts], np.arange(len(starts)))
         return Entries(summed, columns[firsts], at.astype(np.int64, copy=False))
+
+    def repeat(self) -> bool:
+        """Return whether a row has a column more than once."""
+        if self._rise():
+            return False
+        keys = np.repeat(np.arange(len(self.starts) - 1) << 32, self.lengths)
+        keys |= self.columns
+        keys.sort()  # several times as quick as sorting indirectly
+        return bool((keys[1:] == keys[:-1]).any())
+
+    def _rise(self) -> bool:
+        """Return whether the columns of each row rise."""
+        columns, starts = self.columns, self.starts
+        rises = columns[1:] > columns[:-1]
+        rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
+        return bool(rises.all())
 
 
 def is_csr(x: object) -> bool:
@@ -152,17 +166,43 @@ def put_values(x: Matrix, values: Values) -> Matrix:
 
 
 def add_up_repeats(x: Matrix) -> Matrix:
-    """Return CSR whose rows hold each column once; X itself where they do."""
-    if not is_csr(x):
+    """Return CSR or padded rows that hold each column once; X itself where they do.
+
+    Values of the same column of a row are added up, as SciPy does.
+    """
+    if not (is_csr(x) or is_padded(x)) or not _may_repeat(x):
         return x
     entries = find_entries(x, zeros=True)
-    summed = entries.in_column_order()
-    if len(summed.values) == len(entries.values):
+    if not entries.repeat():
         return x  # in another order perhaps, which does not matter
+    summed = entries.in_column_order()
+    if isinstance(x, Mapping):
+        return _pad(x, summed)
     new = copy.copy(x)
     new.data, new.indices = summed.values, summed.columns
     new.indptr = summed.starts.astype(x.indptr.dtype)
     return new
+
+
+def _may_repeat(x: Matrix) -> bool:
+    """Return whether columns do not rise along the rows, so that some may repeat."""
+    if not isinstance(x, Mapping):
+        return True  # which is quick to see
+    columns = x["indices"]
+    rises = columns[:, 1:] > columns[:, :-1]
+    rises |= np.arange(1, columns.shape[1]) >= _lengths(x)[:, None]
+    return not rises.all()
+
+
+def _pad(x: Mapping[str, Any], entries: Entries) -> Matrix:
+    """Return padded rows with other, fewer entries."""
+    indices, values = np.zeros_like(x["indices"]), np.zeros_like(x["values"])
+    firsts = np.arange(len(indices)) * indices.shape[1] - entries.starts[:-1]
+    at = np.arange(len(entries.values)) + np.repeat(firsts, entries.lengths)
+    indices.reshape(-1)[at] = entries.columns
+    values.reshape(-1)[at] = entries.values
+    length = entries.lengths.astype(x["length"].dtype)
+    return {**x, "indices": indices, "values": values, "length": length}
 
 
 def find_entries(x: Matrix, *, zeros: bool = False) -> Entries:

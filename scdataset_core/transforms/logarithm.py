@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .hook import Hook, RowsOfBatch
-from .layouts import float_dtype, get_values, put_values
+from .layouts import add_up_repeats, float_dtype, get_values, put_values
 
 __all__ = ["log1p"]
 
@@ -23,8 +23,8 @@ def log1p(*, x: str | None = None) -> Hook:
     -------
     hook
         For ``fetch_transform`` or ``batch_transform``. X may be CSR, dense or padded,
-        and keeps its layout. Float types stay; integers become float32 (scanpy makes
-        float64 of them).
+        and keeps its layout; values of the same column of a row are added up. Float
+        types stay; integers become float32 (scanpy makes float64 of them).
 
     Examples
     --------
@@ -39,5 +39,6 @@ class _Log1p(Hook):
     name = "log1p"
 
     def change(self, x: Any, rows: RowsOfBatch) -> Any:
+        x = add_up_repeats(x)
         values = get_values(x)
         return put_values(x, np.log1p(values, dtype=float_dtype(values.dtype)))

@@ -10,7 +10,13 @@ import numpy.typing as npt
 from ..checks import check_number
 from .densifying import make_dense
 from .hook import Hook, RowsOfBatch
-from .layouts import check_columns, float_dtype, get_values, put_values
+from .layouts import (
+    add_up_repeats,
+    check_columns,
+    float_dtype,
+    get_values,
+    put_values,
+)
 
 __all__ = ["scale"]
 
@@ -106,6 +112,8 @@ class _Scale(Hook):
             )
 
     def change(self, x: Any, rows: RowsOfBatch) -> Any:
+        if self.mean is None and self.max_value is not None:
+            x = add_up_repeats(x)
         values = get_values(x)
         dtype = float_dtype(values.dtype)
         if not isinstance(x, Mapping):

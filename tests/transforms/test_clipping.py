@@ -55,3 +55,20 @@ def test_a_fraction_is_no_bound_of_integers():
 def test_wrong_bounds(bounds, error, match):
     with pytest.raises(error, match=match):
         clip(*bounds)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "x"),
+    [
+        ((None, -1), np.array([[1, 2]], np.uint8)),
+        ((300, None), np.array([[1, 2]], np.uint8)),
+        ((-np.inf, -np.inf), np.array([[1, 2]], np.int32)),
+        ((2, None), np.array([[True, False]])),
+    ],
+)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bound_that_no_value_of_the_type_reaches_is_refused(bounds, x, layout):
+    with pytest.raises(
+        ValueError, match=r"clip: no value of type \w+ is as (high|low)"
+    ):
+        clip(*bounds)(lay_out(x, layout))
