@@ -96,17 +96,19 @@ def predict_sampling(
     runs = LabelRuns.of(labels)
     n = runs.n_rows
     m = min(int(batch_size), n)
+    rows = min(m * int(fetch_factor), n)
     whole = FetchSizes(
         block_size=min(int(block_size), n),
         batch_size=m,
-        rows=min(m * int(fetch_factor), n),
+        rows=rows,
         n_rows=n,
+        n_fetches=n // rows,
         # Of a label with many runs every way takes its time.
         n_phases=max(_PHASES_LEAST, min(_PHASES_MOST, _TABLE_CELLS // runs.n_runs)),
     )
-    fetches = [_Fetches(whole, n // whole.rows, _sum_runs(whole, runs))]
-    if n % whole.rows >= m:  # the last fetch of the epoch is short
-        last = replace(whole, rows=n % whole.rows)
+    fetches = [_Fetches(whole, n // rows, _sum_runs(whole, runs))]
+    if n % rows >= m:  # the last fetch of the epoch is short
+        last = replace(whole, rows=n % rows, n_fetches=1, first=n - n % rows)
         fetches.append(_Fetches(last, 1, _sum_runs(last, runs)))
     return _average(fetches)
 

@@ -36,6 +36,10 @@ class FetchSizes:
     n_phases
         How many of the ways that fetches cut blocks are looked at, at most; with 1
         every fetch begins with a whole block.
+    n_fetches
+        How many fetches there are; infinity stands for many.
+    first
+        Where the first of them begins in the order of the epoch.
     """
 
     block_size: int
@@ -43,6 +47,8 @@ class FetchSizes:
     rows: int
     n_rows: float = math.inf
     n_phases: int = 1
+    n_fetches: float = math.inf
+    first: int = 0
 
     def pieces(self, n_rows: int) -> list[dict[int, int]]:
         """Return how stretches of `n_rows` of the order are made of pieces of blocks.
@@ -50,12 +56,8 @@ class FetchSizes:
         There is one dict for each place of a block where a stretch may begin, from the
         size of a piece to the number of such pieces.
         """
-        step = math.gcd(self.rows, self.block_size)
-        n_places = self.block_size // step
-        n_phases = min(n_places, self.n_phases)
         ways = []
-        for place in range(n_phases):
-            begin = place * n_places // n_phases * step
+        for begin in self._begins():
             first = min(-begin % self.block_size, n_rows)
             whole, last = divmod(n_rows - first, self.block_size)
             parts: dict[int, int] = {}
@@ -64,6 +66,15 @@ class FetchSizes:
                     parts[size] = parts.get(size, 0) + times
             ways.append(parts)
         return ways
+
+    def _begins(self) -> list[int]:
+        """Return the places of a block where fetches begin: of each, or of some."""
+        step = math.gcd(self.rows, self.block_size)
+        n_places = self.block_size // step
+        n_phases = min(n_places, self.n_phases)
+        if self.n_fetches <= n_phases:  # they may not come to all places
+            return [self.first + k * self.rows for k in range(int(self.n_fetches))]
+        return [place * n_places // n_phases * step for place in range(n_phases)]
 
     def correction(self, n_rows: int) -> float:
         """Return the variance of a sum over `n_rows`, over that of many blocks.

@@ -300,3 +300,18 @@ def test_prediction_refuses(sizes, error, message):
     for predict_something in (predict_sampling, predict_entropy):
         with pytest.raises(error, match=message):
             predict_something([0, 1, 1], *sizes)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param((600, 5, 7), id="the_epoch_is_one_block"),
+        pytest.param((50, 20, 33), id="a_fetch_holds_all_blocks"),
+        pytest.param((80, 4, 20), id="fetches_are_blocks"),
+    ],
+)
+def test_prediction_knows_where_few_fetches_begin(sizes):
+    labels = labels_of("wells", 402)
+    mean, error = simulate(labels, *sizes, n_epochs=40)
+    off = np.abs(predict(labels, *sizes) - mean)
+    assert np.all(off[:2] < 6 * error[:2] + 0.01 * mean[:2])
