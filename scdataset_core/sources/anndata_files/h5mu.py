@@ -12,6 +12,7 @@ from ...storage.isolation import call_isolated
 from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.side_by_side import SideBySideSource
+from ..genes.shared_names import SharedNames
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..obs.joined_columns import join_obs
 from ..obs.obs_readers import FileObs
@@ -47,6 +48,8 @@ class _File:
         table = StoredFrame(tree, "obs")
         self.names: TextArray = table.index_text()
         self.n_obs = len(self.names)
+        shared = SharedNames()
+        cells = table.index(shared)
         self.modalities: dict[str, CellFile] = {}
         self.at: dict[str, Rows | None] = {}
         known = table.column_names
@@ -56,8 +59,9 @@ class _File:
             assert group is not None  # _modality_names lists groups
             modality = Hdf5Tree(group, file, allow_external=external, store=store)
             found = locate_cells(modality, without_labels(options))
-            given = self._map(tree, modality, name)
-            self.at[name] = row_order(given, found.x.n_obs, name, file)
+            own_cells = StoredFrame(modality, "obs").index(shared)
+            given = self._map(tree, name)
+            self.at[name] = row_order(given, cells, own_cells, name, file)
             self.modalities[name] = found
             for column in columns_of_modality(options, name):
                 if f"{name}:{column}" not in known:
@@ -70,24 +74,22 @@ class _File:
             wanted = tuple(column for column in wanted if column not in own)
         self.columns = {**table.columns(wanted, self.n_obs), **own}
 
-    def _map(self, tree: Hdf5Tree, modality: Hdf5Tree, name: str) -> npt.NDArray[Any]:
-        """Return each cell's row in a modality, counted from 1; 0 where it has none."""
+    def _map(self, tree: Hdf5Tree, name: str) -> npt.NDArray[Any] | None:
+        """Return each cell's row in a modality, counted from 1; 0 where it has none.
+
+        None where the file has no map.
+        """
         found: Any = tree.find(f"obsmap/{name}")  # Any: a data set where is_array
-        if tree.is_array(found):
-            if found.size != self.n_obs or found.dtype.kind not in "iuf":
-                raise FileFormatError(
-                    f"{tree.file}: obsmap/{name} is {found.dtype} of shape"
-                    f" {found.shape}, expected the number of a row for each of the"
-                    f" {self.n_obs} cells; make the map anew with mdata.update(), and"
-                    " write it again"
-                )
-            return tree.describe_array(found).read()
-        own = {
-            cell: i
-            for i, cell in enumerate(StoredFrame(modality, "obs").index().tolist(), 1)
-        }
-        cells = self.names.read(0, self.n_obs)
-        return np.array([own.get(cell, 0) for cell in cells], np.int64)
+        if not tree.is_array(found):
+            return None
+        if found.size != self.n_obs or found.dtype.kind not in "iuf":
+            raise FileFormatError(
+                f"{tree.file}: obsmap/{name} is {found.dtype} of shape"
+                f" {found.shape}, expected the number of a row for each of the"
+                f" {self.n_obs} cells; make the map anew with mdata.update(), and"
+                " write it again"
+            )
+        return tree.describe_array(found).read()
 
 
 def open_h5mu(files: Sequence[str], options: OpenOptions) -> SideBySideSource:

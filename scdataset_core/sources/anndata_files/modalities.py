@@ -12,6 +12,8 @@ from ..rows import Rows
 
 __all__ = ["check_mudata", "columns_of_modality", "row_order", "without_labels"]
 
+Names = npt.NDArray[np.object_]
+
 
 def check_mudata(options: OpenOptions, axis: Any, where: str) -> None:
     """Raise if `genes` is asked for, or the modalities share genes, not cells."""
@@ -41,12 +43,41 @@ def columns_of_modality(options: OpenOptions, name: str) -> list[str]:
 
 
 def row_order(
-    given: npt.NDArray[Any], n_rows: int, name: str, where: str
+    given: npt.NDArray[Any] | None, cells: Names, own: Names, name: str, where: str
 ) -> Rows | None:
     """Return each cell's row in a modality; None if the order is the same.
 
-    `given` counts from 1, with 0 for a cell that the modality lacks.
+    Names are right where they contradict the map: MuData leaves it as it was when one
+    modality is replaced, and makes it anew when it reads the file.
+
+    Parameters
+    ----------
+    given
+        The map of MuData, which counts from 1, with 0 for a cell that the modality
+        lacks; None: there is none.
+    cells
+        Names of the cells.
+    own
+        Names of the modality's rows.
+    name, where
+        How errors call the modality and the data.
     """
+    if given is not None:
+        at = _order_of(given, len(own), name, where)
+        moved = own if at is None else own[at]
+        if moved is cells or np.array_equal(moved, cells):
+            return at
+        if len(set(own.tolist())) < len(own):
+            raise _stale_error(where, name, cells, moved)
+    rows = {cell: row for row, cell in enumerate(own.tolist(), 1)}
+    by_name = np.array([rows.get(cell, 0) for cell in cells.tolist()], np.int64)
+    return _order_of(by_name, len(own), name, where)
+
+
+def _order_of(
+    given: npt.NDArray[Any], n_rows: int, name: str, where: str
+) -> Rows | None:
+    """Return the rows that a map gives, checked; None if they are in order."""
     if given.dtype.kind not in "iu" and np.any(given != given.astype(np.int64)):
         raise FileFormatError(
             f'{where}: obsmap of the modality "{name}" is {given.dtype}, expected the'
@@ -75,6 +106,16 @@ def _check_rows(at: Rows, name: str, where: str) -> None:
             f" ({len(at)} rows), {what} ({len(wrong)} such cells); make the map anew"
             " with mdata.update(), and write it again"
         )
+
+
+def _stale_error(where: str, name: str, cells: Names, moved: Names) -> FileFormatError:
+    cell = int(np.argmax(moved != cells))
+    return FileFormatError(
+        f"{where}: obsmap gives cell {cell}, {cells[cell]}, the row of {moved[cell]} in"
+        f' the modality "{name}", and names of cells repeat, so that they do not tell'
+        " which rows belong together; make the map anew with mdata.update(), and write"
+        " it again"
+    )
 
 
 def _differ_error(

@@ -27,12 +27,13 @@ def open_mudata(mdata: Any, options: OpenOptions) -> SideBySideSource:
     own = without_labels(options)
     parts: dict[str, Source] = {}
     frame = mdata.obs
+    cells = mdata.obs_names.to_numpy(object)
     for name, adata in mdata.mod.items():
-        given = mdata.obsmap[name]
-        if mdata.obs_names.is_unique and adata.obs_names.is_unique:
-            # By name: the map is stale where a modality was changed since update().
-            given = adata.obs_names.get_indexer(mdata.obs_names) + 1
-        at = row_order(np.asarray(given), adata.n_obs, name, "the MuData")
+        own_cells = adata.obs_names.to_numpy(object)
+        # By name: the map is stale where a modality was changed since update().
+        unique = mdata.obs_names.is_unique and adata.obs_names.is_unique
+        given = None if unique else np.asarray(mdata.obsmap[name])
+        at = row_order(given, cells, own_cells, name, "the MuData")
         source = open_anndata(adata, own)
         parts[name] = source if at is None else ChosenRowsSource(source, at)
         rows = np.arange(adata.n_obs) if at is None else at

@@ -130,6 +130,38 @@ class TestMuData:
         mdata.mod["rna"] = mdata.mod["rna"][::-1].copy()
         self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)
 
+    def test_a_modality_of_a_file_that_was_written_again(
+        self, mudata, mdata, wanted, tmp_path
+    ):
+        """MuData leaves the map of the others as it was, and reads by name."""
+        mdata.write(tmp_path / "cells.h5mu")
+        mudata.write(str(tmp_path / "cells.h5mu/rna"), mdata.mod["rna"][::-1].copy())
+        source = scd.open(
+            tmp_path / "cells.h5mu", obs=["number", "protein:depth"], obs_names=True
+        )
+        self.check(source, wanted)
+        np.testing.assert_array_equal(source.obs["protein:depth"], np.arange(37))
+
+    @pytest.mark.filterwarnings("ignore:.*(not unique|Duplicated)")  # that names repeat
+    @pytest.mark.parametrize("as_file", [False, True], ids=["object", "file"])
+    def test_a_stale_map_of_names_that_repeat(self, mudata, tmp_path, as_file):
+        rna = make_full_parts()[0]
+        rna.obs_names = [f"cell{i // 2}" for i in range(37)]
+        protein = rna[:, :3].copy()
+        protein.var_names = ["a", "b", "c"]
+        mdata = mudata.MuData({"rna": rna[:, 3:].copy(), "protein": protein})
+        assert scd.open(mdata).shape[0] == 37
+        mdata.mod["protein"] = protein[::-1].copy()
+        data = mdata
+        if as_file:
+            data = tmp_path / "cells.h5mu"
+            mdata.write(data)
+        with pytest.raises(
+            scd.FileFormatError,
+            match=r'cell 0, cell0, the row of cell18 in .*"protein"',
+        ):
+            scd.open(data)
+
     def test_several_files(self, mudata, tmp_path, wanted):
         start = 0
         for i, part in enumerate(make_full_parts()):
