@@ -267,13 +267,30 @@ class ParquetFiles(FileGroups):
             if told is not None and told.has_min_max:
                 low, high = told.min, told.max
             elif stop > start:
-                values = self.read(group, [column])[0].to_numpy(zero_copy_only=False)
-                low, high = values.min(), values.max()
+                low, high = self._read_bounds(group, column)
             else:
                 low, high = (highs[-1], highs[-1]) if highs else (0, -1)
             lows.append(int(low))
             highs.append(int(high))
-        return np.array(lows, np.int64), np.array(highs, np.int64)
+        try:
+            return np.array(lows, np.int64), np.array(highs, np.int64)
+        except OverflowError as error:
+            raise FileFormatError(
+                f"{self.files[0]}: {column} goes up to {max(highs)}, expected at most"
+                f" {2**63 - 1}"
+            ) from error
+
+    def _read_bounds(self, group: int, column: str) -> tuple[int, int]:
+        """Return the least and the largest value of a column in a group with rows."""
+        values = self.read(group, [column])[0]
+        if values.null_count:
+            number, inside = self.file_of(group)
+            raise CorruptFileError(
+                f"{self.files[number]}: row group {inside} of {column} holds"
+                f" {values.null_count} nulls, expected none"
+            )
+        numbers = values.to_numpy(zero_copy_only=False)
+        return numbers.min(), numbers.max()
 
 
 def look_at_footer(file: str) -> None:

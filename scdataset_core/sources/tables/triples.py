@@ -1,5 +1,6 @@
 """Tables of (cell, gene, value) triples, sorted by cell."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -97,9 +98,9 @@ class TripleX:
         """Return the largest number of triples of a cell, reading all cells."""
         most, last, tail = 0, -1, 0
         for group in range(len(self.firsts)):
-            if self.lasts[group] < self.firsts[group]:
-                continue
             (cells,) = self._columns(group, self.columns[:1])
+            if not len(cells):
+                continue
             counts = np.bincount(cells - self.firsts[group])
             counts[0] += tail if last == self.firsts[group] else 0
             most = max(most, int(counts.max()))
@@ -212,6 +213,9 @@ def open_triples(
             f" there are {n_obs} cells"
         )
     label = groups.files[0] if folder is None else str(folder)
+    numbers = (columns[0], *_cell_numbers(columns))
+    if cells is not None:
+        _check_numbered(cells, numbers)
     x = TripleX(
         groups,
         (columns[0], columns[1], columns[2]),
@@ -222,11 +226,31 @@ def open_triples(
         lasts,
         label,
     )
-    return open_table(x, cells, options, reserved=(*columns, *_cell_numbers(columns)))
+    return open_table(x, cells, options, reserved=(*numbers, *columns[1:]))
 
 
 def _cell_numbers(columns: Sequence[str]) -> tuple[str, ...]:
     return ("soma_joinid",) if columns[0] == "soma_dim_0" else ()
+
+
+def _check_numbered(cells: ParquetFiles, names: Sequence[str]) -> None:
+    """Raise if a table of cells numbers them, and they are not in that order."""
+    import pyarrow.types as pt
+
+    schema = cells.schema
+    name = next((name for name in names if name in schema.names), None)
+    if name is None or not pt.is_integer(schema.field(name).type):
+        return
+    for group, start in enumerate(cells.starts[:-1].tolist()):
+        found = cells.read(group, [name])[0].to_numpy(zero_copy_only=False)
+        wrong = found != np.arange(start, start + len(found))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise FileFormatError(
+                f"{cells.files[0]}: row {start + row} has the {name} {found[row]},"
+                " expected each cell at the row of its number, from 0 on: sort the"
+                " table by it, and number the cells anew if some were left out"
+            )
 
 
 def _number_type(groups: ParquetFiles, name: str) -> np.dtype[Any]:
@@ -287,7 +311,12 @@ def _read_vocabulary(path: Path) -> Mapping[int, str] | Sequence[str]:
     number = next((n for n in _GENE_NUMBERS if n in genes.schema.names), None)
     if number is None:
         return names
-    return dict(zip(_all(genes, number), names, strict=True))
+    numbers = _all(genes, number)
+    found = dict(zip(numbers, names, strict=True))
+    if len(found) < len(numbers):
+        ((twice, n),) = Counter(numbers).most_common(1)
+        raise ValueError(f"{n} genes have the {number} {twice}")
+    return found
 
 
 def _all(groups: ParquetFiles, name: str) -> list[Any]:

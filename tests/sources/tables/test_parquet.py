@@ -152,28 +152,6 @@ class TestTriples(ParquetContract):
         return scd.open(data, **options)
 
 
-def write_triples(path, cells, genes=None, **options):
-    genes = np.zeros(len(cells), np.int32) if genes is None else genes
-    table = {"cell": cells, "gene": genes, "value": np.arange(len(cells)) + 1.0}
-    pq.write_table(pa.table(table), path, **options)
-    return path
-
-
-def test_triples_alone_with_empty_cells_and_cells_in_many_groups(tmp_path):
-    cells = [1] * 7 + [2] + [5] * 5
-    genes = [0, 1, 2, 3, 4, 5, 6, 0, 2, 1, 6, 3, 4]
-    path = write_triples(tmp_path / "x.parquet", cells, genes, row_group_size=3)
-    source = scd.open(path, vocabulary=list("abcdefg"))
-    want = np.zeros((6, 7))
-    want[cells, genes] = np.arange(13) + 1
-    assert source.shape == (6, 7)
-    assert source.longest_row() == 7
-    rows = np.array([0, 1, 1, 2, 3, 4, 5])
-    np.testing.assert_array_equal(source.read(rows)["X"].toarray(), want[rows])
-    np.testing.assert_array_equal(source.read([0, 3])["X"].toarray(), want[[0, 3]])
-    np.testing.assert_array_equal(source.block_starts, [0, 2])  # 5 begins where 2 does
-
-
 def test_only_the_row_groups_wanted_are_read_and_each_once(tmp_path, monkeypatch):
     X = pa.FixedSizeListArray.from_arrays(np.arange(400.0), 4)
     table = pa.table({"X": X, "line": ["a", "b"] * 50, "other": range(100)})
@@ -222,35 +200,6 @@ def test_uncompressed_arrow_files_of_dense_rows(tmp_path):
     )
 
 
-def test_triples_must_be_sorted_by_cell(tmp_path):
-    path = write_triples(tmp_path / "a.parquet", [0, 1, 3, 2], row_group_size=2)
-    source = scd.open(path, vocabulary=["a"])
-    with pytest.raises(OSError, match="row group 1 of cell is not sorted"):
-        source.read([2])
-    path = write_triples(tmp_path / "b.parquet", [0, 3, 1, 2], row_group_size=2)
-    with pytest.raises(ValueError, match="row group 0 ends with cell 3 and the next"):
-        scd.open(path, vocabulary=["a"])
-
-
-def test_triples_of_more_cells_than_there_are(tmp_path):
-    write_triples(tmp_path / "expression.parquet", [0, 1, 7])
-    pq.write_table(pa.table({"line": ["a", "b"]}), tmp_path / "cells.parquet")
-    with pytest.raises(ValueError, match="has cells 0 to 7, and there are 2 cells"):
-        scd.open(tmp_path, vocabulary=["a"])
-
-
-def test_triples_without_names_of_genes_are_refused(tmp_path):
-    path = write_triples(tmp_path / "a.parquet", [0, 1])
-    with pytest.raises(ValueError, match="holds genes by number, in its column gene"):
-        scd.open(path)
-
-
-def test_a_gene_outside_the_vocabulary_is_named(tmp_path):
-    path = write_triples(tmp_path / "a.parquet", [0, 1, 2], [0, 1, 9])
-    with pytest.raises(OSError, match="cell 2 has gene id 9, which is not among the 2"):
-        scd.open(path, vocabulary=["a", "b"]).read([0, 2])
-
-
 def test_files_that_differ_in_their_columns_are_refused(tmp_path):
     for name, dtype in (("a", "f4"), ("b", "f8")):
         X = pa.FixedSizeListArray.from_arrays(np.zeros(4, dtype), 2)
@@ -278,7 +227,8 @@ def test_damaged_and_changed_files_are_refused(tmp_path):
 
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
-    path = write_triples(tmp_path / "a.parquet", [0, 1])
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"X": [[1.0], [2.0]]}), path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[parquet\]"):
         scd.open(path, vocabulary=["a"])
