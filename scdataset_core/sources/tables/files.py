@@ -214,7 +214,7 @@ class ParquetFiles(FileGroups):
 
         held = self._metadata(file).row_group(group)
         for name in columns:
-            n = _chunk_of(held, name, file).num_values
+            n = held.column(self._leaf_of(name, file)).num_values
             if n <= min(held.num_rows, _MOST_ROWS):
                 continue  # all may be the same, which takes a few bytes
             check_declared(
@@ -231,17 +231,43 @@ class ParquetFiles(FileGroups):
         ) as opened:
             return opened.read_row_group(group, list(columns), use_threads=False)
 
-    def _chunks(self, column: str) -> list[Any]:
-        """Return the footers' entries on a column, group by group."""
+    def _chunks(
+        self, column: str, first: int = 0, last: int | None = None
+    ) -> list[Any]:
+        """Return the footers' entries on a column, of groups first to last."""
+        last = len(self.starts) - 1 if last is None else last
+        edges = self._first_groups
+        start = int(np.searchsorted(edges, first, side="right")) - 1
+        stop = int(np.searchsorted(edges, last, side="left"))
         found: list[Any] = []
-        for file in self.files:
-            found.extend(self._ask(file, partial(self._chunks_of, column=column)))
+        for number in range(start, stop):
+            low, high = np.clip((first, last), *edges[number : number + 2])
+            groups = range(int(low - edges[number]), int(high - edges[number]))
+            ask = partial(self._chunks_of, column=column, groups=groups)
+            found.extend(self._ask(self.files[number], ask))
         return found
 
-    def _chunks_of(self, file: str, *, column: str) -> list[Any]:
-        held = self._metadata(file)
-        groups = [held.row_group(group) for group in range(held.num_row_groups)]
-        return [_chunk_of(group, column, file) for group in groups]
+    def _chunks_of(self, file: str, *, column: str, groups: range) -> list[Any]:
+        held, leaf = self._metadata(file), self._leaf_of(column, file)
+        return [held.row_group(group).column(leaf) for group in groups]
+
+    def _leaf_of(self, column: str, file: str) -> int:
+        """Return the number of the first leaf of a column among those of a file.
+
+        Paths of leaves do not tell: a column "a.b" has the path of b in a column a.
+        """
+        n_leaves = self._metadata(file).num_columns
+        sizes = self._leaf_counts
+        if sum(sizes) != n_leaves:
+            raise FileFormatError(
+                f"{file}: its columns have {n_leaves} parts and its schema"
+                f" {sum(sizes)}; the file is damaged, restore it from its origin"
+            )
+        return sum(sizes[: self.schema.get_field_index(column)])
+
+    @cached_property
+    def _leaf_counts(self) -> list[int]:
+        return [_n_leaves(field.type) for field in self.schema]
 
     def n_elements(self, column: str) -> int:
         """Return how many elements all lists have; an empty list counts as 1."""
@@ -249,7 +275,7 @@ class ParquetFiles(FileGroups):
 
     def n_missing(self, column: str, first: int, last: int) -> int | None:
         """Return how many values of groups first to last are null, if that is known."""
-        told = [chunk.statistics for chunk in self._chunks(column)[first:last]]
+        told = [chunk.statistics for chunk in self._chunks(column, first, last)]
         if any(known is None or not known.has_null_count for known in told):
             return None
         return int(sum(known.null_count for known in told))
@@ -310,16 +336,19 @@ def look_at_footer(file: str) -> None:
                     row_group.column(leaf).to_dict()
 
 
-def _chunk_of(row_group: Any, column: str, file: str) -> Any:
-    """Return the entry of a row group on the first leaf of a column."""
-    for leaf in range(row_group.num_columns):
-        chunk = row_group.column(leaf)
-        if chunk.path_in_schema.partition(".")[0] == column:
-            return chunk
-    raise FileFormatError(
-        f"{file}: a row group lacks the column {column}, which its schema has; the file"
-        " is damaged, restore it from its origin"
-    )
+def _n_leaves(kind: "pa.DataType") -> int:
+    """Return how many columns of numbers or text Parquet keeps of a type."""
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    if isinstance(kind, pa.BaseExtensionType):
+        return _n_leaves(kind.storage_type)
+    if pt.is_map(kind):
+        return _n_leaves(kind.key_type) + _n_leaves(kind.item_type)
+    if pt.is_struct(kind):
+        return sum(_n_leaves(kind.field(i).type) for i in range(kind.num_fields))
+    inner = getattr(kind, "value_type", None)  # of lists, and of dictionaries
+    return 1 if inner is None else _n_leaves(inner)
 
 
 class ArrowFiles(FileGroups):

@@ -157,6 +157,9 @@ def table_column(
             groups, name, number, dtype=dtype, convert=convert, name=called
         )
 
+    n_columns = groups.schema.names.count(name)
+    if n_columns > 1:
+        return Unreadable(f"there are {n_columns} columns of this name")
     kind = groups.schema.field(name).type
     if labels is not None:
         codes = make_array(np.dtype(np.int64), convert_codes, name)

@@ -37,8 +37,21 @@ def find_columns(groups: Groups, options: OpenOptions) -> tuple[str, ...]:
     MissingNameError
         If a column that was named is not there.
     FileFormatError
-        If none was named, and there is none of a well-known name.
+        If none was named, and there is none of a well-known name; or there are several
+        of a name.
     """
+    columns = _named_columns(groups, options)
+    for name in columns:
+        if (n := groups.schema.names.count(name)) > 1:
+            raise FileFormatError(
+                f'{groups.files[0]} has {n} columns called "{name}", which holds X;'
+                " write it again with one"
+            )
+    return columns
+
+
+def _named_columns(groups: Groups, options: OpenOptions) -> tuple[str, ...]:
+    """Return the columns that were named, or those of a well-known name."""
     names, file = groups.schema.names, groups.files[0]
     if options.columns is None:
         for columns in _KNOWN:

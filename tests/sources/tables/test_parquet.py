@@ -208,6 +208,49 @@ def test_files_that_differ_in_their_columns_are_refused(tmp_path):
         scd.open(tmp_path / "*.parquet")
 
 
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_names_of_columns_with_dots(tmp_path, ending):
+    """The paths of Parquet's leaves have dots too."""
+    table = pa.table(
+        {
+            "genes.list": [[7, 7, 7], [7]],
+            "genes": [[0, 1], [1]],
+            "expressions": [[1.0, 2.0], [3.0]],
+            "n": pa.array([{"genes": 9}, {"genes": 9}]),
+            "n.genes": [5, None],
+            "m.x": pa.array([{1: 2}, {1: 2}], pa.map_(pa.int8(), pa.int8())),
+            "m": [6, 7],
+        }
+    )
+    path = str(tmp_path / f"x.{ending}")
+    write = pq.write_table if ending == "parquet" else feather.write_feather
+    write(table, path)
+    source = scd.open(path, vocabulary=["a", "b"], obs=["n.genes", "m"])
+    cells = source.read([0, 1])
+    assert cells["X"].toarray().tolist() == [[1.0, 2.0], [0.0, 3.0]]
+    np.testing.assert_array_equal(cells["obs"]["n.genes"], [5, np.nan])
+    assert cells["obs"]["m"].tolist() == [6, 7]
+    assert source.mean_stored == 1.5
+    write(pa.table({"x.genes": [[0, 1], [1]], "x.y": [[1, 2], [3]]}), path)
+    source = scd.open(path, vocabulary=["a", "b"], columns=("x.genes", "x.y"))
+    assert source.read([1, 1])["X"].toarray().tolist() == [[0, 3], [0, 3]]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_columns_of_one_name(tmp_path, ending):
+    columns = [[[0]], [[1.0]], [1], [2]]
+    table = pa.table(columns, ["genes", "expressions", "number", "number"])
+    path = str(tmp_path / f"x.{ending}")
+    write = pq.write_table if ending == "parquet" else feather.write_feather
+    write(table, path)
+    with pytest.raises(scd.FileFormatError, match=r'"number".*2 columns of this name'):
+        scd.open(path, vocabulary=["a"], obs=["number"])
+    assert scd.open(path, vocabulary=["a"]).read([0])["X"].toarray() == [[1.0]]
+    write(table.rename_columns(["genes", "expressions", "genes", "number"]), path)
+    with pytest.raises(scd.FileFormatError, match='has 2 columns called "genes"'):
+        scd.open(path, vocabulary=["a"])
+
+
 def test_damaged_and_changed_files_are_refused(tmp_path):
     path = tmp_path / "a.parquet"
     X = pa.FixedSizeListArray.from_arrays(np.random.default_rng(0).random(4000), 4)
