@@ -95,8 +95,10 @@ class IndexedSource(Source):
 
         kind = type(self._obj).__name__
         given = self._obj[rows]
+        if not (issparse(given) or np.ma.isMaskedArray(given)):
+            given = np.asarray(given)
         matrix = as_row_matrix(
-            given if issparse(given) else np.asarray(given),
+            given,
             f"what a {kind} gives for {len(rows)} rows",
         )
         n_vars = getattr(self, "_n_stored_vars", matrix.shape[1])
@@ -105,7 +107,25 @@ class IndexedSource(Source):
                 f"a {kind} gave an array of shape {matrix.shape} for {len(rows)} rows"
                 f" of {n_vars} genes"
             )
+        kind_of_rows = matrix.dtype.newbyteorder("=")
+        if getattr(self, "dtype", kind_of_rows) != kind_of_rows:
+            self._check_values(matrix, rows)
         return matrix
+
+    def _check_values(self, matrix: Any, rows: Rows) -> None:
+        """Raise if values would change in the type of the first rows."""
+        values = matrix if isinstance(matrix, np.ndarray) else matrix.data
+        with np.errstate(all="ignore"):
+            same = values.astype(self.dtype).astype(values.dtype) == values
+        if self.dtype.kind == "f":
+            same |= values != values  # NaN is not itself
+        wrong = values[~same]
+        if len(wrong):
+            raise ValueError(
+                f"a {type(self._obj).__name__} gave {matrix.dtype} for rows {rows[0]}"
+                f" to {rows[-1]} and {self.dtype} for its first rows, which cannot hold"
+                f" {wrong[0]}; make it give one type for all rows"
+            )
 
     def read_x(self, request: ReadRequest) -> list[Any]:
         """Return the X of each minibatch of a request, see :meth:`Source.read_x`."""

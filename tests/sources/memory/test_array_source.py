@@ -241,3 +241,37 @@ def test_an_object_that_gives_something_else_is_refused():
         scd.open(deque([1, 2]))
     with pytest.raises(TypeError, match="got set: give a list of paths"):
         scd.open({1, 2})
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array], ids=["array", "csr"])
+def test_later_rows_of_an_object_have_another_type(make):
+    """Values keep what they are, or it is an error: casting would cut them off."""
+
+    class Mixed(Rows):
+        def __getitem__(self, rows):
+            x = self.x[rows]
+            return make(x.astype(np.int32) if rows[-1] < 100 else x)
+
+    x = np.arange(600.0).reshape(200, 3)
+    x[150, 0] += 0.5
+    source = scd.open(Mixed(x))
+    assert source.dtype == np.int32
+    read = source.read([3, 120])["X"]
+    read = read if make is np.asarray else read.toarray()
+    assert read.tolist() == x[[3, 120]].tolist()
+    with pytest.raises(
+        ValueError,
+        match=r"a Mixed gave float64 for rows 3 to 150 and int32 .* hold 450\.5;",
+    ):
+        source.read([3, 150])
+
+
+def test_later_rows_of_an_object_are_masked():
+    class Masked(Rows):
+        def __getitem__(self, rows):
+            x = self.x[rows]
+            return x if rows[-1] < 100 else np.ma.masked_greater(x, 3)
+
+    source = scd.open(Masked(np.arange(600).reshape(200, 3)))
+    with pytest.raises(scd.FileFormatError, match=r"a Masked gives .* is a mask"):
+        source.read([150])
