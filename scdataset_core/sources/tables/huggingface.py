@@ -38,17 +38,23 @@ def open_folders(paths: Sequence[str], options: OpenOptions) -> TableSource:
         check_plain_inside(path)
         _check_names(path, allow_external=options.allow_external)
     opened = [_load(datasets, path) for path in paths]
+    for path, one in zip(paths[1:], opened[1:], strict=True):
+        _check_alike(paths[0], opened[0].features, path, one.features)
     whole = opened[0] if len(opened) == 1 else datasets.concatenate_datasets(opened)
-    return _open(whole, paths[0], options)
+    return _open(whole, list(map(len, opened)), paths, options)
 
 
 def open_dataset(dataset: Any, options: OpenOptions) -> TableSource:
     """Return the source over a `datasets.Dataset`."""
     _import_datasets()
-    return _open(dataset, "the data set", options)
+    return _open(dataset, [len(dataset)], ["the data set"], options)
 
 
-def _open(dataset: Any, label: str, options: OpenOptions) -> TableSource:
+def _open(
+    dataset: Any, sizes: Sequence[int], labels: Sequence[str], options: OpenOptions
+) -> TableSource:
+    """Return the source over a data set of parts, of a size and a label each."""
+    label = labels[0]
     if len(dataset) == 0:
         raise FileFormatError(f"{label} has no rows")
     if dataset.format["type"] == "custom":
@@ -57,14 +63,16 @@ def _open(dataset: Any, label: str, options: OpenOptions) -> TableSource:
             " applied to what is read here; remove it with .with_format(None), and give"
             " the Loader a batch_transform"
         )
-    groups = DatasetGroups(dataset, label)
+    if dataset._indices is not None:  # rows of the table are in an order of their own
+        sizes, labels = [dataset.data.num_rows], [label]
+    groups = DatasetGroups(dataset, sizes, labels)
     columns = find_columns(groups, options)
     if len(columns) == 3:
         raise FileFormatError(
             f"{label} holds (cell, gene, value) triples, which are read from Parquet or"
             " Arrow files alone"
         )
-    labels = {
+    names = {
         name: list(feature.names)
         for name, feature in dataset.features.items()
         if hasattr(feature, "int2str")
@@ -74,7 +82,7 @@ def _open(dataset: Any, label: str, options: OpenOptions) -> TableSource:
         list_x(groups, columns, options),
         groups,
         options,
-        labels=labels,
+        labels=names,
         selection=selection,
         reserved=columns,
     )
@@ -124,17 +132,21 @@ class DatasetGroups:
     ----------
     dataset
         The data set; a choice or an order of its rows is ignored.
-    label
-        How messages call it.
+    sizes
+        Rows of each of its parts.
+    labels
+        How messages call these.
     """
 
     decoded = False
     keeps_labels = True
 
-    def __init__(self, dataset: Any, label: str) -> None:
+    def __init__(
+        self, dataset: Any, sizes: Sequence[int], labels: Sequence[str]
+    ) -> None:
         self._dataset = dataset
-        self.files: tuple[str, ...] = (label,)
-        self.file_starts = np.array([0, self._table.num_rows], np.int64)
+        self.files = tuple(labels)
+        self.file_starts: Rows = np.cumsum([0, *sizes], dtype=np.int64)
         self._bands = _bands(dataset)
         self._sound: set[tuple[int, str]] = set()  # what this process has checked
         self._cut_alike: dict[str, bool] = {}
@@ -153,7 +165,8 @@ class DatasetGroups:
     def starts(self) -> Rows:
         """First row of each record batch, and the number of rows."""
         chunks = max(self._table.columns, key=lambda column: column.num_chunks).chunks
-        return np.cumsum([0, *(len(chunk) for chunk in chunks)], dtype=np.int64)
+        cuts = np.cumsum([0, *(len(chunk) for chunk in chunks)], dtype=np.int64)
+        return np.union1d(cuts, self.file_starts)
 
     @property
     def schema(self) -> "pa.Schema":
@@ -170,16 +183,18 @@ class DatasetGroups:
         """Return how many elements the lists of a column have."""
         from .list_columns import flat_lists
 
-        total = 0
+        total = at = 0
         for chunk in self._table.column(column).chunks:
-            check_sound(chunk, f"{self.files[0]}: column {column}")
+            check_sound(chunk, self._place(column, at, at + len(chunk)))
             bounds, _ = flat_lists(chunk)
             total += int(bounds[-1] - bounds[0])
+            at += len(chunk)
         return total
 
     def n_missing(self, column: str, first: int, last: int) -> int:
-        """Return how many values are null."""
-        return int(self._table.column(column).null_count)
+        """Return how many values of groups first to last are null."""
+        start, stop = int(self.starts[first]), int(self.starts[last])
+        return int(self._table.column(column).slice(start, stop - start).null_count)
 
     def _piece(self, name: str, group: int, start: int, stop: int) -> "pa.Array":
         column = self._table.column(name)
@@ -210,7 +225,10 @@ class DatasetGroups:
         return self._cut_alike[name]
 
     def _place(self, name: str, start: int, stop: int) -> str:
-        return f"{self.files[0]}: rows {start} to {stop}, column {name}"
+        file = int(np.searchsorted(self.file_starts, start, side="right")) - 1
+        first = int(self.file_starts[file])
+        rows = f"rows {start - first} to {stop - first}"
+        return f"{self.files[file]}: {rows}, column {name}"
 
     def check(self, rows: Rows) -> None:
         """Raise if a file that holds some of non-decreasing rows has changed."""
@@ -260,6 +278,22 @@ def _check_names(path: str, *, allow_external: bool) -> None:
             raise FileFormatError(
                 f"{path}: {_STATE} names the file {name}, which lies outside the"
                 " folder; open(..., allow_external=True) reads it"
+            )
+
+
+def _check_alike(first: str, ours: Any, path: str, theirs: Any) -> None:
+    """Raise if two data sets differ in their columns.
+
+    `datasets` would take what one lacks as missing. All may be missing in one of them.
+    """
+    for name in dict.fromkeys([*ours, *theirs]):
+        kinds = [features.get(name, "not there") for features in (ours, theirs)]
+        is_null = any(getattr(kind, "dtype", "") == "null" for kind in kinds)
+        if kinds[0] != kinds[1] and (not is_null or "not there" in kinds):
+            one, other = (str(kind)[:200] for kind in kinds)
+            raise FileFormatError(
+                f'{first} and {path} differ in their columns: "{name}" is {one} in the'
+                f" first and {other} in the second; files read as one must agree"
             )
 
 

@@ -166,3 +166,54 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ModuleNotFoundError, match=r"scdataset-core\[hf\]"):
         scd.open(tmp_path / "saved", vocabulary=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({}, r'"drug" is Value.* in the first and not there in the second'),
+        (
+            {"drug": [1, 2, 1, 2]},
+            r'"drug" is Value\(\'string\'\) in .* and Value\(\'int64\'\)',
+        ),
+        (
+            {"drug": ["b"] * 4, "expressions": [[-2, 1, 2], [], [-2, 3], [4, 5]]},
+            r'"expressions" is List.*float64.* in the first and List.*int64',
+        ),
+    ],
+    ids=["absent", "numbers", "other_x"],
+)
+def test_folders_that_differ_in_their_columns(tmp_path, columns, match):
+    make_small(drug=["a", "b", "a", "b"]).save_to_disk(tmp_path / "a")
+    make_small(**columns).save_to_disk(tmp_path / "b")
+    with pytest.raises(
+        scd.FileFormatError, match=f"a and .*b differ in their columns: {match}"
+    ):
+        scd.open(tmp_path / "*", vocabulary=NAMES)
+
+
+def test_folders_whose_codes_stand_for_other_labels(tmp_path):
+    for folder, names in (("a", ["x", "y"]), ("b", ["y", "x"])):
+        made = make_small(drug=[0, 1, 0, 1])
+        made.cast_column("drug", datasets.ClassLabel(names=names)).save_to_disk(
+            tmp_path / folder
+        )
+    with pytest.raises(scd.FileFormatError, match=r"x', 'y.* and .*y', 'x"):
+        scd.open(tmp_path / "*", vocabulary=NAMES, obs=["drug"])
+
+
+def test_errors_name_the_folder_and_its_row(tmp_path):
+    make_small().save_to_disk(tmp_path / "a")
+    make_small(genes=[[1, 3, 9], [], [1, 5], [4, 3]]).save_to_disk(tmp_path / "b")
+    source = scd.open(tmp_path / "*", vocabulary=NAMES)
+    assert source.files == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert source.file_starts.tolist() == [0, 4, 8]
+    with pytest.raises(OSError, match=r"b: row 0 has gene id 9"):
+        source.read([1, 4])
+
+
+def test_a_folder_in_which_all_is_missing(tmp_path):
+    make_small(drug=["a", "b", "a", "b"]).save_to_disk(tmp_path / "a")
+    make_small(drug=[None] * 4).save_to_disk(tmp_path / "b")
+    source = scd.open(tmp_path / "*", vocabulary=NAMES, obs=["drug"])
+    assert source.obs["drug"].tolist() == [0, 1, 0, 1, -1, -1, -1, -1]
