@@ -131,19 +131,34 @@ class ChunkCache(Protocol):
         ...
 
     def keep(
-        self, array: "ArrayLayout", chunk: int, start: int, plain: memoryview
+        self, array: "ArrayLayout", chunks: Sequence[int], plain: memoryview
     ) -> None:
-        """Keep a copy of what was decoded, or leave it.
+        """Keep a copy of decoded chunks, or leave them.
+
+        Parameters
+        ----------
+        array, chunks
+            The array, and numbers of chunks in it, each once.
+        plain
+            Their bytes, one chunk after the other, in native byte order; they are
+            overwritten after the call.
+        """
+        ...
+
+    def keep_piece(
+        self, array: "ArrayLayout", chunk: int, start: int, piece: memoryview
+    ) -> None:
+        """Keep a copy of a piece of a very large chunk, or leave it.
 
         Parameters
         ----------
         array, chunk
             As for :meth:`find`.
         start
-            First byte of `plain` in the decoded chunk. Most chunks come whole; a very
-            large one comes in pieces, in their order, the last of which ends at
-            ``array.needed_grid.n_bytes`` unless an error comes first.
-        plain
+            First byte of the piece in the decoded chunk. Pieces come in their order;
+            the last one ends at ``array.needed_grid.n_bytes`` unless an error comes
+            first.
+        piece
             The bytes, in native byte order; they are overwritten after the call.
         """
         ...

@@ -4,9 +4,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,17 +27,16 @@ from .entries import (
 from .folder import Cache, why_unusable
 from .giant_chunks import GiantWrite
 from .kept_files import read_kept
-from .narrowing import can_keep, kept_dtype, narrow
+from .narrowing import can_keep, kept_dtype, narrow_rows
 from .open_entries import EntryState, OpenEntry, is_to_begin
 from .process import FULL_S, CacheProcess
-from .records import RECORD_BYTES
 from .unchanged_files import (
     check_table,
     find_touched,
     has_version,
     is_touched,
 )
-from .writing import ChunkWrite, is_gone
+from .writing import ChunkWrites, is_gone
 
 if TYPE_CHECKING:
     from ..context import ReadContext
@@ -295,31 +293,48 @@ class ArrayCache:
             self._process.report(f"what is kept cannot be read ({error})")
 
     def keep(
-        self, array: ArrayLayout, chunk: int, start: int, plain: memoryview
+        self, array: ArrayLayout, chunks: Sequence[int], plain: memoryview
     ) -> None:
-        """Keep a decoded chunk, see :meth:`~..layout.ChunkCache.keep`."""
+        """Keep decoded chunks, see :meth:`~..layout.ChunkCache.keep`."""
         opened = self._open(array)
-        process = self._process
-        if opened is None or process.is_full:
+        if opened is None or self._process.is_full:
             return
-        if start or len(plain) < array.needed_grid.n_bytes:
-            self._keep_piece(opened, array, chunk, start, plain)
+        rows = np.frombuffer(plain, array.dtype).reshape(len(chunks), -1)
+        kinds, pending = opened.kinds, opened.pending
+        new = [
+            row
+            for row, chunk in enumerate(chunks)
+            if not kinds[chunk] and chunk not in pending
+        ]
+        if not new:
             return
-        if opened.kinds[chunk] or chunk in opened.pending:
+        if len(new) < len(chunks):
+            rows = rows[new]
+        for kind, which, kept in narrow_rows(rows):
+            numbers = [chunks[new[row]] for row in which.tolist()]
+            self._submit(opened.plan_writes(array.table, numbers, kind, kept))
+
+    def keep_piece(
+        self, array: ArrayLayout, chunk: int, start: int, piece: memoryview
+    ) -> None:
+        """Keep a piece of a chunk, see :meth:`~..layout.ChunkCache.keep_piece`."""
+        opened = self._open(array)
+        if opened is None or self._process.is_full:
             return
-        kind, kept = narrow(np.frombuffer(plain, array.dtype))
-        opened.pending.add(chunk)
-        self._submit(
-            ChunkWrite(
-                opened.entry.data[kind - 1],
-                chunk * kept.nbytes,
-                kept,
-                opened.entry.index,
-                chunk * RECORD_BYTES,
-                partial(opened.make_record, array.table, chunk, kind, kept),
-                partial(opened.end_write, chunk),
-            )
-        )
+        key = (threading.get_ident(), chunk)
+        if start == 0:
+            self._giants.pop(key, None)
+            if opened.kinds[chunk] or chunk in opened.pending:
+                return
+            kind = opened.giant_kinds.get(chunk, 0)
+            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind)
+        giant = self._giants.get(key)
+        if giant is None:
+            return
+        last = start + len(piece) >= array.needed_grid.n_bytes
+        if not giant.add(start, piece, self._submit, last=last) or last:
+            opened.giant_kinds[chunk] = giant.kind
+            self._giants.pop(key, None)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -363,7 +378,7 @@ class ArrayCache:
         checks = Checks(opened, array, context, self._process, self.fail)
         return checks.tasks(chunks)
 
-    def _submit(self, write: ChunkWrite) -> bool:
+    def _submit(self, write: ChunkWrites) -> bool:
         if self._synchronous:
             self._process.writer.write(write)
             return True
@@ -371,27 +386,3 @@ class ArrayCache:
             return True
         write.done(False)
         return False
-
-    def _keep_piece(
-        self,
-        opened: OpenEntry,
-        array: ArrayLayout,
-        chunk: int,
-        start: int,
-        piece: memoryview,
-    ) -> None:
-        """Keep the next piece of a very large chunk."""
-        key = (threading.get_ident(), chunk)
-        if start == 0:
-            self._giants.pop(key, None)
-            if opened.kinds[chunk] or chunk in opened.pending:
-                return
-            kind = opened.giant_kinds.get(chunk, 0)
-            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind)
-        giant = self._giants.get(key)
-        if giant is None:
-            return
-        last = start + len(piece) >= array.needed_grid.n_bytes
-        if not giant.add(start, piece, self._submit, last=last) or last:
-            opened.giant_kinds[chunk] = giant.kind
-            self._giants.pop(key, None)

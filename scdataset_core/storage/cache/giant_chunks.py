@@ -11,7 +11,7 @@ from .entries import Entry, count_elements
 from .narrowing import common_kind, kept_dtype, narrow
 from .records import RECORD_BYTES, checksum, make_record, seed_of
 from .unchanged_files import Looks
-from .writing import ChunkWrite
+from .writing import ChunkWrites
 
 __all__ = ["GiantWrite"]
 
@@ -53,7 +53,7 @@ class GiantWrite:
         self,
         start: int,
         piece: memoryview,
-        submit: Callable[[ChunkWrite], bool],
+        submit: Callable[[ChunkWrites], bool],
         *,
         last: bool,
     ) -> bool:
@@ -74,15 +74,14 @@ class GiantWrite:
         first = self._chunk * count_elements(self._array) + self._n_done
         self._n_done += len(kept)
         crc = self._crc
-        record = (lambda looks: self._make_record(crc, looks)) if last else None
         return submit(
-            ChunkWrite(
+            ChunkWrites(
                 entry.data[self.kind - 1],
-                first * kept.itemsize,
-                kept,
+                [first * kept.itemsize],
+                kept[None],
                 entry.index,
-                self._chunk * RECORD_BYTES,
-                record,
+                [self._chunk * RECORD_BYTES],
+                lambda looks: [self._make_record(crc, looks) if last else b""],
                 self._note,
             )
         )

@@ -1,11 +1,19 @@
 """Chooses the narrowest type that holds the values of a chunk exactly."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_KINDS", "can_keep", "common_kind", "kept_dtype", "narrow"]
+__all__ = [
+    "N_KINDS",
+    "can_keep",
+    "common_kind",
+    "kept_dtype",
+    "narrow",
+    "narrow_rows",
+]
 
 # Kinds are numbers in the records of a cache: never change what one means.
 _NARROW = ("u1", "u2", "u4", "f4")
@@ -62,34 +70,77 @@ def narrow(values: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
     >>> narrow(np.array([-1, 3]))
     (5, array([-1,  3]))
     """
-    kind = _kind_of_whole(values)
-    if kind:
-        kept = values.astype(_NARROW[kind - 1])  # they are in its range
-        # Whole numbers of an integer type fit by their range alone.
-        if values.dtype.kind in "iu" or _gives_back(kept, values):
-            return kind, kept
-    if values.dtype == np.float64:
-        kind = _NARROW.index("f4") + 1
-        with np.errstate(invalid="ignore", over="ignore"):
-            kept = values.astype(_NARROW[kind - 1])
-            if _gives_back(kept, values):
-                return kind, kept
-    return _AS_STORED, values.copy()
+    [(kind, _, kept)] = narrow_rows(values[None])
+    return kind, kept[0]
 
 
-def _kind_of_whole(values: npt.NDArray[Any]) -> int:
-    """Return the kind that has the range of the values, 0 where none is narrower."""
-    if values.dtype.kind == "b" or not values.min() >= 0:  # NaN is not either
-        return 0
-    high = values.max()
-    for kind, n_bytes in enumerate(_WHOLE_BYTES, 1):
-        if n_bytes < values.dtype.itemsize and high < 256**n_bytes:
-            return kind
-    return 0
+def narrow_rows(
+    rows: npt.NDArray[Any],
+) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray[Any]]]:
+    """Narrow each row of a matrix by itself, see :func:`narrow`.
+
+    Few calls for many rows: each call of NumPy gives up the interpreter's lock, and
+    waits for it again where other threads work.
+
+    Returns
+    -------
+    list of (kind, which, kept)
+        For each kind that occurs: numbers of its rows, int64, and a copy of them.
+    """
+    kinds = _kinds_of_wholes(rows)
+    found = []
+    for kind in set(kinds.tolist()):
+        which = np.flatnonzero(kinds == kind)
+        some = rows if len(which) == len(rows) else rows[which]
+        if not kind:
+            found += _narrow_others(some, which)
+            continue
+        kept = some.astype(_NARROW[kind - 1])  # they are in its range
+        # Whole numbers fit by their range alone.
+        if rows.dtype.kind != "f" or (wholes := np.trunc(some) == some).all():
+            found.append((kind, which, kept))
+            continue
+        fits = wholes.all(axis=1)
+        found.append((kind, which[fits], kept[fits]))
+        found += _narrow_others(some[~fits], which[~fits])
+    return [part for part in found if len(part[1])]
 
 
-def _gives_back(kept: npt.NDArray[Any], values: npt.NDArray[Any]) -> bool:
-    """Return whether a cast back gives the very bits, of -0.0 and NaN too."""
-    bits = f"u{values.dtype.itemsize}"
-    back = kept.astype(values.dtype)
-    return bool((back.view(bits) == values.view(bits)).all())
+def _kinds_of_wholes(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the kind that has the range of each row, 0 where none is narrower."""
+    if rows.dtype.kind == "b":
+        return np.zeros(len(rows), np.uint8)
+    kinds, ends = _ends_of_kinds(rows.dtype)
+    bits = rows.view(ends.dtype).max(axis=1)
+    found: npt.NDArray[np.uint8] = kinds[np.searchsorted(ends, bits, side="right")]
+    return found
+
+
+@lru_cache
+def _ends_of_kinds(
+    dtype: np.dtype[Any],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Return the kinds of whole numbers that are narrower, with 0 as the last one.
+
+    And the bits of the first number that is too large for each, in rising order. Bits
+    of numbers from 0 on are in the order of the numbers, of floats too. Those of
+    numbers below 0, of -0.0, of NaN and of infinity are higher than all of these.
+    """
+    narrower = [n for n in _WHOLE_BYTES if n < dtype.itemsize]
+    ends = np.array([256.0**n for n in narrower]).astype(dtype)
+    kinds = np.array([*range(1, len(narrower) + 1), 0], np.uint8)
+    return kinds, ends.view(f"u{dtype.itemsize}")
+
+
+def _narrow_others(
+    rows: npt.NDArray[Any], which: npt.NDArray[np.int64]
+) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray[Any]]]:
+    """Narrow rows that are not whole numbers from 0 on."""
+    if rows.dtype != np.float64:
+        return [(_AS_STORED, which, rows.copy())]
+    kind = _NARROW.index("f4") + 1
+    with np.errstate(invalid="ignore", over="ignore"):
+        kept = rows.astype(_NARROW[kind - 1])
+        back = kept.astype(rows.dtype)
+    fits = (back.view("u8") == rows.view("u8")).all(axis=1)
+    return [(kind, which[fits], kept[fits]), (_AS_STORED, which[~fits], rows[~fits])]

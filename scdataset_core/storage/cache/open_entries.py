@@ -4,6 +4,7 @@ import math
 import os
 import time
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ from ..layout import ArrayLayout, FoundChunks
 from .entries import Entry
 from .kept_files import layout_of_kept
 from .process import CacheProcess
-from .records import checksum, make_record, seed_of
+from .records import RECORD_BYTES, checksum, make_record, seed_of
 from .unchanged_files import Looks
-from .writing import FileStatus, is_gone
+from .writing import ChunkWrites, FileStatus, is_gone
 
 if TYPE_CHECKING:
     from ..context import ReadContext
@@ -123,24 +124,49 @@ class OpenEntry:
             return False
         return True
 
-    def make_record(
-        self,
-        table: ChunkTable,
-        chunk: int,
-        kind: int,
-        kept: npt.NDArray[Any],
-        looks: Looks,
-    ) -> bytes | None:
-        """Return the record of a chunk, or None if its file is not what it was."""
-        if not looks.is_unchanged(table, chunk):
-            return None
-        address = kept.__array_interface__["data"][0]  # `ctypes` makes an object
-        seed = seed_of(self.entry.generation, chunk, kind)
-        return make_record(checksum(address, kept.nbytes, seed), kind)
+    def plan_writes(
+        self, table: ChunkTable, chunks: list[int], kind: int, kept: npt.NDArray[Any]
+    ) -> ChunkWrites:
+        """Return what writes chunks and their records.
 
-    def end_write(self, chunk: int, done: bool) -> None:
-        """Let a chunk be found, or offered again."""
-        self.pending.discard(chunk)
+        Parameters
+        ----------
+        table, chunks
+            The array's table, and numbers of chunks, which are pending from now on.
+        kind, kept
+            The type that they are kept in, and a row for each.
+        """
+        address = kept.__array_interface__["data"][0]  # `ctypes` makes an object
+        n_bytes = kept[0].nbytes
+        records = []
+        for row, chunk in enumerate(chunks):
+            seed = seed_of(self.entry.generation, chunk, kind)
+            crc = checksum(address + row * n_bytes, n_bytes, seed)
+            records.append(make_record(crc, kind))
+        self.pending.update(chunks)
+        return ChunkWrites(
+            self.entry.data[kind - 1],
+            [chunk * n_bytes for chunk in chunks],
+            kept,
+            self.entry.index,
+            [chunk * RECORD_BYTES for chunk in chunks],
+            partial(_records_of_unchanged, table, chunks, records),
+            partial(self._end_writes, chunks),
+        )
+
+    def _end_writes(self, chunks: list[int], done: bool) -> None:
+        """Let chunks be found, or offered again."""
+        self.pending.difference_update(chunks)
+
+
+def _records_of_unchanged(
+    table: ChunkTable, chunks: list[int], records: list[bytes], looks: Looks
+) -> list[bytes | None]:
+    """Return the records of chunks, None where a file is not what it was."""
+    return [
+        record if looks.is_unchanged(table, chunk) else None
+        for chunk, record in zip(chunks, records, strict=True)
+    ]
 
 
 class EntryState(NamedTuple):

@@ -30,6 +30,9 @@ __all__ = [
 _RECORD = np.dtype([("checksum", "<u4"), ("kind", "u1"), ("mark", "S3")])
 RECORD_BYTES = _RECORD.itemsize
 _MARK = b"sc1"  # format of the records
+# The checksum of so many bytes takes less time than to give up the interpreter's lock
+# and to wait for it again: some 10 microseconds.
+SHORT_BYTES = 256 << 10
 
 Records = npt.NDArray[Any]
 
@@ -66,18 +69,18 @@ def checksum(address: int, n_bytes: int, seed: int) -> int:
     seed
         A checksum to go on from.
     """
-    crc32 = _libdeflate_crc32()
+    crc32 = _libdeflate_crc32(holds_lock=n_bytes <= SHORT_BYTES)
     if crc32 is not None:
         return int(crc32(seed, address, n_bytes))
     return zlib.crc32((ctypes.c_char * n_bytes).from_address(address), seed)
 
 
 @lru_cache
-def _libdeflate_crc32() -> Any:  # Any: a ctypes function pointer
+def _libdeflate_crc32(*, holds_lock: bool) -> Any:  # Any: a ctypes function pointer
     """Return libdeflate's CRC-32, which is faster than zlib's, or None."""
     library = find_libdeflate()
-    crc32 = None if library is None else getattr(library, "libdeflate_crc32", None)
-    if crc32 is not None:
-        crc32.restype = ctypes.c_uint32
-        crc32.argtypes = (ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
-    return crc32
+    if library is None or not hasattr(library, "libdeflate_crc32"):
+        return None
+    kind = ctypes.PYFUNCTYPE if holds_lock else ctypes.CFUNCTYPE
+    prototype = kind(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
+    return prototype(("libdeflate_crc32", library))

@@ -9,16 +9,17 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..io.open_limit import most_open
+from .records import RECORD_BYTES
 from .unchanged_files import Looks
 
-__all__ = ["ChunkWrite", "FileStatus", "Writer", "is_gone"]
+__all__ = ["ChunkWrites", "FileStatus", "Writer", "is_gone"]
 
 # So many bytes may wait to be written.
 QUEUE_BYTES = 32 << 20
@@ -27,8 +28,8 @@ MOST_OPEN = 64
 # The thread ends after so many seconds without work.
 IDLE_S = 1.0
 # It waits so long for more before it writes.
-GATHER_S = 0.002
-# A reader waits no longer for the chunk that is being written.
+GATHER_S = 0.01
+# A reader waits no longer for the chunks that are being written.
 WAIT_S = 0.05
 # While a write took no longer, nobody else can well have written to its file. One that
 # took longer (it waited for the interpreter's lock, say) is not told from another's.
@@ -37,27 +38,27 @@ OWN_S = 0.0003
 PAGES_BYTES = 16 << 10
 
 
-class ChunkWrite(NamedTuple):
-    """A chunk to be written.
+class ChunkWrites(NamedTuple):
+    """Chunks of an array to be written, of one type.
 
     Parameters
     ----------
-    data, position, kept
-        File, first byte there, and the bytes.
-    records, record_position, record
-        The file of records, where to write afterwards, and a function that says what,
-        or None: that the chunk must not be kept. It is called with what looks at the
-        chunk's file. No function: nothing is noted yet.
+    data, positions, kept
+        File, first byte of each chunk there, and a row for each chunk.
+    records, record_positions, make_records
+        The file of records, where to write afterwards, and a function that says what of
+        each chunk: bytes, none to note nothing, or None if the chunk must not be kept.
+        It is called with what looks at the chunks' files.
     done
-        Called with whether the chunk was written.
+        Called with whether all chunks were written.
     """
 
     data: str
-    position: int
+    positions: Sequence[int]
     kept: npt.NDArray[np.generic]
     records: str
-    record_position: int
-    record: Callable[[Looks], bytes | None] | None
+    record_positions: Sequence[int]
+    make_records: Callable[[Looks], Sequence[bytes | None]]
     done: Callable[[bool], None]
 
 
@@ -100,14 +101,14 @@ class Writer:
     is_closed : bool
         Whether nothing is written any more.
     lock : Lock
-        Held while a chunk is written.
+        Held while chunks are written.
     """
 
     def __init__(
         self, admit: Callable[[int], bool], fail: Callable[[Exception], None]
     ) -> None:
         self._admit, self._fail = admit, fail
-        self._queue: deque[ChunkWrite] = deque()
+        self._queue: deque[ChunkWrites] = deque()
         self._n_queued = 0
         self._busy, self._idle = False, True
         self._changed = threading.Condition()
@@ -119,8 +120,8 @@ class Writer:
         # No number of a parent's writer, whose entries a forked process goes on with.
         self._unknown: tuple[int, FileStatus | None] = os.getpid() << 32, None
 
-    def submit(self, write: ChunkWrite) -> bool:
-        """Queue a chunk; return False where the queue is full."""
+    def submit(self, write: ChunkWrites) -> bool:
+        """Queue chunks; return False where the queue is full."""
         n_bytes = write.kept.nbytes
         with self._changed:
             full = self._n_queued and self._n_queued + n_bytes > QUEUE_BYTES
@@ -170,30 +171,29 @@ class Writer:
             self._thread = thread
         return True
 
-    def write(self, write: ChunkWrite, looks: Looks | None = None) -> None:
-        """Write a chunk now, in this thread.
-
-        Parameters
-        ----------
-        write
-            The chunk.
-        looks
-            Looks at files, and did so since the chunk was decoded; None: not yet.
-        """
-        done = False
-        try:
-            with self.lock:
-                done = not self.is_closed and self._write(write, looks or Looks())
-        except UnkeptError:
-            pass
-        except Exception as error:  # of the disk, or no memory for the record
-            if isinstance(error, OSError) and is_gone(error):
-                self.close_files()  # of which some are of no use any more
-            else:
-                self.is_closed = True
-                self._fail(error)
-        finally:
-            write.done(done)
+    def write(self, *writes: ChunkWrites) -> None:
+        """Write chunks now, in this thread."""
+        looks = Looks()
+        files: dict[str, list[ChunkWrites]] = {}
+        for write in writes:
+            files.setdefault(write.data, []).append(write)
+        for path, some in files.items():
+            done = [False] * len(some)
+            try:
+                with self.lock:
+                    if not self.is_closed:
+                        self._write(path, some, looks, done)
+            except UnkeptError:
+                pass
+            except Exception as error:  # of the disk, or no memory for the records
+                if isinstance(error, OSError) and is_gone(error):
+                    self.close_files()  # of which some are of no use any more
+                else:
+                    self.is_closed = True
+                    self._fail(error)
+            finally:
+                for write, is_done in zip(some, done, strict=True):
+                    write.done(is_done)
 
     def flush(self, seconds: float) -> None:
         """Wait until the queue is empty, but not longer than some seconds."""
@@ -222,44 +222,64 @@ class Writer:
                 self._changed.wait(GATHER_S)
                 some = list(self._queue)
                 self._queue.clear()
-            looks = Looks()
             try:
-                for write in some:
-                    self.write(write, looks)
-                    with self._changed:
-                        self._n_queued -= write.kept.nbytes
+                self.write(*some)
             finally:
+                del some
                 with self._changed:
                     self._busy = False
                     self._n_queued = sum(each.kept.nbytes for each in self._queue)
                     self._changed.notify_all()
         self.close_files()
 
-    def _write(self, write: ChunkWrite, looks: Looks) -> bool:
-        if not self._admit(write.kept.nbytes + PAGES_BYTES):
-            return False
-        record = b"" if write.record is None else write.record(looks)
-        if record is None:
-            return False
-        self._write_data(write.data, write.kept.view(np.uint8).data, write.position)
-        if record:
-            # If it was removed, its chunks were too, and are asked next time.
-            descriptor = self._files.get(write.records)
-            if descriptor is None:
-                descriptor = self._open(write.records)[0]
-            write_fully(descriptor, memoryview(record), write.record_position)
-        return True
+    def _write(
+        self,
+        path: str,
+        writes: Sequence[ChunkWrites],
+        looks: Looks,
+        done: list[bool],
+    ) -> None:
+        """Write those chunks of a file that are admitted, and then their records.
 
-    def _write_data(self, path: str, data: memoryview, position: int) -> None:
+        Note which writes are `done`, and whether nobody else can have written to the
+        file meanwhile.
+        """
+        rows = [self._choose_rows(write, looks) for write in writes]
         begun = time.monotonic()
         descriptor, status = self._open(path)
         n_foreign, known = self._known.get(path, self._unknown)
         try:
-            write_fully(descriptor, data, position)
+            for write, some in zip(writes, rows, strict=True):
+                _write_rows(descriptor, write, list(some))
         finally:
             now = FileStatus.of(descriptor)
             is_own = status == known and time.monotonic() - begun < OWN_S
             self._known[path] = n_foreign + (not is_own), now
+        for number, (write, some) in enumerate(zip(writes, rows, strict=True)):
+            self._write_records(write, some)
+            done[number] = len(some) == len(write.positions)
+
+    def _write_records(self, write: ChunkWrites, records: dict[int, bytes]) -> None:
+        """Write the records of rows, those that there are."""
+        rows = [row for row, record in records.items() if record]
+        if not rows:
+            return
+        # If it was removed, its chunks were too, and are asked next time.
+        known = self._files.get(write.records)
+        descriptor = self._open(write.records)[0] if known is None else known
+        for some in _find_runs(rows, write.record_positions, RECORD_BYTES):
+            data = b"".join(records[row] for row in some)
+            position = write.record_positions[some[0]]
+            write_fully(descriptor, memoryview(data), position)
+
+    def _choose_rows(self, write: ChunkWrites, looks: Looks) -> dict[int, bytes]:
+        """Return the rows of chunks that may be kept, each with its record."""
+        n_bytes = write.kept[0].nbytes + PAGES_BYTES
+        return {
+            row: record
+            for row, record in enumerate(write.make_records(looks))
+            if record is not None and self._admit(n_bytes)
+        }
 
     def _open(self, path: str) -> tuple[int, FileStatus]:
         """Return a descriptor of a file that is there, and what the file is.
@@ -297,6 +317,29 @@ class Writer:
             if not is_gone(error):
                 self.is_closed = True
                 self._fail(error)
+
+
+def _write_rows(descriptor: int, write: ChunkWrites, rows: Sequence[int]) -> None:
+    """Write the chunks of rows."""
+    at, data = write.positions, write.kept.view(np.uint8)
+    for some in _find_runs(rows, at, data.shape[1]):
+        run = data[some[0] : some[-1] + 1].reshape(-1)
+        write_fully(descriptor, run.data, at[some[0]])
+
+
+def _find_runs(
+    rows: Sequence[int], positions: Sequence[int], n_bytes: int
+) -> Iterator[list[int]]:
+    """Yield the rows that follow one another, here and in the file, together."""
+    run: list[int] = []
+    for row in rows:
+        last = run[-1] if run else -1
+        if run and (row != last + 1 or positions[row] != positions[last] + n_bytes):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
 
 
 def write_fully(descriptor: int, left: memoryview, position: int) -> None:

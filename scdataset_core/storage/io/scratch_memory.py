@@ -14,7 +14,7 @@ LARGEST_KEPT = 16 << 20
 
 
 class Scratch:
-    """Two growing buffers of one thread, and the decoder state that goes with them.
+    """Growing buffers of one thread, and the decoder state that goes with them.
 
     Attributes
     ----------
@@ -22,6 +22,8 @@ class Scratch:
         Chunks as stored.
     plain : memoryview
         One chunk as decoded.
+    gathered : memoryview
+        Some decoded chunks, for what takes several at a time.
     packed_address, plain_address : int
         Where they lie.
     decompressor : int or None
@@ -32,6 +34,7 @@ class Scratch:
         self.decompressor: int | None = None
         self._set_packed(0)
         self._set_plain(0)
+        self.gathered = np.empty(0, np.uint8).data
 
     def _set_packed(self, n_bytes: int) -> None:
         self._packed: npt.NDArray[np.uint8] = np.empty(n_bytes, np.uint8)
@@ -52,6 +55,11 @@ class Scratch:
         """Make room for `n_bytes`; the contents are lost."""
         if len(self.plain) < n_bytes:
             self._set_plain(n_bytes)
+
+    def reserve_gathered(self, n_bytes: int) -> None:
+        """Make room for `n_bytes`; the contents are lost."""
+        if len(self.gathered) < n_bytes:
+            self.gathered = np.empty(n_bytes, np.uint8).data
 
     def offset_of(self, view: memoryview) -> int | None:
         """Return where in `packed` a view of it begins, or None for other memory."""

@@ -29,6 +29,7 @@ from ..layout import ArrayLayout
 from .byte_ranges import ByteRanges, LocationNumbers, find_runs
 from .chunk_lookup import find_chunks
 from .merged_reads import error_of_read
+from .offers import make_offer
 
 __all__ = ["ChunkDecoder", "WantedChunks", "is_giant"]
 
@@ -87,6 +88,7 @@ class ChunkDecoder:
         ask_cache: bool = True,
     ) -> None:
         self._array, self._grid = array, array.needed_grid
+        self._n_bytes = self._grid.n_bytes
         self._context = context
         self._asked = array.chunk_cache if ask_cache else None
         found = find_chunks(array, wanted.chunk, encoded=True)
@@ -157,6 +159,7 @@ class ChunkDecoder:
         read_s = perf_counter() - begun
         decode_s = 0.0
         inside = 0
+        offer = make_offer(self._array, len(missing), scratch)
         for i in range(start, stop):
             plain = cached.get(i)
             if plain is None:
@@ -164,7 +167,11 @@ class ChunkDecoder:
                 plain = self._decode_one(scratch, i, inside)
                 inside += self._sizes[i]
                 decode_s += perf_counter() - before
+                if offer is not None and self._positions[i] >= 0:
+                    offer.add(self._chunk[i], plain)
             yield i, plain
+        if offer is not None:
+            offer.end()
         self._context.stats.add(
             bytes_read=n_read,
             bytes_decoded=sum(self._count_decoded(i) for i in missing),
@@ -180,7 +187,7 @@ class ChunkDecoder:
             return 0
         if self._grid.pipeline.decodes_parts and self._array.chunk_cache is None:
             return int(self._want[i] - self._unwanted[i])
-        return self._grid.n_bytes
+        return self._n_bytes
 
     def decode_pieces(self, i: int) -> Iterator[tuple[int, memoryview]]:
         """Yield one very large chunk piece by piece, where its encoding allows it.
@@ -209,12 +216,14 @@ class ChunkDecoder:
     def _decode_windows(self, i: int) -> Iterator[tuple[int, memoryview]]:
         """Yield all of a deflated chunk, to its end, where the checksum is."""
         begun = perf_counter()
+        cache = self._array.chunk_cache
         done, elsewhere = 0, 0.0
-        windows = inflate_windows(self._stored_windows(i), self._grid.n_bytes)
+        windows = inflate_windows(self._stored_windows(i), self._n_bytes)
         try:
             for window in windows:
                 piece = memoryview(window)
-                self._offer(i, done, piece)
+                if cache is not None:
+                    cache.keep_piece(self._array, self._chunk[i], done, piece)
                 before = perf_counter()
                 yield done, piece
                 elsewhere += perf_counter() - before
@@ -245,12 +254,6 @@ class ChunkDecoder:
                 found[i] = plain
         return found
 
-    def _offer(self, i: int, start: int, plain: memoryview) -> None:
-        """Offer a decoded chunk, or the next piece of one, to the array's cache."""
-        cache = self._array.chunk_cache
-        if cache is not None:
-            cache.keep(self._array, self._chunk[i], start, plain)
-
     def _decode_one(self, scratch: Scratch, i: int, start: int) -> memoryview:
         """Return the beginning of a chunk, decoded, in native byte order."""
         grid, want, unwanted = self._grid, self._want[i], self._unwanted[i]
@@ -259,13 +262,13 @@ class ChunkDecoder:
             filled = np.full(n, grid.fill, self._array.dtype)
             return filled.view(np.uint8).data
         if self._array.chunk_cache is not None:  # it keeps whole chunks
-            want, unwanted = grid.n_bytes, 0
+            want, unwanted = self._n_bytes, 0
         try:
             data = grid.pipeline.decode(
                 scratch,
                 start,
                 self._sizes[i],
-                n_bytes=grid.n_bytes,
+                n_bytes=self._n_bytes,
                 want=want,
                 unwanted=unwanted,
                 skipped=self._skipped[i],
@@ -276,8 +279,6 @@ class ChunkDecoder:
         if not grid.stored_dtype.isnative:
             stored = np.frombuffer(plain[:want], grid.stored_dtype)
             plain = stored.astype(self._array.dtype).view(np.uint8).data
-        if self._array.chunk_cache is not None:
-            self._offer(i, 0, plain[: grid.n_bytes])
         return plain
 
     def _read(self, scratch: Scratch, chunks: list[int]) -> int:

@@ -109,7 +109,7 @@ class KeptObject:
         """Keep a block of the object; the last one may be shorter."""
         whole = np.zeros(BLOCK_BYTES, np.uint8)
         whole[: len(block)] = block
-        self._kept.keep(self._blocks, number, 0, whole.data)
+        self._kept.keep(self._blocks, [number], whole.data)
 
     def find_table(self, name: str, shape: tuple[int, ...]) -> ChunkTable | None:
         """Return the chunk table of an array in the object, or None.
@@ -145,7 +145,7 @@ class KeptObject:
         skipped = np.zeros(n, np.int64) if table.skipped is None else table.skipped
         columns = np.concatenate([table.offsets, table.sizes, skipped], dtype=np.int64)
         cache = ArrayCache(self._cache)
-        cache.keep(array, 0, 0, columns.view(np.uint8).data)
+        cache.keep(array, [0], columns.view(np.uint8).data)
 
     def _table_array(
         self, name: str, shape: tuple[int, ...]

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from scdataset_core.storage.cache.writing import ChunkWrite, Writer
+from scdataset_core.storage.cache.writing import ChunkWrites, Writer
 
 
 @pytest.mark.parametrize("call", ["open", "pwrite", "fstat"])
@@ -19,11 +19,15 @@ def test_a_file_that_another_client_removed_does_not_end_writing(
     writer = Writer(lambda n_bytes: True, failures.append)
     path = tmp_path / "data"
     path.touch()
-    kept = np.arange(10, dtype=np.uint8)
+    kept = np.arange(10, dtype=np.uint8)[None]
 
     def write():
         records = str(tmp_path / "index")
-        writer.write(ChunkWrite(str(path), 0, kept, records, 0, None, done.append))
+        writer.write(
+            ChunkWrites(
+                str(path), [0], kept, records, [0], lambda looks: [b""], done.append
+            )
+        )
 
     def stale(*arguments, **options):
         raise OSError(errno.ESTALE, "Stale file handle")

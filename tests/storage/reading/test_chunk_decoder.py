@@ -26,10 +26,17 @@ class ToyCache:
         self.n_found += 1
         return memoryview(plain)
 
-    def keep(self, array, chunk, start, plain):
+    def keep(self, array, chunks, plain):
+        n_bytes = array.needed_grid.n_bytes
+        assert len(plain) == len(chunks) * n_bytes
+        for i, chunk in enumerate(chunks):
+            whole = plain[i * n_bytes : (i + 1) * n_bytes]
+            self.kept[array.label, chunk] = bytes(whole)
+
+    def keep_piece(self, array, chunk, start, piece):
         before = self.kept.get((array.label, chunk), b"") if start else b""
         assert len(before) == start
-        self.kept[array.label, chunk] = before + bytes(plain)
+        self.kept[array.label, chunk] = before + bytes(piece)
 
 
 def write(path, plain, **layout):
