@@ -15,7 +15,7 @@ from .plan import Fetch, Plan
 from .position import Bookmark
 from .readahead import ReadAhead, make_item
 from .stats import LoaderStats
-from .storage import ReadContext
+from .storage import ReadContext, ReadStats
 from .thread_count import choose_threads
 from .thread_ending import Ending
 
@@ -45,7 +45,7 @@ class BatchIterator(Iterator[Any]):
     Several threads may take minibatches from it, each of which is given once. A forked
     child may not, since the threads that read are in its parent. These threads end with
     the epoch, on :meth:`close`, when the iterator is collected, and with any error,
-    Ctrl-C included.
+    Ctrl-C included. After an error the next call tries the same minibatch again.
 
     Parameters
     ----------
@@ -70,43 +70,51 @@ class BatchIterator(Iterator[Any]):
         read_ahead: int,
         threads: int | None,
     ) -> None:
+        self._plan = plan
         self._batching = batching
         self._bookmark = bookmark
-        n_rows = plan.dealing.sizes.fetch_rows
-        lanes = batching.count_lanes(n_rows) if read_ahead else 1
-        batching.prepare()
+        self._read_ahead = read_ahead
+        self._threads = threads
         self._lock = threading.RLock()  # a hook may take a batch itself
-        n_threads = choose_threads(threads, plan.shard)
-        self._context = ReadContext(n_threads, callers=lanes)
-        lanes = self._context.callers
         self._pending: deque[PendingBatch] = deque()
-        n_yielded = bookmark.position.yielded
-        self._left = len(plan) - n_yielded
-        self.stats = LoaderStats(self._context.stats)
-        make = partial(
-            _read,
-            batching=batching,
-            context=self._context,
-            epoch=bookmark.position.epoch,
+        self._n_batches = len(plan)
+        self._has_failed = False
+        self._reading = ReadStats()
+        self.stats = LoaderStats(self._reading)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start to read at the bookmark."""
+        plan, batching = self._plan, self._batching
+        position = self._bookmark.position
+        n_rows = plan.dealing.sizes.fetch_rows
+        lanes = batching.count_lanes(n_rows) if self._read_ahead else 1
+        batching.prepare()
+        n_threads = choose_threads(self._threads, plan.shard)
+        self._context = context = ReadContext(
+            n_threads, callers=lanes, stats=self._reading
         )
+        lanes = context.callers
+        make = partial(_read, batching=batching, context=context, epoch=position.epoch)
         try:
             self._fetches = ReadAhead(
-                _fetches(plan, batching, self._context, n_yielded),
+                _fetches(plan, batching, context, position.yielded),
                 make,
-                depth=read_ahead + lanes - 1,
+                depth=self._read_ahead + lanes - 1,
                 n_threads=lanes,
             )
         except BaseException:  # a fetch may have begun, and started threads to decode
-            self._context.close()
+            context.close()
             raise
-        self._end = Ending(self, _end, self._fetches, self._context)
+        self._end = Ending(self, _end, self._fetches, context)
+        self._has_failed = False
 
     def __iter__(self) -> Self:
         return self
 
     def __len__(self) -> int:
         """Return how many minibatches are left."""
-        return max(0, self._left)
+        return max(0, self._n_batches - self._bookmark.position.yielded)
 
     def __next__(self) -> Any:
         self._fetches.check_process()
@@ -127,17 +135,22 @@ class BatchIterator(Iterator[Any]):
         return batch
 
     def _next(self) -> Any:
+        if self._has_failed:
+            self._begin()
         try:
             pending = (self._pending or self._wait_for_fetch()).popleft()
             started = time.perf_counter()
             with in_epoch(self._bookmark.position.epoch):
                 batch = make_item(self._batching.make_batch, pending)
-        except BaseException:
+            self.stats.count(pending.n_read, time.perf_counter() - started)
+            self._bookmark.advance()
+        except StopIteration:
             self.close()
             raise
-        self.stats.count(pending.n_read, time.perf_counter() - started)
-        self._bookmark.advance()
-        self._left -= 1
+        except BaseException:  # an interrupt may come anywhere, also while this closes
+            self._has_failed = True
+            self._stop()
+            raise
         return batch
 
     def _wait_for_fetch(self) -> deque[PendingBatch]:
@@ -152,6 +165,10 @@ class BatchIterator(Iterator[Any]):
 
     def close(self) -> None:
         """Stop reading, and abandon the epoch where it stands."""
+        self._has_failed = False
+        self._stop()
+
+    def _stop(self) -> None:
         self._pending = deque()
         self._end()
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from scdataset_core import BlockShuffling, Loader
+from scdataset_core.stats import LoaderStats
 from scdataset_core.storage import ReadContext
 
 DATA = np.arange(103)
@@ -204,3 +205,59 @@ def test_an_interrupt_at_the_start_leaves_no_thread_that_decodes(monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="now"):
         iter(Loader(DATA, batch_size=2, fetch_factor=1))
     assert len(contexts) == 1
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1])
+@pytest.mark.parametrize("hook", ["fetch_transform", "batch_transform"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_an_iterator_goes_on_with_the_same_batch(
+    hook, read_ahead, error
+):
+    calls = []
+
+    def fail_once(data):
+        calls.append(data)
+        if len(calls) == 3:
+            raise error("once")
+        return data
+
+    hooks: dict[str, Any] = {hook: fail_once}
+    plain = lists(Loader(DATA, batch_size=8, fetch_factor=2))
+    loader = Loader(DATA, batch_size=8, fetch_factor=2, read_ahead=read_ahead, **hooks)
+    batches, taken = iter(loader), list[Any]()
+    with pytest.raises(error, match="once"):
+        taken.extend(np.asarray(batch).tolist() for batch in batches)
+    assert reading_threads() == []
+    assert len(taken) == loader.state_dict()["yielded"] == 13 - len(batches) < 13
+    assert taken + lists(batches) == plain
+    assert len(batches) == 0
+    assert loader.stats.n_batches == 13
+    assert reading_threads() == []
+
+
+def test_an_interrupt_after_a_batch_is_made_loses_it_not(monkeypatch):
+    loader = Loader(DATA, batch_size=8)
+    plain = lists(loader.shard())
+    batches = iter(loader)
+    count = LoaderStats.count
+
+    def interrupted(self, *counts):
+        monkeypatch.setattr(LoaderStats, "count", count)
+        raise KeyboardInterrupt("now")
+
+    monkeypatch.setattr(LoaderStats, "count", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="now"):
+        next(batches)
+    assert lists(batches) == plain
+
+
+def test_a_failed_iterator_that_is_closed_is_at_its_end():
+    def fail(batch):
+        raise ValueError("always")
+
+    batches = iter(Loader(DATA, batch_size=8, batch_transform=fail))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="always"):
+            next(batches)
+    batches.close()
+    assert list(batches) == []

@@ -42,6 +42,8 @@ class ReadContext:
         by io_uring where the system lets us.
     most_open
         How many files stay open; None: a share of what the process may open.
+    stats
+        Counters to go on with; None: new ones.
 
     Attributes
     ----------
@@ -59,13 +61,14 @@ class ReadContext:
         callers: int = 1,
         reader: str | None = None,
         most_open: int | None = None,
+        stats: ReadStats | None = None,
     ) -> None:
         if threads is None:
             threads = min(available_cores(), MOST_THREADS)
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.threads = threads
-        self.stats = ReadStats()
+        self.stats = ReadStats() if stats is None else stats
         self.sources = OpenSources(
             most_open, reader=choose_reader(reader), stats=self.stats
         )
