@@ -4,7 +4,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Self
 
@@ -78,6 +78,7 @@ class BatchIterator(Iterator[Any]):
         self._lock = threading.RLock()  # a hook may take a batch itself
         self._pending: deque[PendingBatch] = deque()
         self._n_batches = len(plan)
+        self._functions: list[Callable[[Any, int], Any]] = []
         self._has_failed = False
         self._reading = ReadStats()
         self.stats = LoaderStats(self._reading)
@@ -141,7 +142,7 @@ class BatchIterator(Iterator[Any]):
             pending = (self._pending or self._wait_for_fetch()).popleft()
             started = time.perf_counter()
             with in_epoch(self._bookmark.position.epoch):
-                batch = make_item(self._batching.make_batch, pending)
+                batch = make_item(self._make, pending)
             self.stats.count(pending.n_read, time.perf_counter() - started)
             self._bookmark.advance()
         except StopIteration:
@@ -153,6 +154,12 @@ class BatchIterator(Iterator[Any]):
             raise
         return batch
 
+    def _make(self, pending: PendingBatch) -> Any:
+        batch = self._batching.make_batch(pending)
+        for function in self._functions:
+            batch = function(batch, len(self))
+        return batch
+
     def _wait_for_fetch(self) -> deque[PendingBatch]:
         """Wait for the next fetch that has minibatches, and return them."""
         started = time.perf_counter()
@@ -162,6 +169,17 @@ class BatchIterator(Iterator[Any]):
         self._pending = pending
         self.stats.wait_s += time.perf_counter() - started
         return pending
+
+    def apply(self, function: Callable[[Any, int], Any]) -> Self:
+        """Apply a function to each minibatch before it counts as yielded.
+
+        Parameters
+        ----------
+        function
+            Is called with a minibatch and the number of those left, itself included.
+        """
+        self._functions.append(function)
+        return self
 
     def close(self) -> None:
         """Stop reading, and abandon the epoch where it stands."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import parent_process
 from typing import Any
 
-import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from scdataset_core import Loader, StateError
@@ -23,7 +22,7 @@ from .epoch_counter import EpochCounter, Iteration
 from .misuse import check_has_index, check_not_dealt_again, warn_of_batches_of_batches
 from .ranks import rank_and_world_size
 from .shared_memory import PlainBatch, allow_sending_by_pipe
-from .states import compute_state_after, count_repeated
+from .states import RepeatedMarker, compute_state_after, count_repeated
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
 
@@ -372,11 +371,10 @@ class LoaderDataset(ShardedDataset):
         return self._fresh.shard(self.rank, self.world_size)
 
     def _collate(self, batches: BatchIterator, running: Loader) -> Iterator[Any]:
-        collated: Iterator[Any] = batches
         if self.evaluation and self.world_size > 1:
-            n_repeated = count_repeated(running.state_dict())
-            collated = _mark_repeated(batches, first=len(batches) - n_repeated)
-        return collated if self.collate is None else map(self.collate, collated)
+            batches.apply(RepeatedMarker(count_repeated(running.state_dict())))
+        collate = self.collate
+        return batches if collate is None else batches.apply(lambda b, _: collate(b))
 
 
 def _end_without_parent() -> None:
@@ -390,22 +388,6 @@ def _end_without_parent() -> None:
     is_adopted = os.getppid() == 1 != parent.pid
     if is_adopted or not parent.is_alive():
         sys.exit(1)
-
-
-def _mark_repeated(batches: Iterator[Any], first: int) -> Iterator[Any]:
-    """Yield batches; from number `first` on, their rows have the index −1."""
-    for number, batch in enumerate(batches):
-        if number < first:
-            yield batch
-            continue
-        if not isinstance(batch, Mapping) or "index" not in batch:
-            raise TypeError(
-                'evaluation=True sets batch["index"] to -1 where another rank has the'
-                f" same rows, and the batch is a {type(batch).__name__} without one;"
-                " use the dict batches of scdataset_core.open(...), and change them in"
-                " collate= in place of batch_transform="
-            )
-        yield {**batch, "index": np.full_like(batch["index"], -1)}
 
 
 def _prepare_to_send(batch: Any) -> Any:

@@ -5,6 +5,7 @@ left. So the number of batches it has given says how many came from each worker.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scdataset_core import Loader, StateError, merge_states
 from scdataset_core.state import State, advance_all
 
 __all__ = [
+    "RepeatedMarker",
     "compute_state_after",
     "count_by_worker",
     "count_repeated",
@@ -72,6 +74,32 @@ def count_repeated(state: Mapping[str, Any]) -> int:
     if read.shard is None:
         raise StateError("a merged state belongs to no worker")
     return read.dealing().share(read.shard).n_repeated
+
+
+@dataclass(frozen=True)
+class RepeatedMarker:
+    """Gives the rows of the last `n_repeated` batches the index −1."""
+
+    n_repeated: int
+
+    def __call__(self, batch: Any, n_left: int) -> Any:
+        """Return a batch; `n_left` says how many are left, this one included.
+
+        Raises
+        ------
+        TypeError
+            If the batch has no index.
+        """
+        if n_left > self.n_repeated:
+            return batch
+        if not isinstance(batch, Mapping) or "index" not in batch:
+            raise TypeError(
+                'evaluation=True sets batch["index"] to -1 where another rank has the'
+                f" same rows, and the batch is a {type(batch).__name__} without one;"
+                " use the dict batches of scdataset_core.open(...), and change them in"
+                " collate= in place of batch_transform="
+            )
+        return {**batch, "index": np.full_like(batch["index"], -1)}
 
 
 def _take(left: Sequence[int], n: int, *, first: int) -> list[int]:

@@ -14,6 +14,7 @@ from scdataset_core import (
     Loader,
     open,
 )
+from scdataset_core.hook_epoch import find_hook_epoch
 from tests.integrations.contract import InProcessContract
 from tests.integrations.torch_contract import DataLoaderContract
 from tests.integrations.torch_datasets import by_worker, in_turn, listed, make_loader
@@ -193,6 +194,34 @@ def test_ranks_may_be_left_to_others(monkeypatch):
 def test_collate_makes_what_is_yielded():
     dataset = LoaderDataset(make_loader(), collate=np.sum)
     assert list(dataset) == [sum(batch) for batch in listed(make_loader())]
+
+
+def test_a_batch_that_collate_fails_on_is_not_yielded():
+    calls = []
+
+    def fail_once(batch):
+        calls.append(batch)
+        if len(calls) == 3:
+            raise ValueError("once")
+        return batch
+
+    dataset = LoaderDataset(make_loader(), collate=fail_once)
+    batches, taken = iter(dataset), list[list[int]]()
+    with pytest.raises(ValueError, match="once"):
+        taken.extend(batch.tolist() for batch in batches)
+    resumed = LoaderDataset(make_loader())
+    resumed.load_state_dict(dataset.state_dict())
+    whole = listed(make_loader())
+    assert taken == whole[:2]
+    assert listed(resumed) == listed(batches) == whole[2:]
+
+
+def test_collate_ends_no_epoch_and_knows_which_it_is():
+    dataset = LoaderDataset(make_loader(), collate=lambda batch: next(iter([])))
+    with pytest.raises(RuntimeError, match="StopIteration was raised"):
+        list(dataset)
+    dataset = LoaderDataset(make_loader(), collate=lambda batch: find_hook_epoch())
+    assert [set(dataset), set(dataset)] == [{0}, {1}]
 
 
 def test_rank_and_world_come_from_the_environment(monkeypatch):
