@@ -10,6 +10,11 @@ from .checks import count_rows
 __all__ = ["MultiIndexable"]
 
 
+def _by_row(indexable: Any) -> Any:  # Any: see MultiIndexable
+    """Return what takes rows: pandas would take them for labels of its index."""
+    return getattr(indexable, "iloc", indexable)
+
+
 class MultiIndexable:
     """Several collections of the same rows, indexed together.
 
@@ -19,7 +24,8 @@ class MultiIndexable:
     Parameters
     ----------
     *indexables
-        The collections, all of one length; or one dict of them by name.
+        The collections, all of one length; or one dict of them by name. Rows of a
+        pandas Series or frame are taken by position, whatever its index is.
     names
         A name for each.
     unstructured
@@ -120,7 +126,7 @@ class MultiIndexable:
                 )
             return self._indexables[key]
         try:
-            chosen = [indexable[key] for indexable in self._indexables]
+            chosen = [_by_row(indexable)[key] for indexable in self._indexables]
         except (IndexError, TypeError) as error:
             raise IndexError(
                 f"Invalid indices for sample selection: {error}"

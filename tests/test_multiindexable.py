@@ -1,6 +1,7 @@
 """Several aligned collections indexed as one."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -54,3 +55,15 @@ def test_a_loader_over_several():
 def test_refuses_what_does_not_fit(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_rows_of_pandas_objects_are_those_at_the_positions():
+    numbers = np.arange(40)
+    shuffled = numbers[::-1]
+    frame = pd.DataFrame({"number": numbers}, index=shuffled)
+    multi = MultiIndexable(x=numbers, series=frame["number"], frame=frame)
+    for batch in Loader(multi, BlockShuffling(2), batch_size=6, fetch_factor=2):
+        assert batch["series"].tolist() == batch["x"].tolist()
+        assert batch["frame"]["number"].tolist() == batch["x"].tolist()
+    with pytest.raises(IndexError, match="Invalid"):
+        multi[np.array([40])]
