@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 __all__ = [
     "check_count",
+    "check_flag",
     "check_hooks",
     "check_number",
     "check_seed",
@@ -38,6 +39,12 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise unless `value` is True or False, also as 1 or 0."""
+    if not isinstance(value, bool | int | np.bool_ | np.integer) or value not in (0, 1):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def check_number(

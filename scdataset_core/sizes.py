@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .checks import check_count
+from .checks import check_count, check_flag
 
 __all__ = ["Sizes", "Uneven"]
 
@@ -29,7 +29,7 @@ class Sizes:
     Raises
     ------
     TypeError
-        If a size is no integer.
+        If a size is no integer, or `drop_last` is neither True nor False.
     ValueError
         If a size is below 1, or `uneven` is neither of the two.
     """
@@ -44,6 +44,7 @@ class Sizes:
             check_count(name, getattr(self, name))
             # NumPy's integers are not JSON, which states are.
             object.__setattr__(self, name, int(getattr(self, name)))
+        check_flag("drop_last", self.drop_last)
         object.__setattr__(self, "drop_last", bool(self.drop_last))
         if self.uneven not in ("trim", "pad"):
             raise ValueError(f'uneven must be "trim" or "pad", got {self.uneven!r}')

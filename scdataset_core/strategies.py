@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_count, count_rows, digest
+from .checks import check_count, check_flag, count_rows, digest
 from .group_sampling import GroupSampling
 from .listed_rows import ListedRows
 from .orders import (
@@ -77,7 +77,8 @@ class Streaming(ListedRows):
         self, indices: RowSet | npt.ArrayLike | None = None, shuffle: bool = False
     ) -> None:
         super().__init__(indices)
-        self.shuffle = shuffle
+        check_flag("shuffle", shuffle)
+        self.shuffle = bool(shuffle)
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:
         """Return the rows in order."""
@@ -159,9 +160,11 @@ class BlockShuffling(ListedRows):
                 " short minibatch"
             )
         check_count("chunks", chunks)
+        check_flag("drop_last", drop_last)
+        check_flag("fixed_grid", fixed_grid)
         self.block_size = block_size
-        self.drop_last = drop_last
-        self.fixed_grid = fixed_grid
+        self.drop_last = bool(drop_last)
+        self.fixed_grid = bool(fixed_grid)
         self.chunks = chunks
         self.stratify = self._take_labels(stratify, "stratify")
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from .checks import check_count, count_rows
+from .checks import check_count, check_flag, count_rows
 from .label_weights import balance_weights
 from .orders import Order, Subset
 from .row_sets import RowSet
@@ -84,6 +84,7 @@ class BlockWeightedSampling(WeightedRows):
             check_count("total_size", total_size)
         if sampling_size is not None:
             check_count("sampling_size", sampling_size)
+        check_flag("replace", replace)
         if not replace and sampling_size is None:
             raise ValueError("sampling_size must be given when replace=False")
         if replace and sampling_size is not None:
@@ -93,7 +94,7 @@ class BlockWeightedSampling(WeightedRows):
         self.block_size = block_size
         self.weights = self._take_weights(weights)
         self.total_size = total_size
-        self.replace = replace
+        self.replace = bool(replace)
         self.sampling_size = sampling_size
         self._prepared: _Prepared | None = None
 

@@ -25,6 +25,8 @@ def test_sizes_of_numpy_numbers_are_json():
     [
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"fetch_factor": 1.5}, TypeError, "fetch_factor must be an integer"),
+        ({"drop_last": "false"}, TypeError, "drop_last must be True or False, got 'f"),
+        ({"drop_last": None}, TypeError, "drop_last must be True or False, got None"),
         ({"uneven": "drop"}, ValueError, 'uneven must be "trim" or "pad", got'),
     ],
 )

@@ -232,6 +232,20 @@ def test_block_size_must_be_an_integer():
         BlockShuffling(2.5)
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: Streaming(shuffle="False"), "shuffle"),
+        (lambda: BlockShuffling(drop_last="no"), "drop_last"),
+        (lambda: BlockShuffling(fixed_grid=2), "fixed_grid"),
+        (lambda: BlockWeightedSampling(replace="false", sampling_size=4), "replace"),
+    ],
+)
+def test_a_flag_of_text_is_not_taken_for_true(make, name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got"):
+        make()
+
+
 def test_sampling_size_with_replacement_is_ignored_with_a_warning():
     with pytest.warns(UserWarning, match="sampling_size is ignored"):
         BlockWeightedSampling(sampling_size=4)
