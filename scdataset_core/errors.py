@@ -94,13 +94,16 @@ def nearest(name: str, known: Iterable[str], *, most: int = 8) -> str:
     --------
     >>> nearest("cell_lin", ["cell_line", "drug"])
     'did you mean "cell_line"?'
+    >>> nearest("Cd79a", ["CD79B", "CD79A"])  # capitals matter least
+    'did you mean "CD79A"?'
     >>> nearest("x", ["cell_line", "drug"])
     'there are: cell_line, drug'
     >>> nearest("x", [])
     'there are none'
     """
     names = [str(other) for other in known]
-    close = difflib.get_close_matches(str(name), names, n=1)
+    alike = [other for other in names if other.casefold() == str(name).casefold()]
+    close = alike or difflib.get_close_matches(str(name), names, n=1)
     if close:
         return f'did you mean "{close[0]}"?'
     if not names:

@@ -175,9 +175,11 @@ def check_genes(genes: Genes) -> None:
         raise TypeError(f"genes must be a list of names or positions, got {genes!r}")
     wanted = np.asarray(genes)
     if wanted.ndim != 1 or len(wanted) == 0 or wanted.dtype.kind not in "iuUOT":
+        mask = wanted.ndim == 1 and wanted.dtype.kind == "b"
         raise ValueError(
             "genes must be a list of names or integer positions, at least one,"
             f" got {wanted.dtype} of shape {wanted.shape}"
+            + ("; give np.flatnonzero(mask)" if mask else "")
         )
     unique, counts = np.unique(wanted.astype(str), return_counts=True)
     if len(unique) != len(wanted):

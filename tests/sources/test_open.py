@@ -306,6 +306,7 @@ class TestKept:
         ({"categories": {"line": 5}}, "must be a list of different labels, got 5"),
         ({"categories": {"line": [[1], [1]]}}, "must be a list of different labels"),
         ({"obs": 5}, "obs must be names of columns or True, got 5"),
+        ({"genes": np.array([True, False, True])}, "give np.flatnonzero"),
         ({"columns": 5}, "columns must be names of columns, got 5"),
     ],
 )
