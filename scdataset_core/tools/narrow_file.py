@@ -1,6 +1,7 @@
 """Writes matrices to an `.h5ad` file in narrow types, laid out for shuffled reads."""
 
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ PLAIN_ELEMENTS = 1 << 18
 # And of what is compressed: a chunk is decoded whole for any of its cells.
 PACKED_ELEMENTS = 1 << 14
 CHECK_ELEMENTS = 1 << 22
+LENGTHS = 1 << 12  # of rows are a chunk
 
 
 class TooNarrowError(Exception):
@@ -44,6 +46,14 @@ class ArrayWriter:
         Rows of a chunk.
     compression
         What compresses chunks; None: nothing.
+    crc
+        The checksum of what is in the data set, which is there already; None: it is
+        not.
+
+    Attributes
+    ----------
+    crc : int
+        The checksum of what was written.
     """
 
     def __init__(
@@ -55,7 +65,12 @@ class ArrayWriter:
         shape: tuple[int, ...] = (),
         rows: int,
         compression: str | None,
+        crc: int | None = None,
     ) -> None:
+        if crc is not None:
+            self.data = group[name]
+            self.crc = crc
+            return
         self.data = group.create_dataset(
             name,
             (0, *shape),
@@ -64,7 +79,7 @@ class ArrayWriter:
             chunks=(rows, *shape),
             compression=compression,
         )
-        self._crc = 0
+        self.crc = 0
 
     def append(self, values: npt.NDArray[Any]) -> None:
         """Append rows that are of the data set's type."""
@@ -72,7 +87,7 @@ class ArrayWriter:
         self.data.resize(n + len(values), axis=0)
         if len(values):
             self.data[n:] = values
-        self._crc = zlib.crc32(np.ascontiguousarray(values).data, self._crc)
+        self.crc = zlib.crc32(np.ascontiguousarray(values).data, self.crc)
 
     def check(self) -> None:
         """Raise OSError unless what the file holds is what was written."""
@@ -82,7 +97,7 @@ class ArrayWriter:
         for start in range(0, len(self.data), step):
             values = np.ascontiguousarray(self.data[start : start + step])
             crc = zlib.crc32(values.data, crc)
-        if crc != self._crc:
+        if crc != self.crc:
             raise OSError(f"{self.data.name} is not what was written; the disk is bad")
 
 
@@ -106,6 +121,8 @@ class MatrixWriter:
         does not fit raises :class:`TooNarrowError`.
     compression
         What compresses chunks; None: nothing.
+    crcs
+        What :attr:`crcs` was, where the file has the matrix so far; None: it has not.
     """
 
     def __init__(
@@ -118,9 +135,11 @@ class MatrixWriter:
         n_columns: int,
         kind: int,
         compression: str | None,
+        crcs: Sequence[int] | None = None,
     ) -> None:
         self.path, self._kind, self._dtype = path, kind, dtype
         self._n_columns, self._n_rows = n_columns, 0
+        of_values, of_ids, of_lengths = crcs or (None, None, None)
         n = PLAIN_ELEMENTS if compression is None else PACKED_ELEMENTS
         kept = self.dtype
         if not sparse:
@@ -134,21 +153,31 @@ class MatrixWriter:
                 shape=(n_columns,),
                 rows=rows,
                 compression=compression,
+                crc=of_values,
             )
             self._values.data.attrs.update(
                 {"encoding-type": "array", "encoding-version": "0.2.0"}
             )
             self._ids: ArrayWriter | None = None
             return
-        self._group = file.create_group(path)
+        self._group = file.require_group(path)
         self._values = ArrayWriter(
-            self._group, "data", kept, rows=n, compression=compression
+            self._group, "data", kept, rows=n, compression=compression, crc=of_values
         )
         ids = np.min_scalar_type(max(n_columns - 1, 0))
         self._ids = ArrayWriter(
-            self._group, "indices", ids, rows=n, compression=compression
+            self._group, "indices", ids, rows=n, compression=compression, crc=of_ids
         )
-        self._lengths: list[npt.NDArray[np.int64]] = []
+        # In the file, so that a later run has them.
+        self._lengths = ArrayWriter(
+            self._group,
+            "lengths",
+            np.dtype(np.int64),
+            rows=LENGTHS,
+            compression=None,
+            crc=of_lengths,
+        )
+        self._n_rows = len(self._lengths.data)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -173,14 +202,23 @@ class MatrixWriter:
             self._ids.append(x.indices.astype(self._ids.data.dtype))
             self._lengths.append(np.diff(x.indptr).astype(np.int64))
 
+    @property
+    def crcs(self) -> list[int]:
+        """Checksums of what was written."""
+        if self._ids is None:
+            return [self._values.crc, 0, 0]
+        return [self._values.crc, self._ids.crc, self._lengths.crc]
+
     def finish(self) -> None:
         """Write the row pointers and what names the matrix; check what was written."""
         self._values.check()
         if self._ids is None:
             return
         self._ids.check()
-        lengths = np.concatenate([np.zeros(1, np.int64), *self._lengths])
+        self._lengths.check()
+        lengths = np.concatenate([np.zeros(1, np.int64), self._lengths.data[...]])
         self._group["indptr"] = np.cumsum(lengths)
+        del self._group["lengths"]
         self._group.attrs.update(
             {
                 "encoding-type": "csr_matrix",

@@ -1,41 +1,29 @@
 """Rewrites files for sets that will be read for months: narrow, joined, shuffled."""
 
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..fetch_memory import RowMemory, find_batch_size
-from ..loader import Loader
 from ..row_sets import RowSet
 from ..sources import Source
 from ..sources import open as open_source
 from ..storage.remote.urls import is_url
-from ..strategies import BlockShuffling, Streaming
 from .arguments import StorageOptions, refuse_options
 from .cluster import names_cluster
-from .narrow_file import MatrixWriter, TooNarrowError, kind_of_rows
+from .narrow_file import TooNarrowError
+from .resumable_file import write_resumably
 from .rewriting_each import rewrite_each
-from .rewritten_tables import find_left_out, make_obs, make_var
-from .safe_file import DiskFile, write_whole
+from .rewritten_file import Rewriting
+from .rewritten_tables import find_left_out
 from .verification import verify
 
-if TYPE_CHECKING:
-    import h5py
-
 __all__ = ["rewrite"]
-
-# Rows are read and written so many at a time, or fewer where memory is short.
-PIECE_ROWS = 4096
-# So many rows, from everywhere, say which types are narrow enough.
-SAMPLED_ROWS = 2048
-BLOCK_SIZE = 16
 
 
 def rewrite(
@@ -64,8 +52,9 @@ def rewrite(
     place of 8, and any run of cells is one read. AnnData and scanpy read the file.
 
     The file appears under its name when it is whole and was checked against what was
-    written. Whatever happens before, there is no half file; a later run removes what a
-    killed one left.
+    written. Whatever happens before, there is no half file under it. A run that is
+    killed leaves what it has written beside it, and the next one with the same
+    arguments goes on from there; one with others removes it.
 
     Parameters
     ----------
@@ -115,7 +104,8 @@ def rewrite(
     Returns
     -------
     report
-        Plain data: ``file``, ``cells``, ``genes``, ``bytes``, ``seconds``;
+        Plain data: ``file``, ``cells``, ``resumed`` (how many of them a run that was
+        killed had written), ``genes``, ``bytes``, ``seconds``;
         ``matrices``, the types of each; and ``left_out``, the matrices and obs columns
         of the first file that were not written (``uns``, ``raw/var``, ``varm``,
         ``obsp`` and ``varp`` never are). In a cluster: ``ok``; ``folder`` in place of
@@ -174,14 +164,13 @@ def rewrite(
             str(target),
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove_left_over(target)
     chosen = _choose_rows(source, rows, where)
-    job = _Rewriting(
+    job = Rewriting(
         source, chosen, shuffle, seed, compression, memory, threads, progress
     )
     while True:
         try:
-            write_whole(target, job.write)
+            write_resumably(target, job.key, job.write)
             break
         except TooNarrowError as found:  # a value that the sample did not show
             job.kinds[found.name] = found.kind
@@ -198,6 +187,7 @@ def rewrite(
     return {
         "file": str(target),
         "cells": len(chosen),
+        "resumed": job.n_resumed,
         "genes": job.genes_of.shape[1],
         "bytes": target.stat().st_size,
         "seconds": time.perf_counter() - begun,
@@ -213,28 +203,6 @@ def _is_same(target: Path, file: str) -> bool:
     return False
 
 
-def remove_left_over(target: Path) -> None:
-    """Remove the unfinished files that runs which were killed left beside `target`."""
-    pattern = re.compile(re.escape(target.name) + r"\.(\d+)\.partial")
-    for path in target.parent.iterdir():
-        match = pattern.fullmatch(path.name)
-        if match and not _is_alive(int(match[1])):
-            with suppress(OSError):
-                path.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
 def _choose_rows(source: Source, rows: Any, where: Mapping[str, Any] | None) -> RowSet:
     chosen = RowSet.of(len(source), np.ones(len(source), bool))
     if rows is not None:
@@ -244,138 +212,3 @@ def _choose_rows(source: Source, rows: Any, where: Mapping[str, Any] | None) -> 
     if not len(chosen):
         raise ValueError("no cell is chosen; rows= and where= leave none")
     return chosen
-
-
-class _Rewriting:
-    """Writes chosen cells to a file.
-
-    Attributes
-    ----------
-    kinds : dict of str to int
-        The narrow type of the values of each matrix.
-    types : list of dict
-        The types that were written, for the report.
-    places : dict of str to str
-        Where each matrix goes in the file.
-    genes_of : Source
-        The part whose genes are those of the file.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        rows: RowSet,
-        shuffle: bool,
-        seed: int,
-        compression: str | None,
-        memory: int | str,
-        threads: int | None,
-        progress: Callable[[str, int, int], object] | None,
-    ) -> None:
-        self._source, self._rows = source, rows
-        self._compression, self._progress = compression, progress
-        order = Streaming(indices=rows)
-        row = RowMemory.of(source, source.stored_form)
-        batch_size = find_batch_size(memory, row, most=min(PIECE_ROWS, len(source)))
-        self._loader = Loader(
-            source,
-            BlockShuffling(BLOCK_SIZE, indices=rows) if shuffle else order,
-            batch_size=batch_size,
-            memory=memory,
-            seed=seed,
-            threads=threads,
-        )
-        self._parts = dict(source.parts) or {"X": source}
-        self.places = _places_of(list(self._parts))
-        self._check_genes()
-        self.genes_of = next(
-            part for name, part in self._parts.items() if self.places[name] == "X"
-        )
-        self.kinds = self._sample()
-        self.types: list[dict[str, Any]] = []
-
-    def _check_genes(self) -> None:
-        """Raise ValueError if X and layers are not of the same genes."""
-        first, *others = (
-            name for name in self._parts if not self.places[name].startswith("obsm/")
-        )
-        genes = self._parts[first].var_names
-        file = f"{self._source.files[0]}: " if self._source.files else ""
-        for other in others:
-            if not np.array_equal(self._parts[other].var_names, genes):
-                raise ValueError(
-                    f"{file}{other} has other genes than {first},"
-                    " and an .h5ad file has one list of genes; write them to a file"
-                    ' each, with x= or, of MuData, mdata["NAME"].write_h5ad(path)'
-                )
-
-    def _sample(self) -> dict[str, int]:
-        """Return the narrow types that some rows from everywhere need."""
-        n = min(len(self._rows), SAMPLED_ROWS)
-        places = np.unique(np.linspace(0, len(self._rows) - 1, n).astype(np.int64))
-        found = self._source.read(self._rows[places])["X"]
-        by_name = found if isinstance(found, dict) else {"X": found}
-        return {self.places[name]: kind_of_rows(by_name[name]) for name in self._parts}
-
-    def write(self, disk: DiskFile) -> None:
-        """Write everything; return early where the disk fails."""
-        import h5py
-        from anndata.io import write_elem
-
-        total, done = len(self._rows), 0
-        order = []
-        with h5py.File(disk, "w") as file:
-            writers = self._begin(file)
-            for batch in self._loader.fresh():
-                found = batch["X"]
-                by_name = found if isinstance(found, dict) else {"X": found}
-                for name, writer in writers.items():
-                    writer.append(by_name[name])
-                if disk.failed:
-                    return
-                order.append(batch["index"])
-                done += len(batch["index"])
-                if self._progress is not None:
-                    self._progress("write", done, total)
-            for writer in writers.values():
-                writer.finish()
-            index = np.concatenate(order)
-            write_elem(file, "obs", make_obs(self._source, index))
-            write_elem(file, "var", make_var(self.genes_of))
-            for name in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
-                if name not in file:
-                    write_elem(file, name, {})
-                else:
-                    file[name].attrs.update(
-                        {"encoding-type": "dict", "encoding-version": "0.1.0"}
-                    )
-        self.types = [
-            {"name": self.places[name], "dtype": str(writer.dtype), "ids": writer.ids}
-            for name, writer in writers.items()
-        ]
-
-    def _begin(self, file: "h5py.File") -> dict[str, MatrixWriter]:
-        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        return {
-            name: MatrixWriter(
-                file,
-                self.places[name],
-                sparse=part.sparse,
-                dtype=part.dtype,
-                n_columns=part.shape[1],
-                kind=self.kinds[self.places[name]],
-                compression=self._compression,
-            )
-            for name, part in self._parts.items()
-        }
-
-
-def _places_of(names: Sequence[str]) -> dict[str, str]:
-    """Return where each matrix goes in the file."""
-    places = {}
-    for name in names:
-        inside = name.startswith(("layers/", "obsm/")) or name == "X"
-        places[name] = name if inside else f"layers/{name.replace('/', '_')}"
-    if "X" not in places.values():
-        places[names[0]] = "X"
-    return places

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["DiskFile", "write_whole"]
+__all__ = ["Buffer", "DiskFile", "explain_failure", "hold_signals", "write_whole"]
 
 Buffer = Any  # Any: the buffer protocol has no type before Python 3.12
 
@@ -29,6 +29,8 @@ class DiskFile:
     ----------
     path
         The file, which is made or emptied.
+    is_new
+        Whether it is; otherwise it is there, and is written on.
     stopped
         Says whether the file is no longer wanted; writes are dropped then, too.
 
@@ -38,8 +40,10 @@ class DiskFile:
         The first failure, or None.
     """
 
-    def __init__(self, path: Path, *, stopped: Callable[[], bool]) -> None:
-        self._file = path.open("w+b", buffering=0)
+    def __init__(
+        self, path: Path, *, stopped: Callable[[], bool], is_new: bool = True
+    ) -> None:
+        self._file = path.open("w+b" if is_new else "r+b", buffering=0)
         self._stopped = stopped
         self.error: OSError | None = None
 
@@ -125,7 +129,7 @@ def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
     """
     # The name is that of this process, so that two may make the same plates.
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with _hold_signals() as signals:
+    with hold_signals() as signals:
         try:
             disk = DiskFile(unfinished, stopped=lambda: bool(signals))
             try:
@@ -141,13 +145,13 @@ def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
             if not disk.failed:
                 unfinished.replace(path)
         except OSError as error:
-            raise OSError(error.errno, _explain(error, path)) from error
+            raise OSError(error.errno, explain_failure(error, path)) from error
         finally:
             unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def _hold_signals() -> Iterator[list[tuple[int, FrameType | None]]]:
+def hold_signals() -> Iterator[list[tuple[int, FrameType | None]]]:
     """Collect the signals that would interrupt this thread; deliver one at the end."""
     held: list[tuple[int, FrameType | None]] = []
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
@@ -167,7 +171,8 @@ def _hold_signals() -> Iterator[list[tuple[int, FrameType | None]]]:
             handlers[held[0][0]](*held[0])
 
 
-def _explain(error: OSError, path: Path) -> str:
+def explain_failure(error: OSError, path: Path) -> str:
+    """Say why a file could not be written, in words."""
     where = path.absolute()
     if error.errno == errno.EFBIG:
         return f"{where} is larger than a file may be here (see `ulimit -f`)"

@@ -76,9 +76,9 @@ def test_a_piece_is_cut_to_what_memory_holds(tmp_path, kind, compression):
 
 
 def test_values_that_a_sample_does_not_show_are_kept_too(tmp_path, monkeypatch):
-    from scdataset_core.tools import rewriting
+    from scdataset_core.tools import rewritten_file
 
-    monkeypatch.setattr(rewriting, "SAMPLED_ROWS", 2)
+    monkeypatch.setattr(rewritten_file, "SAMPLED_ROWS", 2)
     x = sp.csr_matrix(np.eye(500, 400, dtype=np.float32))
     for special, dtype in ((300.0, np.uint16), (0.5, np.float32)):
         x.data[:] = 1
@@ -232,9 +232,9 @@ def test_bad_requests_leave_what_is_there(files, tmp_path):
 KILLED = """
 import sys
 from scdataset_core.tools import rewrite
-from scdataset_core.tools import rewriting
+from scdataset_core.tools import rewritten_file
 
-rewriting.PIECE_ROWS = 8
+rewritten_file.PIECE_ROWS = 8
 print("begun", flush=True)
 rewrite(sys.argv[1:3], sys.argv[3], overwrite=True)
 """
