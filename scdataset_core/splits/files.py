@@ -61,6 +61,7 @@ def write_split(split: StoredSplit, source: Any, path: Path) -> None:
         if name != largest
     }
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:

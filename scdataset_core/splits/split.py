@@ -161,7 +161,8 @@ class Split(Mapping[str, RowSet]):
     def save(self, path: "str | Path") -> None:
         """Write the parts to one small file, with the fingerprint of the data.
 
-        :func:`scdataset_core.load_split` reads it. A file that is there is replaced.
+        :func:`scdataset_core.load_split` reads it. A file that is there is replaced,
+        and its folder is made.
 
         Parameters
         ----------

@@ -127,10 +127,14 @@ class Comparison:
         timed = self.too_few is None
         outcomes = [
             asdict(outcome)
-            | {"seconds_to_target": outcome.seconds_to(self.target) if timed else None}
+            | {
+                "seconds_to_target": outcome.seconds_to(self.target) if timed else None,
+                "curve": [list(point) for point in outcome.curve],
+            }
             for outcome in self.outcomes
         ]
-        return asdict(self) | {"target": self.target, "outcomes": outcomes}
+        plain = {"target": self.target, "outcomes": outcomes, "notes": list(self.notes)}
+        return asdict(self) | plain
 
 
 @dataclass(frozen=True)

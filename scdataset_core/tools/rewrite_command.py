@@ -1,5 +1,8 @@
 """The command `scdataset rewrite`."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +18,7 @@ from .splitting import find_conditions
 from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import (
     console,
+    note,
     print_json,
     progress,
     show_failed_files,
@@ -112,7 +116,7 @@ def rewrite_files(
         )
         rows = None if split is None else load_split(split, source)[part or "train"]
         conditions = find_conditions(source, where, "=") if where else None
-        with progress("cells" if ray is None else "") as report:
+        with progress("cells" if ray is None else "") as report, _telling_of(out):
             found = rewrite(
                 source,
                 out,
@@ -134,6 +138,18 @@ def rewrite_files(
             _show_each(found)
     if not found.get("ok", True):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _telling_of(out: str) -> Iterator[None]:
+    """Say what a run leaves that is interrupted."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        left = Path(f"{out}.{os.getpid()}.partial")
+        if left.exists():
+            note(f"{left} holds what was written; the same command goes on from there")
+        raise
 
 
 def _show(found: dict[str, Any], size: int) -> None:

@@ -16,7 +16,8 @@ def test_make_data_and_demo_return_plain_data(tmp_path):
     assert [file["file"] for file in made["files"]] == paths
     assert (made["cells"], made["genes"]) == (120, 200)
     found = demo(paths, label="plate", batch_size=4, block_size=2, fetch_factor=1)
-    assert json.loads(json.dumps(found))["label"] == "plate"
+    assert json.loads(json.dumps(found)) == found
+    assert found["label"] == "plate"
     names = [outcome["name"] for outcome in found["outcomes"]]
     assert names == ["file order", "block sampling", "true random"]
     assert found["outcomes"][2]["seconds_to_target"] > 0

@@ -217,6 +217,23 @@ def test_a_value_that_does_not_fit_starts_anew(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, x)
 
 
+def test_the_command_says_what_an_interrupted_run_leaves(files, tmp_path, monkeypatch):
+    pytest.importorskip("rich")
+    testing = pytest.importorskip("typer.testing")
+    commands = pytest.importorskip("scdataset_core.tools.commands")
+    from scdataset_core.tools import rewrite_command
+
+    def write(*_, **__):
+        (tmp_path / f"out.h5ad.{os.getpid()}.partial").touch()
+        raise SystemExit(130)
+
+    monkeypatch.setattr(rewrite_command, "rewrite", write)
+    arguments = ["rewrite", *map(str, files), str(tmp_path / "out.h5ad")]
+    done = testing.CliRunner().invoke(commands.app, arguments)
+    assert done.exit_code == 130
+    assert ".partial holds what was written; the same command" in done.output
+
+
 KILLED = """
 import sys
 from scdataset_core.tools import resumable_file, rewrite, rewritten_file

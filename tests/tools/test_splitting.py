@@ -128,6 +128,12 @@ def test_the_data_are_not_replaced_by_their_split(named):
     assert Path(named).read_bytes() == before
 
 
+def test_the_folder_of_a_split_is_made(paths, tmp_path):
+    split(paths, ["all=rest"], tmp_path / "new" / "splits" / "x")
+    parts = scd.load_split(tmp_path / "new" / "splits" / "x", scd.open(paths))
+    assert len(parts["all"]) == 1200
+
+
 def test_the_command_prints_a_table_or_json(plates, tmp_path):
     testing = pytest.importorskip("typer.testing")
     pytest.importorskip("rich")
