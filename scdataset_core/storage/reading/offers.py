@@ -9,8 +9,10 @@ from ..layout import ArrayLayout, ChunkCache
 
 __all__ = ["Offer", "make_offer"]
 
-# Chunks of about so many bytes are offered together.
+# Chunks of about so many bytes are offered together, if each has no more than a few:
+# larger ones are worth calls of their own, and gathering copies them.
 OFFER_BYTES = 2 << 20
+MOST_BYTES = 256 << 10
 
 
 def make_offer(array: ArrayLayout, n: int, scratch: Scratch) -> "Offer | None":
@@ -28,7 +30,8 @@ def make_offer(array: ArrayLayout, n: int, scratch: Scratch) -> "Offer | None":
     cache = array.chunk_cache
     if cache is None or not n:
         return None
-    most = min(max(OFFER_BYTES // array.needed_grid.n_bytes, 1), n)
+    n_bytes = array.needed_grid.n_bytes
+    most = min(OFFER_BYTES // n_bytes, n) if n_bytes <= MOST_BYTES else 1
     return Offer(array, cache, most, scratch)
 
 
