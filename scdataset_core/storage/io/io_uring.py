@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ring", "is_available", "new_ring"]
+__all__ = ["N_ENTRIES", "Ring", "is_available", "new_ring"]
 
 Integers = npt.NDArray[np.int64]
 

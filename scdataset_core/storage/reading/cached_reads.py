@@ -23,6 +23,9 @@ from .uncompressed import PlainReads
 
 __all__ = ["read_cached"]
 
+# Fewer bytes are widened sooner than another thread wakes up to help.
+LEAST_SHARED = 4 << 20
+
 Integers = npt.NDArray[np.int64]
 Targets = Sequence[npt.NDArray[Any]]
 
@@ -41,6 +44,8 @@ class _Kept(NamedTuple):
     start, n, which, offset
         First row and number of rows of each range; the number of its target, and its
         first row there.
+    n_rows
+        Rows of all ranges.
     """
 
     request: Request
@@ -51,6 +56,7 @@ class _Kept(NamedTuple):
     n: Integers
     which: Integers
     offset: Integers
+    n_rows: int
 
     @property
     def cache(self) -> ChunkCache:
@@ -61,11 +67,6 @@ class _Kept(NamedTuple):
     def layout(self) -> ArrayLayout:
         """The array of all elements that the cache keeps in the type."""
         return self.found.layouts[self.kind]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of all ranges."""
-        return int(self.n.sum())
 
     @property
     def row_size(self) -> int:
@@ -170,7 +171,8 @@ def _find_kept(
             starts = ranges.starts[here]
             n = ranges.stops[here] - starts
             columns = starts, n, request.which, ranges.offset[here]
-            kept.append(_Kept(request, found, present[0], chunks, *columns))
+            n_rows = int(n.sum())
+            kept.append(_Kept(request, found, present[0], chunks, *columns, n_rows))
             continue
         for kind in present:
             which = np.flatnonzero(found.kinds == kind)
@@ -179,7 +181,8 @@ def _find_kept(
                 starts = mine.chunk * rows[number] + mine.first
                 target = request.which[mine.range - ranges.bounds[number]]
                 columns = starts, mine.n, target, mine.offset
-                kept.append(_Kept(request, found, kind, mine.chunk, *columns))
+                n_rows = int(mine.n.sum())
+                kept.append(_Kept(request, found, kind, mine.chunk, *columns, n_rows))
             else:
                 some = _pick(request, mine, ranges.bounds[number], rows[number])
                 others.append(replace(some, is_uncached=True))
@@ -190,8 +193,9 @@ def _list_kinds(kinds: npt.NDArray[np.uint8]) -> list[int]:
     """Return the kinds that occur."""
     if not len(kinds):
         return [0]
-    low, high = int(kinds.min()), int(kinds.max())
-    return [low] if low == high else np.flatnonzero(np.bincount(kinds)).tolist()
+    if (kinds == kinds[0]).all():
+        return [int(kinds[0])]
+    return np.flatnonzero(np.bincount(kinds)).tolist()
 
 
 def _pick(request: Request, pieces: Pieces, bound: int, rows: int) -> Request:
@@ -228,6 +232,7 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
             if key not in groups:
                 groups[key] = _Group(targets, _like(targets, dtype, context), [])
             groups[key].parts.append(part)
+            groups[key].n_rows += part.n_rows
             targets = groups[key].narrow
         memory += targets
         begins = [target.__array_interface__["data"][0] for target in targets]
@@ -241,14 +246,19 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
     whole: list[Callable[[], None]] = []
     by_range: list[Callable[[], None]] = []
     seen = direct
+    shares = n_bytes >= LEAST_SHARED
     for key, group in sorted(groups.items(), key=lambda item: -item[1].n_rows):
         if key[0] not in seen and 2 * group.n_rows >= sum(map(len, group.wide)):
-            whole += group.widen_whole(context.threads)
+            whole += group.widen_whole(context.threads if shares else 1)
         else:
             by_range.append(group.widen_ranges)
         seen.add(key[0])
-    context.run(whole)
-    context.run(by_range)
+    if shares:
+        context.run(whole)
+        context.run(by_range)
+    else:
+        for widen in (*whole, *by_range):
+            widen()
     return n_bytes
 
 
@@ -270,18 +280,14 @@ def _plan_reads(
     return PlainReads(layouts, of, chunk, None, position, n_bytes, addresses, memory)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Group:
     """Targets, buffers of a narrower type laid out like them, and what goes there."""
 
     wide: Targets
     narrow: Targets
     parts: list[_Kept]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows that are read."""
-        return sum(part.n_rows for part in self.parts)
+    n_rows: int = 0  # of all parts
 
     def widen_whole(self, n: int) -> list[Callable[[], None]]:
         """Return functions that widen all elements, those that were not read too."""

@@ -16,13 +16,13 @@ from ..io.byte_sources import (
     ShortReadError,
     read_fully,
 )
-from ..io.io_uring import Ring
+from ..io.io_uring import N_ENTRIES, Ring
 from ..io.open_files import check_unchanged
 from ..io.open_limit import most_open
 from ..io.reads_in_turn import read_in_turn
 from ..layout import ArrayLayout
 from .byte_ranges import ByteRanges, LocationNumbers, find_runs, lengths_of
-from .read_advice import advice_tasks
+from .read_advice import advice_tasks, expect_objects
 from .uncompressed import PlainReads
 
 __all__ = ["MergedReads", "error_of_read", "read_tasks", "tasks_of"]
@@ -98,6 +98,9 @@ class MergedReads:
     @cached_property
     def advice(self) -> list[Callable[[], None]]:
         """Functions that tell the system what will be read, to be called first."""
+        if FEW_READS < len(self._groups) <= N_ENTRIES and self._context.ring:
+            # One call asks for all of it at a time.
+            return expect_objects(self._groups, self._context)
         return advice_tasks(self._groups, self._context)
 
     def tasks(self, *, inline: bool) -> list[Callable[[], None]]:
