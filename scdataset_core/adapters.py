@@ -12,6 +12,7 @@ from .loader import Loader
 from .shares import Shard
 from .splits import Split
 from .strategies import BlockShuffling, Streaming
+from .strategy_orders import check_is_instance
 
 __all__ = [
     "check_loader",
@@ -163,6 +164,7 @@ def loaders_of_split(
     {'train': 2, 'test': 1}
     """
     strategy = BlockShuffling() if strategy is None else strategy
+    check_is_instance(strategy)
     if not hasattr(strategy, "restrict"):
         raise TypeError(
             f"{strategy!r} has no method restrict(rows), which returns it for the rows"

@@ -8,7 +8,16 @@ from .orders import Order
 from .strategies import Strategy
 from .strategies_03 import LegacyOrder, LegacyStrategy, describe_attributes
 
-__all__ = ["describe_strategy", "order_of"]
+__all__ = ["check_is_instance", "describe_strategy", "order_of"]
+
+
+def check_is_instance(strategy: object) -> None:
+    """Raise TypeError for a class in place of an instance of it."""
+    if isinstance(strategy, type):
+        raise TypeError(
+            f"strategy is the class {strategy.__name__}; give an instance of it:"
+            f" {strategy.__name__}(...)"
+        )
 
 
 def order_of(
@@ -21,11 +30,7 @@ def order_of(
     TypeError
         If `strategy` is neither.
     """
-    if isinstance(strategy, type):
-        raise TypeError(
-            f"strategy is the class {strategy.__name__}; give an instance of it:"
-            f" {strategy.__name__}(...)"
-        )
+    check_is_instance(strategy)
     name = type(strategy).__name__
     n_source = count_rows(collection)
     order: Order

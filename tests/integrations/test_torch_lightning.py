@@ -197,6 +197,7 @@ def test_a_split_stands_for_the_loaders():
         (lambda parts: {"val": Loader(np.arange(10))}, TypeError, "and val is one"),
         (lambda parts: {"shuffle": True}, TypeError, "shuffle is the Loader's"),
         (lambda parts: {"strategy": object()}, TypeError, "no method restrict"),
+        (lambda parts: {"strategy": Streaming}, TypeError, "give an instance of it"),
         (
             lambda parts: {"strategy": Streaming(indices=[1])},
             ValueError,
