@@ -67,12 +67,12 @@ class Progress:
         total = None
         with suppress(TypeError):
             total = len(self._loader)  # type: ignore[arg-type]
-        counts = _Counts(self._loader)
         line = choose_line(self._file, self._desc or "", total)
+        counts = _Counts(self._loader)
         try:
+            begun = time.perf_counter()  # to begin is to wait, too
             iterator = iter(self._loader)
             while True:
-                begun = time.perf_counter()
                 try:
                     batch = next(iterator)
                 except StopIteration:
@@ -80,6 +80,7 @@ class Progress:
                 counts.add(batch, time.perf_counter() - begun)
                 line.show(counts.n_batches, counts.describe)
                 yield batch
+                begun = time.perf_counter()
         finally:
             line.close(counts.n_batches, counts.describe)
 

@@ -49,6 +49,23 @@ def test_a_terminal_has_a_live_line(loader, monkeypatch, missing):
     assert "10" in out.getvalue()
 
 
+def test_to_wait_for_the_beginning_is_to_wait(monkeypatch):
+    now = 0.0
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now)
+    monkeypatch.setattr(progress_line, "time", clock)
+
+    class Slow:
+        def __iter__(self):
+            nonlocal now
+            now += 9  # as a DataLoader that starts its workers
+            return iter([np.ones((5, 2))])
+
+    out = io.StringIO()
+    for _ in scd.progress(Slow(), file=out):
+        now += 1
+    assert "waited 90%, loading" in out.getvalue()
+
+
 def test_an_early_end_closes_the_line_and_the_loader(loader):
     out = io.StringIO()
     for batch in scd.progress(loader, file=out):
