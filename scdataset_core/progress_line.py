@@ -114,8 +114,12 @@ class _Counts:
 
     def _find_reading(self) -> Any:
         """Return the counters of the reading threads, where there are some here."""
-        stats = getattr(self._loader, "stats", None)
-        return getattr(stats, "reading", None)
+        # A DataLoader of PyTorch without workers reads through its dataset.
+        for one in (self._loader, getattr(self._loader, "dataset", None)):
+            reading = getattr(getattr(one, "stats", None), "reading", None)
+            if reading is not None:
+                return reading
+        return None
 
 
 def diagnose(waited: float, reading: Any) -> str:

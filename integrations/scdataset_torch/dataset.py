@@ -17,11 +17,12 @@ from scdataset_core.adapters import (
 )
 from scdataset_core.checks import check_count
 from scdataset_core.iteration import BatchIterator
+from scdataset_core.stats import LoaderStats
 
 from .epoch_counter import EpochCounter, Iteration
 from .misuse import check_has_index, check_not_dealt_again, warn_of_batches_of_batches
 from .ranks import rank_and_world_size
-from .shared_memory import PlainBatch, allow_sending_by_pipe
+from .shared_memory import allow_sending_by_pipe, prepare_to_send
 from .states import RepeatedMarker, compute_state_after, count_repeated
 
 __all__ = ["LoaderDataset", "ShardedDataset"]
@@ -67,6 +68,12 @@ class ShardedDataset(IterableDataset[Any]):
         """Epoch of the next iteration."""
         return self._epochs.next_epoch
 
+    @property
+    def stats(self) -> LoaderStats | None:
+        """Counters of the latest iteration; None where other processes run it."""
+        running = None if self._runs_elsewhere() else self._running
+        return None if running is None else running.stats
+
     def __iter__(self) -> Iterator[Any]:
         """Start the next epoch, or go on where a loaded state stands."""
         warn_of_batches_of_batches(sys._getframe(1))
@@ -91,7 +98,7 @@ class ShardedDataset(IterableDataset[Any]):
             return batches
         allow_sending_by_pipe()
         _end_without_parent()
-        return map(_prepare_to_send, batches)
+        return map(prepare_to_send, batches)
 
     def _iteration(self) -> Iteration | None:
         """Return what this worker knows of its iteration; None in the main process."""
@@ -388,8 +395,3 @@ def _end_without_parent() -> None:
     is_adopted = os.getppid() == 1 != parent.pid
     if is_adopted or not parent.is_alive():
         sys.exit(1)
-
-
-def _prepare_to_send(batch: Any) -> Any:
-    """Return a worker's batch; a plain dict becomes one that goes to shared memory."""
-    return PlainBatch(batch) if type(batch) is dict else batch

@@ -33,7 +33,12 @@ from torch.utils.data import get_worker_info
 
 from .tensors import is_csr, make_csr_tensor, map_nested
 
-__all__ = ["PlainBatch", "allow_sending_by_pipe", "send_in_shared_memory"]
+__all__ = [
+    "PlainBatch",
+    "allow_sending_by_pipe",
+    "prepare_to_send",
+    "send_in_shared_memory",
+]
 
 _ALIGNMENT = 64  # bytes, a multiple of what any tensor type needs
 _HEAD = _ALIGNMENT  # the first byte says whether a batch is in the segment
@@ -352,3 +357,8 @@ def _warn_once() -> None:
             UserWarning,
             stacklevel=2,
         )
+
+
+def prepare_to_send(batch: Any) -> Any:
+    """Return a worker's batch; a plain dict becomes one that goes to shared memory."""
+    return PlainBatch(batch) if type(batch) is dict else batch

@@ -1,5 +1,7 @@
 """LoaderDataset: the Loader's own batches, for any ranks and workers."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ pytest.importorskip("scdataset_torch")
 from scdataset_torch import LoaderDataset
 from torch.utils.data import DataLoader
 
+import scdataset_core as scd
 from scdataset_core import (
     Loader,
     open,
@@ -246,3 +249,26 @@ def test_wrong_counts_and_collate_are_refused():
         dataset.state_after(1, -2)
     with pytest.raises(TypeError, match="collate must be a function of a batch"):
         LoaderDataset(make_loader(), collate="dense")
+
+
+@pytest.mark.parametrize("wrap", [list, DataLoader])
+def test_progress_sees_what_is_read_in_this_process(wrap):
+    loader = Loader(open(np.ones((60, 4), np.float32)), batch_size=10)
+    dataset = LoaderDataset(loader)
+    assert getattr(dataset, "stats", 0) is None
+    shown = dataset if wrap is list else DataLoader(dataset, batch_size=None)
+    out = io.StringIO()
+    assert len(list(scd.progress(shown, file=out))) == 6
+    assert "MB/s" in out.getvalue()
+    assert "loading" not in out.getvalue()
+    stats = dataset.stats
+    assert stats is not None
+    assert stats.n_cells == 60
+
+
+def test_progress_sees_no_more_than_workers_tell():
+    dataset = LoaderDataset(Loader(open(np.ones((60, 4), np.float32)), batch_size=10))
+    assert len(list(dataset)) == 6
+    in_worker = DataLoader(dataset, batch_size=None, num_workers=1)
+    assert len(list(in_worker)) == 6
+    assert dataset.stats is None
