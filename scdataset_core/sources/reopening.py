@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileChangedError
-from ..storage.io.open_files import Identity, check_unchanged
+from ..storage.io.identities import Identity, check_unchanged
 from .base import Source
 from .combined.side_by_side import open_arrays
 from .formats import open_files, open_object

@@ -19,7 +19,8 @@ from ...storage.formats.hdf5_files import (
     open_hdf5,
 )
 from ...storage.io.byte_sources import SourceIdentity
-from ...storage.io.open_files import check_unchanged, is_of_system
+from ...storage.io.identities import check_unchanged
+from ...storage.io.open_files import is_of_system
 from ...storage.remote.block_reader import keep_blocks
 from ...storage.remote.object_store import ObjectStore
 from ...storage.text_keys import text_key

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import FileFormatError
 from ...storage.io.byte_sources import SourceIdentity
-from ...storage.io.open_files import Identity
+from ...storage.io.identities import Identity
 from ...storage.remote.identity import ObjectIdentity
 from ...storage.remote.object_store import ObjectStore
 from ..options import OpenOptions

@@ -16,7 +16,7 @@ from ...storage.formats.hdf5_libraries import Hdf5Library, Hdf5TableMaker
 from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_chunks import ZarrTableMaker
 from ...storage.io.byte_sources import SourceIdentity
-from ...storage.io.open_files import Identity
+from ...storage.io.identities import Identity
 from ...storage.layout import ChunkGrid, Library, TableMaker
 from ...storage.remote.object_store import ObjectStore
 from . import recorded_zarr

@@ -11,7 +11,7 @@ from ...storage.formats.zarr import ZarrLibrary
 from ...storage.formats.zarr_chunks import ShardIndex, ZarrTableMaker
 from ...storage.formats.zarr_late import LateZarrLibrary
 from ...storage.io.byte_sources import SourceIdentity
-from ...storage.io.open_files import Identity
+from ...storage.io.identities import Identity
 
 __all__ = [
     "StoreIdentity",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ...errors import FileChangedError
 from ...storage.io.byte_sources import SourceIdentity
-from ...storage.io.open_files import Identity
+from ...storage.io.identities import Identity
 from ...storage.remote.identity import ObjectIdentity
 from ...storage.remote.urls import is_url
 from .index_files import IndexContents, read_index

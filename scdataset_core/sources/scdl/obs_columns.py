@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError, MissingNameError, nearest
-from ...storage.io.open_files import Identity, check_unchanged
+from ...storage.io.identities import Identity, check_unchanged
 from ..arrow.columns import Convert, plain_column
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..obs.text import MemoryText, TextArray

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError, ScdatasetError
 from ...storage.formats.declared_sizes import check_declared
-from ...storage.io.open_files import Identity, check_plain, check_unchanged
+from ...storage.io.identities import Identity, check_unchanged
+from ...storage.io.open_files import check_plain
 from ..arrow.soundness import check_sound
 from .parquet_footers import Patterns, check_footer
 from .row_groups import Rows, cut_by_group

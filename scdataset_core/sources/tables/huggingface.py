@@ -10,12 +10,8 @@ import numpy as np
 
 from ...errors import CorruptFileError, FileFormatError
 from ...optional import import_optional
-from ...storage.io.open_files import (
-    Identity,
-    check_plain,
-    check_plain_inside,
-    check_unchanged,
-)
+from ...storage.io.identities import Identity, check_unchanged
+from ...storage.io.open_files import check_plain, check_plain_inside
 from ..arrow.soundness import check_sound
 from ..options import OpenOptions
 from .row_groups import Rows, cut_by_group

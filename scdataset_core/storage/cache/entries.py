@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..chunks import ABSENT, ChunkTable
-from ..io.open_files import Identity
+from ..io.identities import Identity
 from ..layout import ArrayLayout
 from ..remote.urls import is_url
 from .narrowing import N_KINDS

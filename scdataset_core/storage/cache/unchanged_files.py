@@ -6,7 +6,7 @@ import numpy.typing as npt
 from ...errors import FileChangedError
 from ..chunks import ChunkTable
 from ..io.byte_sources import SourceIdentity
-from ..io.open_files import Identity
+from ..io.identities import Identity
 from ..layout import ArrayLayout
 
 __all__ = [

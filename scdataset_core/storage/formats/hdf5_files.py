@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import FileChangedError, FileFormatError
 from ..io.byte_sources import SourceIdentity
-from ..io.open_files import Identity, check_plain, open_and_make_room
+from ..io.identities import Identity
+from ..io.open_files import check_plain, open_and_make_room
 from ..remote.block_reader import keep_blocks
 from ..remote.object_store import ObjectStore
 from .hdf5_reads import CheckedObject, open_through_checks, reads_of

@@ -14,13 +14,8 @@ import numpy.typing as npt
 from ...errors import CorruptFileError, ScdatasetError
 from ..chunks import ChunkTable
 from ..io.byte_sources import SourceIdentity
-from ..io.open_files import (
-    Identity,
-    OpenFile,
-    check_unchanged,
-    is_of_system,
-    open_and_make_room,
-)
+from ..io.identities import Identity, check_unchanged
+from ..io.open_files import OpenFile, is_of_system, open_and_make_room
 from ..io.open_limit import most_open
 from ..isolation import call_isolated, is_child
 from ..remote.block_reader import keep_blocks

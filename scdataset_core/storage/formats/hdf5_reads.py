@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptFileError
-from ..io.open_files import READ_ONLY, Identity, check_unchanged
+from ..io.identities import Identity, check_unchanged
+from ..io.open_files import READ_ONLY
 
 if TYPE_CHECKING:
     import h5py

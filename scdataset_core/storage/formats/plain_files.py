@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays import StoredArray
 from ..chunks import ChunkTable
 from ..decoding.pipeline import Pipeline
-from ..io.open_files import Identity, check_unchanged
+from ..io.identities import Identity, check_unchanged
 from ..layout import ChunkGrid
 
 __all__ = ["PartTableMaker", "describe_file", "describe_part"]

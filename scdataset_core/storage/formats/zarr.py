@@ -14,7 +14,7 @@ from ..chunks import ChunkTable
 from ..decoding.pipeline import Pipeline
 from ..io.byte_sources import SourceIdentity
 from ..io.fork_safe_lock import first_use_lock
-from ..io.open_files import Identity, check_unchanged
+from ..io.identities import Identity, check_unchanged
 from ..layout import ChunkGrid
 from .declared_sizes import FREE_BYTES, check_declared
 from .description import Description

@@ -17,7 +17,7 @@ from ...errors import CorruptFileError, FileFormatError
 from ..chunks import ABSENT, ChunkTable
 from ..decoding.zarr_filters import crc32c_of
 from ..io.byte_sources import SourceIdentity
-from ..io.open_files import Identity, check_unchanged
+from ..io.identities import Identity, check_unchanged
 from ..remote.identity import ObjectIdentity
 from ..remote.many_objects import ObjectIdentities, identify_all, read_spans
 from ..remote.object_store import ObjectStore
@@ -266,7 +266,7 @@ class FileIdentities(Sequence[Identity | None]):
     Parameters
     ----------
     n_bytes, mtime_ns, ctime_ns
-        See :class:`~..io.open_files.Identity`; -1 bytes where there is no file.
+        See :class:`~..io.identities.Identity`; -1 bytes where there is no file.
     """
 
     def __init__(

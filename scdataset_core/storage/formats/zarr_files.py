@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..io.open_files import Identity
+from ..io.identities import Identity
 from ..remote.object_store import ObjectStore
 from .declared_sizes import MOST_ABSENT, check_present
 from .zarr_stores import archive_of, folder_of, objects_of, store_name

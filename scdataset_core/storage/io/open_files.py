@@ -8,14 +8,13 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import FileChangedError, FileFormatError, ScdatasetError
+from ...errors import FileFormatError, ScdatasetError
 from ..remote.object_source import ObjectSource
 from ..remote.requests import ExpectedReads
 from ..stats import ReadStats
@@ -27,17 +26,16 @@ from .byte_sources import (
     SourceIdentity,
 )
 from .fork_safe_lock import ForkSafeLock
+from .identities import Identity, check_unchanged, error_for_missing
 from .open_limit import most_open
 from .positional_reads import Reader, choose_reader
 
 __all__ = [
     "READ_ONLY",
-    "Identity",
     "OpenFile",
     "OpenSources",
     "check_plain",
     "check_plain_inside",
-    "check_unchanged",
     "is_of_system",
     "open_and_make_room",
 ]
@@ -46,48 +44,6 @@ T = TypeVar("T")
 Integers = npt.NDArray[np.int64]
 # A pipe that took the place of a file must not hold up who opens it.
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Tells a local file from what it was before it changed.
-
-    Parameters
-    ----------
-    n_bytes
-        Size of the file.
-    mtime_ns
-        Time of its last change, in nanoseconds.
-    ctime_ns
-        Time of the last change of its status, which no program can set back. A new
-        link or another mode changes it too, so it makes no difference to equality: it
-        is for those who keep what they have read, see :meth:`is_that_of`.
-    """
-
-    n_bytes: int
-    mtime_ns: int
-    ctime_ns: int = field(default=0, compare=False)
-
-    @classmethod
-    def of(cls, file: str | int) -> "Identity":
-        """Return the identity that a path or an open file has now."""
-        status = os.stat(file)  # noqa: PTH116  # asked for every file
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-    def is_that_of(self, path: str) -> bool:
-        """Return whether the file at a path is this one, and nothing touched it."""
-        try:
-            status = os.stat(path)  # noqa: PTH116  # asked for every file of a fetch
-        except OSError:
-            return False
-        return (
-            self.ctime_ns == status.st_ctime_ns
-            and self.mtime_ns == status.st_mtime_ns
-            and self.n_bytes == status.st_size
-        )
-
-    def __str__(self) -> str:
-        return f"{self.n_bytes} bytes, last changed at {self.mtime_ns / 1e9:.6f} s"
 
 
 def check_plain(path: str) -> None:
@@ -140,38 +96,6 @@ def check_plain_inside(folder: str) -> None:
                 wanted.append(entry.path)
         for path in doubtful:
             check_plain(path)
-
-
-def check_unchanged(
-    name: str, expected: SourceIdentity, now: SourceIdentity | None = None
-) -> SourceIdentity:
-    """Raise if a file or another source is not what it was when its layout was taken.
-
-    Parameters
-    ----------
-    name
-        Path of the file, or name of the source.
-    expected
-        Its identity then.
-    now
-        Its identity now; None: that of the file at this path.
-
-    Returns
-    -------
-    now
-        Its identity now.
-    """
-    if now is None:
-        try:
-            now = Identity.of(name)
-        except FileNotFoundError as error:
-            raise _error_for_missing(name) from error
-    if now != expected:
-        raise FileChangedError(
-            f"{name} changed since it was opened: it had {expected}, and now has {now};"
-            " open the source again once nothing writes to it"
-        )
-    return now
 
 
 class OpenFile:
@@ -296,12 +220,6 @@ def is_of_system(error: BaseException) -> bool:
     return isinstance(error, OSError) and bool(error.errno) and not own
 
 
-def _error_for_missing(name: str) -> FileChangedError:
-    return FileChangedError(
-        f"{name} is not there any more; open the source again once nothing writes to it"
-    )
-
-
 class OpenSources:
     """The byte sources one reading context has open, the longest unused closed first.
 
@@ -394,7 +312,7 @@ class OpenSources:
         except FileNotFoundError as error:
             if expected is None:
                 raise
-            raise _error_for_missing(name) from error
+            raise error_for_missing(name) from error
         if expected is not None:
             check_unchanged(name, expected, source.identity)
         return source

@@ -16,8 +16,8 @@ from ..io.byte_sources import (
     ShortReadError,
     read_fully,
 )
+from ..io.identities import check_unchanged
 from ..io.io_uring import N_ENTRIES, Ring
-from ..io.open_files import check_unchanged
 from ..io.open_limit import most_open
 from ..io.reads_in_turn import read_in_turn
 from ..layout import ArrayLayout

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from ..io.open_files import check_unchanged
+from ..io.identities import check_unchanged
 from .failures import ShortAnswerError, explain, is_short_answer
 from .identity import ObjectIdentity
 from .obstore_library import load_obstore

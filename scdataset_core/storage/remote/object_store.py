@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import StoreError
 from ..cache.folder import Cache
-from ..io.open_files import check_unchanged
+from ..io.identities import check_unchanged
 from .block_reader import BlockReader
 from .clients import ListedObject, ObjectClient, ObstoreClient, connect
 from .identity import ObjectIdentity

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from ...errors import ObjectMissingError
 from ..io.fork_safe_lock import ForkSafeLock
-from ..io.open_files import check_unchanged
+from ..io.identities import check_unchanged
 from .clients import ListedObject
 from .failures import ShortAnswerError, explain
 from .identity import ObjectIdentity

@@ -16,7 +16,7 @@ from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.formats import hdf5_reads
 from scdataset_core.storage.formats.hdf5 import describe
 from scdataset_core.storage.formats.hdf5_chunks import make_chunk_table
-from scdataset_core.storage.io.open_files import Identity
+from scdataset_core.storage.io.identities import Identity
 from tests.storage.oracle import check, stored, values
 
 RANGES = [(0, 0), (0, 3), (0, 3), (2, 9), (40, 100)]

@@ -17,7 +17,8 @@ from scdataset_core.storage.formats.hdf5_chunks import (
     read_chunk_table,
 )
 from scdataset_core.storage.formats.hdf5_libraries import Hdf5TableMaker
-from scdataset_core.storage.io.open_files import Identity, OpenFile
+from scdataset_core.storage.io.identities import Identity
+from scdataset_core.storage.io.open_files import OpenFile
 
 rng = np.random.default_rng(0)
 

@@ -15,7 +15,7 @@ from scdataset_core.errors import CorruptFileError, FileFormatError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.formats.hdf5 import describe
 from scdataset_core.storage.formats.hdf5_libraries import Hdf5TableMaker
-from scdataset_core.storage.io.open_files import Identity
+from scdataset_core.storage.io.identities import Identity
 from tests.storage.oracle import check, stored, values
 
 N = 90

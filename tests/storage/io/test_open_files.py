@@ -16,11 +16,8 @@ from scdataset_core.errors import FileChangedError
 from scdataset_core.storage import ReadContext, StoredArray
 from scdataset_core.storage.io import open_files as module
 from scdataset_core.storage.io.byte_sources import Location
-from scdataset_core.storage.io.open_files import (
-    Identity,
-    OpenFile,
-    OpenSources,
-)
+from scdataset_core.storage.io.identities import Identity
+from scdataset_core.storage.io.open_files import OpenFile, OpenSources
 from scdataset_core.storage.reading import merged_reads as groups
 from tests.storage.oracle import check
 
