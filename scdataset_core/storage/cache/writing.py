@@ -30,7 +30,7 @@ IDLE_S = 1.0
 # It waits so long for more before it writes.
 GATHER_S = 0.01
 # A reader waits no longer for the chunks that are being written.
-WAIT_S = 0.05
+WAIT_S = 0.005
 # While a write took no longer, nobody else can well have written to its file. One that
 # took longer (it waited for the interpreter's lock, say) is not told from another's.
 OWN_S = 0.0003
