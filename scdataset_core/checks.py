@@ -122,6 +122,8 @@ def first_outside(
     """
     if not len(numbers):
         return None
+    if not numbers.dtype.isnative:  # a view would see other numbers
+        numbers = numbers.astype(numbers.dtype.newbyteorder("="))
     # Viewed as unsigned, negative numbers are the largest, so one pass finds both kinds
     # of wrong ones; but in a narrow type some of them are still below a large `n`.
     unsigned = numbers.view(f"u{numbers.itemsize}")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import scdataset_core as scd
 from scdataset_core.checks import first_outside, first_unfit
 
 TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
@@ -20,6 +21,17 @@ def test_numbers_outside_are_found_at_both_ends_in_every_type(dtype, n):
             expected = None if 0 <= value < n else len(numbers) // 2
             assert first_outside(numbers, n) == expected
             assert first_outside(numbers, np.full(len(numbers), n)) == expected
+
+
+@pytest.mark.parametrize("dtype", ["<i8", ">i8", "<u2", ">u2"])
+def test_numbers_in_any_byte_order(dtype):
+    """256 has the bytes of 1 in the other order."""
+    assert first_outside(np.array([1, 2], dtype), 200) is None
+    assert first_outside(np.array([1, 256], dtype), 200) == 1
+    rows = np.array([1, 2], dtype)
+    source = scd.open(np.arange(600).reshape(200, 3))
+    assert source.read(rows, places=rows - 1)["X"][:, 0].tolist() == [3, 6]
+    assert source.where(rows).to_numpy().tolist() == [1, 2]
 
 
 def test_numbers_may_each_have_a_limit():
