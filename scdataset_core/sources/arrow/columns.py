@@ -65,7 +65,8 @@ def plain_column(
             return NumberColumn(make_array(dtype, convert_all_numbers, name))
         values = make_array(dtype, convert_numbers, name)
         flag = np.dtype(np.bool_)
-        mask = make_array(flag, convert_missing, f"{name} (missing)")
+        # Arrays are kept by name, and another column may be called "NAME (missing)".
+        mask = make_array(flag, convert_missing, f"missing entries of {name}")
         return NumberColumn(values, mask)
     if pt.is_string(kind) or pt.is_large_string(kind):
         found = distinct_text(pieces(), kind)

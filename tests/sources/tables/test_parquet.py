@@ -298,3 +298,18 @@ def test_a_column_that_is_all_the_same_takes_few_bytes_and_is_read(tmp_path, kin
     (found,) = ParquetFiles([str(path)]).read(0, ["a"])
     assert len(found) == n
     assert found.null_count == (0 if kind == "nan" else n)
+
+
+def test_a_column_that_is_called_as_the_mask_of_another(tmp_path):
+    table = pa.table(
+        {
+            "X": [[1.0], [2.0], [3.0]],
+            "age": [1, None, 3],
+            "age (missing)": [7, 8, 9],
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    source = scd.open(tmp_path / "x.parquet", obs=["age", "age (missing)"])
+    obs = source.read([0, 1, 2])["obs"]
+    np.testing.assert_array_equal(obs["age"], [1, np.nan, 3])
+    assert obs["age (missing)"].tolist() == [7, 8, 9]
