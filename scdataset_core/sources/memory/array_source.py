@@ -2,12 +2,14 @@
 
 import mmap
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import FileFormatError
+from ...storage.io.identities import Identity, check_unchanged
 from ..contents import Container, Contents
 from ..fingerprints import fingerprint
 from ..genes.joins import GeneJoin, join_genes
@@ -141,11 +143,12 @@ class ArraySource(SourceWithObs):
         self.genes_report = genes.report
         row_bytes = self._stored_per_row * self.dtype.itemsize
         self.natural_block = max(1, int(BLOCK_BYTES // max(row_bytes, 1.0)))
+        self._map = _map_of(x)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        if isinstance(self._x, np.memmap) and isinstance(self._x.base, mmap.mmap):
-            state["_x"] = _MapOfFile(self._x)
+        if self._map is not None:
+            state["_x"] = self._map
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -220,11 +223,24 @@ class ArraySource(SourceWithObs):
         )
 
 
+def _map_of(x: Any) -> "_MapOfFile | None":
+    """Return what maps an array again; None if it is no whole map of a named file."""
+    if not isinstance(x, np.memmap) or not isinstance(x.base, mmap.mmap):
+        return None
+    return None if x.filename is None else _MapOfFile(x)
+
+
 class _MapOfFile:
-    """A memory map of a file, opened again where it is unpickled."""
+    """A memory map of a file, opened again where it is unpickled.
+
+    What may be written through the map changes with it; of other files, the source is
+    what they were when it was opened.
+    """
 
     def __init__(self, held: "np.memmap[Any, Any]") -> None:
         self._file = str(held.filename)
+        is_read_only = held.mode == "r" and Path(self._file).is_file()
+        self._identity = Identity.of(self._file) if is_read_only else None
         self._how: Any = {  # Any: the types of the values differ
             "dtype": held.dtype,
             "offset": held.offset,
@@ -234,4 +250,6 @@ class _MapOfFile:
 
     def open(self) -> npt.NDArray[Any]:
         """Map the file, for reading only."""
+        if self._identity is not None:
+            check_unchanged(self._file, self._identity)
         return np.memmap(self._file, mode="r", **self._how)

@@ -1,5 +1,6 @@
 """Objects in memory as sources."""
 
+import os
 import pickle
 from collections import deque
 
@@ -84,6 +85,18 @@ def test_a_memory_map_pickles_as_its_path(tmp_path):
     part = scd.open(np.load(tmp_path / "x.npy", mmap_mode="r")[10:20])
     copy = pickle.loads(pickle.dumps(part))
     np.testing.assert_array_equal(copy.read([0, 9])["X"], DENSE[[10, 19]])
+
+
+def test_a_memory_map_of_a_file_that_was_replaced(tmp_path):
+    """Another process would map other values."""
+    path = tmp_path / "x.npy"
+    np.save(path, DENSE)
+    source = scd.open(np.load(path, mmap_mode="r"))
+    np.save(tmp_path / "new.npy", DENSE + 1)
+    os.utime(tmp_path / "new.npy", (0, 0))
+    (tmp_path / "new.npy").replace(path)
+    with pytest.raises(scd.FileChangedError, match=r"x\.npy changed since it was"):
+        pickle.loads(pickle.dumps(source))
 
 
 def test_batches_do_not_look_into_the_array():
