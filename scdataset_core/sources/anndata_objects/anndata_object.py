@@ -255,8 +255,11 @@ def _column(series: "pd.Series[Any]", name: str) -> Column:
     if isinstance(dtype, np.dtype) and dtype.kind in "biufc":
         return NumberColumn(MemoryArray(series.to_numpy(), name))
     missing = series.isna().to_numpy()
-    if pd.api.types.is_numeric_dtype(dtype) and hasattr(dtype, "numpy_dtype"):
-        values = series.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
+    kinds = pd.api.types
+    is_number = kinds.is_numeric_dtype(dtype) or kinds.is_bool_dtype(dtype)
+    if is_number and hasattr(dtype, "numpy_dtype"):
+        own = np.dtype(dtype.numpy_dtype)
+        values = series.to_numpy(dtype=own, na_value=own.type(0))
         return NumberColumn(MemoryArray(values, name), MemoryArray(missing, name))
     values = series.to_numpy(object)
     text = [None if gone else x for x, gone in zip(values, missing, strict=True)]

@@ -322,3 +322,18 @@ class TestWhatALazyObjectHolds:
             ValueError, match=r"something was computed on it.*to_memory"
         ):
             scd.open(lazy)
+
+
+def test_booleans_and_numbers_that_pandas_holds_in_arrow():
+    pytest.importorskip("pyarrow")
+    columns = {
+        "passed": pd.array([True, False, True], dtype="bool[pyarrow]"),
+        "gone": pd.array([True, None, False], dtype="bool[pyarrow]"),
+        "number": pd.array([1, None, 3], dtype="int64[pyarrow]"),
+    }
+    obs = pd.DataFrame(columns, index=["a", "b", "c"])
+    source = scd.open(ad.AnnData(np.zeros((3, 1)), obs=obs), obs=True)
+    assert source.obs["passed"].dtype == bool
+    assert source.obs["passed"].tolist() == [True, False, True]
+    np.testing.assert_array_equal(source.obs["gone"], [1, np.nan, 0])
+    np.testing.assert_array_equal(source.obs["number"], [1, np.nan, 3])
