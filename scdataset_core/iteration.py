@@ -120,20 +120,7 @@ class BatchIterator(Iterator[Any]):
     def __next__(self) -> Any:
         self._fetches.check_process()
         with self._lock:
-            batch = self._next()
-        if self._bookmark.is_overtaken:
-            self._bookmark.is_overtaken = False  # warn once
-            epoch = self._bookmark.position.epoch
-            warnings.warn(
-                "two iterators of one Loader are in use at the same time: a later one"
-                f" began while this one, of epoch {epoch}, was not at its end, and each"
-                " has an epoch of its own; zip(loader, loader) pairs cells of two"
-                " epochs. Begin an iterator when the one before is no longer needed, or"
-                " take a loader for each: loader.shard()",
-                UserWarning,
-                stacklevel=2,
-            )
-        return batch
+            return self._next()
 
     def _next(self) -> Any:
         if self._has_failed:
@@ -143,6 +130,7 @@ class BatchIterator(Iterator[Any]):
             started = time.perf_counter()
             with in_epoch(self._bookmark.position.epoch):
                 batch = make_item(self._make, pending)
+            self._warn_if_overtaken()  # which may raise: the batch counts after it
             self.stats.count(pending.n_read, time.perf_counter() - started)
             self._bookmark.advance()
         except StopIteration:
@@ -153,6 +141,21 @@ class BatchIterator(Iterator[Any]):
             self._stop()
             raise
         return batch
+
+    def _warn_if_overtaken(self) -> None:
+        if not self._bookmark.is_overtaken:
+            return
+        self._bookmark.is_overtaken = False  # warn once
+        epoch = self._bookmark.position.epoch
+        warnings.warn(
+            "two iterators of one Loader are in use at the same time: a later one"
+            f" began while this one, of epoch {epoch}, was not at its end, and each"
+            " has an epoch of its own; zip(loader, loader) pairs cells of two"
+            " epochs. Begin an iterator when the one before is no longer needed, or"
+            " take a loader for each: loader.shard()",
+            UserWarning,
+            stacklevel=4,  # who called __next__
+        )
 
     def _make(self, pending: PendingBatch) -> Any:
         batch = self._batching.make_batch(pending)

@@ -171,7 +171,30 @@ def test_zipped_iterators_of_one_loader_are_told_of_once():
     with pytest.warns(UserWarning, match="pairs cells of two epochs") as told:
         pairs = list(zip(loader, loader, strict=True))
     assert len(pairs) == 13
-    assert len(told) == 1
+    assert [warning.filename for warning in told] == [__file__]
+
+
+def test_a_warning_of_two_iterators_that_is_an_error_loses_no_batch():
+    loader = Loader(DATA, batch_size=8)
+    plain = lists(loader.shard())
+    batches, later = iter(loader), iter(loader)
+    with pytest.raises(UserWarning, match="pairs cells of two epochs"):
+        next(batches)  # pytest turns warnings into errors
+    assert lists(batches) == plain
+    later.close()
+
+
+@pytest.mark.parametrize("n_taken", [3, 13], ids=["closed", "at_its_end"])
+def test_an_iterator_that_is_done_with_is_no_reason_to_warn(n_taken):
+    loader = Loader(DATA, batch_size=8)
+    batches = iter(loader)
+    for _ in range(n_taken):
+        next(batches)
+    if n_taken < 13:
+        batches.close()
+    later = iter(loader)
+    assert list(batches) == []
+    later.close()
 
 
 def test_an_abandoned_iterator_is_no_reason_to_warn():
