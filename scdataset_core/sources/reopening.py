@@ -1,15 +1,18 @@
 """Opens files or an object, and opens them again for obs columns that were left out."""
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import FileChangedError
 from ..storage.io.identities import Identity, check_unchanged
 from .base import Source
 from .combined.side_by_side import open_arrays
+from .fingerprints import fingerprint
 from .formats import open_files, open_object
 from .options import OpenOptions
 
@@ -128,6 +131,36 @@ class Reopening:
             return None
         return self._opening.open(replace(self._options, genes=None, obs=()))
 
+    def find_recipe(self, source: Source) -> str | None:
+        """Return a digest of the files as they are now, and of how X is made of them.
+
+        It is None unless ordinary local files alone say what X is: what objects, URLs,
+        folders and links lead to may change without a trace.
+
+        Parameters
+        ----------
+        source
+            The source as it was opened.
+        """
+        opening, options = self._opening, self._options
+        files = list(dict.fromkeys([*(opening.paths or ()), *source.files]))
+        found = find_identities(files)
+        is_elsewhere = options.store is not None or options.allow_external
+        if opening.paths is None or is_elsewhere or len(found) < len(files):
+            return None
+        words = options.vocabulary
+        if words is not None:
+            pairs = words.items() if isinstance(words, Mapping) else enumerate(words)
+            words = [f"{number} {name}" for number, name in pairs]
+        facts = {
+            "files": [[file, one.n_bytes, one.mtime_ns] for file, one in found.items()],
+            "paths": opening.paths,
+            "x": [opening.x, options.x],
+            "genes": None if options.genes is None else np.asarray(options.genes),
+            "table": [options.join, options.columns, words],
+        }
+        return fingerprint(facts)
+
     def _open(self, source: Source, names: Sequence[str]) -> Source:
         for file, identity in self._identities.items():
             check_unchanged(file, identity)
@@ -140,7 +173,7 @@ class Reopening:
         return again
 
 
-def find_identities(files: Sequence[str]) -> dict[str, Identity]:
+def find_identities(files: Iterable[str]) -> dict[str, Identity]:
     """Return the identity that each local file has now; of folders there is none."""
     found = {}
     for file in files:

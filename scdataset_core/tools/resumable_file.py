@@ -39,7 +39,8 @@ class ResumableFile(DiskFile):
     stopped
         Says whether the file is no longer wanted.
     key
-        What it is made from; a later run goes on with it if it has the same.
+        What it is made from; a later run goes on with it if it has the same. None: none
+        may, so no checkpoint is due.
     found
         What the last checkpoint noted, of a file that was found; it is as it was then.
 
@@ -54,7 +55,7 @@ class ResumableFile(DiskFile):
         path: Path,
         *,
         stopped: Callable[[], bool],
-        key: str,
+        key: str | None,
         found: Facts | None = None,
     ) -> None:
         super().__init__(path, stopped=stopped, is_new=found is None)
@@ -68,7 +69,7 @@ class ResumableFile(DiskFile):
     @property
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return time.monotonic() >= self._next
+        return self._key is not None and time.monotonic() >= self._next
 
     def write(self, data: Buffer) -> int:
         """Write all of `data`; what a checkpoint needs of the old bytes is kept."""
@@ -129,7 +130,7 @@ class ResumableFile(DiskFile):
 
 
 def write_resumably(
-    path: Path, key: str, write: Callable[[ResumableFile], object]
+    path: Path, key: str | None, write: Callable[[ResumableFile], object]
 ) -> None:
     """Write a file beside `path` and give it that name once it is complete.
 
@@ -141,7 +142,7 @@ def write_resumably(
     path
         The file; replaced if it is there.
     key
-        What the file is made from, and how.
+        What the file is made from, and how; None if a later run cannot tell.
     write
         Called with the file to write to; it returns early once that has failed.
 
@@ -177,7 +178,7 @@ def write_resumably(
                 _remove(unfinished)
 
 
-def _take_over(path: Path, unfinished: Path, key: str) -> Facts | None:
+def _take_over(path: Path, unfinished: Path, key: str | None) -> Facts | None:
     """Make the file of a run that was killed this run's; remove what is of no use."""
     pattern = re.compile(re.escape(path.name) + r"\.(\d+)\.partial(\..*)?")
     left = {
@@ -205,7 +206,9 @@ def _take_over(path: Path, unfinished: Path, key: str) -> Facts | None:
     return taken
 
 
-def _read_state(unfinished: Path, key: str) -> Facts | None:
+def _read_state(unfinished: Path, key: str | None) -> Facts | None:
+    if key is None:
+        return None
     with suppress(OSError, ValueError, KeyError, TypeError):
         state: Facts = json.loads(_beside(unfinished, ".state").read_text())
         if state["key"] == key and state["turn"] in (0, 1):

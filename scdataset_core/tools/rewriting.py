@@ -54,7 +54,8 @@ def rewrite(
     The file appears under its name when it is whole and was checked against what was
     written. Whatever happens before, there is no half file under it. A run that is
     killed leaves what it has written beside it, and the next one with the same
-    arguments goes on from there; one with others removes it.
+    arguments goes on from there; one with others removes it, as does one that reads
+    something else than ordinary local files.
 
     Parameters
     ----------

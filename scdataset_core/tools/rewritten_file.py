@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,12 +83,15 @@ class Rewriting:
         self.n_resumed = 0
 
     @property
-    def key(self) -> str:
-        """What the file is made from, and how."""
-        files = [(str(file), _stamp(file)) for file in self._source.files]
+    def key(self) -> str | None:
+        """What the file is made from, and how; None if that may change unnoticed."""
+        reopened = self._source.reopened
+        recipe = None if reopened is None else reopened.find_recipe(self._source)
+        if recipe is None:
+            return None
         how = [self._compression, self.places, self._source.obs_columns]
         state = self._loader.fresh().state_dict()
-        facts = [files, self._source.fingerprint, how, state]
+        facts = [recipe, self._source.fingerprint, how, state]
         return digest(np.frombuffer(json.dumps(facts).encode(), np.uint8))
 
     def _check_genes(self) -> None:
@@ -212,15 +214,6 @@ def _places_of(names: Sequence[str]) -> dict[str, str]:
     if "X" not in places.values():
         places[names[0]] = "X"
     return places
-
-
-def _stamp(file: str) -> list[int]:
-    """Return what tells a file from the one that it was; nothing behind a URL."""
-    try:
-        stat = Path(file).stat()
-    except OSError:
-        return []
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _is_sound(disk: ResumableFile, n_cells: int) -> bool:

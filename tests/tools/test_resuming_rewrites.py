@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 
 import numpy as np
@@ -203,6 +204,89 @@ def test_files_that_changed_are_read_anew(files, tmp_path, monkeypatch):
     now = files[0].stat()
     os.utime(files[0], ns=(now.st_atime_ns, now.st_mtime_ns + 1))
     assert rewrite(files, out)["resumed"] == 0
+
+
+def make_cells():
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 9, (500, 3)).astype(np.float32)
+    adata = ad.AnnData(x, layers={"twice": 2 * x})
+    adata.obs["number"] = np.arange(500)
+    return adata
+
+
+def other_values(adata):
+    adata.X *= 3
+    return adata
+
+
+def other_order(adata):
+    return adata[np.random.default_rng(1).permutation(500)].copy()
+
+
+def other_matrix(adata):
+    return scd.open(adata, obs=True, obs_names=True, x="layers/twice")
+
+
+def whole(adata):
+    return scd.concat([scd.open(adata, obs=True, obs_names=True)])
+
+
+@pytest.mark.parametrize("change", [other_values, other_order, other_matrix, whole])
+def test_of_an_object_each_run_begins_anew(tmp_path, monkeypatch, change):
+    adata, out = make_cells(), tmp_path / "out.h5ad"
+    partial = kill(monkeypatch, 300, whole(adata) if change is whole else adata, out)
+    assert not partial.with_name(f"{partial.name}.state").exists()
+    given = change(adata)
+    assert rewrite(given, out)["resumed"] == 0
+    cells = scd.open(out, obs=["number"]).read(np.arange(500))
+    source = given if isinstance(given, scd.Source) else scd.open(given, obs=["number"])
+    expected = source.read(np.arange(500))
+    np.testing.assert_array_equal(cells["X"], expected["X"])
+    np.testing.assert_array_equal(cells["obs"]["number"], expected["obs"]["number"])
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_of_a_backed_object_whose_labels_may_differ_each_run_begins_anew(
+    tmp_path, monkeypatch
+):
+    make_cells().write_h5ad(tmp_path / "in.h5ad")
+    adata = ad.read_h5ad(tmp_path / "in.h5ad", backed="r")
+    kill(monkeypatch, 300, adata, tmp_path / "out.h5ad")
+    assert rewrite(adata, tmp_path / "out.h5ad")["resumed"] == 0
+
+
+def test_of_a_folder_each_run_begins_anew(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of AnnData and zarr, on versions
+        make_cells().write_zarr(tmp_path / "in.zarr")
+    kill(monkeypatch, 300, tmp_path / "in.zarr", tmp_path / "out.h5ad")
+    assert rewrite(tmp_path / "in.zarr", tmp_path / "out.h5ad")["resumed"] == 0
+
+
+def test_of_what_lies_in_a_store_each_run_begins_anew(tmp_path, monkeypatch):
+    obstore = pytest.importorskip("obstore")
+    make_cells().write_h5ad(tmp_path / "in.h5ad")
+    data = (obstore.store.LocalStore(tmp_path), "in.h5ad")
+    kill(monkeypatch, 300, data, tmp_path / "out.h5ad")
+    assert rewrite(data, tmp_path / "out.h5ad")["resumed"] == 0
+
+
+def test_other_columns_of_a_table_start_anew(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    x = np.random.default_rng(0).integers(1, 9, (500, 3)).astype(np.float32)
+    table = {"a": list(x), "b": list(2 * x), "number": np.arange(500)}
+    parquet.write_table(arrow.table(table), tmp_path / "in.parquet")
+    a, b = (
+        scd.open(tmp_path / "in.parquet", columns=name, obs=["number"]) for name in "ab"
+    )
+    out = tmp_path / "out.h5ad"
+    kill(monkeypatch, 300, a, out)
+    assert rewrite(b, out)["resumed"] == 0
+    np.testing.assert_array_equal(ad.read_h5ad(out).X, 2 * x)
+    kill(monkeypatch, 300, a, out, overwrite=True)
+    assert rewrite(a, out, overwrite=True)["resumed"] == 200
 
 
 def test_a_value_that_does_not_fit_starts_anew(tmp_path, monkeypatch):
