@@ -379,10 +379,13 @@ class ArrayCache:
         return checks.tasks(chunks)
 
     def _submit(self, write: ChunkWrites) -> bool:
-        if self._synchronous:
-            self._process.writer.write(write)
-            return True
-        if self._process.writer.submit(write):
-            return True
-        write.done(False)
-        return False
+        is_taken = False
+        try:
+            if self._synchronous:
+                self._process.writer.write(write)
+                return True
+            is_taken = self._process.writer.submit(write)
+            return is_taken
+        finally:  # after an interrupt too
+            if not is_taken and not self._synchronous:
+                write.done(False)

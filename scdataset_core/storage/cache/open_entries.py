@@ -143,8 +143,7 @@ class OpenEntry:
             seed = seed_of(self.entry.generation, chunk, kind)
             crc = checksum(address + row * n_bytes, n_bytes, seed)
             records.append(make_record(crc, kind))
-        self.pending.update(chunks)
-        return ChunkWrites(
+        writes = ChunkWrites(
             self.entry.data[kind - 1],
             [chunk * n_bytes for chunk in chunks],
             kept,
@@ -153,6 +152,8 @@ class OpenEntry:
             partial(_records_of_unchanged, table, chunks, records),
             partial(self._end_writes, chunks),
         )
+        self.pending.update(chunks)
+        return writes
 
     def _end_writes(self, chunks: list[int], done: bool) -> None:
         """Let chunks be found, or offered again."""

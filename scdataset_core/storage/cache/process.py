@@ -50,7 +50,7 @@ class CacheProcess:
         self._problem: str | None = None
         self._listed: defaultdict[str, set[str]] = defaultdict(set)
         self._listed_until = 0.0
-        self.writer = Writer(self._admit, self._fail)
+        self.writer = Writer(self._admit, self._admit_several, self._fail)
         from multiprocessing import util  # here, since it costs time to import
 
         # Children of multiprocessing end without atexit, but with these.
@@ -138,6 +138,8 @@ class CacheProcess:
 
     def make_room(self, n_bytes: int) -> bool:
         """Return whether so many bytes may be taken beside those that are written."""
+        if self.limit is None:  # no need to wait until a chunk is written
+            return True
         with self.writer.lock:
             return self._admit(n_bytes)
 
@@ -147,20 +149,45 @@ class CacheProcess:
 
     def _admit(self, n_bytes: int) -> bool:
         """Return whether so many bytes may be written; make room where that helps."""
-        if self.limit is None:
+        if self._is_allowed(n_bytes):
             return True
-        if n_bytes <= self._allowed and time.monotonic() < self._allowed_until:
-            self._allowed -= n_bytes
-            return True
+        assert self.limit is not None  # else all is allowed
         free = self.limit - bytes_on_disk(self.folder)
         while free < n_bytes:
             if not self._remove_one():
                 self._full_until = time.monotonic() + FULL_S
                 return False
             free = self.limit - bytes_on_disk(self.folder)
-        self._allowed = max(free - n_bytes - LAST_BYTES, 0) // PART
-        self._allowed_until = time.monotonic() + ALLOWED_S
+        self._allow(free - n_bytes)
         return True
+
+    def _admit_several(self, n_bytes: int) -> bool:
+        """Return whether so many bytes of several chunks may be written.
+
+        They are on their way for longer than a chunk, when others write too.
+        """
+        if self._is_allowed(n_bytes):
+            return True
+        assert self.limit is not None  # else all is allowed
+        left = self.limit - bytes_on_disk(self.folder) - n_bytes
+        if left < LAST_BYTES:
+            return False
+        self._allow(left)
+        return True
+
+    def _is_allowed(self, n_bytes: int) -> bool:
+        """Return whether there is no limit, or so much was allowed a moment ago."""
+        if self.limit is None:
+            return True
+        if n_bytes <= self._allowed and time.monotonic() < self._allowed_until:
+            self._allowed -= n_bytes
+            return True
+        return False
+
+    def _allow(self, left: int) -> None:
+        """Allow a part of the room that is left, for a moment."""
+        self._allowed = max(left - LAST_BYTES, 0) // PART
+        self._allowed_until = time.monotonic() + ALLOWED_S
 
     def _remove_one(self) -> bool:
         """Remove the array that was not opened for longest and is not in use."""

@@ -50,7 +50,7 @@ class ChunkWrites(NamedTuple):
         each chunk: bytes, none to note nothing, or None if the chunk must not be kept.
         It is called with what looks at the chunks' files.
     done
-        Called with whether all chunks were written.
+        Called with whether all chunks were written, more than once where they were not.
     """
 
     data: str
@@ -92,7 +92,10 @@ class Writer:
     Parameters
     ----------
     admit
-        Returns whether so many bytes may be written.
+        Returns whether so many bytes of a chunk may be written.
+    admit_several
+        Returns whether so many bytes of several chunks may be, which is so where the
+        limit is far.
     fail
         Called with the error of the disk, after which nothing more is written.
 
@@ -105,9 +108,12 @@ class Writer:
     """
 
     def __init__(
-        self, admit: Callable[[int], bool], fail: Callable[[Exception], None]
+        self,
+        admit: Callable[[int], bool],
+        admit_several: Callable[[int], bool],
+        fail: Callable[[Exception], None],
     ) -> None:
-        self._admit, self._fail = admit, fail
+        self._admit, self._admit_several, self._fail = admit, admit_several, fail
         self._queue: deque[ChunkWrites] = deque()
         self._n_queued = 0
         self._busy, self._idle = False, True
@@ -224,6 +230,11 @@ class Writer:
                 self._queue.clear()
             try:
                 self.write(*some)
+            except BaseException:  # no memory, say: another thread goes on
+                self._thread = None
+                for write in some:
+                    write.done(False)
+                raise
             finally:
                 del some
                 with self._changed:
@@ -244,20 +255,56 @@ class Writer:
         Note which writes are `done`, and whether nobody else can have written to the
         file meanwhile.
         """
-        rows = [self._choose_rows(write, looks) for write in writes]
         begun = time.monotonic()
         descriptor, status = self._open(path)
         n_foreign, known = self._known.get(path, self._unknown)
+        written = []
         try:
-            for write, some in zip(writes, rows, strict=True):
-                _write_rows(descriptor, write, list(some))
+            for write in writes:
+                rows = self._write_rows(descriptor, write, looks)
+                written.append(rows)
+                if len(rows) < len(write.positions):
+                    # The last piece of a very large chunk asks for it.
+                    write.done(False)
         finally:
             now = FileStatus.of(descriptor)
             is_own = status == known and time.monotonic() - begun < OWN_S
             self._known[path] = n_foreign + (not is_own), now
-        for number, (write, some) in enumerate(zip(writes, rows, strict=True)):
-            self._write_records(write, some)
-            done[number] = len(some) == len(write.positions)
+        for number, (write, rows) in enumerate(zip(writes, written, strict=True)):
+            self._write_records(write, rows)
+            done[number] = len(rows) == len(write.positions)
+
+    def _write_rows(
+        self, descriptor: int, write: ChunkWrites, looks: Looks
+    ) -> dict[int, bytes]:
+        """Write those rows that are to be kept and admitted; return their records."""
+        records = {
+            row: record
+            for row, record in enumerate(write.make_records(looks))
+            if record is not None
+        }
+        written: dict[int, bytes] = {}
+        at, data = write.positions, write.kept.view(np.uint8)
+        for some in self._admit_rows(list(records), data.shape[1] + PAGES_BYTES):
+            for run in _find_runs(some, at, data.shape[1]):
+                plain = data[run[0] : run[-1] + 1].reshape(-1)
+                write_fully(descriptor, plain.data, at[run[0]])
+            written.update((row, records[row]) for row in some)
+        return written
+
+    def _admit_rows(self, rows: list[int], n_bytes: int) -> Iterator[list[int]]:
+        """Yield rows of so many bytes that may be written.
+
+        Near the limit they come one by one, each when those before it are written, so
+        that what is on the disk says what room is left.
+        """
+        if self._admit_several(len(rows) * n_bytes):
+            yield rows
+            return
+        for row in rows:
+            if not self._admit(n_bytes):
+                return
+            yield [row]
 
     def _write_records(self, write: ChunkWrites, records: dict[int, bytes]) -> None:
         """Write the records of rows, those that there are."""
@@ -271,15 +318,6 @@ class Writer:
             data = b"".join(records[row] for row in some)
             position = write.record_positions[some[0]]
             write_fully(descriptor, memoryview(data), position)
-
-    def _choose_rows(self, write: ChunkWrites, looks: Looks) -> dict[int, bytes]:
-        """Return the rows of chunks that may be kept, each with its record."""
-        n_bytes = write.kept[0].nbytes + PAGES_BYTES
-        return {
-            row: record
-            for row, record in enumerate(write.make_records(looks))
-            if record is not None and self._admit(n_bytes)
-        }
 
     def _open(self, path: str) -> tuple[int, FileStatus]:
         """Return a descriptor of a file that is there, and what the file is.
@@ -317,14 +355,6 @@ class Writer:
             if not is_gone(error):
                 self.is_closed = True
                 self._fail(error)
-
-
-def _write_rows(descriptor: int, write: ChunkWrites, rows: Sequence[int]) -> None:
-    """Write the chunks of rows."""
-    at, data = write.positions, write.kept.view(np.uint8)
-    for some in _find_runs(rows, at, data.shape[1]):
-        run = data[some[0] : some[-1] + 1].reshape(-1)
-        write_fully(descriptor, run.data, at[some[0]])
 
 
 def _find_runs(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ScdatasetError
+from ...errors import CorruptFileError, ScdatasetError
 from ..context import ReadContext
 from ..decoding.deflate import InflateError, inflate_windows
 from ..decoding.filters import CodecError
@@ -164,7 +164,12 @@ class ChunkDecoder:
             plain = cached.get(i)
             if plain is None:
                 before = perf_counter()
-                plain = self._decode_one(scratch, i, inside)
+                try:
+                    plain = self._decode_one(scratch, i, inside)
+                except CorruptFileError:  # those before it are sound
+                    if offer is not None:
+                        offer.end()
+                    raise
                 inside += self._sizes[i]
                 decode_s += perf_counter() - before
                 if offer is not None and self._positions[i] >= 0:

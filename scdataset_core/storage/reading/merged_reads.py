@@ -98,10 +98,21 @@ class MergedReads:
     @cached_property
     def advice(self) -> list[Callable[[], None]]:
         """Functions that tell the system what will be read, to be called first."""
-        if FEW_READS < len(self._groups) <= N_ENTRIES and self._context.ring:
-            # One call asks for all of it at a time.
+        if self._asks_at_once:
             return expect_objects(self._groups, self._context)
         return advice_tasks(self._groups, self._context)
+
+    @property
+    def _asks_at_once(self) -> bool:
+        """Whether a few calls of a ring ask for all groups at a time."""
+        n_tasks = self.n_bytes // self._share + 1
+        few, n = FEW_READS * n_tasks, len(self._groups)
+        return few < n <= N_ENTRIES and self._context.ring is not None
+
+    @property
+    def _share(self) -> int:
+        """Bytes of a task."""
+        return TASK_BYTES if self._context.callers == 1 else OWN_TASK_BYTES
 
     def tasks(self, *, inline: bool) -> list[Callable[[], None]]:
         """Return functions that together do all reads.
@@ -119,7 +130,7 @@ class MergedReads:
         ends = np.cumsum(self._groups.n_bytes)
         if inline:
             return [0, len(ends)]
-        share = TASK_BYTES if self._context.callers == 1 else OWN_TASK_BYTES
+        share = self._share
         edges = np.searchsorted(ends, np.arange(share, int(ends[-1]) + 1, share)) + 1
         bounds: list[int] = np.unique(
             np.concatenate(([0], edges, [len(ends)]))

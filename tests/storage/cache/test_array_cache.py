@@ -210,3 +210,15 @@ def test_files_that_another_client_removed_are_made_anew(kept, monkeypatch):
             check(array, plain, [(5, 250)], context=context)
         assert not stale
         assert context.stats.chunks_cached == 3 * before
+
+
+def test_chunks_that_are_offered_together_hold_the_limit(tmp_path):
+    plain = counts(64 * 16_384, 200)
+    array = write(tmp_path / "x.h5", plain, chunks=(16_384,), compression="gzip")
+    limit = 300_000
+    with_cache(array, tmp_path / "cache", limit)
+    with ReadContext(2) as context:
+        check(array, plain, [(0, len(plain))], context=context)
+        check(array, plain, [(0, len(plain))], context=context)
+    assert cached_share([array]) > 0
+    assert Cache(tmp_path / "cache").nbytes <= limit + 16_384
