@@ -69,6 +69,11 @@ class ChunkCache(Protocol):
     Its methods are called from several threads at a time.
     """
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is no use to offer chunks for now."""
+        ...
+
     def find_kept(
         self,
         array: "ArrayLayout",

@@ -348,6 +348,9 @@ class ArrayCache:
     @property
     def is_full(self) -> bool:
         """Whether it is no use to offer chunks for now."""
+        state = self._state
+        if state is not None and state.opened is None and not is_to_begin(state):
+            return True
         return self._process.is_full
 
     def report_failed_write(self) -> None:

@@ -160,12 +160,13 @@ class ChunkDecoder:
         decode_s = 0.0
         inside = 0
         offer = make_offer(self._array, len(missing), scratch)
+        keeps = offer is not None
         for i in range(start, stop):
             plain = cached.get(i)
             if plain is None:
                 before = perf_counter()
                 try:
-                    plain = self._decode_one(scratch, i, inside)
+                    plain = self._decode_one(scratch, i, inside, whole=keeps)
                 except CorruptFileError:  # those before it are sound
                     if offer is not None:
                         offer.end()
@@ -179,18 +180,18 @@ class ChunkDecoder:
             offer.end()
         self._context.stats.add(
             bytes_read=n_read,
-            bytes_decoded=sum(self._count_decoded(i) for i in missing),
+            bytes_decoded=sum(self._count_decoded(i, whole=keeps) for i in missing),
             chunks_decoded=len(missing),
             chunks_cached=len(cached),
             read_s=read_s,
             decode_s=decode_s,
         )
 
-    def _count_decoded(self, i: int) -> int:
+    def _count_decoded(self, i: int, *, whole: bool) -> int:
         """Return the bytes that a chunk is decoded to: all, or about those wanted."""
         if self._positions[i] < 0:
             return 0
-        if self._grid.pipeline.decodes_parts and self._array.chunk_cache is None:
+        if self._grid.pipeline.decodes_parts and not whole:
             return int(self._want[i] - self._unwanted[i])
         return self._n_bytes
 
@@ -259,14 +260,16 @@ class ChunkDecoder:
                 found[i] = plain
         return found
 
-    def _decode_one(self, scratch: Scratch, i: int, start: int) -> memoryview:
-        """Return the beginning of a chunk, decoded, in native byte order."""
+    def _decode_one(
+        self, scratch: Scratch, i: int, start: int, *, whole: bool
+    ) -> memoryview:
+        """Return a chunk, or the beginning of it, decoded, in native byte order."""
         grid, want, unwanted = self._grid, self._want[i], self._unwanted[i]
         if self._positions[i] < 0:
             n = want // grid.stored_dtype.itemsize
             filled = np.full(n, grid.fill, self._array.dtype)
             return filled.view(np.uint8).data
-        if self._array.chunk_cache is not None:  # it keeps whole chunks
+        if whole:
             want, unwanted = self._n_bytes, 0
         try:
             data = grid.pipeline.decode(

@@ -16,7 +16,7 @@ MOST_BYTES = 256 << 10
 
 
 def make_offer(array: ArrayLayout, n: int, scratch: Scratch) -> "Offer | None":
-    """Return what offers chunks to an array's cache; None: it has none.
+    """Return what offers chunks to an array's cache; None: nothing keeps them now.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def make_offer(array: ArrayLayout, n: int, scratch: Scratch) -> "Offer | None":
         Memory of this thread.
     """
     cache = array.chunk_cache
-    if cache is None or not n:
+    if cache is None or not n or cache.is_full:
         return None
     n_bytes = array.needed_grid.n_bytes
     most = min(OFFER_BYTES // n_bytes, n) if n_bytes <= MOST_BYTES else 1

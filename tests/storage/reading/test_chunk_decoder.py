@@ -15,6 +15,7 @@ class ToyCache:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, int], bytes] = {}
         self.n_found = 0
+        self.is_full = False
 
     def find_kept(self, array, chunks, context):
         return np.zeros(len(chunks), np.uint8), {}  # none has an uncompressed copy
@@ -91,3 +92,13 @@ def test_columns_are_taken_from_the_cache_too(tmp_path):
         for _ in range(2):
             check(array, plain, [(3, 55)], context=context, columns=columns)
         assert (len(cache.kept), cache.n_found) == (6, 6)
+
+
+def test_nothing_is_offered_to_a_cache_that_is_full(tmp_path):
+    plain = values(2000, "i4").reshape(1000, 2)
+    array = write(tmp_path / "x.h5", plain, chunks=(100, 1), compression="gzip")
+    cache = array.chunk_cache = ToyCache()
+    cache.is_full = True
+    with ReadContext(1) as context:
+        check(array, plain, [(3, 555)], context=context)
+    assert not cache.kept
