@@ -74,12 +74,14 @@ class Limits(NamedTuple):
 
 def describe_group(group: Any) -> Group:
     """Return what a group of h5py or zarr (Any) says of itself."""
-    attrs = group.attrs
-    kind = attrs.get("encoding-type")
-    shape, index = attrs.get("shape"), attrs.get("_index")
-    columns = attrs.get("column-order")
+    kind = group.attrs.get("encoding-type")
+    kind = None if kind is None else str(kind)
+    # Of other groups, as in uns, attributes of these names may be anything.
+    attrs = group.attrs if kind in (*_SPARSE, "dataframe") else {}
+    shape = attrs.get("shape") if kind in _SPARSE else None
+    index, columns = attrs.get("_index"), attrs.get("column-order")
     return Group(
-        None if kind is None else str(kind),
+        kind,
         None if shape is None else tuple(int(n) for n in shape),
         None if index is None else str(index),
         () if columns is None else tuple(str(name) for name in columns),

@@ -163,12 +163,13 @@ def _condition(column: AskedColumn, text: str) -> Any:
 def _labels_in(text: str, labels: Sequence[str], name: str) -> list[str]:
     """Return the labels that a text lists, with commas between and maybe in them."""
     pieces, known = text.split(","), set(labels)
+    longest = 1 + max((label.count(",") for label in labels), default=0)
     found: list[str] = []
     at = 0
     while at < len(pieces):
         ends = [
             end
-            for end in range(at + 1, len(pieces) + 1)
+            for end in range(at + 1, min(at + longest, len(pieces)) + 1)
             if ",".join(pieces[at:end]) in known
         ]
         if len(ends) > 1 and known.issuperset(pieces[at : ends[-1]]):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import scdataset_core as scd
-from scdataset_core.tools import split
+from scdataset_core.tools import split, splitting
 
 
 @pytest.fixture
@@ -108,6 +108,13 @@ def test_labels_may_hold_commas_and_numbers_are_exact(named, tmp_path, where, ro
     split(named, ["all=rest"], tmp_path / "x", where=[where])
     found = scd.load_split(tmp_path / "x", scd.open(named))["all"]
     assert found.to_numpy().tolist() == rows
+
+
+def test_many_labels_may_be_listed():
+    labels = [f"label {number}" for number in range(20_000)]
+    labels += ["some, with commas, in them"]
+    found = splitting._labels_in(",".join(labels), labels, "drug")
+    assert found == labels
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,16 @@ def test_of_many_files_exactly_the_damaged_are_named(file, tmp_path):
     } == places
 
 
+@pytest.mark.parametrize("shape", [7, "wide", [[1, 2], [3, 4]]])
+def test_what_else_groups_say_of_themselves_is_no_damage(tmp_path, shape):
+    path = tmp_path / "cells.h5ad"
+    ad.AnnData(np.ones((3, 2), np.float32)).write_h5ad(path)
+    with h5py.File(path, "r+") as handle:
+        attrs = handle.create_group("uns/own").attrs
+        attrs.update({"shape": shape, "column-order": 7, "_index": 7})
+    assert verify(path)["damaged"] == []
+
+
 def test_columns_that_are_not_there_are_found(file):
     with h5py.File(file, "r+") as handle:
         handle["X/indices"][7000] = 300
