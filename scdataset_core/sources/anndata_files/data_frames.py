@@ -25,6 +25,7 @@ from ..obs.text import (
     decode_list,
     decode_text,
 )
+from .cell_names import CellNames
 from .file_tree import FileTree
 from .record_arrays import record_column, record_columns, record_index, record_text
 
@@ -100,14 +101,22 @@ class StoredFrame:
         """Return the whole index, as strings; one of `shared`, where that is given."""
 
         def read() -> npt.NDArray[np.object_]:
-            text = self.index_text()
-            if self._group is not None:
-                self._check_written(self.index_path)
+            text = self._checked_index()
             # pandas gives a missing name as "nan" too.
             names = ["nan" if x is None else x for x in text.read(0, len(text))]
             return np.array(names, object)
 
         return read() if shared is None else shared.get(self._index_key(), read)
+
+    def names(self) -> CellNames:
+        """Return the index as names that are compared in pieces."""
+        return CellNames(self._checked_index())
+
+    def _checked_index(self) -> TextArray:
+        text = self.index_text()
+        if self._group is not None:
+            self._check_written(self.index_path)
+        return text
 
     def _index_key(self) -> bytes | None:
         """Return bytes that only an equal index has, None where there are none."""

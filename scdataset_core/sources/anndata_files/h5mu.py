@@ -12,7 +12,6 @@ from ...storage.isolation import call_isolated
 from ..base import Source
 from ..combined.chosen_rows import ChosenRowsSource
 from ..combined.side_by_side import SideBySideSource
-from ..genes.shared_names import SharedNames
 from ..obs.columns import Column, LabelColumn, NumberColumn, Unreadable
 from ..obs.joined_columns import join_obs
 from ..obs.obs_readers import FileObs
@@ -48,8 +47,7 @@ class _File:
         table = StoredFrame(tree, "obs")
         self.names: TextArray = table.index_text()
         self.n_obs = len(self.names)
-        shared = SharedNames()
-        cells = table.index(shared)
+        cells = table.names()
         self.modalities: dict[str, CellFile] = {}
         self.at: dict[str, Rows | None] = {}
         known = table.column_names
@@ -59,7 +57,7 @@ class _File:
             assert group is not None  # _modality_names lists groups
             modality = Hdf5Tree(group, file, allow_external=external, store=store)
             found = locate_cells(modality, without_labels(options))
-            own_cells = StoredFrame(modality, "obs").index(shared)
+            own_cells = StoredFrame(modality, "obs").names()
             given = self._map(tree, name)
             self.at[name] = row_order(given, cells, own_cells, name, file)
             self.modalities[name] = found

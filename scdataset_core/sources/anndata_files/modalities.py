@@ -9,10 +9,15 @@ import numpy.typing as npt
 from ...errors import FileFormatError
 from ..options import OpenOptions
 from ..rows import Rows
+from .cell_names import CellNames
 
-__all__ = ["check_mudata", "columns_of_modality", "row_order", "without_labels"]
-
-Names = npt.NDArray[np.object_]
+__all__ = [
+    "check_mudata",
+    "columns_of_modality",
+    "order_of_rows",
+    "row_order",
+    "without_labels",
+]
 
 
 def check_mudata(options: OpenOptions, axis: Any, where: str) -> None:
@@ -43,7 +48,11 @@ def columns_of_modality(options: OpenOptions, name: str) -> list[str]:
 
 
 def row_order(
-    given: npt.NDArray[Any] | None, cells: Names, own: Names, name: str, where: str
+    given: npt.NDArray[Any] | None,
+    cells: CellNames,
+    own: CellNames,
+    name: str,
+    where: str,
 ) -> Rows | None:
     """Return each cell's row in a modality; None if the order is the same.
 
@@ -62,33 +71,54 @@ def row_order(
     name, where
         How errors call the modality and the data.
     """
+    stale = None
     if given is not None:
-        at = _order_of(given, len(own), name, where)
-        moved = own if at is None else own[at]
-        if moved is cells or np.array_equal(moved, cells):
-            return at
-        if len(set(own.tolist())) < len(own):
-            raise _stale_error(where, name, cells, moved)
-    rows = {cell: row for row, cell in enumerate(own.tolist(), 1)}
-    by_name = np.array([rows.get(cell, 0) for cell in cells.tolist()], np.int64)
-    return _order_of(by_name, len(own), name, where)
+        mapped = _rows_of_map(given, name, where)
+        try:
+            at = order_of_rows(mapped, len(own), name, where)
+        except FileFormatError as error:
+            stale = error
+        else:
+            cell = cells.first_difference(own, at)
+            if cell is None:
+                return at
+            row = cell if at is None else int(at[cell])
+            stale = _stale_error(where, name, cell, (cells.at(cell), own.at(row)))
+    by_name, is_unique = cells.find_in(own)
+    if stale is not None and not is_unique:
+        raise stale
+    return order_of_rows(by_name, len(own), name, where)
 
 
-def _order_of(
-    given: npt.NDArray[Any], n_rows: int, name: str, where: str
-) -> Rows | None:
-    """Return the rows that a map gives, checked; None if they are in order."""
+def _rows_of_map(given: npt.NDArray[Any], name: str, where: str) -> Rows:
+    """Return the rows that a map gives, from 0; -1 where there is none."""
     if given.dtype.kind not in "iu" and np.any(given != given.astype(np.int64)):
         raise FileFormatError(
             f'{where}: obsmap of the modality "{name}" is {given.dtype}, expected the'
             " number of a row for each cell"
         )
-    at = given.reshape(-1).astype(np.int64) - 1
+    return given.reshape(-1).astype(np.int64) - 1
+
+
+def order_of_rows(at: Rows, n_rows: int, name: str, where: str) -> Rows | None:
+    """Return the rows of a modality, checked; None if they are in order.
+
+    Parameters
+    ----------
+    at
+        The row of each cell; -1 where the modality lacks it.
+    n_rows
+        Rows of the modality.
+    name, where
+        How errors call the modality and the data.
+    """
+    if len(at) == n_rows and np.array_equal(at, np.arange(n_rows)):
+        return None
     missing = int(np.count_nonzero(at == -1))
     if missing or len(at) != n_rows:
         raise _differ_error(where, name, n_rows, len(at), missing)
     _check_rows(at, name, where)
-    return None if np.array_equal(at, np.arange(n_rows)) else at
+    return at
 
 
 def _check_rows(at: Rows, name: str, where: str) -> None:
@@ -108,10 +138,11 @@ def _check_rows(at: Rows, name: str, where: str) -> None:
         )
 
 
-def _stale_error(where: str, name: str, cells: Names, moved: Names) -> FileFormatError:
-    cell = int(np.argmax(moved != cells))
+def _stale_error(
+    where: str, name: str, cell: int, names: tuple[str, str]
+) -> FileFormatError:
     return FileFormatError(
-        f"{where}: obsmap gives cell {cell}, {cells[cell]}, the row of {moved[cell]} in"
+        f"{where}: obsmap gives cell {cell}, {names[0]}, the row of {names[1]} in"
         f' the modality "{name}", and names of cells repeat, so that they do not tell'
         " which rows belong together; make the map anew with mdata.update(), and write"
         " it again"

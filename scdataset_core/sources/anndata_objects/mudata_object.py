@@ -1,12 +1,14 @@
 """`MuData` objects: the modalities of the same cells side by side."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..anndata_files.cell_names import CellNames
 from ..anndata_files.modalities import (
     check_mudata,
     columns_of_modality,
+    order_of_rows,
     row_order,
     without_labels,
 )
@@ -16,7 +18,11 @@ from ..combined.side_by_side import SideBySideSource
 from ..obs.joined_columns import join_obs
 from ..obs.obs_readers import FileObs
 from ..options import OpenOptions
+from ..rows import Rows
 from .anndata_object import columns_of, open_anndata, text_of_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["open_mudata"]
 
@@ -27,13 +33,8 @@ def open_mudata(mdata: Any, options: OpenOptions) -> SideBySideSource:
     own = without_labels(options)
     parts: dict[str, Source] = {}
     frame = mdata.obs
-    cells = mdata.obs_names.to_numpy(object)
     for name, adata in mdata.mod.items():
-        own_cells = adata.obs_names.to_numpy(object)
-        # By name: the map is stale where a modality was changed since update().
-        unique = mdata.obs_names.is_unique and adata.obs_names.is_unique
-        given = None if unique else np.asarray(mdata.obsmap[name])
-        at = row_order(given, cells, own_cells, name, "the MuData")
+        at = _row_order(mdata, name, adata.obs_names)
         source = open_anndata(adata, own)
         parts[name] = source if at is None else ChosenRowsSource(source, at)
         rows = np.arange(adata.n_obs) if at is None else at
@@ -48,3 +49,14 @@ def open_mudata(mdata: Any, options: OpenOptions) -> SideBySideSource:
     return SideBySideSource(
         parts, FileObs(table, None if names is None else [names], starts)
     )
+
+
+def _row_order(mdata: Any, name: str, own: "pd.Index[Any]") -> Rows | None:
+    """Return each cell's row in a modality; None if the order is the same."""
+    cells: pd.Index[Any] = mdata.obs_names
+    if cells.is_unique and own.is_unique:
+        # By name: the map is stale where a modality was changed since update().
+        at = None if cells.equals(own) else own.get_indexer(cells).astype(np.int64)
+        return at if at is None else order_of_rows(at, len(own), name, "the MuData")
+    names = CellNames(text_of_names(cells)), CellNames(text_of_names(own))
+    return row_order(np.asarray(mdata.obsmap[name]), *names, name, "the MuData")

@@ -10,12 +10,36 @@ import pandas as pd
 import pytest
 
 import scdataset_core as scd
+from scdataset_core.sources.anndata_files import cell_names
+from scdataset_core.sources.anndata_objects import mudata_object
+from scdataset_core.sources.obs.text import StoredText
 from tests.sources.small_cells import make_full_parts, make_parts
 
 
 @pytest.fixture(scope="module")
 def wanted():
     return np.concatenate([part.X.toarray() for part in make_parts()])
+
+
+def write_map(file, change):
+    """Write a map of the modality "protein" in which some cells have other rows."""
+    values = np.arange(1, 38).astype(type(next(iter(change.values()))))
+    values[list(change)] = list(change.values())
+    del file["obsmap/protein"]
+    file["obsmap/protein"] = values
+
+
+def count_names(monkeypatch):
+    """Return a list of the numbers of names of cells that are decoded from now on."""
+    numbers, read = [], StoredText.read
+
+    def count(self, start, stop):
+        if self.name.endswith("obs/_index"):
+            numbers.append(stop - start)
+        return read(self, start, stop)
+
+    monkeypatch.setattr(StoredText, "read", count)
+    return numbers
 
 
 class TestMuData:
@@ -103,13 +127,35 @@ class TestMuData:
     def test_a_map_that_is_no_permutation(self, mdata, tmp_path, change, match):
         mdata.write(tmp_path / "cells.h5mu")
         with h5py.File(tmp_path / "cells.h5mu", "a") as file:
-            values = np.arange(1, 38).astype(type(next(iter(change.values()))))
-            for cell, row in change.items():
-                values[cell] = row
-            del file["obsmap/protein"]
-            file["obsmap/protein"] = values
+            write_map(file, change)
+            for place in ("obs", "mod/rna/obs", "mod/protein/obs"):
+                table = file[place]
+                table[table.attrs["_index"]][:2] = "cell"  # names repeat
         with pytest.raises(scd.FileFormatError, match=rf"cells\.h5mu: .*{match}"):
             scd.open(tmp_path / "cells.h5mu")
+
+    @pytest.mark.parametrize(
+        "change",
+        [{3: 8}, {5: 38}, {5: -4}, {5: 0}],
+        ids=["twice", "out_of_range", "negative", "missing"],
+    )
+    def test_names_decide_where_a_map_is_no_permutation(
+        self, mdata, wanted, tmp_path, change
+    ):
+        mdata.write(tmp_path / "cells.h5mu")
+        with h5py.File(tmp_path / "cells.h5mu", "a") as file:
+            write_map(file, change)
+        source = scd.open(tmp_path / "cells.h5mu", obs=["number"], obs_names=True)
+        self.check(source, wanted)
+
+    def test_names_are_compared_in_pieces(self, mdata, wanted, tmp_path, monkeypatch):
+        mdata.write(tmp_path / "cells.h5mu")
+        read = count_names(monkeypatch)
+        monkeypatch.setattr(cell_names, "_PIECE_ROWS", 10)
+        monkeypatch.setattr(cell_names.CellNames, "find_in", None)  # of no need
+        source = scd.open(tmp_path / "cells.h5mu", obs=["number"], obs_names=True)
+        assert read == 3 * [10, 10, 10, 7]
+        self.check(source, wanted)
 
     @pytest.mark.parametrize(
         ("size", "dtype"),
@@ -128,6 +174,12 @@ class TestMuData:
 
     def test_a_modality_changed_since_is_honoured(self, mdata, wanted):
         mdata.mod["rna"] = mdata.mod["rna"][::-1].copy()
+        self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)
+
+    def test_unique_names_of_objects_are_looked_up_by_pandas(
+        self, mdata, wanted, monkeypatch
+    ):
+        monkeypatch.setattr(mudata_object, "row_order", None)
         self.check(scd.open(mdata, obs=["number"], obs_names=True), wanted)
 
     def test_a_modality_of_a_file_that_was_written_again(
