@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .safe_file import Buffer, DiskFile, explain_failure, hold_signals
+from .safe_file import Buffer, DiskFile, explain_failure, hold_signals, write_all
 
 __all__ = ["ResumableFile", "write_resumably"]
 
@@ -94,7 +94,7 @@ class ResumableFile(DiskFile):
         old = bytearray(n)
         self.readinto(old)
         self._file.seek(at)
-        self._log.write(_ENTRY.pack(start, n) + old)
+        write_all(self._log, _ENTRY.pack(start, n) + old)
 
     def restart(self) -> None:
         """Make the file empty: what was found in it is of no use."""

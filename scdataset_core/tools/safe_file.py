@@ -9,11 +9,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["Buffer", "DiskFile", "explain_failure", "hold_signals", "write_whole"]
+__all__ = [
+    "Buffer",
+    "DiskFile",
+    "explain_failure",
+    "hold_signals",
+    "write_all",
+    "write_whole",
+]
 
 Buffer = Any  # Any: the buffer protocol has no type before Python 3.12
 
@@ -60,8 +68,7 @@ class DiskFile:
         return size
 
     def _write_all(self, left: memoryview) -> None:
-        while left:  # a full disk takes a part of the bytes, and fails the next time
-            left = left[self._file.write(left) :]
+        write_all(self._file, left)
 
     def read(self, size: int) -> bytes:
         """Read `size` bytes; h5py wants the method, and calls `readinto`."""
@@ -108,6 +115,13 @@ class DiskFile:
             act()
         except OSError as error:
             self.error = self.error or error
+
+
+def write_all(file: FileIO, data: Buffer) -> None:
+    """Write all of `data` to a file without a buffer."""
+    left = memoryview(data)
+    while left:  # a full disk takes a part of the bytes, and fails the next time
+        left = left[file.write(left) :]
 
 
 def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:

@@ -86,6 +86,33 @@ def test_writes_anywhere_after_a_checkpoint_are_undone(tmp_path, seed):
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
 
 
+class TakesLittle:
+    """A file on a full or remote disk, which takes a part of what it is given."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, data):
+        return self._file.write(data[:5])
+
+    def close(self):
+        self._file.close()
+
+
+def test_old_bytes_are_kept_whole_where_a_write_takes_a_part(tmp_path):
+    def write(disk):
+        disk.write(bytes(range(50)))
+        disk.checkpoint({"n": 50})
+        disk._log = TakesLittle(disk._log)
+        disk.seek(10)
+        disk.write(bytes(30))
+        die()
+
+    assert not run(tmp_path / "file", write)
+    assert run(tmp_path / "file", lambda disk: None)
+    assert (tmp_path / "file").read_bytes() == bytes(range(50))
+
+
 def write_some(disk):
     disk.write(b"some")
     disk.checkpoint({"n": 4})
