@@ -18,7 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .safe_file import Buffer, DiskFile, explain_failure, hold_signals, write_all
+from .safe_file import (
+    Buffer,
+    DiskFile,
+    explain_failure,
+    hold_signals,
+    name_unfinished,
+    unfinished_start,
+    write_all,
+)
 
 __all__ = ["ResumableFile", "write_resumably"]
 
@@ -151,7 +159,7 @@ def write_resumably(
     OSError
         If the file cannot be written; the message names it and the reason.
     """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    unfinished = name_unfinished(path)
     found = _take_over(path, unfinished, key)
     with hold_signals() as signals:
         is_wanted = False
@@ -180,9 +188,10 @@ def write_resumably(
 
 def _take_over(path: Path, unfinished: Path, key: str | None) -> Facts | None:
     """Make the file of a run that was killed this run's; remove what is of no use."""
-    pattern = re.compile(re.escape(path.name) + r"\.(\d+)\.partial(\..*)?")
+    start = unfinished_start(path)  # who lives on other hosts cannot be told
+    pattern = re.compile(re.escape(start) + r"(\d+)\.partial(\..*)?")
     left = {
-        path.with_name(f"{path.name}.{match[1]}.partial")
+        path.with_name(f"{start}{match[1]}.partial")
         for other in path.parent.iterdir()
         if (match := pattern.fullmatch(other.name)) and not _is_alive(int(match[1]))
     }

@@ -1,6 +1,5 @@
 """The command `scdataset rewrite`."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,6 +13,7 @@ from ..splits import load_split
 from .arguments import Joined, find_files
 from .ray_option import RayAddress, address_of
 from .rewriting import rewrite
+from .safe_file import name_unfinished
 from .splitting import find_conditions
 from .storage_arguments import StorageArgument, parse_storage_options
 from .terminal import (
@@ -146,7 +146,7 @@ def _telling_of(out: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        left = Path(f"{out}.{os.getpid()}.partial")
+        left = name_unfinished(Path(out))
         if left.exists():
             note(f"{left} holds what was written; the same command goes on from there")
         raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -19,6 +21,8 @@ __all__ = [
     "DiskFile",
     "explain_failure",
     "hold_signals",
+    "name_unfinished",
+    "unfinished_start",
     "write_all",
     "write_whole",
 ]
@@ -124,6 +128,21 @@ def write_all(file: FileIO, data: Buffer) -> None:
         left = left[file.write(left) :]
 
 
+def unfinished_start(path: Path) -> str:
+    """Return how the names of unfinished files begin that runs of this host write.
+
+    The number of a process means nothing on another host or in another container: two
+    may have the same, and write to one disk.
+    """
+    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    return f"{path.name}.{host}."
+
+
+def name_unfinished(path: Path) -> Path:
+    """Return where this process writes what becomes the file `path`."""
+    return path.with_name(f"{unfinished_start(path)}{os.getpid()}.partial")
+
+
 def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
     """Write a file beside `path` and give it that name once it is complete.
 
@@ -142,7 +161,7 @@ def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
         If the file cannot be written; the message names it and the reason.
     """
     # The name is that of this process, so that two may make the same plates.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    unfinished = name_unfinished(path)
     with hold_signals() as signals:
         try:
             disk = DiskFile(unfinished, stopped=lambda: bool(signals))

@@ -1,6 +1,7 @@
 """A resumable file is brought back to its last checkpoint, whatever came after it."""
 
 import os
+import platform
 import signal
 from typing import Any
 
@@ -136,6 +137,21 @@ def test_a_file_that_a_living_run_writes_is_left_alone(tmp_path, monkeypatch):
     assert run(tmp_path / "file", lambda disk: seen.append(disk.facts))
     assert seen == [None]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", *names]
+
+
+def test_a_file_that_another_host_writes_is_left_alone(tmp_path, monkeypatch):
+    host = ["one"]
+    monkeypatch.setattr(platform, "node", lambda: host[0])
+    assert not run(tmp_path / "file", write_some)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    host[0] = "two"  # where the process has the same number, as in containers
+    seen = []
+    assert run(tmp_path / "file", lambda disk: seen.append(disk.facts))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", *names]
+    host[0] = "one"
+    assert run(tmp_path / "file", lambda disk: seen.append(disk.facts))
+    assert seen == [None, {"n": 4}]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_signal_leaves_what_a_checkpoint_noted(tmp_path):

@@ -20,6 +20,7 @@ from scdataset_core.tools import (
     rewriting,
     rewritten_file,
 )
+from scdataset_core.tools.safe_file import name_unfinished
 
 ad = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")
@@ -67,11 +68,11 @@ def kill(monkeypatch, at, files, out, **options):
     with pytest.raises(Killed, match="killed"):
         rewrite(files, out, progress=progress, **options)
     monkeypatch.setattr(resumable_file, "_remove", remove)
-    ours = f"{out.name}.{os.getpid()}.partial"
+    ours = name_unfinished(out).name
     for path in list(out.parent.iterdir()):
         if path.name.startswith(ours):
             path.rename(out.parent / path.name.replace(f".{os.getpid()}.", f".{DEAD}."))
-    return out.with_name(f"{out.name}.{DEAD}.partial")
+    return out.with_name(ours.replace(f".{os.getpid()}.", f".{DEAD}."))
 
 
 def content(path):
@@ -308,7 +309,7 @@ def test_the_command_says_what_an_interrupted_run_leaves(files, tmp_path, monkey
     from scdataset_core.tools import rewrite_command
 
     def write(*_, **__):
-        (tmp_path / f"out.h5ad.{os.getpid()}.partial").touch()
+        name_unfinished(tmp_path / "out.h5ad").touch()
         raise SystemExit(130)
 
     monkeypatch.setattr(rewrite_command, "rewrite", write)

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.tools import rewrite
+from scdataset_core.tools.safe_file import unfinished_start
 
 ad = pytest.importorskip("anndata")
 
@@ -264,7 +265,8 @@ def test_a_killed_run_leaves_no_half_file_and_the_next_one_starts_clean(
 
 
 def test_unfinished_files_of_living_runs_are_left_alone(files, tmp_path):
-    mine = tmp_path / f"out.h5ad.{os.getppid()}.partial"
+    start = unfinished_start(tmp_path / "out.h5ad")
+    mine = tmp_path / f"{start}{os.getppid()}.partial"
     mine.touch()
     rewrite(files, tmp_path / "out.h5ad")
     assert mine.exists()

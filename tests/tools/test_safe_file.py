@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,21 @@ def test_complete_file_gets_its_name(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
     with h5py.File(tmp_path / "a.h5") as file:
         assert np.array_equal(file["x"], np.arange(1000))
+
+
+def test_two_hosts_never_write_one_file(tmp_path, monkeypatch):
+    path, host = tmp_path / "a", ["one"]
+    monkeypatch.setattr(platform, "node", lambda: host[0])
+
+    def write_while_another_does(disk):
+        disk.write(b"first")
+        host[0] = "two"  # where the process has the same number, as in containers
+        write_whole(path, lambda other: other.write(b"other"))
+        assert path.read_bytes() == b"other"
+
+    write_whole(path, write_while_another_does)
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_failed_writer_leaves_what_was_there(tmp_path):
