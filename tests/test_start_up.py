@@ -12,6 +12,7 @@ from tests.import_graph import CORE, FAMILIES, INDEX, package_root
 # What opening a file may import of its family.
 ANNDATA_LAYOUT = {
     "anndata_files.cell_files",
+    "anndata_files.cell_names",
     "anndata_files.data_frames",
     "anndata_files.file_tree",
     "anndata_files.frames",

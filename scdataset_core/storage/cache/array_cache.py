@@ -47,6 +47,8 @@ Integers = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.uint8]
 # A cache whose files fail this often in a process is not asked any more.
 MOST_FAILURES = 8
+# Chunks that other threads go on to forget are checked so often, and then decoded.
+MOST_CHECKS = 3
 # Where an entry was removed as it was made, it is made again after so many seconds.
 AGAIN_S = 0.2
 
@@ -204,10 +206,16 @@ class ArrayCache:
         Chunks that are new to this process are checked first.
         """
         found = opened.find(chunks)
-        if not found.kinds.all():
+        for _ in range(MOST_CHECKS):
+            if found.kinds.all():
+                break
+            before = found.state
             unknown = np.unique(chunks[found.kinds == 0])
             context.run(self._check(opened, array, unknown, context))
             found = opened.find(chunks)
+            if found.state == before:
+                break
+            # Another thread forgot all that was checked, what was just found too.
         return found
 
     def _look(self, array: ArrayLayout, context: "ReadContext") -> OpenEntry | None:

@@ -16,6 +16,7 @@ from scdataset_core.storage.cache.filling import (
     cached_share,
     fill_caches,
 )
+from scdataset_core.storage.cache.open_entries import OpenEntry
 from scdataset_core.storage.cache.writing import FileStatus
 from scdataset_core.storage.reading import chunk_decoder
 from tests.storage.oracle import check, stored, values
@@ -222,3 +223,24 @@ def test_chunks_that_are_offered_together_hold_the_limit(tmp_path):
         check(array, plain, [(0, len(plain))], context=context)
     assert cached_share([array]) > 0
     assert Cache(tmp_path / "cache").nbytes <= limit + 16_384
+
+
+def test_what_is_forgotten_while_it_is_checked_is_checked_again(tmp_path, monkeypatch):
+    """As where two threads read, and the file of the chunks has changed just before."""
+    plain = counts(1000, 200)
+    array = write(tmp_path / "x.h5", plain, chunks=(100,), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    fill_caches([array], None, 1)
+    add, n_added = OpenEntry.add, 0
+
+    def forget_first(opened, *arguments):
+        nonlocal n_added
+        n_added += 1
+        opened.n_forgotten += n_added == 1
+        add(opened, *arguments)
+
+    monkeypatch.setattr(OpenEntry, "add", forget_first)
+    with ReadContext(1) as context:
+        check(array, plain, [(5, 950)], context=context)
+        assert context.stats.chunks_decoded == 0
+    assert n_added == 2
