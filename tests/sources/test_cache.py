@@ -110,6 +110,18 @@ def test_files_of_several_types_and_filters_share_a_cache(files, tmp_path):
     assert all(entry.in_use for entry in entries)
 
 
+def test_uncompressed_files_beside_kept_ones_keep_their_rows(files, tmp_path):
+    """What is kept is widened over whole minibatches, where others have rows too."""
+    small = ad.read_h5ad(files["plate2"])[:20].copy()
+    small.write_h5ad(tmp_path / "uncompressed.h5ad")
+    paths = [files["plate1"], tmp_path / "uncompressed.h5ad"]
+    source = scd.open(paths, cache=tmp_path / "cache")
+    source.fill_cache()
+    expected = batches(scd.open(paths), block_size=1)
+    for got, want in zip(batches(source, block_size=1), expected, strict=True):
+        same(got, want)
+
+
 def test_a_source_with_a_cache_pickles_and_states_do_not_know_it(files, tmp_path):
     plain = scd.open(files["plate1"])
     source = scd.open(files["plate1"], cache=scd.Cache(tmp_path / "cache", "1GiB"))

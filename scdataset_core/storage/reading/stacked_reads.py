@@ -45,18 +45,20 @@ def read_stack(read: StackRead, context: ReadContext) -> None:
     if not plain.all():
         mine = np.repeat(plain, np.diff(first, append=len(read.files)))
         read, rest = read.take(mine), read.take(~mine)
-    if len(read.files):
-        buffers = _buffers(read, context)
-        if buffers is None:
-            read_requests([*read.split(), *(rest.split() if rest else [])], context)
-            return
-        _read_plain(read, buffers, context)
-        for targets, read_to in zip(read.targets, buffers, strict=True):
-            if read_to is not targets:
-                for target, buffer in zip(targets, read_to, strict=True):
-                    convert(buffer, target)
+    buffers = _buffers(read, context) if len(read.files) else []
+    if buffers is None:
+        read_requests([*read.split(), *(rest.split() if rest else [])], context)
+        return
+    # These first: what widens kept chunks writes into places of other ranges too.
     if rest is not None:
         read_requests(rest.split(), context)
+    if not len(read.files):
+        return
+    _read_plain(read, buffers, context)
+    for targets, read_to in zip(read.targets, buffers, strict=True):
+        if read_to is not targets:
+            for target, buffer in zip(targets, read_to, strict=True):
+                convert(buffer, target)
 
 
 def _buffers(read: StackRead, context: ReadContext) -> Sequence[Targets] | None:
