@@ -141,7 +141,7 @@ def describe_references(
     # Names are written whole: nothing else tells a file of few bytes that claims many.
     _check_size(dataset, facts.path, facts.identity.n_bytes, whole=True)
     name = str(dataset.name)
-    shape = DatasetShape.of(dataset, facts.path)._replace(item_bytes=REFERENCE.itemsize)
+    shape = DatasetShape.of(dataset, facts.path)
     make_table = Hdf5TableMaker(shape, facts.identity, place.address)
     dtype = np.dtype(f"S{REFERENCE.itemsize}")
     grid = _make_grid(dataset, make_table, dtype, b"", quietly=quietly)

@@ -14,6 +14,7 @@ from ..decoding.filters import SHUFFLE, unshuffle
 from ..io.byte_sources import SourceIdentity
 from .hdf5_btrees import ListedChunks, PieceOfFile, ReadPieces, read_layout
 from .hdf5_files import counts_user_block
+from .hdf5_heaps import REFERENCE
 
 if TYPE_CHECKING:
     import h5py
@@ -47,12 +48,10 @@ class DatasetShape(NamedTuple):
     @classmethod
     def of(cls, dataset: "h5py.Dataset", file: str) -> "DatasetShape":
         """Return that of an open dataset."""
+        # Of text the file has references, where the array in memory has pointers.
+        kind = REFERENCE if dataset.dtype.kind == "O" else dataset.dtype
         return cls(
-            file,
-            str(dataset.name),
-            dataset.shape,
-            dataset.chunks,
-            dataset.dtype.itemsize,
+            file, str(dataset.name), dataset.shape, dataset.chunks, kind.itemsize
         )
 
     @property
@@ -261,7 +260,7 @@ def _find_unfiltered(
     """
     plist = dataset.id.get_create_plist()
     codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    if not codes:
+    if not codes or dataset.dtype.kind == "O":  # h5py gives text, not its references
         return np.empty(0, np.int64)
     n_bytes = prod(dataset.chunks) * dataset.dtype.itemsize
     shape, steps = np.array(dataset.shape), np.array(dataset.chunks)

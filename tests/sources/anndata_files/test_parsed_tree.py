@@ -120,9 +120,8 @@ def test_hdf5_is_asked_of_references(tmp_path):
 def test_hdf5_is_asked_of_other_layouts(tmp_path, make):
     path = tmp_path / "a.h5ad"
     make_cells().write_h5ad(tmp_path / "b.h5ad")
-    with h5py.File(tmp_path / "b.h5ad") as old, h5py.File(path, "w", **make) as new:
-        for name in old:
-            old.copy(name, new)
+    with h5py.File(path, "w", **make) as file:
+        ad.io.write_elem(file, "/", make_cells())  # copies would keep their headers
     labels = OpenOptions(obs=("line",))
     assert ask_parsed(str(path), lambda tree: locate_cells(tree, labels)) is None
     source = scd.open(path, obs=["line"])

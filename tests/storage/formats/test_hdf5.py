@@ -146,6 +146,23 @@ def test_latest_file_formats(tmp_path) -> None:
     np.testing.assert_array_equal(wide.read(), plain.reshape(50, 20))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="in_one_piece"),
+        pytest.param({"chunks": (4,)}, id="in_chunks"),
+        pytest.param({"chunks": (4,), "compression": "gzip"}, id="compressed"),
+    ],
+)
+def test_text_in_latest_file_formats(tmp_path, options) -> None:
+    text = [f"gene {i}" for i in range(10)]
+    with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+        file.create_dataset("x", data=text, dtype=h5py.string_dtype(), **options)
+    array = stored(tmp_path / "x.h5")
+    assert array.references is not None
+    assert [x.decode() for x in array.read()] == text
+
+
 def test_a_changed_file_is_noticed(tmp_path) -> None:
     path = tmp_path / "x.h5"
     for compression in (None, "gzip"):
