@@ -154,9 +154,8 @@ def _find_kept(
     pieces = cut_at_chunks(
         ranges.starts, ranges.stops, ranges.offset, np.array(rows, np.int64)[ranges.of]
     )
-    edges = ranges.bounds
-    if len(pieces.range) != edges[-1]:
-        edges = np.searchsorted(pieces.range, edges).tolist()
+    # As many pieces as ranges tell nothing: empty ranges have none, others several.
+    edges = np.searchsorted(pieces.range, ranges.bounds).tolist()
     kept: list[_Kept] = []
     others: list[Request] = []
     for number, request in enumerate(requests):

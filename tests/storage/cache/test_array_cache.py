@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scdataset_core.storage import ReadContext
+from scdataset_core.storage import ReadContext, Request, read_requests
 from scdataset_core.storage.cache import Cache, array_cache
 from scdataset_core.storage.cache.filling import (
     attach_cache,
@@ -111,6 +111,31 @@ def test_matrices_come_back_by_rows_and_by_columns(tmp_path_factory, data):
         n_decoded = context.stats.chunks_decoded
         check(array, plain, ranges, context=context, columns=columns)
         assert context.stats.chunks_decoded == n_decoded
+
+
+def test_empty_ranges_among_cut_ones_are_read_right_of_arrays_that_are_kept_in_part(
+    tmp_path,
+):
+    # As many pieces as ranges, though the first range of the first array is three.
+    small = write(tmp_path / "a.h5", values(36, "f4"), chunks=(3,), compression="gzip")
+    large = write(tmp_path / "b.h5", values(36, "i4"), chunks=(12,), compression="gzip")
+    starts, stops, zeros = np.array([2, 36]), np.array([7, 36]), np.zeros(2, int)
+    with ReadContext(1) as context:
+        for array in (small, large):
+            with_cache(array, tmp_path / "cache")
+            array.read(0, 6, context=context)
+            array.read(30, 36, context=context)  # what is not kept between is a hole
+            array.chunk_cache.cache.process.writer.flush(5.0)
+        read = [np.full(5, 99, array.dtype) for array in (small, large)]
+        read_requests(
+            [
+                Request(array, starts, stops, [target], zeros, zeros)
+                for array, target in zip((small, large), read, strict=True)
+            ],
+            context,
+        )
+    np.testing.assert_array_equal(read[0], values(36, "f4")[2:7])
+    np.testing.assert_array_equal(read[1], values(36, "i4")[2:7])
 
 
 def test_filling_tells_how_far_it_is_and_only_fills_what_is_missing(tmp_path):
