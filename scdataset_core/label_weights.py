@@ -63,6 +63,8 @@ def class_weights(
     [0.5, 0.5, 0.6666666666666666]
     """
     _check_shape(power, smoothing)
+    power = float(power)  # a narrow integer of NumPy cannot be negated
+    smoothing = None if smoothing is None else float(smoothing)
     codes, sizes = _count_classes(labels)
     by_class = sizes**-power if smoothing is None else smoothing / (sizes + smoothing)
     # The code -1 of a missing label takes the last weight, which is 0.

@@ -87,6 +87,7 @@ def mix(
             )
     if total_size is not None:
         check_count("total_size", total_size)
+        total_size = int(total_size)
     weights = find_integers(proportions)
     return joined, Mixture(sources, weights, strategies, total_size)
 

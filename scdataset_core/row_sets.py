@@ -80,6 +80,7 @@ class RowSet:
                 "RowSet takes bits in words; RowSet.of(n_rows, rows_or_mask) makes one"
                 f" of row numbers or a mask, got a {type(words).__name__}"
             )
+        n_rows = int(n_rows)
         n_words = -(-n_rows // WORD_ROWS)
         if words.shape != (n_words,) or words.dtype != WORD:
             raise ValueError(
@@ -89,7 +90,7 @@ class RowSet:
         tail = n_rows % WORD_ROWS
         if tail and int(words[-1]) >> tail:
             raise ValueError(f"a bit is set after the last of {n_rows} rows")
-        self._n_rows = int(n_rows)
+        self._n_rows = n_rows
         self._words = words
         self._words.flags.writeable = False
         self._counts, self._length = running_counts(words)
@@ -115,6 +116,7 @@ class RowSet:
             or the array is neither.
         """
         check_count("n_rows", n_rows, least=0)
+        n_rows = int(n_rows)
         if isinstance(rows_or_mask, RowSet):
             rows_or_mask.check_n_rows(n_rows)
             return rows_or_mask

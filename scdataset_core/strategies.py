@@ -151,6 +151,7 @@ class BlockShuffling(ListedRows):
                     f" the rows of whole storage chunks, got {block_size!r}"
                 )
             check_count("block_size", block_size)
+            block_size = int(block_size)
             if chunks != 1:
                 raise ValueError('chunks goes with block_size="storage"')
         elif drop_last:
@@ -165,7 +166,7 @@ class BlockShuffling(ListedRows):
         self.block_size = block_size
         self.drop_last = bool(drop_last)
         self.fixed_grid = bool(fixed_grid)
-        self.chunks = chunks
+        self.chunks = int(chunks)
         self.stratify = self._take_labels(stratify, "stratify")
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:

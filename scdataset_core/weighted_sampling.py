@@ -91,11 +91,11 @@ class BlockWeightedSampling(WeightedRows):
             warnings.warn(
                 "sampling_size is ignored when replace=True", UserWarning, stacklevel=2
             )
-        self.block_size = block_size
+        self.block_size = int(block_size)
         self.weights = self._take_weights(weights)
-        self.total_size = total_size
+        self.total_size = None if total_size is None else int(total_size)
         self.replace = bool(replace)
-        self.sampling_size = sampling_size
+        self.sampling_size = None if sampling_size is None else int(sampling_size)
         self._prepared: _Prepared | None = None
 
     def order(self, source: Any, *, seed: int, epoch: int) -> Order:

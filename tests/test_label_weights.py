@@ -37,6 +37,15 @@ def test_several_labels_make_joint_classes() -> None:
     assert class_weights(drug, line).tolist() == [0.5, 0.5, 1.0, 1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u8"])
+def test_numbers_of_numpy_give_the_same_weights(dtype) -> None:
+    codes, two = [0, 0, 0, 1], np.dtype(dtype).type(2)
+    for name in ("power", "smoothing"):
+        given, plain = ({name: value} for value in (two, 2))
+        weights = class_weights(codes, **given)
+        assert weights.tolist() == class_weights(codes, **plain).tolist()
+
+
 def test_power_0_leaves_cells_as_they_are() -> None:
     assert class_weights(["a", "a", "b", None], power=0).tolist() == [1.0, 1.0, 1.0, 0]
 

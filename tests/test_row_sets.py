@@ -116,6 +116,13 @@ def test_only_integers_are_in_a_set():
         assert other not in rows
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u8"])
+def test_the_number_of_rows_may_be_an_integer_of_numpy(dtype):
+    rows = RowSet.of(np.dtype(dtype).type(100), [3, 70])
+    assert rows == RowSet.of(100, [3, 70])
+    assert len(~rows) == 98
+
+
 def test_sets_are_equal_by_value_and_hash_so():
     rows = RowSet.of(100, [3, 70])
     assert rows == RowSet.of(100, [70, 3])

@@ -1,6 +1,7 @@
 """Strategies: which rows an epoch has, computed at any position."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -244,6 +245,27 @@ def test_block_size_must_be_an_integer():
 def test_a_flag_of_text_is_not_taken_for_true(make, name):
     with pytest.raises(TypeError, match=f"{name} must be True or False, got"):
         make()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i8", "u8"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: BlockShuffling(n),
+        lambda n: BlockShuffling(n, stratify=np.arange(300) % 3),
+        lambda n: BlockWeightedSampling(n, total_size=n),
+        lambda n: BlockWeightedSampling(n, replace=False, sampling_size=n),
+        lambda n: ClassBalancedSampling(np.arange(300) % 3, n, total_size=n),
+    ],
+)
+def test_integers_of_numpy_are_taken_for_what_they_are(make, dtype):
+    given, plain = make(np.dtype(dtype).type(100)), make(100)
+    data = np.arange(300)
+    orders = [one.order(data, seed=1, epoch=2) for one in (given, plain)]
+    rows, expected = (order.rows(0, len(order)) for order in orders)
+    np.testing.assert_array_equal(rows, expected)
+    assert repr(given) == repr(plain)
+    assert json.dumps(given.describe(data)) == json.dumps(plain.describe(data))
 
 
 def test_sampling_size_with_replacement_is_ignored_with_a_warning():

@@ -97,6 +97,7 @@ def split(
     groups, strata = name_columns(by, "by"), name_columns(stratify, "stratify")
     check_count("block_size", block_size)
     check_seed(seed)
+    block_size, seed = int(block_size), int(seed)
     _check_parts(parts)
     if groups and block_size > 1:
         raise ValueError(
