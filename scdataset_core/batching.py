@@ -13,6 +13,7 @@ from .cells import Cells, extend, take
 from .fetch_memory import RowMemory, find_fetch_factor
 from .form import Form, OutputName, Overflow, Width, find_output, pack
 from .hooks import Hooks, check_with_source, fill_rows
+from .joined_fetches import count_joined
 from .outputs.base import MatrixLayout, Output
 from .pending_batches import PendingBatch, find_stops, pend
 from .plan import Fetch
@@ -65,6 +66,10 @@ class Batching:
 
     def count_lanes(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read at a time."""
+        return 1
+
+    def count_joined(self, n_rows: int) -> int:
+        """Return how many fetches of `n_rows` are best read together, as one."""
         return 1
 
     def prepare(self) -> None:
@@ -184,10 +189,12 @@ class SourceBatching(Batching):
         self.set_sizes = set_sizes
         if form.widths:
             self.buckets = Buckets(form.widths, collection.read_lengths)
+        self._has_budget = False
         self._finish_cells = output.finisher(collection.info)
 
     def fit(self, sizes: Sizes, memory: int | str, *, read_ahead: int) -> Sizes:
         """Return `sizes` with the largest fetch factor that `memory` allows."""
+        self._has_budget = True
         row = RowMemory.of(self.collection, self.form, read_ahead=read_ahead)
         n_rows = sizes.batch_size
         if self.set_sizes is not None:
@@ -203,8 +210,22 @@ class SourceBatching(Batching):
         """
         if self.hooks.on_fetches or not self.collection.concurrent:
             return 1
-        n_bytes = n_rows * self.collection.row_bytes(self.collection.stored_form)
-        return 2 if n_bytes >= _LEAST_BYTES else 1
+        return 2 if self._count_bytes(n_rows) >= _LEAST_BYTES else 1
+
+    def count_joined(self, n_rows: int) -> int:
+        """Return how many fetches of `n_rows` are best read together, as one.
+
+        It is one where a user's hooks would notice it, or memory was said.
+        """
+        hooks = self.hooks
+        if self._has_budget or hooks.on_fetches or hooks.batch_callback is not None:
+            return 1
+        return count_joined(self._count_bytes(n_rows))
+
+    def _count_bytes(self, n_rows: int) -> float:
+        """Return the mean bytes of so many rows, as they are stored."""
+        row_bytes: float = self.collection.row_bytes(self.collection.stored_form)
+        return n_rows * row_bytes
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_finish_cells": None}

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from .batching import Batching
 from .hook_epoch import in_epoch
+from .joined_fetches import FailedRead, group_fetches, read_joined
 from .pending_batches import PendingBatch
 from .plan import Fetch, Plan
 from .position import Bookmark
@@ -21,22 +22,25 @@ from .thread_ending import Ending
 
 __all__ = ["BatchIterator"]
 
+_Pending = deque[PendingBatch | FailedRead]
+
 
 def _fetches(
-    plan: Plan, batching: Batching, context: ReadContext, skip: int
-) -> Generator[Fetch, None, None]:
-    """Yield the fetches; take this thread's turn to read before each."""
-    for fetch in plan.fetches(skip=skip, whole=batching.needs_whole_fetches):
+    plan: Plan, batching: Batching, context: ReadContext, skip: int, n_joined: int
+) -> Generator[tuple[Fetch, ...], None, None]:
+    """Yield the fetches to read together; take this thread's turn before each read."""
+    fetches = plan.fetches(skip=skip, whole=batching.needs_whole_fetches)
+    for group in group_fetches(fetches, n_joined):
         context.join_queue()
-        yield fetch
+        yield group
 
 
 def _read(
-    fetch: Fetch, batching: Batching, context: ReadContext, epoch: int
-) -> deque[PendingBatch]:
-    """Read a fetch of an epoch, on the thread that reads ahead."""
+    group: tuple[Fetch, ...], batching: Batching, context: ReadContext, epoch: int
+) -> _Pending:
+    """Read fetches of an epoch, on the thread that reads ahead."""
     with in_epoch(epoch):
-        return batching.read(fetch, context)
+        return read_joined(group, partial(batching.read, context=context))
 
 
 class BatchIterator(Iterator[Any]):
@@ -76,7 +80,7 @@ class BatchIterator(Iterator[Any]):
         self._read_ahead = read_ahead
         self._threads = threads
         self._lock = threading.RLock()  # a hook may take a batch itself
-        self._pending: deque[PendingBatch] = deque()
+        self._pending: _Pending = deque()
         self._n_batches = len(plan)
         self._functions: list[Callable[[Any, int], Any]] = []
         self._has_failed = False
@@ -89,7 +93,10 @@ class BatchIterator(Iterator[Any]):
         plan, batching = self._plan, self._batching
         position = self._bookmark.position
         n_rows = plan.dealing.sizes.fetch_rows
-        lanes = batching.count_lanes(n_rows) if self._read_ahead else 1
+        n_joined = lanes = 1
+        if self._read_ahead:
+            n_joined = batching.count_joined(n_rows)
+            lanes = batching.count_lanes(n_rows * n_joined)
         batching.prepare()
         n_threads = choose_threads(self._threads, plan.shard)
         self._context = context = ReadContext(
@@ -99,7 +106,7 @@ class BatchIterator(Iterator[Any]):
         make = partial(_read, batching=batching, context=context, epoch=position.epoch)
         try:
             self._fetches = ReadAhead(
-                _fetches(plan, batching, context, position.yielded),
+                _fetches(plan, batching, context, position.yielded, n_joined),
                 make,
                 depth=self._read_ahead + lanes - 1,
                 n_threads=lanes,
@@ -127,6 +134,8 @@ class BatchIterator(Iterator[Any]):
             self._begin()
         try:
             pending = (self._pending or self._wait_for_fetch()).popleft()
+            if isinstance(pending, FailedRead):
+                raise pending.error
             started = time.perf_counter()
             with in_epoch(self._bookmark.position.epoch):
                 batch = make_item(self._make, pending)
@@ -163,10 +172,10 @@ class BatchIterator(Iterator[Any]):
             batch = function(batch, len(self))
         return batch
 
-    def _wait_for_fetch(self) -> deque[PendingBatch]:
+    def _wait_for_fetch(self) -> _Pending:
         """Wait for the next fetch that has minibatches, and return them."""
         started = time.perf_counter()
-        pending: deque[PendingBatch] = deque()
+        pending: _Pending = deque()
         while not pending:
             pending = next(self._fetches)
         self._pending = pending
@@ -194,7 +203,7 @@ class BatchIterator(Iterator[Any]):
         self._end()
 
 
-def _end(fetches: ReadAhead[deque[PendingBatch]], context: ReadContext) -> None:
+def _end(fetches: ReadAhead[_Pending], context: ReadContext) -> None:
     try:
         fetches.close()
     finally:  # after an interrupt too

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class Plan:
             key = getattr(self.order, "key", derive_key(0, 0, Purpose.SHUFFLE))
         self._key = key
         self._window_fetches = max(1, _WINDOW_ROWS // sizes.fetch_rows)
-        self._window: tuple[int, Rows, Sets | None] | None = None
+        self._window: tuple[int, Rows, Sets | None, list[int]] | None = None
 
     def __len__(self) -> int:
         """Return the number of minibatches this rank and worker yields."""
@@ -180,8 +181,8 @@ class Plan:
         # Whole fetches have the rows of a short minibatch that is left out, too.
         read = range(first, first + len(pieces)) if whole else held
         parts = [pieces[batch - first][0] for batch in read]
-        stops = np.cumsum([len(part) for part in parts], dtype=np.int64).tolist()
-        starts = dict(zip(read, [0, *stops], strict=False))
+        stops = accumulate(map(len, parts), initial=0)
+        starts = dict(zip(read, stops, strict=False))
         batches, found = [], []
         for batch in held:
             part, sets = pieces[batch - first]
@@ -197,8 +198,7 @@ class Plan:
     def _pieces(self, number: int) -> list[tuple[Rows, BatchSets | None]]:
         """Return the rows that each minibatch of a fetch reads, and its sets."""
         size = self.dealing.sizes.batch_size
-        key = int(hash_numbers(number, key=self._key))
-        rows, sets = self._look_up(number)
+        rows, sets, key = self._look_up(number)
         rows = self.order.arrange(rows, batch_size=size, key=key)
         starts = range(0, len(rows), size)
         sizes = self.order.set_sizes
@@ -214,8 +214,11 @@ class Plan:
             for start in starts
         ]
 
-    def _look_up(self, number: int) -> tuple[Rows, Sets | None]:
-        """Return the rows and sets of a fetch; its neighbours are looked up with it."""
+    def _look_up(self, number: int) -> tuple[Rows, Sets | None, int]:
+        """Return the rows, sets and key of a fetch; its neighbours' are found with it.
+
+        The key is that of its shuffle.
+        """
         fetch_rows = self.dealing.sizes.fetch_rows
         window = number // self._window_fetches
         first = window * self._window_fetches * fetch_rows
@@ -225,10 +228,12 @@ class Plan:
             sets = None
             if sizes is not None:
                 sets = self.order.sets(first // sizes.set_size, stop // sizes.set_size)
-            self._window = (window, self.order.rows(first, stop), sets)
-        _, rows, sets = self._window
+            numbers = window * self._window_fetches + np.arange(self._window_fetches)
+            keys = hash_numbers(numbers, key=self._key).tolist()
+            self._window = (window, self.order.rows(first, stop), sets, keys)
+        _, rows, sets, keys = self._window
         start = number * fetch_rows - first
         stop = start + fetch_rows
         if sizes is not None and sets is not None:
             sets = sets.part(start // sizes.set_size, stop // sizes.set_size)
-        return rows[start:stop], sets
+        return rows[start:stop], sets, keys[number - window * self._window_fetches]

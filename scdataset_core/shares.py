@@ -17,6 +17,8 @@ Integers = npt.NDArray[np.int64]
 
 # Whole fetches that some ranks have done and others have not are listed.
 _MOST_BEYOND = 1 << 24
+# The numbers of so many fetches are computed at a time.
+_LOOKED_UP = 64
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,7 @@ class Share:
             wholes = range(first, stop, step)
             passed = min(skip // factor, len(wholes))  # none of them is looked up
             skip -= passed * factor
-            for place in wholes[passed:]:
-                number = self._whole(place)
+            for number in self._numbers(wholes[passed:]):
                 held = range(number * factor + skip, (number + 1) * factor)
                 yield number, tuple(held)
                 skip = 0
@@ -217,11 +218,13 @@ class Share:
                 skip = max(0, skip - n_held)
                 first = stop + step
 
-    def _whole(self, place: int) -> int:
-        """Return the number of the whole fetch at a place among those of the rank."""
-        i = place - int(np.searchsorted(self._partials.places, place))
-        at = i * self.shard.world_size + self.shard.rank
-        return int(self.deal.wholes.at(np.array([at]))[0])
+    def _numbers(self, places: range) -> Iterator[int]:
+        """Yield the numbers of whole fetches at places among those of the rank."""
+        for first in range(0, len(places), _LOOKED_UP):
+            some = np.array(places[first : first + _LOOKED_UP], np.int64)
+            i = some - np.searchsorted(self._partials.places, some)
+            at = i * self.shard.world_size + self.shard.rank
+            yield from self.deal.wholes.at(at).tolist()
 
 
 class AllShares:

@@ -1,6 +1,5 @@
 """Sparse output: X is a `scipy.sparse.csr_array`."""
 
-import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -80,9 +79,11 @@ def make_csr(
     """Return sparse rows as a CSR array; the rows are known to go together."""
     small = max(rows.n_vars, int(rows.starts[-1])) < 2**31
     index_dtype = np.dtype(np.int32 if small else np.int64)
-    # SciPy's constructor looks at its arguments for 27 us; a copy of an empty array
-    # whose parts are then replaced takes 5.
-    x = copy.copy(_empty_csr(len(rows.starts) - 1, rows.n_vars))
+    # SciPy's constructor looks at its arguments for 27 us; to take the attributes of an
+    # empty array, and then replace its parts, takes 2.
+    empty_csr = _empty_csr(len(rows.starts) - 1, rows.n_vars)
+    x = object.__new__(type(empty_csr))
+    vars(x).update(vars(empty_csr))
     x.data = cast(rows.values, dtype, empty)
     x.indices = cast(rows.columns, index_dtype, empty)
     x.indptr = rows.starts.astype(index_dtype, copy=False)

@@ -97,6 +97,12 @@ class ReadContext:
         """
         return self._buffers.empty(n, dtype)
 
+    def empty_together(
+        self, n: int, dtypes: Sequence[npt.DTypeLike]
+    ) -> list[npt.NDArray[Any]]:
+        """Return an array as :meth:`empty` does of each type, for use together."""
+        return self._buffers.empty_together(n, dtypes)
+
     @property
     def scratch(self) -> Scratch:
         """The calling thread's own memory for chunks."""

@@ -94,6 +94,19 @@ class ChunkCache(Protocol):
         """
         ...
 
+    def find_known(
+        self,
+        array: "ArrayLayout",
+        chunks: npt.NDArray[np.int64],
+        context: "ReadContext",
+    ) -> FoundChunks | None:
+        """Return what :meth:`find_kept` would without a check; None: nothing is known.
+
+        It costs little, and says of chunks that are kept, but were not used in this
+        process, that they are not.
+        """
+        ...
+
     def confirm(
         self,
         array: "ArrayLayout",

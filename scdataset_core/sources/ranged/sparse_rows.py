@@ -95,17 +95,21 @@ class SparseReader:
             fetch.moves.lengths, lambda row: self._name_of(fetch.rows[row])
         ):
             direct, fetch = None, self._locate(request, None)
-        values, columns = self._read_elements(request, fetch)
+        values, columns, largest = self._read_elements(request, fetch)
+        is_checked = largest is not None and largest < self.genes.fewest_stored
 
         def pack(batch: int) -> Any:
             rows, starts = request.batch_rows(batch), fetch.row_starts[batch]
-            found = values[batch], columns[batch], starts, rows
             if direct is None or fetch.widths is None:
+                if not is_checked:
+                    self._check_columns(columns[batch], starts, rows)
+                found = values[batch], columns[batch], starts, rows
                 return self._pack(*found, request.form, request.context)
             width = fetch.widths[batch]
             x = direct.finish(values[batch], columns[batch], np.diff(starts), width)
-            ends = np.arange(len(rows) + 1) * width
-            self._check_columns(x["indices"].reshape(-1), ends, rows)
+            if not is_checked:
+                ends = np.arange(len(rows) + 1) * width
+                self._check_columns(x["indices"].reshape(-1), ends, rows)
             return x
 
         return request.make_batches(pack)
@@ -144,18 +148,22 @@ class SparseReader:
 
     def _read_elements(
         self, request: ReadRequest, fetch: _Fetch
-    ) -> tuple[Targets, Targets]:
-        """Read values and columns of all rows into a buffer each for every batch."""
+    ) -> tuple[Targets, Targets, int | None]:
+        """Read values and columns of all rows into a buffer each for every batch.
+
+        Return also a number that no column is above, if that is known.
+        """
         context = request.context
         if fetch.widths is None:
             sizes = [int(starts[-1]) for starts in fetch.row_starts]
         else:
-            pairs = zip(request.batch_sizes, fetch.widths, strict=True)
-            sizes = [n * width for n, width in pairs]
-        values = [context.empty(size, self.dtype) for size in sizes]
-        columns = [context.empty(size, self.column_dtype) for size in sizes]
+            shapes = zip(request.batch_sizes, fetch.widths, strict=True)
+            sizes = [n * width for n, width in shapes]
+        dtypes = self.dtype, self.column_dtype
+        pairs = [context.empty_together(size, dtypes) for size in sizes]
+        values, columns = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         moves, files = fetch.moves.join_in(fetch.files)
-        read_stack(
+        _, largest = read_stack(
             StackRead(
                 self._elements,
                 files,
@@ -167,7 +175,7 @@ class SparseReader:
             ),
             context,
         )
-        return values, columns
+        return values, columns, largest
 
     def _pack(
         self,
@@ -178,8 +186,7 @@ class SparseReader:
         form: Form,
         context: ReadContext,
     ) -> Any:
-        """Check and map the columns of a part, and lay its rows out."""
-        self._check_columns(columns, starts, rows)
+        """Map the columns of a part, which were checked, and lay its rows out."""
         n_vars = len(self.genes.names)
         if self.genes.moves_columns:
             values, columns, starts = self._mapped(values, columns, starts, rows)

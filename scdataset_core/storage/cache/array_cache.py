@@ -177,6 +177,19 @@ class ArrayCache:
         kinds[~touched] = found.kinds
         return found._replace(kinds=kinds)
 
+    def find_known(
+        self, array: ArrayLayout, chunks: Integers, context: "ReadContext"
+    ) -> FoundChunks | None:
+        """Return what is known of chunks, see :meth:`~..layout.ChunkCache.find_known`.
+
+        Nothing is checked.
+        """
+        self._process.report_failed_write()
+        opened = self._look(array, context)
+        if opened is None or self._find_touched(array, chunks) is not None:
+            return None
+        return opened.find(chunks)
+
     def confirm(
         self,
         array: ArrayLayout,

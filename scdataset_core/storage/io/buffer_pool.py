@@ -2,6 +2,7 @@
 
 import ctypes
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,22 +45,38 @@ class BufferPool:
 
     def __init__(self, idle_bytes: int = 128 << 20) -> None:
         self.idle_bytes = idle_bytes
+        self._room = 0  # at least so many more bytes may lie idle
         self._idle: dict[int, list[npt.NDArray[np.uint8]]] = {}
         self._leases: dict[int, _Lease] = {}
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of shape ``(n,)`` whose contents are arbitrary."""
-        kind = np.dtype(dtype)
-        n_bytes = int(n) * kind.itemsize
+        return self.empty_together(n, [dtype])[0]
+
+    def empty_together(
+        self, n: int, dtypes: Sequence[npt.DTypeLike]
+    ) -> list[npt.NDArray[Any]]:
+        """Return an array of shape ``(n,)`` of each type, all over one block.
+
+        They are of use together: the block is used again when no view of any lives.
+        """
+        kinds = [np.dtype(dtype) for dtype in dtypes]
+        starts, n_bytes = [], 0
+        for kind in kinds:
+            starts.append(n_bytes)
+            n_bytes += -(-int(n) * kind.itemsize // ALIGNMENT) * ALIGNMENT
         if n_bytes < SMALLEST:
-            return np.empty(n, kind)
+            return [np.empty(n, kind) for kind in kinds]
         block = self._block(n_bytes)
         exporter = (ctypes.c_char * len(block)).from_buffer(block.data)
         lease = _Lease(exporter, _end_of_lease)
         lease.block, lease.pool = block, self
         self._leases[id(lease)] = lease
-        array: npt.NDArray[Any] = np.frombuffer(memoryview(exporter), kind, n)
-        return array
+        memory = memoryview(exporter)
+        return [
+            np.frombuffer(memory, kind, n, start)
+            for kind, start in zip(kinds, starts, strict=True)
+        ]
 
     def _block(self, n_bytes: int) -> npt.NDArray[np.uint8]:
         """Return an idle block of about `n_bytes`, or a new one."""
@@ -75,10 +92,14 @@ class BufferPool:
     def take_back(self, lease: _Lease) -> None:
         """Keep the memory of an ended lease, unless enough lies idle."""
         # Runs wherever the last view dies, even inside a garbage collection that
-        # interrupts `empty`: no lock and no counter, only atomic steps.
+        # interrupts `empty`: no lock, and all that counts is done in atomic steps. Two
+        # threads may take the same room; what lies idle is counted again when it ends.
         self._leases.pop(id(lease), None)
         size = len(lease.block)
-        if self.n_idle_bytes + size <= self.idle_bytes:
+        if size > self._room:
+            self._room = self.idle_bytes - self.n_idle_bytes
+        if size <= self._room:
+            self._room -= size
             self._idle.setdefault(size, []).append(lease.block)
 
     @property
@@ -88,7 +109,7 @@ class BufferPool:
 
     def close(self) -> None:
         """Drop idle memory, and keep none from now on."""
-        self.idle_bytes = 0
+        self.idle_bytes = self._room = 0
         self._idle.clear()
 
 

@@ -8,6 +8,7 @@ looks it up for all of its ranges at a time.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..chunks import ChunkTable
 from ..io.byte_sources import Location
 from ..io.fork_safe_lock import first_use_lock
 from ..layout import ArrayLayout
-from .requests import Request
+from .conversion import can_convert
+from .requests import Request, check_targets
 
-__all__ = ["ArrayStack", "StackRead"]
+__all__ = ["CACHED", "OTHER", "PLAIN", "ArrayStack", "StackRead", "first_of_each"]
 
 Integers = npt.NDArray[np.int64]
 Targets = Sequence[npt.NDArray[Any]]
@@ -30,7 +32,9 @@ Targets = Sequence[npt.NDArray[Any]]
 FEW_CHUNKS = 256
 _MOST_OFFSET = np.iinfo(np.uint32).max
 
-_UNKNOWN, _PLAIN, _OTHER = range(3)
+# How the arrays of a file are read: PLAIN as the bytes that they are, CACHED out of
+# caches that keep them decoded, and those of OTHER files one by one.
+_UNKNOWN, PLAIN, CACHED, OTHER = range(4)
 
 
 class ArrayStack:
@@ -55,7 +59,7 @@ class ArrayStack:
 
     def _forget(self) -> None:
         n_files = len(self.files)
-        self._kinds = np.full(n_files, _UNKNOWN, np.uint8)
+        self._ways = np.full(n_files, _UNKNOWN, np.uint8)
         self._locations: list[Location | None] = [None] * n_files
         self.slots: list[Slot] = []
 
@@ -66,22 +70,22 @@ class ArrayStack:
         self.files = state["files"]
         self._forget()
 
-    def are_plain(self, numbers: Integers) -> npt.NDArray[np.bool_]:
-        """Return of which files all arrays are known here.
+    def find_ways(self, numbers: Integers) -> npt.NDArray[np.uint8]:
+        """Return how the arrays of files are read: `PLAIN`, `CACHED` or `OTHER`.
 
-        These arrays have one axis, are uncompressed and written whole, lie in one file,
-        and have the types of those of the other files.
+        Those of plain files have one axis, are uncompressed and written whole, and lie
+        in one file; those of cached ones have one axis and a cache each. They have the
+        types of those of the other files.
         """
-        kinds = self._kinds[numbers]
-        new = numbers[kinds == _UNKNOWN]
+        ways = self._ways[numbers]
+        new = numbers[ways == _UNKNOWN]
         if len(new):
             with first_use_lock():
                 for number in new.tolist():
-                    if self._kinds[number] == _UNKNOWN:
-                        self._kinds[number] = self._learn(number)
-            kinds = self._kinds[numbers]
-        plain: npt.NDArray[np.bool_] = kinds == _PLAIN
-        return plain
+                    if self._ways[number] == _UNKNOWN:
+                        self._ways[number] = self._learn(number)
+            ways = self._ways[numbers]
+        return ways
 
     def location(self, number: int) -> Location:
         """Return where the arrays of a file lie, which is plain."""
@@ -106,23 +110,42 @@ class ArrayStack:
         )
 
     def _learn(self, number: int) -> int:
-        """Find what is to be known of a file; return of which kind it is."""
+        """Find what is to be known of a file; return how its arrays are read."""
         arrays = self.files[number]
+        dtypes = [array.dtype for array in arrays]
+        if self.slots and dtypes != [slot.dtype for slot in self.slots]:
+            return OTHER
+        way = CACHED if all(map(_is_cached, arrays)) else self._place(number, arrays)
+        if way == OTHER:
+            return OTHER
+        self._make_slots(dtypes)
+        for slot, array in zip(self.slots, arrays, strict=True):
+            slot.put(number, array)
+        return way
+
+    def _place(self, number: int, arrays: Sequence[ArrayLayout]) -> int:
+        """Note where the chunks of a file's arrays lie, if these are plain."""
         tables = [_plain_table(array) for array in arrays]
         known = [table for table in tables if table is not None]
         if len(known) < len(tables):
-            return _OTHER
+            return OTHER
         location, *others = (table.location(0) for table in known)
-        dtypes = [array.dtype for array in arrays]
+        if any(other != location for other in others):
+            return OTHER
+        self._make_slots([array.dtype for array in arrays])
+        for slot, table in zip(self.slots, known, strict=True):
+            slot.put_chunks(number, table)
+        self._locations[number] = location
+        return PLAIN
+
+    def _make_slots(self, dtypes: list[np.dtype[Any]]) -> None:
         if not self.slots:
             self.slots = [Slot(dtype, len(self.files)) for dtype in dtypes]
-        same = dtypes == [slot.dtype for slot in self.slots]
-        if not same or any(other != location for other in others):
-            return _OTHER
-        for slot, array, table in zip(self.slots, arrays, known, strict=True):
-            slot.put(number, array, table)
-        self._locations[number] = location
-        return _PLAIN
+
+
+def _is_cached(array: ArrayLayout) -> bool:
+    """Return whether an array has a cache that is asked for its chunks."""
+    return array.chunk_cache is not None and len(array.shape) == 1 and len(array) > 0
 
 
 def _plain_table(array: ArrayLayout) -> ChunkTable | None:
@@ -170,23 +193,26 @@ class Slot:
         self._n = 0
         self._any_tabled = False
 
-    def put(self, number: int, array: ArrayLayout, table: ChunkTable) -> None:
+    def put(self, number: int, array: ArrayLayout) -> None:
         """Note the array of a file."""
+        self.lengths[number] = len(array)
+        self.chunk_rows[number] = array.needed_grid.chunk_shape[0]
+
+    def put_chunks(self, number: int, table: ChunkTable) -> None:
+        """Note where the chunks of the array of a file lie."""
         offsets = table.offsets
         n = len(offsets)
         if n > FEW_CHUNKS or offsets.max() > _MOST_OFFSET:
             self._first[number] = -1
             self._any_tabled = True
-        else:
-            if self._n + n > len(self._offsets):  # readers may go on with the old ones
-                grown = np.empty(2 * len(self._offsets), np.uint32)
-                grown[: self._n] = self._offsets[: self._n]
-                self._offsets = grown
-            self._offsets[self._n : self._n + n] = offsets
-            self._first[number] = self._n
-            self._n += n
-        self.lengths[number] = len(array)
-        self.chunk_rows[number] = array.needed_grid.chunk_shape[0]
+            return
+        if self._n + n > len(self._offsets):  # readers may go on with the old ones
+            grown = np.empty(2 * len(self._offsets), np.uint32)
+            grown[: self._n] = self._offsets[: self._n]
+            self._offsets = grown
+        self._offsets[self._n : self._n + n] = offsets
+        self._first[number] = self._n
+        self._n += n
 
     def find(
         self,
@@ -261,6 +287,52 @@ class StackRead:
     which: Integers
     offsets: Integers
     targets: Sequence[Targets]
+
+    @cached_property
+    def n_wanted(self) -> int:
+        """Elements of all ranges, of one array of each file."""
+        return int((self.stops - self.starts).sum())
+
+    @property
+    def n_places(self) -> int:
+        """Elements of all targets of one array of each file."""
+        return sum(map(len, self.targets[0]))
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all ranges, in the types of the arrays."""
+        return self.n_wanted * sum(slot.dtype.itemsize for slot in self.stack.slots)
+
+    def fits(self) -> bool:
+        """Return whether all ranges can be read into the targets.
+
+        The files are plain or cached. What is wrong with ranges that do not fit,
+        requests for each array say.
+
+        Raises
+        ------
+        ValueError
+            If bytes cannot be read straight into a target.
+        """
+        slots, which = self.stack.slots, self.which
+        sizes = np.array([len(target) for target in self.targets[0]], np.int64)
+        count = self.stops - self.starts
+        if which.min() < 0 or which.max() >= len(sizes) or self.starts.min() < 0:
+            return False
+        if count.min() < 0 or self.offsets.min() < 0:
+            return False
+        if (self.offsets > sizes[which] - count).any():
+            return False
+        for slot, targets in zip(slots, self.targets, strict=True):
+            dtype = targets[0].dtype
+            check_targets(targets, dtype, (), "stacked arrays")
+            if dtype != slot.dtype and not can_convert(slot.dtype, dtype):
+                return False
+            if [len(target) for target in targets] != sizes.tolist():
+                return False
+            if (self.stops > slot.lengths[self.files]).any():
+                return False
+        return True
 
     def take(self, some: npt.NDArray[np.bool_]) -> "StackRead":
         """Return the read of some of the ranges."""

@@ -6,8 +6,6 @@ buffers that are laid out as the targets are, and widened from there.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,15 +14,12 @@ import numpy.typing as npt
 
 from ..context import ReadContext
 from ..layout import ArrayLayout, ChunkCache, FoundChunks
-from .conversion import convert
 from .merged_reads import read_tasks
 from .requests import Pieces, Ranges, Request, cut_at_chunks, merge_requests
 from .uncompressed import PlainReads
+from .widening import LEAST_SHARED, Widening
 
 __all__ = ["read_cached"]
-
-# Fewer bytes are widened sooner than another thread wakes up to help.
-LEAST_SHARED = 4 << 20
 
 Integers = npt.NDArray[np.int64]
 Targets = Sequence[npt.NDArray[Any]]
@@ -217,38 +212,32 @@ def _pick(request: Request, pieces: Pieces, bound: int, rows: int) -> Request:
 def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
     """Read and widen kept parts; return the bytes in their targets."""
     groups: dict[Any, _Group] = {}
-    direct: set[Any] = set()  # targets that are read as they are
     addresses = []
-    memory: list[npt.NDArray[Any]] = []
     n_bytes = 0
     for part in kept:
         targets, dtype = part.request.targets, part.layout.dtype
-        which = tuple(map(id, targets))
-        if dtype == targets[0].dtype:
-            direct.add(which)
-        else:
-            key = which, dtype
-            if key not in groups:
-                groups[key] = _Group(targets, _like(targets, dtype, context), [])
-            groups[key].parts.append(part)
-            groups[key].n_rows += part.n_rows
-            targets = groups[key].narrow
-        memory += targets
-        begins = [target.__array_interface__["data"][0] for target in targets]
-        places = np.array(begins, np.int64)[part.which]
+        key = tuple(map(id, targets)), dtype
+        if key not in groups:
+            groups[key] = _Group(Widening(targets, dtype, context), [])
+        group = groups[key]
+        group.parts.append(part)
+        places = group.widening.addresses[part.which]
         addresses.append(places + part.offset * part.row_bytes)
         n_bytes += part.n_rows * part.row_size * part.request.array.dtype.itemsize
+    memory = [array for group in groups.values() for array in group.widening.memory]
     reads = _plan_reads(kept, np.concatenate(addresses), memory)
     context.run(read_tasks(reads, context))
     # Of several types for the same targets, the one with most elements goes first, to
     # all of them: what it puts in the places of others is overwritten.
     whole: list[Callable[[], None]] = []
     by_range: list[Callable[[], None]] = []
-    seen = direct
+    seen = {key[0] for key, group in groups.items() if group.widening.is_direct}
     shares = n_bytes >= LEAST_SHARED
     for key, group in sorted(groups.items(), key=lambda item: -item[1].n_rows):
-        if key[0] not in seen and 2 * group.n_rows >= sum(map(len, group.wide)):
-            whole += group.widen_whole(context.threads if shares else 1)
+        if group.widening.is_direct:
+            continue
+        if key[0] not in seen and 2 * group.n_rows >= group.n_target_rows:
+            whole += group.widening.share(context.threads if shares else 1)
         else:
             by_range.append(group.widen_ranges)
         seen.add(key[0])
@@ -281,47 +270,22 @@ def _plan_reads(
 
 @dataclass(eq=False)
 class _Group:
-    """Targets, buffers of a narrower type laid out like them, and what goes there."""
+    """Parts that are kept in one type and go to the same targets."""
 
-    wide: Targets
-    narrow: Targets
+    widening: Widening
     parts: list[_Kept]
-    n_rows: int = 0  # of all parts
 
-    def widen_whole(self, n: int) -> list[Callable[[], None]]:
-        """Return functions that widen all elements, those that were not read too."""
-        count = len(self.wide)
-        edges = [count * i // n for i in range(n + 1)]
-        return [
-            partial(_widen, self.wide[a:b], self.narrow[a:b])
-            for a, b in pairwise(edges)
-            if a < b
-        ]
+    @property
+    def n_rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.n_rows for part in self.parts)
+
+    @property
+    def n_target_rows(self) -> int:
+        """Rows of all targets."""
+        return sum(map(len, self.parts[0].request.targets))
 
     def widen_ranges(self) -> None:
         """Widen the elements that were read."""
-        with np.errstate(invalid="ignore"):
-            for part in self.parts:
-                columns = part.which, part.offset, part.n
-                for which, at, n in zip(*(c.tolist() for c in columns), strict=True):
-                    some = slice(at, at + n)
-                    convert(self.narrow[which][some], self.wide[which][some])
-
-
-def _widen(wide: Targets, narrow: Targets) -> None:
-    with np.errstate(invalid="ignore"):  # what was not read may be anything
-        for target, buffer in zip(wide, narrow, strict=True):
-            convert(buffer, target)
-
-
-def _like(
-    targets: Targets, dtype: np.dtype[Any], context: ReadContext
-) -> list[npt.NDArray[Any]]:
-    """Return one buffer cut into arrays of the shapes of `targets`."""
-    sizes = [target.size for target in targets]
-    buffer = context.empty(sum(sizes), dtype)
-    ends = np.cumsum(sizes).tolist()
-    return [
-        buffer[end - size : end].reshape(target.shape)
-        for end, size, target in zip(ends, sizes, targets, strict=True)
-    ]
+        for part in self.parts:
+            self.widening.widen_ranges(part.which, part.offset, part.n)

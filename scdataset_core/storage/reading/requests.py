@@ -17,6 +17,7 @@ __all__ = [
     "Request",
     "check_targets",
     "cut_at_chunks",
+    "find_addresses",
     "merge_requests",
 ]
 
@@ -237,6 +238,13 @@ def check_targets(
                 f" {dtype} with rows of shape {row}, got {target.dtype} of shape"
                 f" {target.shape}"
             )
+
+
+def find_addresses(targets: Sequence[npt.NDArray[Any]]) -> Integers:
+    """Return where in memory each target begins."""
+    # An array's `ctypes` would make an object of each.
+    begins = [target.__array_interface__["data"][0] for target in targets]
+    return np.array(begins, np.int64)
 
 
 class Pieces(NamedTuple):

@@ -1,28 +1,28 @@
 """Does reads of stacks of arrays: plans those of all files together."""
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..context import ReadContext
 from ..layout import ArrayLayout
-from .array_stacks import ArrayStack, StackRead, first_of_each
+from .array_stacks import CACHED, PLAIN, ArrayStack, StackRead, first_of_each
 from .byte_ranges import ByteRanges
-from .conversion import can_convert, convert
+from .kept_stacks import read_kept_stack
 from .merged_reads import MergedReads, tasks_of
 from .read_requests import STAGED_BYTES, read_requests
-from .requests import check_targets, cut_at_chunks
+from .requests import Request, cut_at_chunks
 from .uncompressed import PlainReads
+from .widening import Widening, widen_all
 
 __all__ = ["read_stack"]
 
 Integers = npt.NDArray[np.int64]
-Targets = Sequence[npt.NDArray[Any]]
 
 
-def read_stack(read: StackRead, context: ReadContext) -> None:
+def read_stack(read: StackRead, context: ReadContext) -> list[int | None]:
     """Read every range of every array of a stack into its target.
 
     Parameters
@@ -32,77 +32,61 @@ def read_stack(read: StackRead, context: ReadContext) -> None:
     context
         The threads, files, buffers and counters to use.
 
+    Returns
+    -------
+    bounds
+        For each array of a file a number that none of the integers that were read of it
+        is above; None where that did not come out by the way.
+
     Raises
     ------
     ValueError, CorruptFileError, FileChangedError, OSError
         As :func:`~.read_requests.read_requests`.
     """
+    bounds: list[int | None] = [None] * len(read.targets)
     if not len(read.files):
-        return
+        return bounds
     first = first_of_each(read.files)
-    plain = read.stack.are_plain(read.files[first])
-    rest: StackRead | None = None
-    if not plain.all():
-        mine = np.repeat(plain, np.diff(first, append=len(read.files)))
-        read, rest = read.take(mine), read.take(~mine)
-    buffers = _buffers(read, context) if len(read.files) else []
-    if buffers is None:
-        read_requests([*read.split(), *(rest.split() if rest else [])], context)
-        return
+    ways = read.stack.find_ways(read.files[first])
+    if (ways == CACHED).all() and read.fits():
+        found = read_kept_stack(read, context)
+        if found is not None:
+            return found
+    plain, rest = read, list[Request]()
+    if not (ways == PLAIN).all():
+        is_plain = np.repeat(ways == PLAIN, np.diff(first, append=len(read.files)))
+        plain, rest = read.take(is_plain), read.take(~is_plain).split()
+    if len(plain.files) and not _can_be_read_plain(plain):
+        read_requests([*plain.split(), *rest], context)
+        return bounds
     # These first: what widens kept chunks writes into places of other ranges too.
-    if rest is not None:
-        read_requests(rest.split(), context)
-    if not len(read.files):
-        return
-    _read_plain(read, buffers, context)
-    for targets, read_to in zip(read.targets, buffers, strict=True):
-        if read_to is not targets:
-            for target, buffer in zip(targets, read_to, strict=True):
-                convert(buffer, target)
+    if rest:
+        read_requests(rest, context)
+    if len(plain.files):
+        _read_plain(plain, context)
+    return bounds
 
 
-def _buffers(read: StackRead, context: ReadContext) -> Sequence[Targets] | None:
-    """Return where the elements are read to: the targets, or buffers of their types.
-
-    None where that cannot be, or something is wrong with what is asked for, which
-    requests for each array say.
-    """
-    slots = read.stack.slots
-    sizes = np.array([len(target) for target in read.targets[0]], np.int64)
-    count = read.stops - read.starts
-    which = read.which
-    if which.min() < 0 or which.max() >= len(sizes) or read.starts.min() < 0:
-        return None
-    if count.min() < 0 or read.offsets.min() < 0:
-        return None
-    if (read.offsets > sizes[which] - count).any():
-        return None
-    if any((read.stops > slot.lengths[read.files]).any() for slot in slots):
-        return None
-    n_wanted, whole = int(count.sum()), int(sizes.sum())
-    buffers: list[Targets] = []
-    for slot, targets in zip(slots, read.targets, strict=True):
-        dtype = targets[0].dtype
-        check_targets(targets, dtype, (), "stacked arrays")
-        if [len(target) for target in targets] != sizes.tolist():
-            return None
-        if dtype == slot.dtype:
-            buffers.append(targets)
-        elif (
-            can_convert(slot.dtype, dtype)
-            and n_wanted == whole
-            and n_wanted * slot.dtype.itemsize <= STAGED_BYTES
-        ):
-            buffers.append([context.empty(len(t), slot.dtype) for t in targets])
-        else:
-            return None
-    return buffers
+def _can_be_read_plain(read: StackRead) -> bool:
+    """Return whether ranges of plain files fit, and what is converted is little."""
+    if not read.fits():
+        return False
+    dtypes = [slot.dtype for slot in read.stack.slots]
+    return all(
+        targets[0].dtype == dtype
+        for targets, dtype in zip(read.targets, dtypes, strict=True)
+    ) or (
+        read.n_wanted == read.n_places
+        and read.n_wanted * max(dtype.itemsize for dtype in dtypes) <= STAGED_BYTES
+    )
 
 
-def _read_plain(
-    read: StackRead, buffers: Sequence[Targets], context: ReadContext
-) -> None:
-    """Read ranges that were checked into buffers of the types of the arrays."""
+def _read_plain(read: StackRead, context: ReadContext) -> None:
+    """Read ranges of plain files."""
+    widenings = [
+        Widening(targets, slot.dtype, context)
+        for targets, slot in zip(read.targets, read.stack.slots, strict=True)
+    ]
     first = first_of_each(read.files)
     numbers = read.files[first]
     source = np.zeros(len(read.files), np.int64)
@@ -111,8 +95,8 @@ def _read_plain(
     stack = read.stack
     n_slots = len(stack.slots)
     parts = []
-    for place, targets in enumerate(buffers):
-        of, *columns = _locate(read, place, targets)
+    for place, widening in enumerate(widenings):
+        of, *columns = _locate(read, place, widening)
         here = source[of]
         parts.append((here, here * n_slots + place, *columns))
     here, array, chunk, position, n_bytes, address = (
@@ -121,16 +105,17 @@ def _read_plain(
     if not len(here):
         return
     arrays = _ArraysOf(stack, numbers.tolist())
-    memory = [target for targets in buffers for target in targets]
+    memory = [array for widening in widenings for array in widening.memory]
     reads = PlainReads(arrays, array, chunk, None, position, n_bytes, address, memory)
     locations = [stack.location(number) for number in numbers.tolist()]
     of_reads = here if len(locations) > 1 else None
     ranges = ByteRanges(locations, of_reads, position, n_bytes)
     context.run(tasks_of([MergedReads(reads, context, ranges=ranges)]))
     context.stats.add(bytes_used=int(n_bytes.sum()))
+    widen_all(widenings, context, n_bytes=read.n_bytes)
 
 
-def _locate(read: StackRead, place: int, targets: Targets) -> tuple[Integers, ...]:
+def _locate(read: StackRead, place: int, widening: Widening) -> tuple[Integers, ...]:
     """Return where the ranges of one array of each file lie, cut at its chunks.
 
     Returns
@@ -149,10 +134,7 @@ def _locate(read: StackRead, place: int, targets: Targets) -> tuple[Integers, ..
     files, size = read.files[pieces.range], slot.dtype.itemsize
     position = read.stack.find_chunks(place, files, pieces.chunk)
     position += pieces.first * size
-    addresses = np.array(
-        [target.__array_interface__["data"][0] for target in targets], np.int64
-    )
-    address = addresses[read.which[pieces.range]] + pieces.offset * size
+    address = widening.addresses[read.which[pieces.range]] + pieces.offset * size
     return pieces.range, pieces.chunk, position, pieces.n * size, address
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..layout import ArrayLayout
 from .chunk_lookup import find_chunks
-from .requests import Pieces, Ranges, cut_at_chunks
+from .requests import Pieces, Ranges, cut_at_chunks, find_addresses
 
 __all__ = [
     "FoundSpans",
@@ -161,9 +161,7 @@ def finish_reads(ranges: Ranges, found: FoundSpans) -> Callable[[], None] | None
 def place_reads(ranges: Ranges, found: FoundSpans) -> PlainReads:
     """Return the reads of runs of bytes straight into their targets."""
     spans = found.spans
-    addresses = np.array(
-        [target.__array_interface__["data"][0] for target in ranges.targets], np.int64
-    )
+    addresses = find_addresses(ranges.targets)
     return PlainReads(
         [request.array for request in ranges.requests],
         ranges.of[spans.range],

@@ -1,0 +1,118 @@
+"""Reads to memory of another type that is laid out as the targets, and converts it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..context import ReadContext
+from .conversion import convert
+from .requests import find_addresses
+
+__all__ = ["Widening", "widen_all"]
+
+# Fewer bytes are widened sooner than another thread wakes up to help.
+LEAST_SHARED = 4 << 20
+
+Integers = npt.NDArray[np.int64]
+Targets = Sequence[npt.NDArray[Any]]
+
+
+class Widening:
+    """Memory that is read to in place of targets, and then widened to them.
+
+    Parameters
+    ----------
+    targets
+        Where the elements are to be in the end.
+    dtype
+        In which type they are read; where it is that of the targets, they are read to
+        them.
+    context
+        Gives the memory.
+
+    Attributes
+    ----------
+    addresses : ndarray of int64
+        Where each target is read to.
+    memory : sequence of ndarray
+        What lies there.
+    bound : int or None
+        A number that no integer which was widened is above; None: it is not known.
+    """
+
+    def __init__(
+        self, targets: Targets, dtype: np.dtype[Any], context: ReadContext
+    ) -> None:
+        self._wide = targets
+        self._largest: list[int] = []
+        self._has_bound = dtype.kind == "u" and targets[0].dtype.kind == "i"
+        self.memory: Targets
+        if dtype == targets[0].dtype:
+            self.memory, self.addresses = targets, find_addresses(targets)
+            return
+        self._ends = np.cumsum([t.size for t in targets], dtype=np.int64)
+        buffer = context.empty(int(self._ends[-1]), dtype)
+        self.memory = [buffer]
+        self.addresses = np.zeros(len(targets), np.int64)
+        self.addresses[1:] = self._ends[:-1] * dtype.itemsize
+        self.addresses += find_addresses(self.memory)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether nothing is to be widened."""
+        return self.memory is self._wide
+
+    @cached_property
+    def _narrow(self) -> list[npt.NDArray[Any]]:
+        """The memory cut into arrays of the shapes of the targets."""
+        edges = [0, *self._ends.tolist()]
+        [buffer] = self.memory
+        return [
+            buffer[start:stop].reshape(target.shape)
+            for (start, stop), target in zip(pairwise(edges), self._wide, strict=True)
+        ]
+
+    def widen(self, some: slice = slice(None)) -> None:
+        """Widen all elements of targets, those that were not read too."""
+        with np.errstate(invalid="ignore"):  # what was not read may be anything
+            pairs = zip(self._wide[some], self._narrow[some], strict=True)
+            for target, buffer in pairs:
+                convert(buffer, target)
+                if self._has_bound and buffer.size:  # it is in the processor's cache
+                    self._largest.append(int(buffer.max()))
+
+    @property
+    def bound(self) -> int | None:
+        """See the class."""
+        return max(self._largest, default=0) if self._has_bound else None
+
+    def widen_ranges(self, which: Integers, offset: Integers, n: Integers) -> None:
+        """Widen rows of targets: `n` from `offset` on of target `which`, for each."""
+        wide, narrow = self._wide, self._narrow
+        columns = which.tolist(), offset.tolist(), n.tolist()
+        with np.errstate(invalid="ignore"):
+            for target, start, count in zip(*columns, strict=True):
+                rows = slice(start, start + count)
+                convert(narrow[target][rows], wide[target][rows])
+
+    def share(self, n: int) -> list[Callable[[], None]]:
+        """Return about `n` functions that together do what :meth:`widen` does."""
+        count = len(self._wide)
+        edges = [count * i // n for i in range(n + 1)]
+        return [partial(self.widen, slice(a, b)) for a, b in pairwise(edges) if a < b]
+
+
+def widen_all(
+    widenings: Iterable[Widening], context: ReadContext, *, n_bytes: int
+) -> None:
+    """Widen all elements of all targets, on several threads if they are many bytes."""
+    some = [widening for widening in widenings if not widening.is_direct]
+    if n_bytes < LEAST_SHARED:
+        for widening in some:
+            widening.widen()
+    else:
+        context.run([task for each in some for task in each.share(context.threads)])
