@@ -1,7 +1,8 @@
-"""Run by test_torch_lightning.py: two ranks of Lightning, each in its own process.
+"""Run by test_torch_lightning_resume.py: two ranks of Lightning, each a process.
 
-Usage: ``python lightning_ranks.py FOLDER [CHECKPOINT]``; Lightning starts the second
-rank itself. Writes what each saw to ``FOLDER/{rank}.json``.
+Usage: ``python lightning_ranks.py FOLDER [CHECKPOINT ...]``; Lightning starts the
+second rank itself. Trains once from the start, or from each checkpoint. Writes what a
+rank saw in each training to ``FOLDER/{rank}.json``.
 """
 
 import json
@@ -41,7 +42,8 @@ class Model(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
-def main(folder, checkpoint=None):
+def trained(folder, checkpoint):
+    """Return what this rank saw."""
     train = BlockShuffling(4, indices=np.arange(120))
     val = Streaming(indices=np.arange(120, 200))
     data = LoaderDataModule(
@@ -68,8 +70,13 @@ def main(folder, checkpoint=None):
     )
     model = Model()
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    seen = {"seen": model.seen, "validated": model.validated}
-    (Path(folder) / f"{trainer.global_rank}.json").write_text(json.dumps(seen))
+    return {"seen": model.seen, "validated": model.validated}
+
+
+def main(folder, *checkpoints):
+    results = [trained(folder, checkpoint) for checkpoint in checkpoints or [None]]
+    rank = torch.distributed.get_rank()
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -166,11 +166,11 @@ def test_another_number_of_workers_goes_on(tmp_path, before, after):
             assert sorted(both[epoch * EPOCH : (epoch + 1) * EPOCH]) == sorted(own)
 
 
-def run_ranks(folder, *checkpoint):
-    """Return what each of two ranks saw."""
+def run_ranks(folder, *checkpoints):
+    """Return what each of two ranks saw in each training, in new processes."""
     folder.mkdir()
     out = subprocess.run(
-        [sys.executable, str(HERE / "lightning_ranks.py"), str(folder), *checkpoint],
+        [sys.executable, str(HERE / "lightning_ranks.py"), str(folder), *checkpoints],
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -182,9 +182,10 @@ def run_ranks(folder, *checkpoint):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # six processes, which import Lightning first
+@pytest.mark.timeout(600)  # four processes, which import Lightning first
 def test_two_ranks_train_evaluate_and_go_on(tmp_path):
-    ranks = run_ranks(tmp_path / "whole")
+    whole = run_ranks(tmp_path / "whole")
+    ranks = [rank for (rank,) in whole]
     for epoch in range(3):
         rows = np.concatenate(
             [row["seen"][epoch * 6 : epoch * 6 + 6] for row in ranks], axis=None
@@ -194,8 +195,9 @@ def test_two_ranks_train_evaluate_and_go_on(tmp_path):
             [row["validated"][epoch * 3 : epoch * 3 + 3] for row in ranks], axis=None
         )
         assert sorted(rows[rows >= 0].tolist()) == list(range(120, 200))
-    for step in (9, 12):
-        path = tmp_path / "whole" / f"step={step}.ckpt"
-        resumed = run_ranks(tmp_path / str(step), str(path))
-        for rank, again in zip(ranks, resumed, strict=True):
+    steps = (9, 12)
+    paths = [str(tmp_path / "whole" / f"step={step}.ckpt") for step in steps]
+    resumed = run_ranks(tmp_path / "resumed", *paths)
+    for rank, trainings in zip(ranks, resumed, strict=True):
+        for step, again in zip(steps, trainings, strict=True):
             assert again["seen"] == rank["seen"][step:]
