@@ -45,6 +45,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     With any choice of tests, which takes seconds, it stays one: other processes would
     first import all that the tests do.
+
+    A process that crashed is not replaced where files are dealt out: pytest-xdist 3.8
+    deals those that it had finished to the new one too, which then waits for ever.
     """
     option = config.option
     is_plain = (
@@ -57,6 +60,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if is_plain and is_alone and getattr(option, "numprocesses", 0) is None:
         option.numprocesses, option.maxprocesses = "logical", 4
         option.dist, option.loadscopereorder = "loadfile", False  # as in .ci/run
+    is_replaced = getattr(option, "maxworkerrestart", "0") is None
+    if is_replaced and option.dist == "loadfile":
+        option.maxworkerrestart = "0"
 
 
 N_PLATES, N_CELLS, N_GENES = 3, 400, 300
