@@ -36,12 +36,16 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
 
 
 class Recorder(keras.Sequential):  # type: ignore[misc]  # Keras is untyped
-    """A model that remembers what it was trained on."""
+    """A model that remembers what it was given to train on."""
 
     def train_step(self, *args: Any) -> Any:
-        """Remember the rows; backends differ in what comes before the data."""
-        self.seen.append(np.asarray(args[-1][0]).ravel().astype(int).tolist())
-        return super().train_step(*args)
+        """Remember the rows; gradients would take most of the time, and show nothing.
+
+        JAX alone gives a state before the data, and wants it back.
+        """
+        *state, data = args
+        self.seen.append(np.asarray(data[0]).ravel().astype(int).tolist())
+        return ({}, *state) if state else {}
 
 
 def seen_rows(shuffle: bool, workers: int, processes: bool) -> dict[str, Any]:
