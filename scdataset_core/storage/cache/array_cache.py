@@ -1,11 +1,10 @@
 """The kept chunks of one array, as the reading code asks for them."""
 
 import os
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +24,9 @@ from .entries import (
     read_kinds,
 )
 from .folder import Cache, why_unusable
-from .giant_chunks import GiantWrite
+from .keeping import Keeper
 from .kept_files import read_kept
-from .narrowing import can_keep, kept_dtype, narrow_rows
+from .narrowing import can_keep, kept_dtype
 from .open_entries import EntryState, OpenEntry, is_to_begin
 from .process import FULL_S, CacheProcess
 from .unchanged_files import (
@@ -36,7 +35,7 @@ from .unchanged_files import (
     has_version,
     is_touched,
 )
-from .writing import ChunkWrites, is_gone
+from .writing import is_gone
 
 if TYPE_CHECKING:
     from ..context import ReadContext
@@ -77,8 +76,7 @@ class ArrayCache:
         self._n_failures = 0
         self._is_touched = False
         self._own: tuple[int, CacheProcess] | None = None
-        self._synchronous = 0
-        self._giants: dict[tuple[int, int], GiantWrite] = {}
+        self._keeper = Keeper()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"cache": self.cache}
@@ -100,7 +98,7 @@ class ArrayCache:
             with first_use_lock():
                 state = self._state
                 if is_to_begin(state):
-                    self._giants = {}
+                    self._keeper.forget_pieces()
                     known = None if state is None else state.opened
                     try:
                         state = self._begin(array, known)
@@ -320,20 +318,7 @@ class ArrayCache:
         opened = self._open(array)
         if opened is None or self._process.is_full:
             return
-        rows = np.frombuffer(plain, array.dtype).reshape(len(chunks), -1)
-        kinds, pending = opened.kinds, opened.pending
-        new = [
-            row
-            for row, chunk in enumerate(chunks)
-            if not kinds[chunk] and chunk not in pending
-        ]
-        if not new:
-            return
-        if len(new) < len(chunks):
-            rows = rows[new]
-        for kind, which, kept in narrow_rows(rows):
-            numbers = [chunks[new[row]] for row in which.tolist()]
-            self._submit(opened.plan_writes(array.table, numbers, kind, kept))
+        self._keeper.keep(opened, array, chunks, plain, self._process.writer)
 
     def keep_piece(
         self, array: ArrayLayout, chunk: int, start: int, piece: memoryview
@@ -342,29 +327,12 @@ class ArrayCache:
         opened = self._open(array)
         if opened is None or self._process.is_full:
             return
-        key = (threading.get_ident(), chunk)
-        if start == 0:
-            self._giants.pop(key, None)
-            if opened.kinds[chunk] or chunk in opened.pending:
-                return
-            kind = opened.giant_kinds.get(chunk, 0)
-            self._giants[key] = GiantWrite(opened.entry, array, chunk, kind)
-        giant = self._giants.get(key)
-        if giant is None:
-            return
-        last = start + len(piece) >= array.needed_grid.n_bytes
-        if not giant.add(start, piece, self._submit, last=last) or last:
-            opened.giant_kinds[chunk] = giant.kind
-            self._giants.pop(key, None)
+        writer = self._process.writer
+        self._keeper.keep_piece(opened, array, chunk, start, piece, writer)
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> AbstractContextManager[None]:
         """Write chunks at once where they are decoded, while the block runs."""
-        self._synchronous += 1
-        try:
-            yield
-        finally:
-            self._synchronous -= 1
+        return self._keeper.waiting()
 
     @property
     def is_full(self) -> bool:
@@ -401,15 +369,3 @@ class ArrayCache:
         """Return tasks that check the bytes of chunks."""
         checks = Checks(opened, array, context, self._process, self.fail)
         return checks.tasks(chunks)
-
-    def _submit(self, write: ChunkWrites) -> bool:
-        is_taken = False
-        try:
-            if self._synchronous:
-                self._process.writer.write(write)
-                return True
-            is_taken = self._process.writer.submit(write)
-            return is_taken
-        finally:  # after an interrupt too
-            if not is_taken and not self._synchronous:
-                write.done(False)
