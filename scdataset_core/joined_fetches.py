@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 
 from .pending_batches import PendingBatch
-from .plan import Fetch
+from .plan import Fetch, sort_rows
 
 __all__ = ["FailedRead", "count_joined", "group_fetches", "read_joined"]
 
@@ -83,8 +83,7 @@ def _join(group: Group) -> Fetch:
     """Return one fetch with the rows and minibatches of several."""
     sizes = [len(fetch.rows) for fetch in group]
     starts = [0, *np.cumsum(sizes[:-1], dtype=np.int64).tolist()]
-    rows = np.concatenate([fetch.rows for fetch in group])
-    order = np.argsort(rows, kind="stable")
+    rows, order = sort_rows(np.concatenate([fetch.rows for fetch in group]))
     pairs = list(zip(group, starts, strict=True))
     places = np.concatenate([fetch.places + start for fetch, start in pairs])
     batches = [
@@ -95,7 +94,7 @@ def _join(group: Group) -> Fetch:
     sets = tuple(some for fetch in group for some in fetch.sets)
     return replace(
         group[0],
-        rows=rows[order],
+        rows=rows,
         places=places[order],
         batches=tuple(batches),
         sets=sets,

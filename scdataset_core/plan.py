@@ -17,11 +17,11 @@ from .sets import BatchSets, Sets, pick_cells
 from .shares import Shard
 from .sizes import Sizes, Uneven
 
-__all__ = ["Batch", "Fetch", "Plan"]
+__all__ = ["Batch", "Fetch", "Plan", "sort_rows"]
 
 # Computing the rows of one minibatch costs nearly as much as those of this many: 64
-# rows of a permuted order take 0.15 ms, 4,096 take 0.3 ms.
-_WINDOW_ROWS = 4096
+# rows of a permuted order take 0.2 ms, 4,096 take 0.5 and 16,384 take 0.7.
+_WINDOW_ROWS = 16384
 
 Rows = npt.NDArray[np.int64]
 
@@ -58,6 +58,23 @@ class Fetch:
     places: Rows
     batches: tuple[Batch, ...]
     sets: tuple[BatchSets, ...] = ()
+
+
+def sort_rows(rows: Rows) -> tuple[Rows, Rows]:
+    """Return rows sorted, and the place at which each stood; equal ones in their order.
+
+    Examples
+    --------
+    >>> [column.tolist() for column in sort_rows(np.array([7, 3, 7]))]
+    [[3, 7, 7], [1, 0, 2]]
+    """
+    n_bits = len(rows).bit_length()
+    if rows.max(initial=0) >> (63 - n_bits):
+        places = np.argsort(rows, kind="stable").astype(np.int64, copy=False)
+        return rows[places], places
+    # Sorting rows with their places behind them takes a fifth of a stable argsort.
+    joined = np.sort(rows << n_bits | np.arange(len(rows)))
+    return joined >> n_bits, joined & ((1 << n_bits) - 1)
 
 
 class Plan:
@@ -191,9 +208,8 @@ class Plan:
                 n_cells -= sets.n_controls
                 found.append(sets)
             batches.append(Batch(batch, start, start + n_cells))
-        rows = np.concatenate(parts)
-        places = np.argsort(rows, kind="stable").astype(np.int64, copy=False)
-        return Fetch(number, rows[places], places, tuple(batches), tuple(found))
+        rows, places = sort_rows(np.concatenate(parts))
+        return Fetch(number, rows, places, tuple(batches), tuple(found))
 
     def _pieces(self, number: int) -> list[tuple[Rows, BatchSets | None]]:
         """Return the rows that each minibatch of a fetch reads, and its sets."""

@@ -54,12 +54,11 @@ class Widening:
         if dtype == targets[0].dtype:
             self.memory, self.addresses = targets, find_addresses(targets)
             return
-        self._ends = np.cumsum([t.size for t in targets], dtype=np.int64)
-        buffer = context.empty(int(self._ends[-1]), dtype)
-        self.memory = [buffer]
-        self.addresses = np.zeros(len(targets), np.int64)
-        self.addresses[1:] = self._ends[:-1] * dtype.itemsize
-        self.addresses += find_addresses(self.memory)
+        edges = np.zeros(len(targets) + 1, np.int64)
+        np.cumsum([target.size for target in targets], out=edges[1:], dtype=np.int64)
+        self._edges: list[int] = edges.tolist()
+        self.memory = [context.empty(self._edges[-1], dtype)]
+        self.addresses = find_addresses(self.memory) + edges[:-1] * dtype.itemsize
 
     @property
     def is_direct(self) -> bool:
@@ -69,21 +68,19 @@ class Widening:
     @cached_property
     def _narrow(self) -> list[npt.NDArray[Any]]:
         """The memory cut into arrays of the shapes of the targets."""
-        edges = [0, *self._ends.tolist()]
         [buffer] = self.memory
-        return [
-            buffer[start:stop].reshape(target.shape)
-            for (start, stop), target in zip(pairwise(edges), self._wide, strict=True)
-        ]
+        pairs = zip(pairwise(self._edges), self._wide, strict=True)
+        return [buffer[a:b].reshape(target.shape) for (a, b), target in pairs]
 
-    def widen(self, some: slice = slice(None)) -> None:
-        """Widen all elements of targets, those that were not read too."""
+    def widen(self, first: int, stop: int) -> None:
+        """Widen all elements of some targets, those that were not read too."""
+        wide, narrow = self._wide[first:stop], self._narrow[first:stop]
         with np.errstate(invalid="ignore"):  # what was not read may be anything
-            pairs = zip(self._wide[some], self._narrow[some], strict=True)
-            for target, buffer in pairs:
+            for target, buffer in zip(wide, narrow, strict=True):
                 convert(buffer, target)
-                if self._has_bound and buffer.size:  # it is in the processor's cache
-                    self._largest.append(int(buffer.max()))
+        if self._has_bound:
+            some = self.memory[0][self._edges[first] : self._edges[stop]]
+            self._largest.append(int(some.max(initial=0)))
 
     @property
     def bound(self) -> int | None:
@@ -100,10 +97,10 @@ class Widening:
                 convert(narrow[target][rows], wide[target][rows])
 
     def share(self, n: int) -> list[Callable[[], None]]:
-        """Return about `n` functions that together do what :meth:`widen` does."""
+        """Return about `n` functions that together widen all elements."""
         count = len(self._wide)
         edges = [count * i // n for i in range(n + 1)]
-        return [partial(self.widen, slice(a, b)) for a, b in pairwise(edges) if a < b]
+        return [partial(self.widen, a, b) for a, b in pairwise(edges) if a < b]
 
 
 def widen_all(
@@ -111,8 +108,10 @@ def widen_all(
 ) -> None:
     """Widen all elements of all targets, on several threads if they are many bytes."""
     some = [widening for widening in widenings if not widening.is_direct]
-    if n_bytes < LEAST_SHARED:
-        for widening in some:
-            widening.widen()
+    n = 1 if n_bytes < LEAST_SHARED else context.threads
+    tasks = [task for widening in some for task in widening.share(n)]
+    if n > 1:
+        context.run(tasks)
     else:
-        context.run([task for each in some for task in each.share(context.threads)])
+        for task in tasks:
+            task()
