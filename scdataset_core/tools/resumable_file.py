@@ -22,6 +22,7 @@ from .safe_file import (
     Buffer,
     DiskFile,
     explain_failure,
+    fill_file,
     hold_signals,
     name_unfinished,
     unfinished_start,
@@ -167,15 +168,7 @@ def write_resumably(
             disk = ResumableFile(
                 unfinished, stopped=lambda: bool(signals), key=key, found=found
             )
-            try:
-                write(disk)
-            except Exception:
-                if not disk.failed:
-                    raise
-            finally:
-                disk.close()
-            if disk.error is not None:
-                raise disk.error
+            fill_file(disk, write)
             is_wanted = bool(signals) and _beside(unfinished, ".state").exists()
             if not disk.failed:
                 unfinished.replace(path)

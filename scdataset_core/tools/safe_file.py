@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "Buffer",
     "DiskFile",
     "explain_failure",
+    "fill_file",
     "hold_signals",
     "name_unfinished",
     "unfinished_start",
@@ -128,6 +129,23 @@ def write_all(file: FileIO, data: Buffer) -> None:
         left = left[file.write(left) :]
 
 
+File = TypeVar("File", bound=DiskFile)
+
+
+def fill_file(disk: File, write: Callable[[File], object]) -> None:
+    """Have a file written, and close it; raise what the disk refused."""
+    try:
+        write(disk)
+    except Exception:
+        # After a failure of the disk, HDF5 raises for bytes that are missing.
+        if not disk.failed:
+            raise
+    finally:
+        disk.close()
+    if disk.error is not None:
+        raise disk.error
+
+
 def unfinished_start(path: Path) -> str:
     """Return how the names of unfinished files begin that runs of this host write.
 
@@ -165,16 +183,7 @@ def write_whole(path: Path, write: Callable[[DiskFile], object]) -> None:
     with hold_signals() as signals:
         try:
             disk = DiskFile(unfinished, stopped=lambda: bool(signals))
-            try:
-                write(disk)
-            except Exception:
-                # After a failure of the disk, HDF5 raises for bytes that are missing.
-                if not disk.failed:
-                    raise
-            finally:
-                disk.close()
-            if disk.error is not None:
-                raise disk.error
+            fill_file(disk, write)
             if not disk.failed:
                 unfinished.replace(path)
         except OSError as error:
