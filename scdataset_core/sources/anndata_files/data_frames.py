@@ -226,6 +226,8 @@ class StoredFrame:
 
     def values(self, array: Any) -> list[Label]:
         """Return all values of a small array; text comes as strings."""
+        if array.shape is None:  # HDF5's null, which some write for an empty list
+            return []
         if array.ndim > 1:
             raise FileFormatError(
                 f"{self._tree.file}: the categories of a column of {self._path} have"

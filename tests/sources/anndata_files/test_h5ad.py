@@ -214,6 +214,18 @@ def test_one_category_of_the_oldest_files_is_a_scalar(tmp_path):
     assert scd.open(path, obs=["plate"]).categories == {"plate": ["only"]}
 
 
+def test_categories_without_a_value_are_none(tmp_path):
+    part = make_parts()[0]
+    part.obs["plate"] = pd.Categorical([None] * part.n_obs, ["only"])
+    part.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        del file["obs/plate/categories"]
+        file["obs/plate/categories"] = h5py.Empty(h5py.string_dtype())
+    source = scd.open(tmp_path / "a.h5ad", obs=["plate"])
+    assert source.categories == {"plate": []}
+    assert source.obs["plate"].tolist() == [-1] * part.n_obs
+
+
 def test_categories_that_the_file_cannot_hold_are_an_error(tmp_path):
     part = make_parts()[0]
     part.obs["plate"] = pd.Categorical(["only"] * part.n_obs)
