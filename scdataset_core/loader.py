@@ -82,8 +82,8 @@ class Loader:
         :mod:`scdataset_core.transforms`.
     read_ahead
         Fetches that threads read before they are wanted; one more where two are read at
-        a time, as from files that are not compressed. Those below 4 MiB are read
-        several at a time, and count as one here. With 0 the consumer reads.
+        a time, as from files that are not compressed. Those of 8 MiB or less are
+        read several at a time, and count as one here. With 0 the consumer reads.
     threads
         Threads that read and decode; by default this process's share of the cores.
 

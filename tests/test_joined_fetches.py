@@ -120,6 +120,6 @@ def test_fetches_are_read_alone_where_that_would_be_noticed(
 
 def test_how_many_are_read_together():
     assert count_joined(64 << 20) == 1
-    assert count_joined(3 << 20) == 1
-    assert count_joined(1 << 20) == 4
+    assert count_joined(9 << 20) == 1
+    assert count_joined(4 << 20) == 4
     assert count_joined(0.0) == count_joined(1.0) == joined_fetches.MOST_FETCHES
