@@ -54,7 +54,10 @@ class _Channel(Generic[Task, Item]):
         self._tasks = tasks
         self._depth = depth
         self._drawing = threading.Lock()  # held while the next task is drawn
-        self._changed = threading.Condition()
+        # Entered itself, as in a Condition's own `with` an interrupt can come between
+        # the lock and the block, and leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._made: dict[int, Item] = {}
         self._n_begun = 0
         self._n_taken = 0
@@ -65,7 +68,7 @@ class _Channel(Generic[Task, Item]):
     def draw(self) -> tuple[int, Task] | None:
         """Wait for room; return the next task and its number, or None at the end."""
         with self._drawing:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(self._may_begin)
                 if self._stopped or self._end is not None:
                     return None
@@ -84,20 +87,20 @@ class _Channel(Generic[Task, Item]):
         return has_room or self._stopped or self._end is not None
 
     def put(self, number: int, item: Item) -> None:
-        with self._changed:
+        with self._lock:
             if not self._stopped:
                 self._made[number] = item
                 self._changed.notify_all()
 
     def end(self, number: int, error: BaseException | None) -> None:
         """End the items before `number`, with the error that ended them if any."""
-        with self._changed:
+        with self._lock:
             if self._end is None or number < self._end:
                 self._end, self._error = number, error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._made.clear()
             self._changed.notify_all()
@@ -110,7 +113,7 @@ class _Channel(Generic[Task, Item]):
 
     def take(self) -> Item:
         """Wait for the next item and return it; at the end raise the error, if any."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(self._may_take)
             if self._n_taken in self._made:
                 item = self._made.pop(self._n_taken)

@@ -54,13 +54,16 @@ class _TaskQueue:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # Entered itself, as in a Condition's own `with` an interrupt can come between
+        # the lock and the block, and leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: list[_TaskSet] = []
         self._closed = False
 
     def do(self, tasks: _TaskSet) -> None:
         """Work until all tasks are done, first on those whose turn is earlier."""
-        with self._changed:
+        with self._lock:
             self._waiting.append(tasks)
             self._waiting.sort(key=lambda other: other.turn)
             self._changed.notify_all()
@@ -68,7 +71,7 @@ class _TaskQueue:
             while (first := self._first()) is not None and tasks.is_open:
                 self._work(first)
         finally:
-            with self._changed:
+            with self._lock:
                 self._close(tasks)  # after an interrupt
                 tasks.working.discard(threading.get_ident())
                 self._changed.wait_for(lambda: not tasks.working)
@@ -76,7 +79,7 @@ class _TaskQueue:
     def serve(self) -> None:
         """Work on whatever is asked for, until the queue is closed."""
         while True:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
@@ -86,17 +89,17 @@ class _TaskQueue:
 
     def close(self) -> None:
         """Let the threads that serve the queue end."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
 
     def _first(self) -> _TaskSet | None:
-        with self._changed:
+        with self._lock:
             return self._waiting[0] if self._waiting else None
 
     def _work(self, tasks: _TaskSet) -> None:
         """Do tasks of a set until none is left, or one has failed."""
-        with self._changed:
+        with self._lock:
             if not tasks.is_open:
                 return
             tasks.working.add(threading.get_ident())
@@ -108,7 +111,7 @@ class _TaskQueue:
                     break
         except BaseException as raised:  # for the thread that asked for the tasks
             error = raised
-        with self._changed:
+        with self._lock:
             tasks.error = tasks.error or error
             self._close(tasks)
             tasks.working.discard(threading.get_ident())

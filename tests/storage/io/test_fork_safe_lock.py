@@ -1,6 +1,7 @@
 """A lock of one thread at a time, which a fork leaves open."""
 
 import os
+import sys
 import threading
 
 import pytest
@@ -34,6 +35,17 @@ def test_an_error_inside_frees_it():
     with pytest.raises(KeyError, match="inside"), lock:
         raise KeyError("inside")
     assert lets_in(lock)
+
+
+def test_no_code_of_python_runs_where_an_interrupt_would_leave_it_locked():
+    lock, called = ForkSafeLock(), []
+    sys.setprofile(lambda frame, event, _: called.append((frame.f_code, event)))
+    try:
+        with lock:
+            pass
+    finally:
+        sys.setprofile(None)
+    assert not [code for code, event in called if event == "call"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
