@@ -9,7 +9,7 @@ from typing import Any, Never, NoReturn, Self
 import numpy.typing as npt
 
 from .batch_lookup import BatchLookup
-from .batching import make_batching
+from .batching_options import make_batching
 from .checks import check_count, check_hooks, check_seed
 from .collection import check_collection, show_collection
 from .epochs import EpochOrders, Epochs

@@ -99,6 +99,7 @@ LOADING = {
     "hooks",
     "pending_batches",
     "batching",
+    "batching_options",
     "fetch_memory",
     "iteration",
     "batch_lookup",
