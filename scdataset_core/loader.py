@@ -25,6 +25,7 @@ from .sizes import Sizes, Uneven
 from .state import State
 from .stats import LoaderStats
 from .strategies import BlockShuffling
+from .thread_count import check_threads
 
 __all__ = ["Loader"]
 
@@ -132,8 +133,7 @@ class Loader:
         check_keywords(unknown, inspect.signature(Loader).parameters)
         sizes = Sizes(batch_size, fetch_factor, drop_last, uneven)
         check_count("read_ahead", read_ahead, least=0)
-        if threads is not None:
-            check_count("threads", threads)
+        check_threads(threads)
         check_seed(seed)
         if isinstance(source, Loader):
             raise TypeError("a Loader is no source of rows; give its loader.source")

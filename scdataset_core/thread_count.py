@@ -2,10 +2,23 @@
 
 import os
 
+from .checks import check_count
 from .shares import Shard
 from .storage.context import MOST_THREADS, available_cores
 
-__all__ = ["choose_threads"]
+__all__ = ["check_threads", "choose_threads"]
+
+# More than any machine has use for: each is started when an epoch begins.
+_MOST = 1024
+
+
+def check_threads(threads: object) -> None:
+    """Raise unless `threads` is a number of threads that can be started, or None."""
+    if threads is None:
+        return
+    check_count("threads", threads)
+    if threads > _MOST:  # type: ignore[operator] # it is an integer
+        raise ValueError(f"threads must be at most {_MOST}, got {threads}")
 
 
 def choose_threads(

@@ -85,3 +85,8 @@ def test_an_iterator_reads_with_its_share(cores):
     assert [iter(share)._context.threads for share in shares] == [6, 2, 1]
     told = Loader(np.arange(40), batch_size=2, threads=3).shard(num_workers=2)
     assert iter(told)._context.threads == 3
+
+
+def test_more_threads_than_can_be_started_are_an_error():
+    with pytest.raises(ValueError, match=r"threads must be at most 1024, got \d+"):
+        Loader(np.arange(10), threads=2**70)
