@@ -209,7 +209,7 @@ class SourceBatching(Batching):
         """
         if self.hooks.on_fetches or not self.collection.concurrent:
             return 1
-        return 2 if self._count_bytes(n_rows) >= _LEAST_BYTES else 1
+        return 2 if n_rows * self._stored_row_bytes >= _LEAST_BYTES else 1
 
     def count_joined(self, n_rows: int) -> int:
         """Return how many fetches of `n_rows` are best read together, as one.
@@ -219,12 +219,14 @@ class SourceBatching(Batching):
         hooks = self.hooks
         if self._has_budget or hooks.on_fetches or hooks.batch_callback is not None:
             return 1
-        return count_joined(self._count_bytes(n_rows))
+        laid_out = self.collection.row_bytes(self.form)
+        return count_joined(n_rows * self._stored_row_bytes, n_rows * laid_out)
 
-    def _count_bytes(self, n_rows: int) -> float:
-        """Return the mean bytes of so many rows, as they are stored."""
-        row_bytes: float = self.collection.row_bytes(self.collection.stored_form)
-        return n_rows * row_bytes
+    @property
+    def _stored_row_bytes(self) -> float:
+        """The mean bytes of a row, as it is stored."""
+        n_bytes: float = self.collection.row_bytes(self.collection.stored_form)
+        return n_bytes
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_finish_cells": None}

@@ -133,6 +133,10 @@ class Form:
         """Return the mean bytes that reading a row takes besides what is held of it."""
         return self.layout.reading_bytes(stored, self._packing(stored.dtype))
 
+    def keeps(self, values: np.dtype[Any], columns: np.dtype[Any]) -> bool:
+        """Return whether values and columns of these types need no conversion."""
+        return self.value_dtype(values) == values and columns == np.int32
+
     def direct_rows(
         self, values: np.dtype[Any], columns: np.dtype[Any]
     ) -> DirectRows | None:
@@ -140,7 +144,7 @@ class Form:
 
         None where the layout, or a type that must be converted, does not allow it.
         """
-        if self.value_dtype(values) != values or columns != np.int32:
+        if not self.keeps(values, columns):
             return None
         direct: DirectRows | None = self.layout.direct_rows(self._packing(values))
         return direct

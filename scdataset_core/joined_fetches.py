@@ -8,12 +8,12 @@ hardly more to do than that.
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
 from .pending_batches import PendingBatch
 from .plan import Fetch, sort_rows
+from .readahead import make_item
 
 __all__ = ["FailedRead", "count_joined", "group_fetches", "read_joined"]
 
@@ -22,6 +22,8 @@ __all__ = ["FailedRead", "count_joined", "group_fetches", "read_joined"]
 # second with 1 MiB, one fetch each, at 38,000 with 4, 50,000 with 8 and 71,000 with 16
 # (64 cells of 16 KB a fetch, two busy cores, 2026-11-27).
 JOINED_BYTES = 16 << 20
+# What they take as they are laid out, dense perhaps, is held several times over.
+LAID_OUT_BYTES = 64 << 20
 MOST_FETCHES = 16
 
 Group = tuple[Fetch, ...]
@@ -40,17 +42,38 @@ class FailedRead:
         self.error = error
 
 
-def count_joined(fetch_bytes: float) -> int:
-    """Return how many fetches of so many bytes are best read together."""
-    return int(min(max(JOINED_BYTES // max(fetch_bytes, 1), 1), MOST_FETCHES))
+def count_joined(stored_bytes: float, laid_out_bytes: float) -> int:
+    """Return how many fetches are best read together.
+
+    Parameters
+    ----------
+    stored_bytes, laid_out_bytes
+        Bytes of a fetch as it is stored, and as it is laid out for the user.
+    """
+    n = min(
+        JOINED_BYTES // max(stored_bytes, 1), LAID_OUT_BYTES // max(laid_out_bytes, 1)
+    )
+    return int(min(max(n, 1), MOST_FETCHES))
 
 
 def group_fetches(fetches: Iterator[Fetch], n: int) -> Iterator[Group]:
-    """Yield fetches in groups of `n`; the first ones are smaller, as somebody waits."""
-    size = 1
-    while group := tuple(islice(fetches, size)):
-        yield group
-        size = min(2 * size, n)
+    """Yield fetches in groups of `n`; the first ones are smaller, as somebody waits.
+
+    An error of `fetches` comes after the group of those before it.
+    """
+    size, group = 1, list[Fetch]()
+    try:
+        for fetch in fetches:
+            group.append(fetch)
+            if len(group) == size:
+                yield tuple(group)
+                size, group = min(2 * size, n), []
+    except Exception:
+        if group:
+            yield tuple(group)
+        raise
+    if group:
+        yield tuple(group)
 
 
 def read_joined(
@@ -62,23 +85,36 @@ def read_joined(
     ------
     Exception
         If the first of them cannot be read. An error of another one comes after the
-        minibatches that are before it.
+        minibatches that are before it. A warning that was made an error is raised here
+        where no fetch that is read by itself repeats it: many are given once.
     """
     if len(group) == 1:
         return deque[PendingBatch | FailedRead](read(group[0]))
     try:
         return deque[PendingBatch | FailedRead](read(_join(group)))
-    except Exception:  # of which fetch, and which come before it, the reads of each say
-        pending: deque[PendingBatch | FailedRead] = deque()
-        for fetch in group:
-            try:
-                pending += read(fetch)
-            except Exception as error:
-                if not pending:
-                    raise
-                pending.append(FailedRead(error))
-                break
+    except Exception as joined:
+        # Of which fetch it is, and which come before it, the reads of each say.
+        pending = _read_each(group, read)
+        has_failed = any(isinstance(batch, FailedRead) for batch in pending)
+        if isinstance(joined, Warning) and not has_failed:
+            raise
         return pending
+
+
+def _read_each(
+    group: Group, read: Callable[[Fetch], deque[PendingBatch]]
+) -> deque[PendingBatch | FailedRead]:
+    """Read fetches one by one, up to one that cannot be read."""
+    pending: deque[PendingBatch | FailedRead] = deque()
+    for fetch in group:
+        try:
+            pending += make_item(read, fetch)
+        except Exception as error:
+            if not pending:
+                raise
+            pending.append(FailedRead(error))
+            break
+    return pending
 
 
 def _join(group: Group) -> Fetch:

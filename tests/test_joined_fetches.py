@@ -7,6 +7,7 @@ import scipy.sparse as sp
 import scdataset_core as scd
 from scdataset_core import joined_fetches
 from scdataset_core.joined_fetches import count_joined
+from scdataset_core.plan import Plan
 
 ROWS = 103
 
@@ -25,13 +26,16 @@ class Reads:
     def __init__(self, source, monkeypatch):
         self.rows = []
         self.bad_row = -1
+        self.error: type[Exception] = OSError
+        self.n_left = -1  # times to fail; -1: always
         self._read = source.read_batches
         monkeypatch.setattr(source, "read_batches", self)
 
     def __call__(self, rows, *rest):
         self.rows.append(rows.tolist())
-        if self.bad_row in rows:
-            raise OSError(f"row {self.bad_row} cannot be read")
+        if self.bad_row in rows and self.n_left:
+            self.n_left -= 1
+            raise self.error(f"row {self.bad_row} cannot be read")
         return self._read(rows, *rest)
 
 
@@ -119,7 +123,54 @@ def test_fetches_are_read_alone_where_that_would_be_noticed(
 
 
 def test_how_many_are_read_together():
-    assert count_joined(64 << 20) == 1
-    assert count_joined(9 << 20) == 1
-    assert count_joined(4 << 20) == 4
-    assert count_joined(0.0) == count_joined(1.0) == joined_fetches.MOST_FETCHES
+    assert count_joined(64 << 20, 64 << 20) == 1
+    assert count_joined(9 << 20, 9 << 20) == 1
+    assert count_joined(4 << 20, 4 << 20) == 4
+    assert count_joined(4 << 20, 32 << 20) == 2
+    assert count_joined(4 << 20, 99 << 20) == 1
+    most = joined_fetches.MOST_FETCHES
+    assert count_joined(0.0, 0.0) == count_joined(1.0, 1.0) == most
+
+
+def test_an_error_of_planning_comes_where_its_minibatch_was_wanted(source, monkeypatch):
+    want = list(load(source, read_ahead=0))
+    find = Plan._pieces
+
+    def fail_at_9(plan, number):
+        if number == 9:
+            raise OSError("fetch 9 cannot be planned")
+        return find(plan, number)
+
+    monkeypatch.setattr(Plan, "_pieces", fail_at_9)
+    iterator = iter(load(source))
+    compare([next(iterator) for _ in range(9)], want[:9])
+    with pytest.raises(OSError, match="fetch 9 cannot be planned"):
+        next(iterator)
+
+
+def test_stop_iteration_of_a_read_does_not_end_the_epoch(source, monkeypatch):
+    want = list(load(source, read_ahead=0))
+    reads = Reads(source, monkeypatch)
+    reads.bad_row, reads.error = int(want[9]["index"][2]), StopIteration
+    iterator = iter(load(source))
+    compare([next(iterator) for _ in range(9)], want[:9])
+    with pytest.raises(RuntimeError, match="the data are not at their end"):
+        next(iterator)
+
+
+def test_a_warning_made_an_error_is_raised_though_it_is_given_once(source, monkeypatch):
+    want = list(load(source, read_ahead=0))
+    reads = Reads(source, monkeypatch)
+    reads.bad_row, reads.error, reads.n_left = want[9]["index"][2], RuntimeWarning, 1
+    iterator = iter(load(source))
+    first = [next(iterator)]
+    with pytest.raises(RuntimeWarning, match="cannot be read"):
+        first += iterator
+    compare([*first, *iterator], want)
+
+
+def test_no_more_are_read_together_than_take_64_mib_as_they_are_laid_out(monkeypatch):
+    source = scd.open(sp.csr_matrix((ROWS, 600_000), dtype=np.float32))
+    reads = Reads(source, monkeypatch)
+    list(load(source, output="dense"))
+    assert max(map(len, reads.rows)) == 6 * 4

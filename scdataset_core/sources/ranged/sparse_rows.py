@@ -160,7 +160,10 @@ class SparseReader:
             shapes = zip(request.batch_sizes, fetch.widths, strict=True)
             sizes = [n * width for n, width in shapes]
         dtypes = self.dtype, self.column_dtype
-        pairs = [context.empty_together(size, dtypes) for size in sizes]
+        if request.form.keeps(*dtypes):
+            pairs = [context.empty_together(size, dtypes) for size in sizes]
+        else:  # one is copied, and its memory is of use again before that of the other
+            pairs = [[context.empty(size, dtype) for dtype in dtypes] for size in sizes]
         values, columns = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         moves, files = fetch.moves.join_in(fetch.files)
         _, largest = read_stack(

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 import scdataset_core as scd
 from scdataset_core.errors import CorruptFileError
+from scdataset_core.storage import ReadContext
 
 N_CELLS = 12
 
@@ -137,3 +138,19 @@ def test_labels_that_were_never_written_are_an_error(tmp_path):
         CorruptFileError, match="data set /obs/batch, its data: it is mi"
     ):
         next(iter(scd.Loader(scd.open(path, obs=["batch"]), scd.Streaming())))
+
+
+def test_values_that_are_cast_are_not_kept_beside_what_became_of_them(tmp_path):
+    n_stored = 40_000
+    columns = np.tile(np.arange(1000), n_stored // 1000)
+    starts = np.arange(0, n_stored + 1, 1000)
+    x = sp.csr_matrix((np.ones(n_stored, "f8"), columns, starts), (40, 1000))
+    ad.AnnData(x).write_h5ad(tmp_path / "plate.h5ad")
+    source = scd.open(tmp_path / "plate.h5ad")
+    rows = np.arange(40)
+    with ReadContext(1) as context:
+        form = source.form_of("csr", dtype="float32")
+        [cells] = source.read_batches(rows, rows, np.array([0, 40]), form, context)
+        leases = context._buffers._leases.values()
+        assert cells["X"].dtype == np.float32
+        assert sum(len(lease.block) for lease in leases) < 1.2 * n_stored * (4 + 4)
