@@ -299,6 +299,11 @@ class StackRead:
         return sum(map(len, self.targets[0]))
 
     @property
+    def fills_targets(self) -> bool:
+        """Whether every place of the targets is read to, so that all can be widened."""
+        return self.n_wanted == self.n_places
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of all ranges, in the types of the arrays."""
         return self.n_wanted * sum(slot.dtype.itemsize for slot in self.stack.slots)

@@ -72,13 +72,11 @@ def _can_be_read_plain(read: StackRead) -> bool:
     if not read.fits():
         return False
     dtypes = [slot.dtype for slot in read.stack.slots]
-    return all(
-        targets[0].dtype == dtype
-        for targets, dtype in zip(read.targets, dtypes, strict=True)
-    ) or (
-        read.n_wanted == read.n_places
-        and read.n_wanted * max(dtype.itemsize for dtype in dtypes) <= STAGED_BYTES
-    )
+    pairs = zip(read.targets, dtypes, strict=True)
+    if all(targets[0].dtype == dtype for targets, dtype in pairs):
+        return True
+    most_bytes = read.n_wanted * max(dtype.itemsize for dtype in dtypes)
+    return read.fills_targets and most_bytes <= STAGED_BYTES
 
 
 def _read_plain(read: StackRead, context: ReadContext) -> None:
