@@ -67,8 +67,8 @@ class Batching:
         """Return how many fetches of `n_rows` are best read at a time."""
         return 1
 
-    def count_joined(self, n_rows: int) -> int:
-        """Return how many fetches of `n_rows` are best read together, as one."""
+    def count_joined(self, n_rows: int, n_fetches: int) -> int:
+        """Return how many of `n_fetches` of `n_rows` are best read together, as one."""
         return 1
 
     def prepare(self) -> None:
@@ -211,8 +211,8 @@ class SourceBatching(Batching):
             return 1
         return 2 if n_rows * self._stored_row_bytes >= _LEAST_BYTES else 1
 
-    def count_joined(self, n_rows: int) -> int:
-        """Return how many fetches of `n_rows` are best read together, as one.
+    def count_joined(self, n_rows: int, n_fetches: int) -> int:
+        """Return how many of `n_fetches` of `n_rows` are best read together, as one.
 
         It is one where a user's hooks would notice it, or memory was said.
         """
@@ -220,7 +220,8 @@ class SourceBatching(Batching):
         if self._has_budget or hooks.on_fetches or hooks.batch_callback is not None:
             return 1
         laid_out = self.collection.row_bytes(self.form)
-        return count_joined(n_rows * self._stored_row_bytes, n_rows * laid_out)
+        stored = self._stored_row_bytes
+        return count_joined(n_rows * stored, n_rows * laid_out, n_fetches)
 
     @property
     def _stored_row_bytes(self) -> float:

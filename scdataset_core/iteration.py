@@ -92,10 +92,11 @@ class BatchIterator(Iterator[Any]):
         """Start to read at the bookmark."""
         plan, batching = self._plan, self._batching
         position = self._bookmark.position
-        n_rows = plan.dealing.sizes.fetch_rows
+        sizes = plan.dealing.sizes
+        n_rows = sizes.fetch_rows
         n_joined = lanes = 1
         if self._read_ahead:
-            n_joined = batching.count_joined(n_rows)
+            n_joined = batching.count_joined(n_rows, len(plan) // sizes.fetch_factor)
             lanes = batching.count_lanes(n_rows * n_joined)
         batching.prepare()
         n_threads = choose_threads(self._threads, plan.shard)

@@ -25,6 +25,9 @@ JOINED_BYTES = 16 << 20
 # What they take as they are laid out, dense perhaps, is held several times over.
 LAID_OUT_BYTES = 64 << 20
 MOST_FETCHES = 16
+# An epoch is read in so many goes at least. In a short one there is little to gain, and
+# faults, or a file that is changed, would be met when most of it was read.
+LEAST_READS = 32
 
 Group = tuple[Fetch, ...]
 
@@ -42,16 +45,20 @@ class FailedRead:
         self.error = error
 
 
-def count_joined(stored_bytes: float, laid_out_bytes: float) -> int:
+def count_joined(stored_bytes: float, laid_out_bytes: float, n_fetches: int) -> int:
     """Return how many fetches are best read together.
 
     Parameters
     ----------
     stored_bytes, laid_out_bytes
         Bytes of a fetch as it is stored, and as it is laid out for the user.
+    n_fetches
+        Fetches of the epoch.
     """
     n = min(
-        JOINED_BYTES // max(stored_bytes, 1), LAID_OUT_BYTES // max(laid_out_bytes, 1)
+        JOINED_BYTES // max(stored_bytes, 1),
+        LAID_OUT_BYTES // max(laid_out_bytes, 1),
+        n_fetches // LEAST_READS,
     )
     return int(min(max(n, 1), MOST_FETCHES))
 

@@ -12,6 +12,12 @@ from scdataset_core.plan import Plan
 ROWS = 103
 
 
+@pytest.fixture(autouse=True)
+def short_epochs(monkeypatch):
+    """Have fetches read together in epochs as short as those here."""
+    monkeypatch.setattr(joined_fetches, "LEAST_READS", 1)
+
+
 @pytest.fixture
 def source():
     dense = np.zeros((ROWS, 7), np.float32)
@@ -123,13 +129,13 @@ def test_fetches_are_read_alone_where_that_would_be_noticed(
 
 
 def test_how_many_are_read_together():
-    assert count_joined(64 << 20, 64 << 20) == 1
-    assert count_joined(9 << 20, 9 << 20) == 1
-    assert count_joined(4 << 20, 4 << 20) == 4
-    assert count_joined(4 << 20, 32 << 20) == 2
-    assert count_joined(4 << 20, 99 << 20) == 1
+    assert count_joined(64 << 20, 64 << 20, 10**6) == 1
+    assert count_joined(9 << 20, 9 << 20, 10**6) == 1
+    assert count_joined(4 << 20, 4 << 20, 10**6) == 4
+    assert count_joined(4 << 20, 32 << 20, 10**6) == 2
+    assert count_joined(4 << 20, 99 << 20, 10**6) == 1
     most = joined_fetches.MOST_FETCHES
-    assert count_joined(0.0, 0.0) == count_joined(1.0, 1.0) == most
+    assert count_joined(0.0, 0.0, 10**6) == count_joined(1.0, 1.0, 10**6) == most
 
 
 def test_an_error_of_planning_comes_where_its_minibatch_was_wanted(source, monkeypatch):
@@ -174,3 +180,11 @@ def test_no_more_are_read_together_than_take_64_mib_as_they_are_laid_out(monkeyp
     reads = Reads(source, monkeypatch)
     list(load(source, output="dense"))
     assert max(map(len, reads.rows)) == 6 * 4
+
+
+def test_a_short_epoch_is_read_in_many_goes(source, monkeypatch):
+    monkeypatch.undo()
+    reads = Reads(source, monkeypatch)
+    batches = list(load(source))
+    assert len(reads.rows) == len(batches)
+    assert count_joined(1.0, 1.0, 320) == 10
