@@ -56,12 +56,13 @@ def test_the_cost_of_blocks_is_what_the_loader_decodes(adata, tmp_path):
     for block_size, expected in matrix["decoded_per_used"].items():
         if block_size > 64:
             continue
-        # Fetches of one block: nothing else shares its chunks.
+        # Fetches of one block, each read by itself: nothing else shares its chunks.
         loader = scd.Loader(
             scd.open(path),
             scd.BlockShuffling(block_size),
             batch_size=block_size,
             fetch_factor=1,
+            read_ahead=0,
         )
         for _ in loader:
             pass
