@@ -97,10 +97,10 @@ def narrow_rows(
             continue
         kept = some.astype(_NARROW[kind - 1])  # they are in its range
         # Whole numbers fit by their range alone.
-        if rows.dtype.kind != "f" or (wholes := np.trunc(some) == some).all():
+        if rows.dtype.kind != "f" or (same := kept == some).all():
             found.append((kind, which, kept))
             continue
-        fits = wholes.all(axis=1)
+        fits = same.all(axis=1)
         found.append((kind, which[fits], kept[fits]))
         found += _narrow_others(some[~fits], which[~fits])
     return [part for part in found if len(part[1])]

@@ -53,8 +53,7 @@ def decode_blosc_range(
         return None
     data = scratch.packed[start : start + size]
     said_bytes, block_bytes = blosc_header(data, n_bytes)
-    scratch.reserve_plain(n_bytes)
-    packed, plain = scratch.packed_address + start, scratch.plain_address
+    packed, plain = scratch.packed_address + start, scratch.reserve_next(n_bytes)
     expected = n_bytes
     parts = 0 < item_bytes == said_bytes and _has_blocks(data, n_bytes, block_bytes)
     parts = parts and block_bytes % item_bytes == n_bytes % item_bytes == 0
@@ -69,7 +68,7 @@ def decode_blosc_range(
         n = functions.whole(packed, plain, n_bytes, 1)
     if n != expected:
         raise CodecError(f"its blosc bytes do not decode to the {n_bytes} declared")
-    return scratch.plain[:n_bytes]
+    return scratch.next_plain(n_bytes)
 
 
 def _has_blocks(data: memoryview, n_bytes: int, block_bytes: int) -> bool:

@@ -92,18 +92,13 @@ class Libdeflate:
         state = scratch.decompressor
         if state is None:
             state = scratch.keep_decompressor(self._make(), self._free)
-        scratch.reserve_plain(n_bytes)
+        address = scratch.reserve_next(n_bytes)
         code = self._decompress(
-            state,
-            scratch.packed_address + start,
-            size,
-            scratch.plain_address,
-            n_bytes,
-            None,
+            state, scratch.packed_address + start, size, address, n_bytes, None
         )
         if code != SUCCESS:
             raise InflateError(_meaning(code, n_bytes))
-        return scratch.plain[:n_bytes]
+        return scratch.next_plain(n_bytes)
 
 
 def _meaning(code: int, n_bytes: int) -> str:

@@ -21,9 +21,10 @@ class Scratch:
     packed : memoryview
         Chunks as stored.
     plain : memoryview
-        One chunk as decoded.
-    gathered : memoryview
-        Some decoded chunks, for what takes several at a time.
+        Chunks as decoded: one, or several for what takes several at a time.
+    n_held : int
+        Bytes of the beginning of `plain` that are held: the next chunk is decoded to
+        what follows them.
     packed_address, plain_address : int
         Where they lie.
     decompressor : int or None
@@ -32,9 +33,9 @@ class Scratch:
 
     def __init__(self) -> None:
         self.decompressor: int | None = None
+        self.n_held = 0
         self._set_packed(0)
         self._set_plain(0)
-        self.gathered = np.empty(0, np.uint8).data
 
     def _set_packed(self, n_bytes: int) -> None:
         self._packed: npt.NDArray[np.uint8] = np.empty(n_bytes, np.uint8)
@@ -56,10 +57,25 @@ class Scratch:
         if len(self.plain) < n_bytes:
             self._set_plain(n_bytes)
 
-    def reserve_gathered(self, n_bytes: int) -> None:
-        """Make room for `n_bytes`; the contents are lost."""
-        if len(self.gathered) < n_bytes:
-            self.gathered = np.empty(n_bytes, np.uint8).data
+    def reserve_next(self, n_bytes: int) -> int:
+        """Make room for `n_bytes` behind those that are held; return their address."""
+        if len(self.plain) < self.n_held + n_bytes:
+            held = self.plain[: self.n_held]
+            self._set_plain(self.n_held + n_bytes)
+            self.plain[: self.n_held] = held
+        return self.plain_address + self.n_held
+
+    def next_plain(self, n_bytes: int) -> memoryview:
+        """Return the `n_bytes` behind those that are held."""
+        return self.plain[self.n_held : self.n_held + n_bytes]
+
+    def hold(self, plain: memoryview) -> None:
+        """Hold a chunk behind those that are held, where it may have been decoded to."""
+        n_bytes = len(plain)
+        if plain.obj is not self._plain:  # it was decoded elsewhere
+            self.reserve_next(n_bytes)
+            self.next_plain(n_bytes)[:] = plain
+        self.n_held += n_bytes
 
     def offset_of(self, view: memoryview) -> int | None:
         """Return where in `packed` a view of it begins, or None for other memory."""

@@ -9,10 +9,9 @@ from ..layout import ArrayLayout, ChunkCache
 
 __all__ = ["Offer", "make_offer"]
 
-# Chunks of about so many bytes are offered together, if each has no more than a few:
-# larger ones are worth calls of their own, and gathering copies them.
+# Chunks of about so many bytes are offered together: they lie one behind the other, in
+# memory that a core's cache holds, or nearly.
 OFFER_BYTES = 2 << 20
-MOST_BYTES = 256 << 10
 
 
 def make_offer(array: ArrayLayout, n: int, scratch: Scratch) -> "Offer | None":
@@ -28,11 +27,10 @@ def make_offer(array: ArrayLayout, n: int, scratch: Scratch) -> "Offer | None":
         Memory of this thread.
     """
     cache = array.chunk_cache
+    scratch.n_held = 0
     if cache is None or not n or cache.is_full:
         return None
-    n_bytes = array.needed_grid.n_bytes
-    most = min(OFFER_BYTES // n_bytes, n) if n_bytes <= MOST_BYTES else 1
-    return Offer(array, cache, most, scratch)
+    return Offer(array, cache, n, scratch)
 
 
 class Offer:
@@ -42,37 +40,32 @@ class Offer:
     ----------
     array, cache
         The array and its cache.
-    most
-        How many chunks are offered at a time.
+    n
+        Most chunks that will be added.
     scratch
-        Memory of this thread, for more than one.
+        Memory of this thread, which holds them.
     """
 
     def __init__(
-        self, array: ArrayLayout, cache: ChunkCache, most: int, scratch: Scratch
+        self, array: ArrayLayout, cache: ChunkCache, n: int, scratch: Scratch
     ) -> None:
-        self._array, self._cache, self._most = array, cache, most
+        self._array, self._cache, self._scratch = array, cache, scratch
         self._n_bytes = array.needed_grid.n_bytes
+        self._most = max(min(OFFER_BYTES // self._n_bytes, n), 1)
         self._chunks: list[int] = []
-        if most > 1:
-            scratch.reserve_gathered(most * self._n_bytes)
-        self._gathered = scratch.gathered
+        scratch.reserve_plain(self._most * self._n_bytes)
 
     def add(self, chunk: int, plain: memoryview) -> None:
-        """Offer a chunk, sooner or later."""
-        n_bytes = self._n_bytes
-        if self._most == 1:
-            self._cache.keep(self._array, [chunk], plain[:n_bytes])
-            return
-        start = len(self._chunks) * n_bytes
-        self._gathered[start : start + n_bytes] = plain[:n_bytes]
+        """Offer a chunk that was just decoded, sooner or later."""
+        self._scratch.hold(plain[: self._n_bytes])
         self._chunks.append(chunk)
         if len(self._chunks) == self._most:
             self.end()
 
     def end(self) -> None:
         """Offer what was gathered."""
+        scratch = self._scratch
         if self._chunks:
             chunks, self._chunks = self._chunks, []
-            some = self._gathered[: len(chunks) * self._n_bytes]
-            self._cache.keep(self._array, chunks, some)
+            self._cache.keep(self._array, chunks, scratch.plain[: scratch.n_held])
+        scratch.n_held = 0
