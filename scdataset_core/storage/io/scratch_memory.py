@@ -70,9 +70,9 @@ class Scratch:
         return self.plain[self.n_held : self.n_held + n_bytes]
 
     def hold(self, plain: memoryview) -> None:
-        """Hold a chunk behind those that are held, where it may have been decoded to."""
+        """Hold a chunk too, which may have been decoded to where it belongs."""
         n_bytes = len(plain)
-        if plain.obj is not self._plain:  # it was decoded elsewhere
+        if plain.obj is not self.plain.obj:  # it was decoded elsewhere
             self.reserve_next(n_bytes)
             self.next_plain(n_bytes)[:] = plain
         self.n_held += n_bytes

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from scdataset_core.storage import ReadContext
-from scdataset_core.storage.reading import chunk_decoder
+from scdataset_core.storage.layout import FoundChunks
+from scdataset_core.storage.reading import chunk_decoder, offers
 from tests.storage.oracle import check, stored, values
 
 
@@ -15,10 +16,12 @@ class ToyCache:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, int], bytes] = {}
         self.n_found = 0
+        self.n_together: list[int] = []
         self.is_full = False
 
     def find_kept(self, array, chunks, context):
-        return np.zeros(len(chunks), np.uint8), {}  # none has an uncompressed copy
+        # None has an uncompressed copy.
+        return FoundChunks(np.zeros(len(chunks), np.uint8), {}, 0)
 
     def find(self, array, chunk, unwanted, want, context):
         plain = self.kept.get((array.label, chunk))
@@ -30,6 +33,7 @@ class ToyCache:
     def keep(self, array, chunks, plain):
         n_bytes = array.needed_grid.n_bytes
         assert len(plain) == len(chunks) * n_bytes
+        self.n_together.append(len(chunks))
         for i, chunk in enumerate(chunks):
             whole = plain[i * n_bytes : (i + 1) * n_bytes]
             self.kept[array.label, chunk] = bytes(whole)
@@ -81,6 +85,38 @@ def test_the_second_read_finds_what_the_first_one_decoded(
         check(array, plain, [(50, 99), (300, 600)], context=context)
         assert context.stats.chunks_decoded == 8
         assert context.stats.bytes_read == n_read
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param({"compression": "gzip"}, id="gzip"),
+        pytest.param({"checksum": "inside"}, id="longer_inside"),
+        pytest.param({"compression": "gzip", "shuffle": True}, id="shuffled"),
+        pytest.param({"compression": "lzf"}, id="decoded_elsewhere"),
+        pytest.param({"compression": 32001}, id="blosc"),
+    ],
+)
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_chunks_are_offered_together(tmp_path, monkeypatch, layout, together):
+    if layout.get("compression") == 32001:
+        pytest.importorskip("hdf5plugin")
+    if layout.get("checksum"):
+        filters = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        filters.set_fletcher32()
+        filters.set_deflate(4)
+        layout = {"dcpl": filters}
+    monkeypatch.setattr(offers, "OFFER_BYTES", together * 1000 * 4)
+    plain = values(20_000, "i4")
+    array = write(tmp_path / "x.h5", plain, chunks=(1000,), **layout)
+    cache = array.chunk_cache = ToyCache()
+    with ReadContext(1) as context:
+        check(array, plain, [(0, 8500), (9100, 19_900)], context=context)
+    for chunk in range(20):
+        kept = np.frombuffer(cache.kept[array.label, chunk], "i4")
+        np.testing.assert_array_equal(kept, plain[chunk * 1000 :][:1000])
+    assert sum(cache.n_together) == 20
+    assert max(cache.n_together) == min(together, 4)  # a task has 4 of 20 chunks
 
 
 def test_columns_are_taken_from_the_cache_too(tmp_path):
