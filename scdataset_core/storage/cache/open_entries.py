@@ -69,7 +69,9 @@ class OpenEntry:
         if kind not in self._seen:
             path = self.entry.data[kind - 1]
             descriptor = _descriptor(path, context)
-            self._seen[kind] = process.writer.find_status(path, descriptor)
+            status = process.writer.find_status(path, descriptor)
+            # Another thread may have noted it meanwhile, and checked chunks.
+            self._seen.setdefault(kind, status)
 
     def add(
         self, chunks: Integers, kind: int, n_forgotten: int, process: CacheProcess
@@ -115,8 +117,9 @@ class OpenEntry:
                     return False
                 if n_now is None or n_now != n_foreign:
                     with process.lock:
-                        self.n_forgotten += 1
+                        # Counted last, see `find`.
                         self.kinds[self.kinds == kind] = 0
+                        self.n_forgotten += 1
                 self._seen[kind] = now, n_now
         except OSError as error:
             if not is_gone(error):

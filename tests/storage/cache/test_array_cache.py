@@ -1,7 +1,9 @@
 """Kept chunks give the same elements as decoded ones, whatever the array is."""
 
 import errno
+import os
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -269,3 +271,52 @@ def test_what_is_forgotten_while_it_is_checked_is_checked_again(tmp_path, monkey
         check(array, plain, [(5, 950)], context=context)
         assert context.stats.chunks_decoded == 0
     assert n_added == 2
+
+
+def test_what_is_looked_up_while_it_is_forgotten_is_looked_at_again(tmp_path):
+    plain = counts(1000, 200)
+    array = write(tmp_path / "x.h5", plain, chunks=(100,), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    fill_caches([array], None, 1)
+    found = []
+
+    class Kinds(np.ndarray):
+        def __setitem__(self, which, kind):
+            found.append(opened.find(np.arange(3)))  # as another thread would
+            super().__setitem__(which, kind)
+
+    with ReadContext(1) as context:
+        check(array, plain, [(0, 300)], context=context)
+        opened = array.chunk_cache._state.opened
+        os.utime(opened.entry.data[0])
+        opened.kinds = opened.kinds.view(Kinds)
+        assert opened.look(array.chunk_cache.cache.process, context)
+    [half_forgotten] = found
+    assert half_forgotten.kinds.all()
+    assert half_forgotten.state != opened.n_forgotten
+
+
+def test_damage_between_first_checks_of_two_threads_is_found(tmp_path, monkeypatch):
+    plain = counts(1000, 200)
+    array = write(tmp_path / "x.h5", plain, chunks=(100,), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    fill_caches([array], None, 1)
+    writer = array.chunk_cache.cache.process.writer
+    find_status, n_found = writer.find_status, 0
+
+    def be_overtaken(path, descriptor):
+        nonlocal n_found
+        n_found += 1
+        if n_found == 1:
+            check(array, plain, [(500, 600)], context=context)
+            with Path(path).open("r+b") as file:
+                file.seek(550)
+                file.write(b"\xff")
+        return find_status(path, descriptor)
+
+    monkeypatch.setattr(writer, "find_status", be_overtaken)
+    with ReadContext(1) as context:
+        check(array, plain, [(0, 100)], context=context)
+        with pytest.warns(RuntimeWarning, match="is not what was kept"):
+            check(array, plain, [(500, 600)], context=context)
+    assert n_found > 1
