@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from ..context import ReadContext
 from ..layout import ArrayLayout, ChunkCache, FoundChunks
-from .merged_reads import read_tasks
+from .kept_reads import read_kept_ranges
 from .requests import Pieces, Ranges, Request, cut_at_chunks, merge_requests
-from .uncompressed import PlainReads
-from .widening import LEAST_SHARED, Widening
+from .widening import Widening, count_shares, run_shares
 
 __all__ = ["read_cached"]
 
@@ -225,47 +224,34 @@ def _read(kept: Sequence[_Kept], context: ReadContext) -> int:
         addresses.append(places + part.offset * part.row_bytes)
         n_bytes += part.n_rows * part.row_size * part.request.array.dtype.itemsize
     memory = [array for group in groups.values() for array in group.widening.memory]
-    reads = _plan_reads(kept, np.concatenate(addresses), memory)
-    context.run(read_tasks(reads, context))
+    of = np.repeat(np.arange(len(kept)), [len(part.start) for part in kept])
+    size = np.array([part.row_bytes for part in kept], np.int64)[of]
+    read_kept_ranges(
+        [part.layout for part in kept],
+        of,
+        np.concatenate([part.start for part in kept]) * size,
+        np.concatenate([part.n for part in kept]) * size,
+        np.concatenate(addresses),
+        memory,
+        context,
+    )
     # Of several types for the same targets, the one with most elements goes first, to
     # all of them: what it puts in the places of others is overwritten.
     whole: list[Callable[[], None]] = []
     by_range: list[Callable[[], None]] = []
     seen = {key[0] for key, group in groups.items() if group.widening.is_direct}
-    shares = n_bytes >= LEAST_SHARED
+    n_shares = count_shares(n_bytes, context)
     for key, group in sorted(groups.items(), key=lambda item: -item[1].n_rows):
         if group.widening.is_direct:
             continue
         if key[0] not in seen and 2 * group.n_rows >= group.n_target_rows:
-            whole += group.widening.share(context.threads if shares else 1)
+            whole += group.widening.share(n_shares)
         else:
             by_range.append(group.widen_ranges)
         seen.add(key[0])
-    if shares:
-        context.run(whole)
-        context.run(by_range)
-    else:
-        for widen in (*whole, *by_range):
-            widen()
+    run_shares(whole, n_shares, context)
+    run_shares(by_range, n_shares, context)
     return n_bytes
-
-
-def _plan_reads(
-    kept: Sequence[_Kept], addresses: Integers, memory: Targets
-) -> PlainReads:
-    """Return the reads of all ranges of kept parts, which lie in one piece each."""
-    of = np.repeat(np.arange(len(kept)), [len(part.start) for part in kept])
-    start = np.concatenate([part.start for part in kept])
-    n = np.concatenate([part.n for part in kept])
-    size = np.array([part.row_bytes for part in kept], np.int64)[of]
-    position, n_bytes, chunk = start * size, n * size, np.zeros_like(of)
-    if not n_bytes.all():
-        some = np.flatnonzero(n_bytes)
-        of, chunk, position, n_bytes, addresses = (
-            column[some] for column in (of, chunk, position, n_bytes, addresses)
-        )
-    layouts = [part.layout for part in kept]
-    return PlainReads(layouts, of, chunk, None, position, n_bytes, addresses, memory)
 
 
 @dataclass(eq=False)

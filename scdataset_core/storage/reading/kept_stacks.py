@@ -14,10 +14,8 @@ import numpy.typing as npt
 from ..context import ReadContext
 from ..layout import ArrayLayout, ChunkCache, FoundChunks
 from .array_stacks import StackRead, first_of_each
-from .byte_ranges import ByteRanges
-from .merged_reads import MergedReads, tasks_of
+from .kept_reads import read_kept_ranges
 from .requests import Pieces, cut_at_chunks
-from .uncompressed import PlainReads
 from .widening import Widening, widen_all
 
 __all__ = ["read_kept_stack"]
@@ -165,20 +163,14 @@ def _read(read: StackRead, slots: list[_KeptSlot], context: ReadContext) -> Boun
         n_bytes.append(count * size)
         address.append(widening.addresses[read.which] + read.offsets * size)
         memory += widening.memory
-    columns = [
+    read_kept_ranges(
+        [kept.layout for slot in slots for kept in slot.arrays],
         np.concatenate([file + place * len(first) for place in range(len(slots))]),
         np.concatenate(position),
         np.concatenate(n_bytes),
         np.concatenate(address),
-    ]
-    if not count.all():
-        some = np.flatnonzero(columns[2])
-        columns = [column[some] for column in columns]
-    of, at, size_of, to = columns
-    layouts = [kept.layout for slot in slots for kept in slot.arrays]
-    locations = [layout.table.location(0) for layout in layouts]
-    reads = PlainReads(layouts, of, np.zeros_like(of), None, at, size_of, to, memory)
-    ranges = ByteRanges(locations, of, at, size_of)
-    context.run(tasks_of([MergedReads(reads, context, ranges=ranges)]))
+        memory,
+        context,
+    )
     widen_all(widenings, context, n_bytes=read.n_bytes)
     return [widening.bound for widening in widenings]

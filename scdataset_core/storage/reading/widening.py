@@ -12,7 +12,7 @@ from ..context import ReadContext
 from .conversion import convert
 from .requests import find_addresses
 
-__all__ = ["Widening", "widen_all"]
+__all__ = ["Widening", "count_shares", "run_shares", "widen_all"]
 
 # Fewer bytes are widened sooner than another thread wakes up to help.
 LEAST_SHARED = 4 << 20
@@ -108,10 +108,21 @@ def widen_all(
 ) -> None:
     """Widen all elements of all targets, on several threads if they are many bytes."""
     some = [widening for widening in widenings if not widening.is_direct]
-    n = 1 if n_bytes < LEAST_SHARED else context.threads
-    tasks = [task for widening in some for task in widening.share(n)]
+    n = count_shares(n_bytes, context)
+    run_shares([task for widening in some for task in widening.share(n)], n, context)
+
+
+def count_shares(n_bytes: int, context: ReadContext) -> int:
+    """Return among how many threads the widening of so many bytes is shared."""
+    return 1 if n_bytes < LEAST_SHARED else context.threads
+
+
+def run_shares(
+    tasks: Sequence[Callable[[], None]], n: int, context: ReadContext
+) -> None:
+    """Do tasks that widen: on the context's threads, or for one share in this one."""
     if n > 1:
         context.run(tasks)
-    else:
-        for task in tasks:
-            task()
+        return
+    for task in tasks:
+        task()

@@ -9,7 +9,7 @@ import pytest
 from scdataset_core.storage import ArrayStack, ReadContext, StoredArray, read_stack
 from scdataset_core.storage.cache import Cache
 from scdataset_core.storage.cache.filling import attach_cache, fill_caches
-from scdataset_core.storage.reading import kept_stacks, stacked_reads
+from scdataset_core.storage.reading import kept_reads, stacked_reads
 from scdataset_core.storage.reading.merged_reads import tasks_of
 from tests.storage.reading.test_array_stacks import ask, compare, random_ranges
 
@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_read_is_left_aside(tmp_path, monkeypatch):
         def fail(*_):
             raise OSError("the disk is gone")
 
-        monkeypatch.setattr(kept_stacks, "tasks_of", fail)
+        monkeypatch.setattr(kept_reads, "tasks_of", fail)
         with pytest.warns(RuntimeWarning, match="the disk is gone"):
             read_all(stack, plain, context)
 
@@ -132,7 +132,7 @@ def test_what_was_changed_while_it_was_read_is_read_again(tmp_path, monkeypatch)
                         changed.append(path)
             return tasks_of(parts)
 
-        monkeypatch.setattr(kept_stacks, "tasks_of", change)
+        monkeypatch.setattr(kept_reads, "tasks_of", change)
         with pytest.warns(RuntimeWarning, match="is not what was kept"):
             read_all(stack, plain, context)
         assert changed
