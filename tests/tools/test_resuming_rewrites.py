@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 import warnings
 from functools import partial
 
@@ -21,6 +18,7 @@ from scdataset_core.tools import (
     rewritten_file,
 )
 from scdataset_core.tools.safe_file import name_unfinished
+from tests.tools.killing import kill_run
 
 ad = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")
@@ -319,25 +317,6 @@ def test_the_command_says_what_an_interrupted_run_leaves(files, tmp_path, monkey
     assert ".partial holds what was written; the same command" in done.output
 
 
-KILLED = """
-import sys
-from scdataset_core.tools import resumable_file, rewrite, rewritten_file
-
-rewritten_file.PIECE_ROWS = 20
-resumable_file.CHECKPOINT_S = 0.0
-checkpoint = resumable_file.ResumableFile.checkpoint
-
-
-def tell(*arguments):
-    checkpoint(*arguments)
-    print("begun", flush=True)
-
-
-resumable_file.ResumableFile.checkpoint = tell
-rewrite(sys.argv[1:3], sys.argv[3], x=sys.argv[4:], overwrite=True)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_runs_that_are_killed_at_any_moment_are_gone_on_with(
@@ -346,19 +325,23 @@ def test_runs_that_are_killed_at_any_moment_are_gone_on_with(
     out, whole = tmp_path / "out" / "out.h5ad", tmp_path / "whole.h5ad"
     rng = np.random.default_rng(0)
     resumed = []
+
+    def run(tell):
+        checkpoint = resumable_file.ResumableFile.checkpoint
+
+        def checkpoint_and_tell(*arguments):
+            checkpoint(*arguments)
+            tell()
+
+        monkeypatch.undo()  # in this process
+        rewritten_file.PIECE_ROWS, resumable_file.CHECKPOINT_S = 20, 0.0
+        resumable_file.ResumableFile.checkpoint = checkpoint_and_tell
+        rewrite(files, out, x=MATRICES, overwrite=True)
+
+    monkeypatch.setattr(rewritten_file, "PIECE_ROWS", 20)
     for _ in range(4):
         for _ in range(2):
-            command = [sys.executable, "-c", KILLED, *map(str, files), str(out)]
-            process = subprocess.Popen(
-                [*command, *MATRICES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.3))
-            process.send_signal(number)
-            process.wait()
-            process.stdout.close()
-        monkeypatch.setattr(rewritten_file, "PIECE_ROWS", 20)
+            kill_run(run, number, rng.uniform(0, 0.3))
         resumed.append(rewrite(files, out, x=MATRICES, overwrite=True)["resumed"])
         rewrite(files, whole, x=MATRICES, overwrite=True)
         check_equal(out, whole)

@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import h5py
 import numpy as np
@@ -14,8 +11,9 @@ import pytest
 import scipy.sparse as sp
 
 import scdataset_core as scd
-from scdataset_core.tools import rewrite
+from scdataset_core.tools import rewrite, rewritten_file
 from scdataset_core.tools.safe_file import unfinished_start
+from tests.tools.killing import kill_run
 
 ad = pytest.importorskip("anndata")
 
@@ -230,33 +228,20 @@ def test_bad_requests_leave_what_is_there(files, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-KILLED = """
-import sys
-from scdataset_core.tools import rewrite
-from scdataset_core.tools import rewritten_file
-
-rewritten_file.PIECE_ROWS = 8
-print("begun", flush=True)
-rewrite(sys.argv[1:3], sys.argv[3], overwrite=True)
-"""
-
-
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_half_file_and_the_next_one_starts_clean(
     files, tmp_path
 ):
     out = tmp_path / "out" / "cells.h5ad"
     rng = np.random.default_rng(0)
+
+    def run(tell):
+        rewritten_file.PIECE_ROWS = 8
+        tell()
+        rewrite(files, out, overwrite=True)
+
     for _ in range(12):
-        command = [sys.executable, "-c", KILLED, *map(str, files), str(out)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(rng.uniform(0.0, 0.4))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        kill_run(run, signal.SIGKILL, rng.uniform(0.0, 0.4))
         if out.exists():
             assert ad.read_h5ad(out).n_obs == 800
     rewrite(files, out, overwrite=True)
