@@ -1,10 +1,13 @@
-"""Run by test_torch_accelerate.py: one rank of two, under accelerate and the Trainer.
+"""Run by test_torch_accelerate.py: two ranks, under accelerate and the Trainer.
 
-Usage: ``python accelerate_ranks.py FOLDER`` with RANK, WORLD_SIZE and the like in the
-environment; writes what the rank saw to ``FOLDER/{rank}.json``.
+Usage: ``python accelerate_ranks.py FOLDER`` with WORLD_SIZE and the like in the
+environment; writes what a rank saw to ``FOLDER/{rank}.json``. The ranks are forked, as
+they take far longer to import what they need than to run.
 """
 
 import json
+import multiprocessing
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from accelerate import Accelerator, skip_first_batches
 from scdataset_torch import LoaderDataset
 from scdataset_torch.accelerate import rank_dataloader
 from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
 
 from scdataset_core import BlockShuffling, Loader, StateError
 
@@ -87,15 +91,16 @@ class Model(torch.nn.Module):
         return {"loss": self.layer(x / N_ROWS).square().mean()}
 
 
+class RankTrainer(Trainer):
+    """Reads as `docs/accelerate.md` prints."""
+
+    def get_train_dataloader(self):
+        return rank_dataloader(self.train_dataset, self.args.device)
+
+
 def trained(folder, resume_from=None):
     """Return the rows of two epochs, or of what is left after a checkpoint."""
-    import transformers
-
-    class Trainer(transformers.Trainer):
-        def get_train_dataloader(self):
-            return rank_dataloader(self.train_dataset, self.args.device)
-
-    arguments = transformers.TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder / "trainer"),
         num_train_epochs=2,
         save_steps=20,
@@ -107,13 +112,14 @@ def trained(folder, resume_from=None):
     )
     model = Model()
     dataset = LoaderDataset(make_loader(), collate=lambda x: {"x": torch.from_numpy(x)})
-    Trainer(model, arguments, train_dataset=dataset).train(
+    RankTrainer(model, arguments, train_dataset=dataset).train(
         resume_from_checkpoint=resume_from
     )
     return model.seen
 
 
-def main(folder):
+def run_rank(rank, folder):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     accelerator = Accelerator(cpu=True)
     seen = {
         "dealt_twice": dealt_twice(accelerator),
@@ -128,6 +134,17 @@ def main(folder):
         seen[f"from_{step}"] = trained(folder, str(checkpoint))
     (folder / f"{accelerator.process_index}.json").write_text(json.dumps(seen))
     torch.distributed.destroy_process_group()
+
+
+def main(folder):
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=run_rank, args=(rank, folder)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+        if process.exitcode != 0:
+            raise SystemExit(f"a rank ended with {process.exitcode}")
 
 
 if __name__ == "__main__":

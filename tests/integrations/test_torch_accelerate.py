@@ -107,22 +107,14 @@ def ranks(tmp_path_factory):
         "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2",
     }
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "accelerate_ranks.py"), str(folder)],
-            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    try:
-        errors = [process.communicate(timeout=200)[1] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert [process.returncode for process in running] == [0, 0], "\n".join(errors)
+    out = subprocess.run(
+        [sys.executable, str(HERE / "accelerate_ranks.py"), str(folder)],
+        env=os.environ | shared,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert out.returncode == 0, out.stderr
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
