@@ -1,6 +1,6 @@
 """Copies rows out of decoded chunks, to where the targets want them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Protocol, runtime_checkable
 
@@ -72,7 +72,7 @@ def make_placer(ranges: Ranges, number: int, views: list[memoryview]) -> Placer:
         order = np.argsort(pieces.chunk, kind="stable")
         pieces = Pieces(*(column[order] for column in pieces))
     if request.converts:
-        return ConvertingPlacer(ranges, request, pieces)
+        return ConvertingPlacer(ranges, request, pieces, views)
     if request.columns is None and grid.chunk_shape[1:] == request.array.shape[1:]:
         return RowPlacer(ranges, request, pieces, views)
     return ColumnPlacer(ranges, request, pieces)
@@ -92,8 +92,69 @@ def _group_by_chunk(pieces: Pieces) -> tuple[Integers, Integers, Integers, Integ
     return pieces.chunk[first], np.append(first, len(pieces.chunk)), low, high
 
 
-class RowPlacer:
+class RowCopies:
     """Copies whole rows, which lie together in a chunk and in their target.
+
+    As bytes, under the interpreter's lock: to give it up for a copy of a few thousand
+    bytes, as NumPy does, takes longer than the copy.
+
+    Parameters
+    ----------
+    ranges
+        All ranges and targets.
+    pieces
+        Those of the request, sorted by chunk.
+    bounds
+        Where those of each chunk begin.
+    row_bytes
+        Bytes of a row, as the targets have it.
+    views
+        The targets as bytes.
+    """
+
+    def __init__(
+        self,
+        ranges: Ranges,
+        pieces: Pieces,
+        bounds: Integers,
+        row_bytes: int,
+        views: list[memoryview],
+    ) -> None:
+        self._bounds = bounds.tolist()
+        self._views = views
+        self._which = ranges.target[pieces.range].tolist()
+        self._to = (pieces.offset * row_bytes).tolist()
+        self._to_end = ((pieces.offset + pieces.n) * row_bytes).tolist()
+        self._at = (pieces.first * row_bytes).tolist()
+        self._at_end = ((pieces.first + pieces.n) * row_bytes).tolist()
+
+    def copy(self, index: int, plain: memoryview) -> None:
+        """Copy what is wanted out of a chunk."""
+        some = slice(self._bounds[index], self._bounds[index + 1])
+        views = self._views
+        for which, to, to_end, at, at_end in zip(
+            self._which[some],
+            self._to[some],
+            self._to_end[some],
+            self._at[some],
+            self._at_end[some],
+            strict=True,
+        ):
+            views[which][to:to_end] = plain[at:at_end]
+
+    def copy_piece(self, index: int, piece: memoryview, start: int) -> None:
+        """Copy what is wanted out of a piece of a chunk that begins at `start`."""
+        end = start + len(piece)
+        for i in range(self._bounds[index], self._bounds[index + 1]):
+            low, high = max(self._at[i], start), min(self._at_end[i], end)
+            if low < high:
+                shift = self._to[i] - self._at[i]
+                target = self._views[self._which[i]]
+                target[low + shift : high + shift] = piece[low - start : high - start]
+
+
+class RowPlacer:
+    """Copies whole rows as they are.
 
     Parameters
     ----------
@@ -118,41 +179,12 @@ class RowPlacer:
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
         chunk, bounds, low, high = _group_by_chunk(pieces)
         self.wanted = WantedChunks(chunk, high * row_bytes, low * row_bytes)
-        self._bounds = bounds.tolist()
-        self._views = views
-        self._which = ranges.target[pieces.range].tolist()
-        self._to = (pieces.offset * row_bytes).tolist()
-        self._to_end = ((pieces.offset + pieces.n) * row_bytes).tolist()
-        self._at = (pieces.first * row_bytes).tolist()
-        self._at_end = ((pieces.first + pieces.n) * row_bytes).tolist()
-
-    def place(self, index: int, plain: memoryview) -> None:
-        """Copy what is wanted out of a chunk."""
-        some = slice(self._bounds[index], self._bounds[index + 1])
-        views = self._views
-        for which, to, to_end, at, at_end in zip(
-            self._which[some],
-            self._to[some],
-            self._to_end[some],
-            self._at[some],
-            self._at_end[some],
-            strict=True,
-        ):
-            views[which][to:to_end] = plain[at:at_end]
-
-    def place_piece(self, index: int, piece: memoryview, start: int) -> None:
-        """Copy what is wanted out of a piece of a chunk that begins at `start`."""
-        end = start + len(piece)
-        for i in range(self._bounds[index], self._bounds[index + 1]):
-            low, high = max(self._at[i], start), min(self._at_end[i], end)
-            if low < high:
-                shift = self._to[i] - self._at[i]
-                target = self._views[self._which[i]]
-                target[low + shift : high + shift] = piece[low - start : high - start]
+        copies = RowCopies(ranges, pieces, bounds, row_bytes, views)
+        self.place, self.place_piece = copies.copy, copies.copy_piece
 
 
 class ConvertingPlacer:
-    """Converts numbers of a 1-D array to the type of their targets.
+    """Converts numbers of a 1-D array to the type of their targets, and copies them.
 
     Parameters
     ----------
@@ -162,44 +194,40 @@ class ConvertingPlacer:
         Which of the requests it is.
     pieces
         Its pieces, sorted by chunk.
+    views
+        The targets as bytes.
     """
 
-    def __init__(self, ranges: Ranges, request: Request, pieces: Pieces) -> None:
-        self._dtype = request.array.dtype
+    def __init__(
+        self,
+        ranges: Ranges,
+        request: Request,
+        pieces: Pieces,
+        views: list[memoryview],
+    ) -> None:
+        self._stored, self._wanted = request.array.dtype, request.targets[0].dtype
         chunk, bounds, low, high = _group_by_chunk(pieces)
-        itemsize = self._dtype.itemsize
+        itemsize = self._stored.itemsize
         self.wanted = WantedChunks(chunk, high * itemsize, low * itemsize)
-        self._targets, self._wanted = ranges.targets, request.targets[0].dtype
-        self._bounds = bounds.tolist()
         self._low, self._high = low.tolist(), high.tolist()
-        columns = ranges.target[pieces.range], pieces.offset, pieces.first, pieces.n
-        self._pieces = [column.tolist() for column in columns]
+        self._copies = RowCopies(ranges, pieces, bounds, self._wanted.itemsize, views)
 
     def place(self, index: int, plain: memoryview) -> None:
         """Convert what is wanted of a chunk, all at once, and copy it."""
-        low, n = self._low[index], self._high[index] - self._low[index]
+        low, high = self._low[index], self._high[index]
         # The memory may be longer than the chunk, by a part of an element too.
-        values = np.frombuffer(plain, self._dtype, n, low * self._dtype.itemsize)
-        converted = np.empty(n, self._wanted)
-        convert(values, converted)
-        for which, offset, first, length in self._pieces_of(index):
-            target = self._targets[which]
-            target[offset : offset + length] = converted[first - low :][:length]
+        values = np.frombuffer(plain, self._stored, high)
+        converted = np.empty(high, self._wanted)
+        convert(values[low:], converted[low:])
+        self._copies.copy(index, converted.view(np.uint8).data)
 
     def place_piece(self, index: int, piece: memoryview, start: int) -> None:
         """Convert and copy what is wanted out of a piece, see :class:`PiecePlacer`."""
-        values = np.frombuffer(piece, self._dtype)
-        start //= self._dtype.itemsize
-        for which, offset, first, length in self._pieces_of(index):
-            low, high = max(first, start), min(first + length, start + len(values))
-            if low < high:
-                target = self._targets[which][offset + low - first :][: high - low]
-                convert(values[low - start : high - start], target)
-
-    def _pieces_of(self, index: int) -> Iterator[tuple[int, ...]]:
-        """Yield target, first number there, first number in the chunk, and length."""
-        some = slice(self._bounds[index], self._bounds[index + 1])
-        return zip(*(column[some] for column in self._pieces), strict=True)
+        values = np.frombuffer(piece, self._stored)
+        converted = np.empty(len(values), self._wanted)
+        convert(values, converted)
+        start = start // self._stored.itemsize * self._wanted.itemsize
+        self._copies.copy_piece(index, converted.view(np.uint8).data, start)
 
 
 class ColumnPlacer:
