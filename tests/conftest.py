@@ -65,6 +65,33 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.maxworkerrestart = "0"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--one-case",
+        action="store_true",
+        help="of each test that has several cases, run the first one that is chosen",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out all cases of a test but the first, where `--one-case` asks for it.
+
+    `.ci/run` does for a second Python: every test runs there, and what its cases show
+    was shown on the first.
+    """
+    if not config.getoption("one_case"):
+        return
+    first: dict[str, pytest.Item] = {}
+    for item in items:
+        first.setdefault(item.nodeid.partition("[")[0], item)
+    kept = set(first.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
 N_PLATES, N_CELLS, N_GENES = 3, 400, 300
 DRUGS = ["DMSO", "Afatinib", "Bortezomib"]
 LINES = ["A-172", "A549", "HCT15", "MCF7"]
