@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import pickle
 import shutil
 from pathlib import Path
 
@@ -346,18 +345,14 @@ def test_progress_counts_the_files(mixed):
     assert told == [(i, 5) for i in range(1, 6)]
 
 
-def _sum(data, rows):
-    return float(pickle.loads(data).read(rows)["X"].sum())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_other_processes_read(saved, method):
     source = scd.open(saved, join="outer", obs=["drug"])
     rows = np.arange(len(source))
     with multiprocessing.get_context(method).Pool(1) as pool:
-        found = pool.apply(_sum, (pickle.dumps(source), rows))
-    assert found == pytest.approx(float(source.read(rows)["X"].sum()))
+        found = pool.apply(source.read, (rows,))
+    assert (found["X"] != source.read(rows)["X"]).nnz == 0
 
 
 def test_where_small_arrays_lie_is_in_the_index(tmp_path, monkeypatch):

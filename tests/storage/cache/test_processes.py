@@ -28,6 +28,7 @@ from tests.storage.cache.plates import (
     finish,
     in_fork,
     loader_of,
+    read_without_warnings,
     start,
     write_plate,
 )
@@ -53,11 +54,6 @@ def wait_for(condition):
     return condition()
 
 
-def read(source):
-    warnings.simplefilter("error")
-    return [digest(source, epoch) for epoch in range(3)]
-
-
 @pytest.mark.parametrize(
     ("method", "used_before"),
     [
@@ -75,7 +71,7 @@ def test_processes_that_are_started_in_any_way_share_a_cache(
         source.read(np.arange(0, 600, 50))
     context = multiprocessing.get_context(method)
     with context.Pool(2) as pool:
-        found = [pool.apply_async(read, (source,)) for _ in range(2)]
+        found = [pool.apply_async(read_without_warnings, (source,)) for _ in range(2)]
         assert [each.get(200) for each in found] == [expected] * 2
         pool.close()
         pool.join()
@@ -90,8 +86,8 @@ def test_a_process_that_forks_while_it_writes_gives_right_batches(
     source = scd.open(plates, cache=tmp_path / "cache")
     for number, _ in enumerate(loader_of(source, 1)):
         if number % 10 == 3:
-            assert in_fork(read, source) == expected
-    assert read(source) == expected
+            assert in_fork(read_without_warnings, source) == expected
+    assert read_without_warnings(source) == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -117,7 +113,7 @@ def test_a_forked_process_needs_no_lock_that_its_parents_threads_hold(
     thread.start()
     assert held.wait(60)
     try:
-        assert in_fork(read, source) == expected
+        assert in_fork(read_without_warnings, source) == expected
     finally:
         done.set()
         thread.join()
