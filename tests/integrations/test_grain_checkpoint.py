@@ -29,7 +29,8 @@ if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # mp_prefetch asks for this outside of absl's app.run
 
 READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-WORKERS = grain.multiprocessing.MultiprocessingOptions(num_workers=2)
+# Each imports Grain and JAX first; test_grain_workers.py resumes two of them.
+WORKERS = grain.multiprocessing.MultiprocessingOptions(num_workers=1)
 Pipeline = Callable[[Path], Any]
 
 
@@ -144,7 +145,7 @@ def test_orbax_restores_what_device_prefetch_returns(
 @pytest.mark.parametrize(
     ("start", "name"), [(iter, "batches_mp"), (device_prefetch, "cells_mp")]
 )
-def test_orbax_restores_pipelines_with_worker_processes(
+def test_orbax_restores_pipelines_with_a_worker_process(
     start: Any, name: str, plates: Path, tmp_path: Path
 ) -> None:
     check_goes_on(lambda: start(IN_PROCESSES[name](plates)), tmp_path)
