@@ -1,7 +1,7 @@
 """Run by test_torch_lightning_resume.py: two ranks of Lightning, each a process.
 
-Usage: ``python lightning_ranks.py FOLDER [CHECKPOINT ...]``; Lightning starts the
-second rank itself. Trains once from the start, or from each checkpoint. Writes what a
+Usage: ``python lightning_ranks.py FOLDER STEP ...``; Lightning starts the second rank
+itself. Trains from the start, and again from the checkpoint of each step. Writes what a
 rank saw in each training to ``FOLDER/{rank}.json``.
 """
 
@@ -73,11 +73,14 @@ def trained(folder, checkpoint):
     return {"seen": model.seen, "validated": model.validated}
 
 
-def main(folder, *checkpoints):
-    results = [trained(folder, checkpoint) for checkpoint in checkpoints or [None]]
+def main(folder, *steps):
+    results = [trained(folder / "whole", None)]
+    for step in steps:
+        checkpoint = folder / "whole" / f"step={step}.ckpt"
+        results.append(trained(folder / f"from {step}", checkpoint))
     rank = torch.distributed.get_rank()
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(results))
+    (folder / f"{rank}.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]), *sys.argv[2:])

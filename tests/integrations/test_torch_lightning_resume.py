@@ -166,11 +166,11 @@ def test_another_number_of_workers_goes_on(tmp_path, before, after):
             assert sorted(both[epoch * EPOCH : (epoch + 1) * EPOCH]) == sorted(own)
 
 
-def run_ranks(folder, *checkpoints):
-    """Return what each of two ranks saw in each training, in new processes."""
-    folder.mkdir()
+@pytest.mark.slow
+def test_two_ranks_train_evaluate_and_go_on(tmp_path):
+    steps = (9, 12)
     out = subprocess.run(
-        [sys.executable, str(HERE / "lightning_ranks.py"), str(folder), *checkpoints],
+        [sys.executable, HERE / "lightning_ranks.py", tmp_path, *map(str, steps)],
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -178,26 +178,18 @@ def run_ranks(folder, *checkpoints):
         timeout=200,
     )
     assert out.returncode == 0, out.stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # four processes, which import Lightning first
-def test_two_ranks_train_evaluate_and_go_on(tmp_path):
-    whole = run_ranks(tmp_path / "whole")
-    ranks = [rank for (rank,) in whole]
+    # Of each rank, what it saw in each training.
+    trainings = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    whole = [of_rank[0] for of_rank in trainings]
     for epoch in range(3):
         rows = np.concatenate(
-            [row["seen"][epoch * 6 : epoch * 6 + 6] for row in ranks], axis=None
+            [row["seen"][epoch * 6 : epoch * 6 + 6] for row in whole], axis=None
         )
         assert sorted(rows.tolist()) == list(range(120))
         rows = np.concatenate(
-            [row["validated"][epoch * 3 : epoch * 3 + 3] for row in ranks], axis=None
+            [row["validated"][epoch * 3 : epoch * 3 + 3] for row in whole], axis=None
         )
         assert sorted(rows[rows >= 0].tolist()) == list(range(120, 200))
-    steps = (9, 12)
-    paths = [str(tmp_path / "whole" / f"step={step}.ckpt") for step in steps]
-    resumed = run_ranks(tmp_path / "resumed", *paths)
-    for rank, trainings in zip(ranks, resumed, strict=True):
-        for step, again in zip(steps, trainings, strict=True):
-            assert again["seen"] == rank["seen"][step:]
+    for first, *resumed in trainings:
+        for step, again in zip(steps, resumed, strict=True):
+            assert again["seen"] == first["seen"][step:]
