@@ -59,30 +59,30 @@ def in_turn(epoch, num_workers=2):
 
 
 @pytest.mark.parametrize(
-    ("method", "persistent"),
+    ("method", "persistent", "num_workers"),
     [
-        pytest.param("fork", False, marks=needs_fork),
-        pytest.param("fork", True, marks=needs_fork),
-        # Their workers import PyTorch first.
-        pytest.param("spawn", True, marks=pytest.mark.slow),
-        pytest.param("forkserver", False, marks=[needs_fork, pytest.mark.slow]),
+        pytest.param("fork", False, 2, marks=needs_fork),
+        pytest.param("fork", True, 2, marks=needs_fork),
+        # Their workers import PyTorch first, those that do not persist in each epoch.
+        pytest.param("spawn", True, 2, marks=pytest.mark.slow),
+        pytest.param("forkserver", False, 1, marks=[needs_fork, pytest.mark.slow]),
     ],
 )
-def test_every_epoch_is_new_under_every_start_method(method, persistent):
+def test_every_epoch_is_new_under_every_start_method(method, persistent, num_workers):
     dataset = LoaderDataset(make_loader())
     loader = DataLoader(
         dataset,
         batch_size=None,
-        num_workers=2,
+        num_workers=num_workers,
         persistent_workers=persistent,
         multiprocessing_context=method,
     )
     epochs = [listed(loader) for _ in range(2)]
-    assert epochs == [in_turn(0), in_turn(1)]
+    assert epochs == [in_turn(0, num_workers), in_turn(1, num_workers)]
     assert len(loader) == len(epochs[0])
     if persistent:
         dataset.set_epoch(0)
-        assert listed(loader) == in_turn(0)
+        assert listed(loader) == in_turn(0, num_workers)
 
 
 @needs_fork
@@ -108,7 +108,6 @@ def test_tensors_come_through_shared_memory_as_they_are(plates, layout):
     assert n_batches == len(here) == len(there)
 
 
-@needs_fork
 @needs_fork
 def test_tensors_of_sets_and_controls_come_through_shared_memory(plates):
     source = open(plates / "*.h5ad", obs=["drug"])
@@ -214,7 +213,8 @@ from torch.utils.data import DataLoader
 
 if __name__ == "__main__":
     data = np.arange(200 * 10_000, dtype=np.float32).reshape(200, 10_000)
-    for source, collate in ((scd.open(data), to_tensors("dense")), (data, None)):
+    kinds = ((scd.open(data), to_tensors("dense")), (data, None))
+    for source, collate in kinds[: int(sys.argv[2])]:
         dataset = LoaderDataset(scd.Loader(source, batch_size=32), collate)
         seen = []
         for batch in DataLoader(
@@ -232,14 +232,19 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_batches_arrive_where_shared_memory_really_is_full(tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "n_kinds"),
+    [("fork", 2), ("spawn", 1)],  # each kind has a worker, which imports PyTorch
+)
+def test_batches_arrive_where_shared_memory_really_is_full(tmp_path, method, n_kinds):
     probe = ["unshare", "-m", "sh", "-c", SMALL_SHARED_MEMORY]
     if not shutil.which("unshare") or subprocess.run(probe, check=False).returncode:
         pytest.skip("may not mount")
     script = tmp_path / "script.py"
     script.write_text(IN_SMALL_SHARED_MEMORY)
-    command = f"{SMALL_SHARED_MEMORY} && exec {sys.executable} {script} {method}"
+    command = (
+        f"{SMALL_SHARED_MEMORY} && exec {sys.executable} {script} {method} {n_kinds}"
+    )
     out = subprocess.run(
         ["unshare", "-m", "sh", "-c", command],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
