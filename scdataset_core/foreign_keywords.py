@@ -1,4 +1,4 @@
-"""Hints for keywords that Loader does not have and other libraries do."""
+"""Hints for keywords that Loader and open do not have and other libraries do."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,7 +17,7 @@ _TORCH = (
     "it goes to PyTorch's DataLoader(scdataset_torch.LoaderDataset(loader),"
     " batch_size=None, ...)"
 )
-_HINTS = {
+_LOADER_HINTS = {
     "shuffle": _ORDER,
     **dict.fromkeys(("sampler", "batch_sampler", "weights", "labels"), _DRAWS),
     **dict.fromkeys(("block_size", "indices", "total_size", "replace"), _STRATEGY),
@@ -48,10 +48,30 @@ _HINTS = {
     "device": "scdataset_torch.to_device and scdataset_grain.device_prefetch move"
     " minibatches to a device",
 }
+_MATRIX = 'x="layers/NAME" reads a layer, x="raw/X" raw, and x="obsm/NAME" an embedding'
+_LATER = "it goes to Loader, which takes the source that open returns"
+_OPEN_HINTS = {
+    **dict.fromkeys(("layer", "layers", "use_raw", "raw", "obsm"), _MATRIX),
+    **dict.fromkeys(
+        ("keys", "obs_keys", "obs_columns", "label", "labels"),
+        "obs=[...] names the obs columns to carry",
+    ),
+    **dict.fromkeys(
+        ("backed", "mode", "lazy"), "files are always read in place, and never changed"
+    ),
+    **dict.fromkeys(
+        ("batch_size", "fetch_factor", "seed", "output", "dtype", "memory"),
+        _LATER,
+    ),
+    **dict.fromkeys(("strategy", "shuffle", "block_size", "indices"), _LATER),
+}
+_HINTS = {"Loader": _LOADER_HINTS, "open": _OPEN_HINTS}
 
 
-def check_keywords(unknown: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise if there is an unknown keyword.
+def check_keywords(
+    unknown: Mapping[str, object], known: Iterable[str], *, of: str = "Loader"
+) -> None:
+    """Raise if there is an unknown keyword `of` a function.
 
     Raises
     ------
@@ -59,5 +79,5 @@ def check_keywords(unknown: Mapping[str, object], known: Iterable[str]) -> None:
         It names the keyword, and what to give in its place.
     """
     for name in unknown:
-        hint = _HINTS.get(name) or nearest(name, sorted(known), most=30)
-        raise TypeError(f"Loader has no argument {name!r}: {hint}")
+        hint = _HINTS[of].get(name) or nearest(name, sorted(known), most=30)
+        raise TypeError(f"{of} has no argument {name!r}: {hint}")

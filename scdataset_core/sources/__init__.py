@@ -1,10 +1,12 @@
 """Cells where they lie: `open` turns paths and objects into sources."""
 
+import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
+from ..foreign_keywords import check_keywords
 from ..storage.cache import Cache
 from ..storage.remote.object_store import ObjectStore
 from .base import Source
@@ -32,6 +34,7 @@ def open(
     cache: "Cache | str | os.PathLike[str] | None" = None,
     storage_options: Mapping[str, Any] | None = None,
     isolated: bool = False,
+    **unknown: Never,
 ) -> Source:
     """Open files, or an object in memory, as one source of cells.
 
@@ -40,8 +43,8 @@ def open(
     Parameters
     ----------
     data
-        A path, a glob (its matches sorted as strings), a list of paths (their order
-        kept); the same with URLs (``s3://``, ``gs://``, ``az://``, ``https://``,
+        A path, a glob (its matches sorted as strings), a list of paths and globs (their
+        order kept); the same with URLs (``s3://``, ``gs://``, ``az://``, ``https://``,
         ``http://``) of ``.h5ad``, ``.h5mu`` and zarr; ``(store, path)`` with a store of
         obstore, a file object of fsspec or one like it, and lists of these; or an
         object in memory: a NumPy array or memmap ``(cells, genes)``, a SciPy CSR
@@ -134,6 +137,7 @@ def open(
     >>> source.categories["drug"]
     ['Afatinib', 'Bortezomib', 'DMSO']
     """
+    check_keywords(unknown, inspect.signature(open).parameters, of="open")
     for name in x if isinstance(x, list | tuple) else (x,):
         if not is_matrix_name(name):
             limits = {"allow_external": allow_external, "isolated": isolated}

@@ -17,7 +17,7 @@ _SCHEME = re.compile("((?:s3|gs|az|https?):)/[^/]")
 
 
 def paths_of(data: object) -> list[str] | None:
-    """Return the paths that `data` stands for: a path, a glob, or a list of paths.
+    """Return the paths that `data` stands for: a path, a glob, or a list of these.
 
     The paths are absolute, so that they hold in any current directory and process. The
     result is None if `data` is none of these.
@@ -33,17 +33,12 @@ def paths_of(data: object) -> list[str] | None:
         text = os.fspath(data)
         if not isinstance(text, str):
             raise TypeError(f"a path must be text, got {text!r}")
-        if Path(text).exists() or not glob.has_magic(text):
-            return [_existing(text)]
-        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # absolute ones too
-        if not found:
-            raise FileNotFoundError(f"no file matches {text}")
-        return [_absolute(path) for path in found]
+        return _matches(text)
     if isinstance(data, list | tuple):
         if not data:
             raise ValueError("an empty list of paths: there is nothing to open")
         if all(isinstance(path, str | os.PathLike) for path in data):
-            return [_existing(os.fspath(path)) for path in data]
+            return [path for one in data for path in _matches(os.fspath(one))]
         if not all(isinstance(one, Number | list | tuple) for one in data):
             raise TypeError(_several(data))
     kind = getattr(getattr(data, "dtype", None), "kind", "")
@@ -64,6 +59,16 @@ def _several(data: Sequence[object]) -> str:
         " object; objects are opened one by one and joined,"
         " scdataset_core.concat([scdataset_core.open(one, obs=[...]) for one in data])"
     )
+
+
+def _matches(text: str) -> list[str]:
+    """Return the path that `text` is, or those that it matches as a glob, sorted."""
+    if Path(text).exists() or not glob.has_magic(text):
+        return [_existing(text)]
+    found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # absolute ones too
+    if not found:
+        raise FileNotFoundError(f"no file matches {text}")
+    return [_absolute(path) for path in found]
 
 
 def _existing(path: str) -> str:

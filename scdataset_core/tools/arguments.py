@@ -123,7 +123,7 @@ def need_files(
     ValueError
         If there are storage options, and no URL.
     """
-    # A path in a list is no glob: it is looked for as it is.
+    # One by one, as a list may hold paths and URLs.
     several = [[one] for one in data] if isinstance(data, list | tuple) else [data]
     files: list[InputFile] = []
     for one in several or [data]:

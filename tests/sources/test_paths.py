@@ -96,12 +96,19 @@ class TestPaths:
         source = scd.open([folder / "b.h5ad", str(folder / "10.h5ad")])
         assert ids(source) == [201, 202, 1, 2]
 
+    def test_globs_in_a_list_are_sorted_where_they_stand(self, folder):
+        source = scd.open([folder / "b.h5ad", str(folder / "[19]*.h5ad")])
+        assert ids(source) == [201, 202, 1, 2, 101, 102]
+        with pytest.raises(FileNotFoundError, match=r"no file matches .*/\*\.h5mu"):
+            scd.open([folder / "b.h5ad", str(folder / "*.h5mu")])
+
     def test_a_file_may_come_twice(self, folder):
         assert ids(scd.open([folder / "9.h5ad"] * 2)) == [101, 102, 101, 102]
 
     def test_a_name_with_brackets_is_a_file_if_there_is_one(self, folder):
         make(folder / "x[1].h5ad", n=2)
         assert ids(scd.open(folder / "x[1].h5ad")) == [1, 2]
+        assert ids(scd.open([folder / "x[1].h5ad"])) == [1, 2]
 
     def test_nothing_matches(self, folder):
         with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.h5mu"):
