@@ -1,6 +1,7 @@
 """Counters of an iteration: cells a second, bytes, and where the time went."""
 
 import time
+from typing import Any
 
 from .notebook_html import html_table
 from .storage import ReadStats
@@ -24,6 +25,8 @@ class LoaderStats:
         Seconds the consumer waited for reads.
     batch_s : float
         Seconds the consumer spent making batches: hooks on batches, AnnData objects.
+    bytes_read, bytes_decoded, bytes_used, chunks_decoded, chunks_cached : int
+        And the other counters of `reading`, under their own names.
     """
 
     def __init__(self, reading: ReadStats | None = None) -> None:
@@ -34,6 +37,12 @@ class LoaderStats:
         self.reading = reading
         self._started = time.perf_counter()
         self._latest = self._started
+
+    def __getattr__(self, name: str) -> Any:  # Any: a count, or seconds
+        """Return a counter of the reading threads."""
+        if name[0] == "_" or "reading" not in vars(self):  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.reading or ReadStats(), name)
 
     def count(self, n_cells: int, batch_s: float) -> None:
         """Count one minibatch."""
