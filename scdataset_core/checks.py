@@ -1,6 +1,7 @@
 """Checks of arguments, and digests of arrays."""
 
 import hashlib
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ __all__ = [
     "install_command",
     "why_not_indexed",
 ]
+
+_TRANSFORMS = f"{__package__}.transforms."
 
 
 def install_command(extra: str) -> str:
@@ -72,10 +75,17 @@ def check_widths(width: object) -> tuple[int, ...]:
 
 
 def check_hooks(hooks: object) -> None:
-    """Raise unless every hook that is given can be called."""
+    """Raise unless every hook that is given can be called, and is called with data."""
     for name, hook in vars(hooks).items():
         if hook is not None and not callable(hook):
             raise TypeError(f"{name} must be a function or None, got {hook!r}")
+        # The functions of `transforms` make hooks, and would take a batch for a number.
+        if inspect.isfunction(hook) and hook.__module__.startswith(_TRANSFORMS):
+            called = hook.__name__
+            raise TypeError(
+                f"{name} is the function {called} itself; call it, and give what it"
+                f" returns: {name}={called}(...)"
+            )
 
 
 def check_seed(seed: object) -> None:

@@ -45,7 +45,30 @@ class Hooks:
         """Return the minibatch at `positions` of what a fetch read."""
         if self.batch_callback is not None:
             return self.batch_callback(fetched, positions)
-        return take(fetched, positions)
+        try:
+            return take(fetched, positions)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{error}: {self._why_not_taken(fetched)}") from error
+
+    def _why_not_taken(self, fetched: Any) -> str:
+        """Return what to do about a fetch of which no minibatch can be taken."""
+        if fetched is None and self.on_fetches:
+            last = "transform" if self.fetch_transform is not None else "callback"
+            return (
+                f"fetch_{last} gave None; let it return the fetch, what it changes in"
+                " place, too"
+            )
+        if getattr(fetched, "isbacked", False):
+            return (
+                "rows of an AnnData in a file cannot be divided into minibatches; give"
+                " scdataset_core.open(adata), which reads the file in place, or"
+                " fetch_transform=lambda fetched: fetched.to_memory()"
+            )
+        return (
+            f"this is what fetched[positions] says of a {type(fetched).__name__}; a"
+            " batch_callback(fetched, positions) may take the minibatch out of it"
+        )
 
     def transform_fetch(self, read: Any) -> Any:
         """Return what `fetch_transform` makes of what a fetch read."""

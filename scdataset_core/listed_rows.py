@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -71,6 +72,8 @@ class ListedRows:
         array = np.asarray(indices)
         if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
             hint = "; give np.flatnonzero(mask)" if array.dtype == bool else ""
+            if isinstance(indices, Mapping):
+                hint = f"; give one of the parts: {', '.join(map(str, indices))}"
             raise ValueError(
                 "indices must be a non-empty 1-D array of integers,"
                 f" got {array.dtype} of shape {array.shape}{hint}"

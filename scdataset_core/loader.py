@@ -74,7 +74,8 @@ class Loader:
         How ranks get equal numbers of batches: ``"trim"`` leaves out fewer than
         `world_size` minibatches, ``"pad"`` repeats some.
     rank, world_size, worker, num_workers
-        The share of the work this loader yields.
+        The share of the work this loader yields: that of one rank of `world_size`, and
+        one worker of `num_workers`. These start no processes; adapters set them.
     fetch_callback, fetch_transform, batch_callback, batch_transform
         Hooks: ``fetch_callback(collection, rows)`` reads sorted rows,
         ``fetch_transform(fetched)`` changes them, ``batch_callback(fetched,

@@ -215,7 +215,14 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     StateError
         If a rank's or worker's state is missing or given twice, or the states are not
         of one run and epoch.
+    TypeError
+        If one state is given in place of a list.
     """
+    if isinstance(states, Mapping):
+        raise TypeError(
+            "merge_states takes a list of states, those of all ranks and workers, got"
+            " one state; give [state]"
+        )
     # What is the same in all states is checked in the first.
     read = [
         State.parse(state) if i else State.from_dict(state)

@@ -77,10 +77,17 @@ def suggest(
     batch_size
         Cells in a minibatch.
 
+    Returns
+    -------
+    found
+        The settings, what they give, and as ``found.line`` the lines to paste.
+
     Raises
     ------
     ValueError
         If nothing fits; the message says what comes nearest.
+    TypeError
+        If `source` is none.
 
     Examples
     --------
@@ -90,6 +97,9 @@ def suggest(
     >>> found.entropy >= 0.98
     True
     """
+    if not isinstance(source, Source):
+        kind = type(source).__name__
+        raise TypeError(f"suggest takes a source, got a {kind}; open() it first")
     best = list_candidates(
         source,
         memory=memory,

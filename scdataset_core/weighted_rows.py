@@ -61,8 +61,9 @@ class WeightedRows(ListedRows):
             If they are too few.
         """
         if self.indices is not None and len(weights) < len(self.indices):
+            given = "labels" if isinstance(weights, WeightsByClass) else "weights"
             raise ValueError(
-                f"weights must be given for every row or for each of the"
+                f"{given} must be given for every row or for each of the"
                 f" {len(self.indices)} indices, got {len(weights)}"
             )
         if self._sorting is not None and len(weights) == len(self._sorting):
@@ -81,8 +82,9 @@ class WeightedRows(ListedRows):
                 chosen = _select(chosen, as_index(self.indices, n))
         else:
             listed = "" if self.indices is None else f" or the {subset.n} indices"
+            given = "labels" if isinstance(self.weights, WeightsByClass) else "weights"
             raise ValueError(
-                f"weights must be given for each of the {n} rows{listed},"
+                f"{given} must be given for each of the {n} rows{listed},"
                 f" got {len(self.weights)}"
             )
         if not chosen.any():

@@ -71,3 +71,58 @@ def test_a_hook_may_refuse_a_source(source):
     for name in ("fetch_transform", "fetch_callback", "batch_callback"):
         scd.Loader(source, batch_transform=Picky(), **{name: lambda *given: given[0]})
     scd.Loader(np.ones((4, 2)), batch_transform=Picky())
+
+
+def test_a_transform_that_was_not_called_is_refused(source):
+    for transform in (scd.transforms.log1p, scd.transforms.to_dense):
+        match = rf"function {transform.__name__} itself.*{transform.__name__}\(\.\.\.\)"
+        with pytest.raises(TypeError, match=match):
+            scd.Loader(source, batch_transform=transform)
+
+
+class Backed(np.ndarray):
+    """Rows that are given once, as AnnData in a file gives them."""
+
+    isbacked = False
+
+    def __getitem__(self, rows):
+        if self.isbacked:
+            raise ValueError("you cannot make a view of a view")
+        taken = super().__getitem__(rows)
+        taken.isbacked = True
+        return taken
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "error", "message"),
+    [
+        (
+            np.eye(8),
+            {"fetch_transform": lambda fetched: None},
+            TypeError,
+            "fetch_transform gave None.*what it changes in place, too",
+        ),
+        (
+            np.eye(8),
+            {"fetch_callback": lambda data, rows: None},
+            TypeError,
+            "fetch_callback gave None",
+        ),
+        (
+            np.eye(8),
+            {"fetch_callback": lambda data, rows: (data[rows], rows)},
+            TypeError,
+            r"scalar index.*of a tuple.*batch_callback\(fetched, positions\)",
+        ),
+        (
+            np.eye(8).view(Backed),
+            {},
+            ValueError,
+            r"view of a view.*in a file.*scdataset_core\.open\(adata\)",
+        ),
+    ],
+)
+def test_a_fetch_of_which_no_minibatch_can_be_taken(data, options, error, message):
+    loader = scd.Loader(data, scd.Streaming(), batch_size=4, **options)
+    with pytest.raises(error, match=message):
+        next(iter(loader))

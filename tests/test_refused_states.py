@@ -131,3 +131,8 @@ def test_states_that_are_missing_are_counted_and_some_are_named():
     state["shard"]["world_size"] = 10**12  # as quick
     with pytest.raises(StateError, match="and 9,999,999,999,983 others"):
         merge_states([state])
+
+
+def test_one_state_is_merged_in_a_list():
+    with pytest.raises(TypeError, match=r"takes a list of states.*\[state\]"):
+        merge_states(Loader(np.arange(7)).state_dict())

@@ -182,6 +182,7 @@ def test_class_balance_counts_over_what_the_labels_are_for():
         (lambda: BlockShuffling(4, [1, 1]), "must not repeat a row, got 1"),
         (lambda: Streaming([-2, 1]), "must not be negative, got -2"),
         (lambda: Streaming(np.array([True, False])), "np.flatnonzero"),
+        (lambda: Streaming({"train": [0], "test": [1]}), "of the parts: train, test"),
         (lambda: Streaming([[1, 2]]), "1-D array of integers"),
         (lambda: Streaming([0.5]), "1-D array of integers"),
         (lambda: Streaming(np.array([], np.int64)), "must be a non-empty"),
@@ -212,6 +213,7 @@ def test_refuses_bad_arguments_at_construction(make, message):
     [
         (Streaming([3, 9]), "below the number of rows, 9, got 9"),
         (BlockWeightedSampling(weights=[1, 1]), "each of the 9 rows, got 2"),
+        (ClassBalancedSampling([0, 1]), "^labels must be given for each of the 9 rows"),
         (
             BlockWeightedSampling(8, [0, 1], weights=[0, 0, 1, 1, 1, 1, 1, 1, 1]),
             "all be zero for the rows in indices",

@@ -47,6 +47,11 @@ def test_what_cannot_be_met_is_an_error_that_says_what_can(source):
         list_candidates(source, **options(), block_sizes=[256], fetch_factors=[16])
 
 
+def test_a_path_is_no_source():
+    with pytest.raises(TypeError, match=r"suggest takes a source, got a str; open\(\)"):
+        scd.suggest("a.h5ad")
+
+
 def test_without_a_label_fetches_hold_many_blocks(source):
     best = scd.suggest(source, batch_size=16)
     assert best.fetch_factor >= best.block_size

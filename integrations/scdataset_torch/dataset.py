@@ -19,6 +19,7 @@ from scdataset_core.checks import check_count
 from scdataset_core.iteration import BatchIterator
 from scdataset_core.stats import LoaderStats
 
+from .collate import to_tensors
 from .epoch_counter import EpochCounter, Iteration
 from .misuse import check_has_index, check_not_dealt_again, warn_of_batches_of_batches
 from .ranks import rank_and_world_size
@@ -346,7 +347,7 @@ class LoaderDataset(ShardedDataset):
         evaluation: bool = False,
     ) -> None:
         check_loader(loader)
-        if collate is not None and not callable(collate):
+        if collate is to_tensors or not (collate is None or callable(collate)):
             raise TypeError(
                 f"collate must be a function of a batch, got {collate!r}; to_tensors()"
                 " makes one"

@@ -47,6 +47,8 @@ __all__ = [
     "what_x_can_be",
 ]
 
+_GZIP = b"\x1f\x8b"
+
 
 def _is_several(obj: object) -> bool:
     return isinstance(obj, MultiIndexable)
@@ -185,7 +187,10 @@ def _instead(obj: object) -> str | None:
     if isinstance(obj, Source):
         return "it is open already; give it to a Loader as it is"
     if type(obj).__module__.partition(".")[0] == "pandas":
-        return "for a column of paths give a list of them, data.tolist()"
+        return (
+            "for a column of paths give a list of them, data.tolist(), and for a table"
+            " of cells its numbers, data.to_numpy()"
+        )
     if hasattr(obj, "read") and hasattr(obj, "seek"):
         name = getattr(obj, "name", None)
         path = repr(name) if isinstance(name, str) else "path"
@@ -266,8 +271,8 @@ def format_of(path: str, *, isolated: bool = False) -> Format:
     what = "folder" if Path(path).is_dir() else "file"
     known = ", ".join(kind.name for kind in FILE_FORMATS)
     raise FileFormatError(
-        f"{path}: not a {what} of a format that is known here ({known}): it has none of"
-        " their signatures; if it was cut short or packed, fetch or unpack it again"
+        f"{path}: not a {what} of a format that is known here ({known}):"
+        f" {_why_unknown(Path(path))}"
     )
 
 
@@ -295,6 +300,21 @@ def format_of_object(name: str, store: ObjectStore) -> Format:
             " none of them; copy it to a local disk, and open that"
         )
     raise missing
+
+
+def _why_unknown(path: Path) -> str:
+    """Return why no format recognises a path, and what to do."""
+    if path.is_dir() and not any(path.iterdir()):
+        return "it is empty"
+    if path.is_dir():
+        return "it has none of their signatures"
+    with path.open("rb") as file:
+        if file.read(len(_GZIP)) == _GZIP:
+            return "all of it is packed with gzip; unpack it first, with gunzip"
+    return (
+        "it has none of their signatures; if it was cut short or packed, fetch or"
+        " unpack it again"
+    )
 
 
 def _inside(folder: Path) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def split(
         are fewer groups than parts, named parts divide a group of `by`, or `block_size`
         is given with `by`.
     TypeError
-        If something in `parts` is none of the above.
+        If something in `parts` is none of the above, or `source` is a path.
 
     Examples
     --------
@@ -94,6 +95,11 @@ def split(
            train  test
     cells    800   400
     """
+    if isinstance(source, str | PathLike):
+        raise TypeError(
+            f"split divides the cells of a source, got the path {str(source)!r}; open()"
+            " it first"
+        )
     groups, strata = name_columns(by, "by"), name_columns(stratify, "stratify")
     check_count("block_size", block_size)
     check_seed(seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scdataset_torch")
 
-from scdataset_torch import LoaderDataset
+from scdataset_torch import LoaderDataset, to_tensors
 from torch.utils.data import DataLoader
 
 import scdataset_core as scd
@@ -247,6 +247,10 @@ def test_wrong_counts_and_collate_are_refused():
         dataset.state_after(-1)
     with pytest.raises(ValueError, match="num_workers must be at least 0, got -2"):
         dataset.state_after(1, -2)
+    with pytest.raises(
+        TypeError, match=r"function to_tensors.*to_tensors\(\) makes one"
+    ):
+        LoaderDataset(make_loader(), collate=to_tensors)
     with pytest.raises(TypeError, match="collate must be a function of a batch"):
         LoaderDataset(make_loader(), collate="dense")
 

@@ -1,5 +1,6 @@
 """What `open` takes, and what it says of files it cannot read."""
 
+import gzip
 import re
 
 import anndata as ad
@@ -35,8 +36,18 @@ class TestNotCells:
             scd.open(tmp_path / "a.h5ad")
 
     def test_a_folder(self, tmp_path):
-        with pytest.raises(ValueError, match="not a folder of a format that is known"):
+        (tmp_path / "inside").mkdir()
+        match = "not a folder of a format that is known.*none of their signatures"
+        with pytest.raises(ValueError, match=match):
             scd.open(tmp_path)
+        with pytest.raises(ValueError, match=r"not a folder of a format.*it is empty"):
+            scd.open(tmp_path / "inside")
+
+    def test_a_packed_file(self, path):
+        packed = path.with_suffix(".h5ad.gz")
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        with pytest.raises(ValueError, match=r"a\.h5ad\.gz: not a file.*gunzip"):
+            scd.open(packed)
 
     def test_content_counts_and_not_the_name(self, path):
         path.rename(path.with_suffix(".data"))
@@ -153,6 +164,7 @@ class TestNotCells:
                 lambda path: pd.Series([str(path)]),
                 r"column of paths .*tolist",
             ),
+            (lambda path: pd.DataFrame(np.eye(3)), r"table of cells .*to_numpy\(\)"),
         ],
     )
     def test_what_is_nearly_right(self, path, give, match):

@@ -347,6 +347,11 @@ def test_requests_that_cannot_be_met_are_refused(options, error, message):
         scd.split(SOURCE, **options)
 
 
+def test_a_path_is_no_source():
+    with pytest.raises(TypeError, match=r"split divides .*path 'a.h5ad'; open\(\) it"):
+        scd.split("a.h5ad", THREE)
+
+
 def test_columns_need_a_source():
     with pytest.raises(TypeError, match=r"has no obs columns.*open\(\) it first"):
         scd.split(np.zeros((10, 1)), THREE, by="donor")

@@ -190,6 +190,11 @@ class LabelledCells(ABC):
 
         if isinstance(rows, Mapping):
             raise TypeError("conditions are given by keyword: where(**conditions)")
+        if isinstance(rows, str) or callable(rows):
+            raise ValueError(
+                f"rows must be a 1-D array of integers or booleans, got {rows!r};"
+                " conditions are given by keyword: where(drug='DMSO')"
+            )
         given = None if rows is None else RowSet.of(len(self), rows)
         return find_rows(len(self), given, self.find_columns(labels), labels)
 

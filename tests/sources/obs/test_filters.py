@@ -185,6 +185,7 @@ def test_conditions_that_do_not_suit_are_refused(conditions, error, message):
         pytest.param([N], "must lie in", id="outside"),
         pytest.param(scd.RowSet.of(9, [1]), "made for another source", id="other"),
         pytest.param("line", "1-D array of integers", id="text"),
+        pytest.param("line == 'B'", "conditions are given by keyword", id="query"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(rows, message):
