@@ -37,11 +37,13 @@ def install_command(extra: str) -> str:
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
-    """Raise unless `value` is an integer of at least `least`."""
+    """Raise unless `value` is an integer of at least `least` that fits into int64."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2**63, got {value}")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -66,7 +68,10 @@ def check_number(
 
 def check_widths(width: object) -> tuple[int, ...]:
     """Return one or several widths, increasing, after checking that they are counts."""
-    several: list[Any] = list(width) if isinstance(width, Iterable) else [width]
+    is_one = isinstance(width, np.ndarray) and width.ndim == 0  # which has no iter()
+    several: list[Any] = (
+        list(width) if isinstance(width, Iterable) and not is_one else [width]
+    )
     if not several or isinstance(width, str | bytes):
         raise ValueError(f"width must be an integer, or several, got {width!r}")
     for one in several:

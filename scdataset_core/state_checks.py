@@ -8,7 +8,6 @@ from .checks import check_count, check_seed
 __all__ = ["check_done", "check_parts"]
 
 _NEEDED = ("strategy", "seed", "epoch", "length", "yielded", "drop_last", "shard")
-_MOST = 2**63 - 1  # what int64 holds
 _DEPTH = 32  # of the strategy's parameters; a strategy over another takes two levels
 
 
@@ -38,7 +37,7 @@ def check_parts(parts: Mapping[str, Any]) -> None:
         raise TypeError(f"drop_last must be true or false, got {parts['drop_last']!r}")
     check_seed(parts["seed"])
     for name in ("epoch", "length", "yielded"):
-        _check_number(name, parts[name])
+        check_count(name, parts[name], least=0)
     _check_strategy(parts["strategy"])
 
 
@@ -54,12 +53,6 @@ def check_done(done: Any, n_batches: int) -> None:
             raise ValueError(
                 f"done holds minibatches {first} to {stop} of an epoch of {n_batches}"
             )
-
-
-def _check_number(name: str, value: Any) -> None:
-    check_count(name, value, least=0)
-    if value > _MOST:
-        raise ValueError(f"{name} must be below 2**63, got {value}")
 
 
 def _check_strategy(strategy: Any) -> None:

@@ -205,6 +205,7 @@ def test_what_has_no_lengths_is_refused(source, plates):
         ("ab", ValueError, "width must be an integer, or several, got 'ab'"),
         ([10, 0], ValueError, "width must be at least 1, got 0"),
         ([10, 2.5], TypeError, r"width must be an integer, got 2\.5"),
+        (np.array(4), TypeError, r"width must be an integer, got array\(4\)"),
     ],
 )
 def test_wrong_widths(source, width, error, match):

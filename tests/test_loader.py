@@ -61,6 +61,11 @@ def test_set_epoch_starts_that_epoch_from_its_beginning():
     assert lists(loader) == second
 
 
+def test_an_epoch_that_a_state_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"epoch must be below 2\*\*63"):
+        Loader(DATA).set_epoch(2**63)
+
+
 def test_collections_of_other_types_give_batches_of_their_own():
     sparse = sp.random_array((50, 20), density=0.2, format="csr", rng=0)
     batch = next(iter(Loader(sparse, batch_size=7)))
@@ -221,6 +226,7 @@ def test_a_strategy_of_the_users_own():
         ({"batch_size": -1}, ValueError, "got -1"),
         ({"batch_size": 2.0}, TypeError, "batch_size must be an integer"),
         ({"fetch_factor": 0}, ValueError, "fetch_factor must be at least 1"),
+        ({"fetch_factor": 2**63}, ValueError, r"fetch_factor must be below 2\*\*63"),
         ({"read_ahead": -1}, ValueError, "read_ahead must be at least 0"),
         ({"threads": 0}, ValueError, "threads must be at least 1"),
         ({"seed": "a"}, TypeError, "seed must be an integer"),

@@ -322,3 +322,9 @@ def test_real_cells_are_those_anndata_reads(pbmc, x, output):
             assert np.array_equal(found[real], wanted[rows])
         seen += len(rows)
     assert seen == 700
+
+
+def test_any_integer_of_numpy_is_a_number_of_threads(files, everything):
+    loader = scd.Loader(scd.open(files), scd.Streaming(), threads=np.int8(4))
+    got = np.concatenate([dense_x(batch) for batch in loader])
+    np.testing.assert_array_equal(got, everything)

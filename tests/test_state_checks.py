@@ -36,7 +36,7 @@ BAD_PARTS = [
     pytest.param("data", 5, "data must be text", id="data"),
     pytest.param("about", ["a"], "about must be text", id="about"),
     pytest.param("drop_last", "no", "drop_last must be true or false", id="drop_last"),
-    pytest.param("batch_size", 10**30, "another batch_size", id="huge_batch"),
+    pytest.param("batch_size", 10**30, "batch_size must be below", id="huge_batch"),
     pytest.param("version", [1], "version", id="version"),
     pytest.param("version", np.arange(2), "version", id="versions"),
 ]

@@ -67,7 +67,7 @@ class ReadContext:
             threads = min(available_cores(), MOST_THREADS)
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self.threads = threads
+        self.threads = threads = int(threads)  # int8 of NumPy would overflow
         self.stats = ReadStats() if stats is None else stats
         self.sources = OpenSources(
             most_open, reader=choose_reader(reader), stats=self.stats
