@@ -39,7 +39,13 @@ class WeightedRows(ListedRows):
         """
         if weights is None:
             return None
-        array = np.asarray(weights, dtype=np.float64)
+        try:
+            array = np.asarray(weights, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"weights must be numbers, one for each cell: {error};"
+                " scd.class_weights(source.obs[column]) makes them of labels"
+            ) from error
         if array.ndim != 1:
             raise ValueError(f"weights must be 1-D, got shape {array.shape}")
         bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))

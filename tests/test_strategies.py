@@ -194,6 +194,7 @@ def test_class_balance_counts_over_what_the_labels_are_for():
         (lambda: BlockWeightedSampling(weights=[1, np.inf]), "finite"),
         (lambda: BlockWeightedSampling(weights=[0, 0]), "must not all be zero"),
         (lambda: BlockWeightedSampling(weights=[[1]]), "must be 1-D"),
+        (lambda: BlockWeightedSampling(weights="line"), "must be numbers.*'line'; scd"),
         (lambda: BlockWeightedSampling(8, [0, 1, 2], [1, 1]), "each of the 3 indices"),
         (lambda: BlockWeightedSampling(total_size=0), "total_size must be at least 1"),
         (lambda: BlockWeightedSampling(replace=False), "sampling_size must be given"),

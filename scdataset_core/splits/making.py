@@ -137,7 +137,7 @@ def split(
             " cells out with within="
         )
     in_order = {name: found[name] for name in parts}
-    _check_filled(in_order, parts, rest)
+    _check_filled(in_order, parts, rest, block_size)
     made = Split(source, in_order, by=groups, stratify=strata)
     if groups and len(shared_out) < len(parts):
         made.check()
@@ -274,7 +274,10 @@ def _listed(wanted: Any) -> list[Any]:
 
 
 def _check_filled(
-    found: Mapping[str, RowSet], parts: Mapping[str, Any], rest: RowSet
+    found: Mapping[str, RowSet],
+    parts: Mapping[str, Any],
+    rest: RowSet,
+    block_size: int,
 ) -> None:
     for name, rows in found.items():
         if len(rows):
@@ -284,6 +287,8 @@ def _check_filled(
             why = "the others leave nothing"
         elif isinstance(wanted, Real):
             why = f"a share of {float(wanted):g} of {len(rest):,} cells is none"
+            if block_size > 1:
+                why += f" in blocks of {block_size:,}; give a smaller block_size"
         else:
             why = f"no cell meets {wanted!r}"
         raise ValueError(f'part "{name}" comes out empty: {why}')

@@ -16,6 +16,8 @@ from .arguments import InputFile, StorageOptions, need_files
 from .problems import (
     Problem,
     count_missing,
+    problem_of_damage,
+    problem_of_missing,
     problems_of_arrays,
     problems_of_cell_names,
     problems_of_names,
@@ -63,7 +65,8 @@ def inspect(
           (``name``, ``dtype``, ``chunk``, ``codec``, ``bytes`` stored, ``plain_bytes``)
           and ``decoded_per_used``: by block size, how many bytes a shuffled read
           decodes for one that it uses;
-        - each of ``obs``: ``name``, ``kind``, ``n_labels`` and ``n_missing``;
+        - each of ``obs`` that can be read: ``name``, ``kind``, ``n_labels`` and
+          ``n_missing``;
         - ``problems``: ``file``, ``what`` is wrong, and the line that ``mends`` it.
 
     Raises
@@ -120,8 +123,8 @@ def _inspect_file(
         matrices.append(_describe_matrix(name, matrix))
         problems += problems_of_arrays(path, name, matrix)
     if detailed:
-        report["obs"] = [_describe_column(source, name) for name in source.obs_columns]
         problems += problems_of_names(path, source)
+        report["obs"] = _describe_obs(path, source, problems)
         if source.contents is not None:  # other formats need not name cells
             try:
                 named = _open(file, obs_names=True)[0]
@@ -206,14 +209,29 @@ def _describe_array(array: StoredArray) -> dict[str, Any]:
     }
 
 
-def _describe_column(source: Source, name: str) -> dict[str, Any]:
-    labels = source.categories.get(name)
-    return {
-        "name": name,
-        "kind": "labels" if labels is not None else str(source.obs_dtype(name)),
-        "n_labels": None if labels is None else len(labels),
-        "n_missing": count_missing(source, name),
-    }
+def _describe_obs(
+    path: str, source: Source, problems: list[Problem]
+) -> list[dict[str, Any]]:
+    """Return what the columns of obs hold; what cannot be read is a problem."""
+    described = []
+    for name in source.obs_columns:
+        try:
+            n_missing = count_missing(source, name)
+        except _ERRORS as error:
+            problems.append(problem_of_damage(path, error))
+            continue
+        found = problem_of_missing(path, source, name, n_missing)
+        problems += [] if found is None else [found]
+        labels = source.categories.get(name)
+        described.append(
+            {
+                "name": name,
+                "kind": "labels" if labels is not None else str(source.obs_dtype(name)),
+                "n_labels": None if labels is None else len(labels),
+                "n_missing": n_missing,
+            }
+        )
+    return described
 
 
 def _differing_genes(path: str, source: Source, first: str, genes: Any) -> Problem:

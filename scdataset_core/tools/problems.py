@@ -14,6 +14,8 @@ from ..sources import Source
 __all__ = [
     "Problem",
     "count_missing",
+    "problem_of_damage",
+    "problem_of_missing",
     "problems_of_arrays",
     "problems_of_cell_names",
     "problems_of_names",
@@ -92,18 +94,29 @@ def _rewriting(path: str, name: str) -> str:
 
 
 def problems_of_names(path: str, source: Source) -> Iterator[Problem]:
-    """Yield what is wrong with the names of genes and the labels of cells."""
+    """Yield what is wrong with the names of genes."""
     yield from _repeated(path, source.var_names, "genes", "var_names")
-    for name in source.obs_columns:
-        missing = count_missing(source, name)
-        if missing:
-            yield Problem(
-                path,
-                f"obs column {name} has {missing:,} missing labels, which come as -1"
-                if name in source.categories
-                else f"obs column {name} has {missing:,} missing values",
-                f"rows = source.where({_keyword(name)})  # and ~rows for the others",
-            )
+
+
+def problem_of_missing(
+    path: str, source: Source, name: str, n_missing: int
+) -> Problem | None:
+    """Return that cells have no label, or NaN, in an obs column, if some have none."""
+    if not n_missing:
+        return None
+    return Problem(
+        path,
+        f"obs column {name} has {n_missing:,} missing labels, which come as -1"
+        if name in source.categories
+        else f"obs column {name} has {n_missing:,} missing values",
+        f"rows = source.where({_keyword(name)})  # and ~rows for the others",
+    )
+
+
+def problem_of_damage(path: str, error: Exception) -> Problem:
+    """Return that something in a file cannot be read; `verify` tells all that is so."""
+    what = str(error).removeprefix(f"{path}: ")
+    return Problem(path, what, f"scdataset verify {shlex.quote(path)}")
 
 
 def problems_of_cell_names(path: str, source: Source) -> Iterator[Problem]:
@@ -150,8 +163,8 @@ def problems_of_rows(path: str, source: Source) -> Iterator[Problem]:
     rows = np.unique(np.linspace(0, len(source) - 1, n).astype(np.int64))
     try:
         x = source.read(rows)["X"]
-    except Exception as error:  # verify tells all that is damaged
-        yield Problem(path, str(error), f"scdataset verify {shlex.quote(path)}")
+    except Exception as error:
+        yield problem_of_damage(path, error)
         return
     unsorted = repeated = False
     for start, stop in zip(x.indptr[:-1], x.indptr[1:], strict=True):

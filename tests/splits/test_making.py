@@ -292,6 +292,11 @@ def test_only_cells_within_are_divided():
         ({"parts": {"a": True}}, TypeError, "must be a share"),
         ({"parts": {"a": {}, "b": None}}, ValueError, "names no column"),
         ({"parts": {"a": 0.9995, "b": 0.0005}}, ValueError, '"b" comes out empty'),
+        (
+            {"block_size": 500},
+            ValueError,
+            "none in blocks of 500; give a smaller block_size",
+        ),
         ({"by": "donr"}, scd.MissingNameError, 'mean "donor"'),
         ({"stratify": ["line", "bath"]}, scd.MissingNameError, 'mean "batch"'),
         ({"stratify": ["line", "line"]}, ValueError, "a column twice"),

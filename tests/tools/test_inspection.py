@@ -118,6 +118,20 @@ def test_names_of_cells_that_cannot_be_read_leave_the_rest_of_the_report(
     assert "obs/_index" in str(found["problems"])
 
 
+def test_columns_that_cannot_be_read_leave_the_rest_of_the_report(adata, tmp_path):
+    path = tmp_path / "codes.h5ad"
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        file["obs/drug/codes"][3] = 100
+    found = inspect([str(path), str(path)])
+    assert found["cells"] == 2 * adata.n_obs
+    obs = [column["name"] for column in found["files"][0]["obs"]]
+    assert obs == [name for name in adata.obs.columns if name != "drug"]
+    assert wrongs(found) == [
+        "/obs/drug/codes holds the code 100 in row 3, and there are 3 categories"
+    ]
+
+
 def test_repeated_names_of_cells_and_odd_columns_are_named(adata, tmp_path):
     names = adata.obs_names.to_list()
     adata.obs_names = [names[1], *names[1:]]

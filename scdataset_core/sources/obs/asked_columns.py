@@ -62,9 +62,14 @@ class AskedColumn:
         try:
             return self._codes[label]
         except KeyError:
+            same = [known for known in self.labels if str(known) == str(label)]
+            hint = (
+                f"its labels are of type {type(same[0]).__name__}: give {same[0]!r}"
+                if same
+                else nearest(str(label), map(str, self.labels))
+            )
             raise MissingNameError(
-                f'obs column "{self.name}" has no label {label!r};'
-                f" {nearest(str(label), map(str, self.labels))}"
+                f'obs column "{self.name}" has no label {label!r}; {hint}'
             ) from None
         except TypeError as error:  # it cannot be hashed
             raise TypeError(

@@ -146,6 +146,12 @@ def test_conditions(conditions, mask):
         pytest.param({"lin": "x"}, scd.MissingNameError, 'mean "line"', id="column"),
         pytest.param({"line": "A54"}, scd.MissingNameError, 'mean "A549"', id="label"),
         pytest.param(
+            {"dose": "0.1"},
+            scd.MissingNameError,
+            "no label '0.1'; its labels are of type float: give 0.1",
+            id="text_for_a_number",
+        ),
+        pytest.param(
             {"line": ["A549", "x"]}, scd.MissingNameError, "no label 'x'", id="in_list"
         ),
         pytest.param({"line": 5}, scd.MissingNameError, "no label 5", id="number"),
