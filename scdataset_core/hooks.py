@@ -48,7 +48,9 @@ class Hooks:
         try:
             return take(fetched, positions)
         except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
+            kind = type(error)
+            if kind not in (TypeError, ValueError):  # it says more by its own type
+                raise
             raise kind(f"{error}: {self._why_not_taken(fetched)}") from error
 
     def _why_not_taken(self, fetched: Any) -> str:

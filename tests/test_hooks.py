@@ -126,3 +126,23 @@ def test_a_fetch_of_which_no_minibatch_can_be_taken(data, options, error, messag
     loader = scd.Loader(data, scd.Streaming(), batch_size=4, **options)
     with pytest.raises(error, match=message):
         next(iter(loader))
+
+
+class DamagedError(ValueError):
+    """An error of the data's own."""
+
+
+class Damaged(list[int]):
+    def __getitem__(self, rows):
+        raise DamagedError("record 7 is damaged")
+
+
+def test_an_error_of_the_datas_own_keeps_its_type():
+    loader = scd.Loader(
+        np.arange(8),
+        scd.Streaming(),
+        batch_size=4,
+        fetch_transform=Damaged,
+    )
+    with pytest.raises(DamagedError, match=r"^record 7 is damaged$"):
+        next(iter(loader))
