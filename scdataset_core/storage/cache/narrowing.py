@@ -96,14 +96,28 @@ def narrow_rows(
             found += _narrow_others(some, which)
             continue
         kept = some.astype(_NARROW[kind - 1])  # they are in its range
-        # Whole numbers fit by their range alone.
-        if rows.dtype.kind != "f" or (same := kept == some).all():
+        # Integers fit by their range alone.
+        if rows.dtype.kind != "f" or (same := _has_bits_of(kept, some)).all():
             found.append((kind, which, kept))
             continue
         fits = same.all(axis=1)
         found.append((kind, which[fits], kept[fits]))
         found += _narrow_others(some[~fits], which[~fits])
     return [part for part in found if len(part[1])]
+
+
+def _has_bits_of(
+    kept: npt.NDArray[Any], floats: npt.NDArray[Any]
+) -> npt.NDArray[np.bool_]:
+    """Return which numbers are the same bit for bit once they are floats again.
+
+    A thread may be set to take the smallest floats for 0, as PyTorch's
+    ``set_flush_denormal`` does. For it they are equal to 0, and no bits are.
+    """
+    bits = f"u{floats.itemsize}"
+    again = kept.astype(floats.dtype)
+    same: npt.NDArray[np.bool_] = again.view(bits) == floats.view(bits)
+    return same
 
 
 def _kinds_of_wholes(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

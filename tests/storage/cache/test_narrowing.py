@@ -1,5 +1,9 @@
 """The narrowest type gives every value back bit for bit, whatever it is."""
 
+import ctypes
+import platform
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -126,3 +130,30 @@ def test_the_common_kind_of_two_holds_both(data):
         with np.errstate(invalid="ignore", over="ignore"):
             back = values.astype(kept_dtype(kind, dtype)).astype(dtype)
         np.testing.assert_array_equal(bits(back), bits(values))
+
+
+@contextmanager
+def smallest_floats_taken_for_0():
+    """Set this thread's processor so, as PyTorch's `set_flush_denormal` does."""
+    if platform.libc_ver()[0] != "glibc" or platform.machine() != "x86_64":
+        pytest.skip("this processor is set in another way")
+    library = ctypes.CDLL("libm.so.6")
+    before, now = (ctypes.c_uint32 * 8)(), (ctypes.c_uint32 * 8)()
+    library.fegetenv(before)
+    library.fegetenv(now)
+    now[7] |= 0x8040
+    library.fesetenv(now)
+    try:
+        yield
+    finally:
+        library.fesetenv(before)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_smallest_floats_are_kept_where_a_thread_takes_them_for_0(dtype):
+    values = np.array([0, 1, 255, 0], dtype)
+    bits(values)[-1] = 3
+    with smallest_floats_taken_for_0():
+        assert (values[-1:] == 0).all()
+        kept = narrow(values)[1]
+    np.testing.assert_array_equal(bits(kept), bits(values))
