@@ -24,10 +24,13 @@ from .shares import Shard
 from .sizes import Sizes, Uneven
 from .state import State
 from .stats import LoaderStats
+from .storage.io.fork_safe_lock import ForkSafeLock
 from .strategies import BlockShuffling
 from .thread_count import check_threads
 
 __all__ = ["Loader"]
+
+_leaving = ForkSafeLock()  # held where two threads could begin at one place
 
 
 class Loader:
@@ -264,22 +267,34 @@ class Loader:
 
     def __iter__(self) -> BatchIterator:
         """Start the next epoch, or go on where a loaded state stands."""
-        position = self._epochs.first_position(self._start, self._shard)
-        plan = self._epochs.plan(position, self._shard)
-        if position.epoch != self.epoch:
-            self._epochs.warn_if_empty(position.epoch, self.world_size, stacklevel=2)
-        self._latest.is_overtaken = True  # of no effect if its iterator is done with
-        self._latest = Bookmark(position)
-        self._start = Start(Position(position.epoch + 1))
+        bookmark = None
+        while bookmark is None:
+            start = self._start
+            position = self._epochs.first_position(start, self._shard)
+            plan = self._epochs.plan(position, self._shard)
+            if position.epoch != self.epoch:
+                epoch, n_ranks = position.epoch, self.world_size
+                self._epochs.warn_if_empty(epoch, n_ranks, stacklevel=2)
+            bookmark = self._leave(start, position)
         iterator = BatchIterator(
             plan,
             self._batching,
-            self._latest,
+            bookmark,
             read_ahead=self.read_ahead,
             threads=self.threads,
         )
         self.stats = iterator.stats
         return iterator
+
+    def _leave(self, start: Start, position: Position) -> Bookmark | None:
+        """Let the next iteration begin elsewhere; None if another thread just did."""
+        with _leaving:
+            if self._start is not start:
+                return None
+            self._latest.is_overtaken = True  # no matter if it is at its end
+            self._latest = bookmark = Bookmark(position)
+            self._start = Start(Position(position.epoch + 1))
+            return bookmark
 
     def _begin_at(self, start: Start) -> None:
         self._start = start

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from scdataset_core import BlockShuffling, Loader
+from scdataset_core.epochs import Epochs
 from scdataset_core.stats import LoaderStats
 from scdataset_core.storage import ReadContext
 
@@ -164,6 +165,31 @@ def test_one_iterator_gives_each_batch_once_to_several_threads():
         thread.join()
     assert sorted(taken) == list(range(4000))
     assert loader.state_dict()["yielded"] == 4000
+
+
+@pytest.mark.filterwarnings("ignore:two iterators:UserWarning")
+def test_threads_that_begin_at_the_same_time_have_an_epoch_each(monkeypatch):
+    want = Loader(DATA, BlockShuffling(4), batch_size=8)
+    epochs = [lists(want), lists(want)]
+    loader = Loader(DATA, BlockShuffling(4), batch_size=8)
+    together = threading.Barrier(2, timeout=60)
+    plan, met, got = Epochs.plan, set(), []
+
+    def meet(*arguments):
+        if threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            together.wait()
+        return plan(*arguments)
+
+    monkeypatch.setattr(Epochs, "plan", meet)
+    threads = [
+        threading.Thread(target=lambda: got.append(lists(loader))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == sorted(epochs)
 
 
 def test_zipped_iterators_of_one_loader_are_told_of_once():
