@@ -12,6 +12,7 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_hooks",
+    "check_made",
     "check_number",
     "check_seed",
     "check_widths",
@@ -84,13 +85,20 @@ def check_hooks(hooks: object) -> None:
     for name, hook in vars(hooks).items():
         if hook is not None and not callable(hook):
             raise TypeError(f"{name} must be a function or None, got {hook!r}")
-        # The functions of `transforms` make hooks, and would take a batch for a number.
-        if inspect.isfunction(hook) and hook.__module__.startswith(_TRANSFORMS):
-            called = hook.__name__
-            raise TypeError(
-                f"{name} is the function {called} itself; call it, and give what it"
-                f" returns: {name}={called}(...)"
-            )
+        check_made(name, hook)
+
+
+def check_made(name: str, hook: object) -> None:
+    """Raise if a hook is one of the functions of `transforms`, which make hooks.
+
+    It would take a batch for one of its arguments.
+    """
+    if inspect.isfunction(hook) and hook.__module__.startswith(_TRANSFORMS):
+        called = hook.__name__
+        raise TypeError(
+            f"{name} is the function {called} itself; call it, and give what it"
+            f" returns: {called}(...)"
+        )
 
 
 def check_seed(seed: object) -> None:

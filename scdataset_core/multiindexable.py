@@ -1,6 +1,7 @@
 """MultiIndexable: several aligned collections indexed as one."""
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,11 @@ class MultiIndexable:
     def _check_lengths(self) -> None:
         first: int | None = None
         for position, indexable in enumerate(self._indexables):
+            if isinstance(indexable, str | PathLike):
+                raise TypeError(
+                    f"Indexable at position {position} is the path"
+                    f" {str(indexable)!r}; give what scdataset_core.open makes of it"
+                )
             try:
                 n = count_rows(indexable)
             except TypeError as error:

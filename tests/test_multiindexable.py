@@ -45,6 +45,7 @@ def test_a_loader_over_several():
         (lambda: MultiIndexable(np.arange(2), np.arange(3)), ValueError, "length 3"),
         (lambda: MultiIndexable(np.arange(2), names=["a", "b"]), ValueError, "names"),
         (lambda: MultiIndexable(3), TypeError, "position 0"),
+        (lambda: MultiIndexable(a="a.h5ad"), TypeError, r"path 'a\.h5ad'.*\.open"),
         (lambda: MultiIndexable(np.arange(2), unstructured=1), TypeError, "dictionary"),
         (lambda: MultiIndexable(np.arange(2))["a"], KeyError, "No named"),
         (lambda: MultiIndexable(a=np.arange(2))["b"], KeyError, "Available keys"),

@@ -131,8 +131,8 @@ def _check_existing(paths: list[Path], existing: Existing) -> None:
     if there and existing == "error":
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise FileExistsError(
-            f"{there[0]}{more} would be overwritten; choose another folder, or pass"
-            ' existing="replace"'
+            f"{there[0]}{more} would be overwritten; choose another folder, or let"
+            " them be replaced: overwrite=True"
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import check_count
+from ..checks import check_count, check_made
 from ..hook_epoch import in_epoch
 
 __all__ = ["compose"]
@@ -34,6 +34,7 @@ def compose(*hooks: Callable[[Any], Any]) -> "Composed":
     for hook in hooks:
         if not callable(hook):
             raise TypeError(f"compose takes functions of a batch, got {hook!r}")
+        check_made("a hook of compose", hook)
         flat.extend(hook.hooks if isinstance(hook, Composed) else [hook])
     return Composed(tuple(flat))
 

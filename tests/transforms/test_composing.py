@@ -41,6 +41,10 @@ def test_the_epoch_reaches_every_hook():
 def test_what_cannot_be_called():
     with pytest.raises(TypeError, match=r"compose takes functions of a batch, got 3"):
         compose(3)
+    with pytest.raises(
+        TypeError, match=r"function log1p itself; call it.*log1p\(\.\.\.\)"
+    ):
+        compose(log1p)
 
 
 def test_an_error_names_its_hook():
