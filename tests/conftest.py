@@ -17,11 +17,11 @@ import pytest
 from hypothesis import settings
 
 # No deadline: two busy cores make any time limit a coin toss. `.ci/run` repeats the
-# tests that try examples with the profile "long", which tries twice as many, and with
-# "few" where it only matters that they run, on a second Python version.
-settings.register_profile("local", deadline=None, max_examples=50)
+# tests that try examples with the profile "long", which tries four times as many, and
+# with "few" where it only matters that they run, on a second Python version.
+settings.register_profile("local", deadline=None, max_examples=25)
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, database=None, max_examples=50
+    "ci", deadline=None, derandomize=True, database=None, max_examples=25
 )
 settings.register_profile("long", settings.get_profile("ci"), max_examples=100)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=10)
