@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,15 +20,20 @@ from tests.tools.killing import kill_run
 ad = pytest.importorskip("anndata")
 
 
-@pytest.fixture
-def files(plates, tmp_path):
-    paths = []
+@pytest.fixture(scope="module")
+def written(plates, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
     for number in (1, 2):
         adata = ad.read_h5ad(plates / f"plate{number}.h5ad")
         adata.layers["dense"] = adata.X.toarray()
-        paths.append(tmp_path / f"plate{number}.h5ad")
-        adata.write_h5ad(paths[-1], compression="gzip")
-    return paths
+        adata.write_h5ad(folder / f"plate{number}.h5ad", compression="gzip")
+    return folder
+
+
+@pytest.fixture
+def files(written, tmp_path):
+    """Return copies, which a test may change."""
+    return [Path(shutil.copy(path, tmp_path)) for path in sorted(written.iterdir())]
 
 
 def rows(x):
@@ -62,7 +69,7 @@ def test_the_file_has_the_same_cells_in_narrow_types(files, tmp_path):
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_a_piece_is_cut_to_what_memory_holds(tmp_path, kind, compression):
-    values = np.random.default_rng(0).random((600, 500))
+    values = np.random.default_rng(0).random((300, 500))
     x = np.where(values < 0.2, values, 0)
     path, out = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
     adata = ad.AnnData(sp.csr_matrix(x) if kind == "sparse" else x)

@@ -17,14 +17,20 @@ from scdataset_core.tools import verification, verify
 ad = pytest.importorskip("anndata")
 
 
-@pytest.fixture
-def file(plates, tmp_path):
-    path = tmp_path / "cells.h5ad"
+@pytest.fixture(scope="module")
+def written(plates, tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "cells.h5ad"
     adata = ad.read_h5ad(plates / "plate1.h5ad")
     adata.layers["dense"] = adata.X.toarray()
     adata.raw = adata
     adata.write_h5ad(path, compression="gzip")
     return path
+
+
+@pytest.fixture
+def file(written, tmp_path):
+    """Return a copy, which a test may damage."""
+    return Path(shutil.copy(written, tmp_path))
 
 
 def flip(path, name, chunk):
