@@ -56,6 +56,13 @@ def stores(request, tmp_path_factory):
     return paths
 
 
+@pytest.fixture(scope="module")
+def saved(stores, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "x.scdindex"
+    scd.Index.build(stores).save(path)
+    return path
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -65,9 +72,8 @@ def stores(request, tmp_path_factory):
         pytest.param({"join": "inner", "obs_names": True}, id="names_of_cells"),
     ],
 )
-def test_an_index_opens_as_its_stores_do(stores, options, tmp_path):
-    scd.Index.build(stores).save(tmp_path / "x.scdindex")
-    found = scd.open(tmp_path / "x.scdindex", **options)
+def test_an_index_opens_as_its_stores_do(stores, saved, options):
+    found = scd.open(saved, **options)
     expected = scd.open(stores, **options)
     check_same(found, expected)
     check_same(pickle.loads(pickle.dumps(found)), expected)
