@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["align_genes"]
+__all__ = ["align_genes", "check_order"]
 
 _NO_TOKEN = -1
 
@@ -53,6 +53,31 @@ def align_genes(
     ratios = np.where(tokens.astype(np.int64) >= 0, divisors, np.nan)
     _check_medians(ratios)
     return np.maximum(tokens.astype(np.int64), _NO_TOKEN).astype(np.int32), ratios
+
+
+def check_order(
+    var_names: npt.NDArray[np.object_], names: npt.NDArray[np.object_]
+) -> None:
+    """Raise if two lists name the same genes at different columns.
+
+    Lists that name genes in different ways, such as by symbol and by Ensembl's id, have
+    no name in common, and a repeated symbol is unique in one of them only.
+
+    Parameters
+    ----------
+    var_names
+        The names that were given.
+    names
+        Those of the genes of X, as many.
+    """
+    given, there = set(var_names.tolist()), set(names.tolist())
+    for column in np.flatnonzero(var_names != names).tolist():
+        if var_names[column] in there and names[column] in given:
+            raise ValueError(
+                f'var_names has "{var_names[column]}" for column {column}, where the'
+                f' source has "{names[column]}"; give the names of its genes in their'
+                " order: var_names=source.var_names"
+            )
 
 
 def _check_medians(medians: npt.NDArray[np.float64]) -> None:

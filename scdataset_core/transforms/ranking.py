@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..checks import check_count
 from ..errors import nearest
-from .gene_numbers import align_genes
+from .gene_numbers import align_genes, check_order
 from .hook import Hook, RowsOfBatch
 from .layouts import Entries, check_columns, check_counts, find_entries, get_values
 from .row_order import find_row_order
@@ -71,7 +71,8 @@ def rank_tokens(
     TypeError
         If the tokens are no integers, or names are needed and not given.
     ValueError
-        If the two arrays are not of one length, no gene has both a token and a median,
+        If the two arrays are not of one length, `var_names` has genes of the source in
+        another order, no gene has both a token and a median,
         a median of a gene with a token is 0 or less, or `special` names another token
         or one that is a gene's (``"pad"`` may be, since rows have lengths).
 
@@ -109,6 +110,7 @@ def rank_tokens(
         n_genes=int(np.count_nonzero(~np.isnan(divisors))),
         tokens=tokens,
         medians=divisors,
+        var_names=None if var_names is None else np.asarray(var_names, object),
     )
 
 
@@ -140,6 +142,14 @@ class _RankTokens(Hook):
     n_genes: int
     tokens: npt.NDArray[np.int32] = field(repr=False)
     medians: npt.NDArray[np.float64] = field(repr=False)  # NaN: takes no part
+    var_names: npt.NDArray[np.object_] | None = field(repr=False)
+
+    def check_source(self, source: Any) -> None:  # Any: a Source, see Hook
+        super().check_source(source)
+        if self.var_names is not None:
+            parts = source.info.parts
+            names = parts[self._find_part(parts)] if parts else source.var_names
+            self._call(check_order, self.var_names, names)
 
     def check_genes(self, n_vars: int) -> None:
         if n_vars != len(self.tokens):

@@ -2,12 +2,14 @@
 
 import pickle
 
+import anndata as ad
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+import scdataset_core as scd
 from scdataset_core.transforms import normalize_total, rank_tokens
 from tests.transforms.matrices import (
     LAYOUTS,
@@ -164,6 +166,21 @@ def test_x_of_other_genes():
         hook(np.ones((1, 3)))
     with pytest.raises(ValueError, match="rank_tokens: X has column 2"):
         hook(lay_out(np.ones((1, 3)), "padded"))
+
+
+def test_names_in_another_order_than_the_genes_of_the_source():
+    adata = ad.AnnData(np.eye(3, dtype=np.float32))
+    adata.var_names = ["A", "B", "A-1"]
+    source = scd.open(adata)
+    tokens, medians = {"A": 1, "B": 2}, {"A": 1.0, "B": 1.0}
+    hook = rank_tokens(tokens, medians, 3, var_names=["A-1", "A", "B"])
+    with pytest.raises(ValueError, match='"A-1" for column 0'):
+        scd.Loader(source, batch_transform=hook)
+    symbols = rank_tokens(tokens, medians, 3, var_names=["A", "B", "A"])
+    scd.Loader(source, batch_transform=symbols)
+    by_id = rank_tokens({"E2": 1}, {"E2": 1.0}, 3, var_names=["E1", "E2", "E3"])
+    batch = scd.Loader(source, scd.Streaming(), batch_transform=by_id).batch(0)
+    assert batch["X"]["length"].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan])
