@@ -118,16 +118,17 @@ def test_prediction_is_that_of_the_labels_and_sizes(source):
     rows = np.arange(200, 1100)
     loader = make_loader(source, scd.BlockShuffling(16, rows))
     expected = predict_sampling(source.obs["plate"][rows], 16, 4, 32)
-    assert measure_sampling(loader, "plate", x=False).predicted == expected
+    # As text, since NaN is not equal to itself.
+    predicted = measure_sampling(loader, "plate", x=False).predicted
+    assert repr(predicted) == repr(expected)
 
 
 def test_rows_of_a_set_are_measured(source):
     rows = scd.RowSet.of(1200, np.arange(200, 1100))
     listed = make_loader(source, scd.BlockShuffling(16, rows.to_numpy()))
     expected = measure_sampling(listed, "plate")
-    assert measure_sampling(
-        make_loader(source, scd.BlockShuffling(16, rows)), "plate"
-    ) == (expected)
+    found = measure_sampling(make_loader(source, scd.BlockShuffling(16, rows)), "plate")
+    assert found.to_dict() == expected.to_dict()
 
 
 def test_strata_bring_the_shares_nearer_than_independent_cells(source):
