@@ -114,8 +114,9 @@ def verify(
     -------
     report
         Plain data: ``ok``; ``n_files``; ``n_chunks`` and ``n_bytes``, what was
-        decoded; ``seconds``; and ``damaged``, a list of ``{"file", "dataset", "chunk",
-        "error"}``.
+        decoded; ``seconds``; ``damaged``, a list of ``{"file", "dataset", "chunk",
+        "error"}``; and ``notices``, a list of ``{"file", "what"}``: what may be damage,
+        such as files of a zarr store that are not there.
 
     Raises
     ------
@@ -149,6 +150,7 @@ def verify(
         "n_bytes": check.n_bytes,
         "seconds": time.perf_counter() - begun,
         "damaged": [asdict(damage) for damage in check.damaged],
+        "notices": check.notices,
     }
 
 
@@ -188,6 +190,7 @@ def _join_reports(
         "n_bytes": sum(report["n_bytes"] for report in found),
         "seconds": seconds,
         "damaged": damaged,
+        "notices": [notice for report in found for notice in report["notices"]],
     }
 
 
@@ -199,6 +202,7 @@ class _Check:
     ) -> None:
         self._context, self._progress = context, progress
         self.damaged: list[Damage] = []
+        self.notices: list[dict[str, str]] = []
         self.n_bytes = 0
 
     def file(self, file: InputFile) -> None:
@@ -323,8 +327,8 @@ class _Check:
 
     def _open(self, file: InputFile, *, read: bool) -> None:
         """Open a file as a source, which checks that its parts fit; read it too."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             try:
                 source = file.open(obs=True, isolated=file.store is None)
                 if read:
@@ -337,6 +341,11 @@ class _Check:
                     source.longest_row()  # looks at all row pointers
             except _ERRORS as error:
                 self._note(file.name, None, None, error)
+        self.notices += [
+            {"file": file.name, "what": str(warning.message)}
+            for warning in caught
+            if warning.category is UserWarning  # not those of other libraries
+        ]
 
 
 def _make_loader(source: Source) -> Loader:

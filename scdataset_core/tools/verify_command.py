@@ -75,6 +75,8 @@ def _show(found: dict[str, Any]) -> None:
                 wrong = damage["error"].removeprefix(f"{file}: ")
                 table.add_row(damage["dataset"] or "", chunk, wrong)
         console.print(table)
+    for notice in found["notices"]:
+        console.print(f"! {notice['file']}: {notice['what']}", soft_wrap=True)
     n_damaged = len({damage["file"] for damage in damaged})
     n_files = found["n_files"]
     rate = found["n_bytes"] / 1e6 / max(found["seconds"], 1e-9)

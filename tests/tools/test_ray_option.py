@@ -18,7 +18,13 @@ def given(monkeypatch):
 
     def verify(paths, **options):
         calls.append((paths, options["ray"]))
-        return {"ok": True, "damaged": [], "n_files": 1, "n_bytes": 0} | {
+        return {
+            "ok": True,
+            "damaged": [],
+            "notices": [],
+            "n_files": 1,
+            "n_bytes": 0,
+        } | {
             "n_chunks": 0,
             "seconds": 1.0,
         }

@@ -227,6 +227,26 @@ def test_zarr_stores_are_verified(file, tmp_path):
     assert damage["dataset"].strip("/") == "X/data"
 
 
+@pytest.mark.filterwarnings("ignore:.*zarr")
+def test_files_of_a_store_that_may_be_lost_are_named(file, tmp_path):
+    pytest.importorskip("zarr")
+    testing = pytest.importorskip("typer.testing")
+    commands = pytest.importorskip("scdataset_core.tools.commands")
+    store = tmp_path / "cells.zarr"
+    ad.read_h5ad(file).write_zarr(store)
+    assert verify(store)["notices"] == []
+    min((store / "X" / "data").rglob("0")).unlink()
+    report = verify(store)
+    assert report["ok"]  # zarr leaves out chunks that hold 0 only
+    (notice,) = report["notices"]
+    assert notice["file"] == str(store)
+    assert "files of chunks are not there" in notice["what"]
+    assert "X/data" in notice["what"]
+    done = testing.CliRunner().invoke(commands.app, ["verify", str(store)])
+    assert done.exit_code == 0
+    assert f"! {store}: {notice['what']}" in done.output
+
+
 def test_other_formats_are_read_in_file_order(tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
     pa = pytest.importorskip("pyarrow")
