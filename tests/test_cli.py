@@ -110,6 +110,18 @@ def test_missing_matplotlib_shows_before_the_work_where_a_figure_is_asked_for(tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_package_runs_as_the_command():
+    pytest.importorskip("typer")
+    done = subprocess.run(
+        [sys.executable, "-m", "scdataset_core", "make-data", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("Usage: scdataset make-data"), done.stderr
+
+
 def test_version_is_that_of_the_distribution():
     pytest.importorskip("typer")
     done = run_main("--version")
