@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
+from os import PathLike
 from reprlib import repr as repr_short
 from typing import Any
 
@@ -112,6 +113,11 @@ class State:
         StateError
             If the dict is no state, or one of another version.
         """
+        if isinstance(state, str | bytes | PathLike):
+            raise StateError(
+                f"a state is a dict, and this is {repr_short(state)}; read the file or"
+                " text first, with json.loads"
+            )
         if not hasattr(state, "keys") or "version" not in state:
             raise StateError(
                 "this is no state of a Loader: it has no version; give what"

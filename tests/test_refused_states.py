@@ -1,5 +1,8 @@
 """States of another loader or of missing ranks: refused, with what is wrong."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,8 @@ def test_a_state_of_something_else_is_refused(changes, message):
         (lambda state: {**state, "yielded": -1}, "damaged"),
         (lambda state: {**state, "yielded": 1.5}, "yielded must be an integer"),
         (lambda state: {**state, "yielded": 10**6}, "yielded is 1000000 of"),
+        (lambda state: json.dumps(state), r"is a dict.*json\.loads"),
+        (lambda state: Path("state.json"), r"state\.json.*read the file"),
         (lambda state: {**state, "epoch": "3"}, "epoch must be an integer"),
         (lambda state: {**state, "done": [[0, 10**6]]}, "minibatches 0 to 1000000"),
         (lambda state: {**state, "done": [[-5, 2]]}, "minibatches -5 to 2"),
