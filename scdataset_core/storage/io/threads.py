@@ -60,6 +60,12 @@ class _TaskQueue:
         self._changed = threading.Condition(self._lock)
         self._waiting: list[_TaskSet] = []
         self._closed = False
+        self._local = threading.local()
+
+    @property
+    def is_in_task(self) -> bool:
+        """Whether a task of this queue is under way in the calling thread."""
+        return getattr(self._local, "is_in_task", False)
 
     def do(self, tasks: _TaskSet) -> None:
         """Work until all tasks are done, first on those whose turn is earlier."""
@@ -105,12 +111,15 @@ class _TaskQueue:
             tasks.working.add(threading.get_ident())
         error = None
         try:
+            self._local.is_in_task = True
             for task in tasks.tasks:
                 task()
                 if not tasks.is_open:
                     break
         except BaseException as raised:  # for the thread that asked for the tasks
             error = raised
+        finally:
+            self._local.is_in_task = False
         with self._lock:
             tasks.error = tasks.error or error
             self._close(tasks)
@@ -150,6 +159,9 @@ class WorkerThreads:
     def run(self, tasks: Sequence[Task], *, turn: int) -> None:
         """Do all tasks; raise the first error of one, when none runs any more.
 
+        A task that asks for others does them itself: meanwhile it must not begin tasks
+        like itself, one inside the other.
+
         Parameters
         ----------
         tasks
@@ -157,8 +169,13 @@ class WorkerThreads:
         turn
             Tasks of a lower number go first, whoever asked for them.
         """
+        queue = self._start_once()
+        if queue.is_in_task:
+            for task in tasks:
+                task()
+            return
         asked = _TaskSet(tasks, turn)
-        self._start_once().do(asked)
+        queue.do(asked)
         if asked.error is not None:
             raise asked.error
 

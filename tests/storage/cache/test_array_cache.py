@@ -20,7 +20,7 @@ from scdataset_core.storage.cache.filling import (
 )
 from scdataset_core.storage.cache.open_entries import OpenEntry
 from scdataset_core.storage.cache.writing import FileStatus
-from scdataset_core.storage.reading import chunk_decoder
+from scdataset_core.storage.reading import chunk_decoder, encoded, read_advice
 from tests.storage.oracle import check, stored, values
 
 
@@ -320,3 +320,18 @@ def test_damage_between_first_checks_of_two_threads_is_found(tmp_path, monkeypat
         with pytest.warns(RuntimeWarning, match="is not what was kept"):
             check(array, plain, [(500, 600)], context=context)
     assert n_found > 1
+
+
+def test_chunks_on_a_cold_disk_are_checked_where_each_task_asks_for_its_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(encoded, "TASK_BYTES", 1)
+    monkeypatch.setattr(read_advice, "LEAST_BYTES", 1)
+    monkeypatch.setattr(read_advice, "_is_cold", lambda *_: True)
+    plain = counts(16_000, 200).reshape(2000, 8)
+    array = write(tmp_path / "x.h5", plain, chunks=(10, 4), compression="gzip")
+    with_cache(array, tmp_path / "cache")
+    fill_caches([array], None, 1)
+    with ReadContext(2) as context:
+        check(array, plain, [(0, 2000)], context=context)
+        assert context.stats.chunks_decoded == 0

@@ -76,3 +76,19 @@ def test_each_task_is_done_once_without_a_global_lock(monkeypatch):
     workers.run([partial(done.append, i) for i in range(2000)], turn=0)
     workers.close()
     assert sorted(done) == list(range(2000))
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_task_that_asks_for_tasks_begins_none_like_itself_before_it_ends(turn):
+    workers = WorkerThreads(2)
+    local, depths = threading.local(), list[int]()
+
+    def ask():
+        local.depth = getattr(local, "depth", 0) + 1
+        workers.run([lambda: None] * 2, turn=turn)
+        depths.append(local.depth)
+        local.depth -= 1
+
+    workers.run([ask] * 500, turn=turn)
+    assert depths == [1] * 500
+    workers.close()
