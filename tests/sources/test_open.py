@@ -201,6 +201,21 @@ class TestNotCells:
         with pytest.raises(ValueError, match=rf"a\.h5ad.*CSC.*{match}"):
             scd.open(path, x="layers/counts")
 
+    @pytest.mark.parametrize("x", ["X", "raw/X", "layers/counts"])
+    def test_the_way_out_of_columns_leads_out(self, path, tmp_path, x):
+        adata = ad.read_h5ad(path)
+        want = adata.layers["counts"].toarray()
+        adata.X = adata.layers["counts"] = adata.layers["counts"].tocsc()
+        adata.raw = adata
+        columns, rows = tmp_path / "columns.h5ad", tmp_path / "rows.h5ad"
+        adata.write_h5ad(columns)
+        with pytest.raises(ValueError, match="convert it once: ") as error:
+            scd.open(columns, x=x)
+        way_out = str(error.value).partition("convert it once: ")[2]
+        exec(way_out, {"anndata": ad, "path": columns, "new_path": rows})
+        got = scd.open(rows, x=x).read(range(len(want)))["X"].toarray()
+        np.testing.assert_array_equal(got, want)
+
     def test_join_of_no_known_kind(self, path):
         with pytest.raises(ValueError, match=r"join must be .exact.*got 'left'"):
             scd.open(path, join="left")

@@ -176,7 +176,7 @@ def _describe_sparse(tree: FileTree, group: Any, path: str) -> SparseX:
             f"{tree.file}: {path} is stored by columns (CSC), and cells can only be"
             " read from rows; convert it once:"
             f" adata = anndata.read_{tree.format}(path);"
-            f" adata.{_python(path)} = adata.{_python(path)}.tocsr();"
+            f" {_conversion(path)};"
             f" adata.write_{tree.format}(new_path)"
         )
     if kind != "csr":
@@ -253,9 +253,10 @@ def _vector(tree: FileTree, path: str, kinds: str) -> StoredArray:
     return tree.describe_array(dataset)
 
 
-def _python(path: str) -> str:
-    """Return a path as users of AnnData write it: ``layers["counts"]``."""
+def _conversion(path: str) -> str:
+    """Return what converts a matrix to rows, as users of AnnData write it."""
+    if path == "raw/X":  # which cannot be set
+        return "raw = adata.raw.to_adata(); raw.X = raw.X.tocsr(); adata.raw = raw"
     folder, _, name = path.partition("/")
-    if folder in ("layers", "obsm"):
-        return f'{folder}["{name}"]'
-    return re.sub(r"[/]", ".", path)
+    where = f'{folder}["{name}"]' if name else folder
+    return f"adata.{where} = adata.{where}.tocsr()"
