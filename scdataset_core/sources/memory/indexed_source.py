@@ -96,7 +96,13 @@ class IndexedSource(Source):
         kind = type(self._obj).__name__
         given = self._obj[rows]
         if not (issparse(given) or np.ma.isMaskedArray(given)):
-            given = np.asarray(given)
+            try:
+                given = np.asarray(given)
+            except ValueError as error:  # a tuple of unequal parts, as of a data set
+                raise TypeError(
+                    f"a {kind} gives a {type(given).__name__} for {len(rows)} rows, and"
+                    " open() takes objects whose obj[rows] is an array or CSR matrix"
+                ) from error
         matrix = as_row_matrix(
             given,
             f"what a {kind} gives for {len(rows)} rows",

@@ -246,6 +246,14 @@ def test_an_object_that_gives_something_else_is_refused():
         def __getitem__(self, rows):
             return self.x[:1]
 
+    class Pairs(Rows):
+        def __getitem__(self, rows):
+            return self.x[rows], 1
+
+    with pytest.raises(
+        TypeError, match=r"gives a tuple for 40 rows.*is an array or CSR"
+    ):
+        scd.open(Pairs(DENSE))
     with pytest.raises(ValueError, match="a Texts gives for 40 rows is <U1"):
         scd.open(Texts(DENSE))
     with pytest.raises(ValueError, match=r"a Short gave .* shape \(1, 6\) for 40 rows"):
