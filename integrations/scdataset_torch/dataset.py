@@ -236,7 +236,9 @@ class ShardedDataset(IterableDataset[Any]):
         Parameters
         ----------
         n_batches
-            Number of batches taken since the latest iteration began.
+            Number of batches taken since the latest iteration began. Workers begin it
+            some time after ``iter(dataloader)``, and by the first batch at the latest:
+            until then, the latest iteration is the one before.
         num_workers
             Number of workers of the ``DataLoader``.
 
