@@ -36,6 +36,9 @@ def densify(x: Mapping[str, Any], n_vars: int) -> jax.Array:
     ------
     TypeError
         If `x` is not padded rows.
+    ValueError
+        If `x` is of NumPy and has a value in a column beyond the last one. Inside
+        ``jit`` such values are left out.
 
     Examples
     --------
@@ -48,7 +51,7 @@ def densify(x: Mapping[str, Any], n_vars: int) -> jax.Array:
     >>> densify(x, 3).tolist()
     [[5.0, 0.0, 6.0], [0.0, 7.0, 0.0]]
     """
-    values, indices = _unpack_padded(x, "densify")
+    values, indices = _unpack_padded(x, n_vars, "densify")
     empty_row = jnp.zeros(n_vars, values.dtype)
 
     def fill_row(columns: jax.Array, entries: jax.Array) -> jax.Array:
@@ -93,8 +96,8 @@ def to_sparse(
     TypeError
         If `x` is neither CSR nor padded.
     ValueError
-        If the batch has more stored elements than `nse` allows, or CSR has another
-        number of columns.
+        If the batch has more stored elements than `nse` allows, CSR has another number
+        of columns, or padded rows of NumPy have a value in a column beyond the last.
     """
     if layout not in ("bcoo", "bcsr"):
         raise ValueError(f'layout must be "bcoo" or "bcsr", got "{layout}"')
@@ -126,7 +129,7 @@ def to_sparse(
 
 
 def _convert_padded(x: Mapping[str, Any], n_vars: int, layout: str) -> Any:
-    values, columns = _unpack_padded(x, "to_sparse")
+    values, columns = _unpack_padded(x, n_vars, "to_sparse")
     n_cells, width = values.shape
     shape = (n_cells, n_vars)
     if layout == "bcsr":
@@ -137,16 +140,30 @@ def _convert_padded(x: Mapping[str, Any], n_vars: int, layout: str) -> Any:
     return sparse.BCOO((values.ravel(), indices), shape=shape)
 
 
-def _unpack_padded(x: Any, caller: str) -> tuple[jax.Array, jax.Array]:
+def _unpack_padded(x: Any, n_vars: int, caller: str) -> tuple[jax.Array, jax.Array]:
     """Return the values, which are 0 beyond each row's length, and their columns."""
     if not isinstance(x, Mapping) or not set(x) >= _PADDED:
         raise TypeError(
             f"{caller} takes padded rows (indices, values, length), got"
             f' {type(x).__name__}; ask the Loader for output="padded"'
         )
+    _check_columns(x["indices"], x["length"], n_vars)
     values = jnp.asarray(x["values"])
     inside = jnp.arange(values.shape[1]) < jnp.asarray(x["length"])[:, None]
     return jnp.where(inside, values, 0), jnp.asarray(x["indices"])
+
+
+def _check_columns(indices: Any, length: Any, n_vars: int) -> None:
+    """Raise if a column is beyond the last one, which JAX would leave out."""
+    if not isinstance(indices, np.ndarray) or not isinstance(length, np.ndarray):
+        return  # to look at arrays of JAX would wait for them, and in jit is impossible
+    inside = np.arange(indices.shape[1]) < length[:, None]
+    largest = int(indices.max(initial=0, where=inside))
+    if largest >= n_vars:
+        raise ValueError(
+            f"n_vars is {n_vars}, and a cell has a value in column {largest};"
+            " give source.shape[1]"
+        )
 
 
 def _choose_nse(stored: int, nse: int | Sequence[int] | None) -> int:

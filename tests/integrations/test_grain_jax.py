@@ -60,6 +60,13 @@ def test_densify_takes_no_notice_of_what_stands_beyond_the_length() -> None:
     np.testing.assert_array_equal(densify(x, 4), np.zeros((2, 4)))
 
 
+@pytest.mark.parametrize("convert", [densify, to_sparse])
+def test_too_few_columns_are_an_error(plates: Path, convert: Any) -> None:
+    batch = next(iter(plate_loader(plates, output="padded")))
+    with pytest.raises(ValueError, match=r"n_vars is 7, and .* give source\.shape"):
+        convert(batch["X"], 7)
+
+
 @pytest.mark.parametrize("x", [np.ones((2, 3)), {"indices": np.ones(2)}])
 def test_densify_of_another_form_is_an_error(x: Any) -> None:
     with pytest.raises(TypeError, match=r'densify takes padded.*output="padded"'):
