@@ -87,6 +87,9 @@ def test_an_iterator_reads_with_its_share(cores):
     assert iter(told)._context.threads == 3
 
 
-def test_more_threads_than_can_be_started_are_an_error():
-    with pytest.raises(ValueError, match=r"threads must be at most 1024, got \d+"):
-        Loader(np.arange(10), threads=2**70)
+@pytest.mark.parametrize(
+    ("threads", "limit"), [(1025, "at most 1024"), (2**70, r"below 2\*\*63")]
+)
+def test_more_threads_than_can_be_started_are_an_error(threads, limit):
+    with pytest.raises(ValueError, match=rf"threads must be {limit}, got {threads}"):
+        Loader(np.arange(10), threads=threads)
