@@ -118,8 +118,8 @@ def rewrite(
     FileExistsError
         If `out` is there, or is one of the files that are read.
     ValueError
-        If no cell is chosen, an option is not one of those above, or says how to open
-        what is open already.
+        If no cell is chosen, `out` is named as a file of another format, an option is
+        not one of those above, or says how to open what is open already.
     OSError
         If the file cannot be written; the message names it and the reason.
     ModuleNotFoundError
@@ -156,6 +156,8 @@ def rewrite(
             progress=progress,
             options={**settings, "threads": threads or 1},
         )
+    if target.suffix in (".zarr", ".h5mu"):
+        raise ValueError(f"{out}: rewrite writes an .h5ad file; end its name so")
     if any(_is_same(target, file) for file in source.files):
         raise FileExistsError(17, "the file is one of those that are read", str(target))
     if target.exists() and not overwrite:

@@ -226,6 +226,8 @@ def test_bad_requests_leave_what_is_there(files, tmp_path):
         rewrite(files, tmp_path / "none.h5ad", rows=np.zeros(800, bool))
     with pytest.raises(ValueError, match="compression must be"):
         rewrite(files, tmp_path / "none.h5ad", compression="zip")
+    with pytest.raises(ValueError, match=r"none\.zarr: rewrite writes an \.h5ad file"):
+        rewrite(files, tmp_path / "none.zarr")
     damaged = bytearray(files[0].read_bytes())
     damaged[len(damaged) // 2 :] = bytes(len(damaged) - len(damaged) // 2)
     files[0].write_bytes(damaged)
