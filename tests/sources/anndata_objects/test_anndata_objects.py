@@ -281,8 +281,9 @@ class TestWhatACollectionHolds:
 
 
 class TestWhatALazyObjectHolds:
-    @pytest.fixture(params=["h5ad", "zarr"])
-    def lazy(self, tmp_path, request):
+    @pytest.fixture(scope="class", params=["h5ad", "zarr"])
+    @classmethod
+    def path(cls, request, tmp_path_factory):
         pytest.importorskip("xarray")
         pytest.importorskip("dask")
         pytest.importorskip("zarr")
@@ -290,11 +291,15 @@ class TestWhatALazyObjectHolds:
         part.raw = part
         part.layers["twice"] = part.X.toarray() * 2
         part.obsm["X_pca"] = part.X.toarray()[:, :3]
-        path = tmp_path / f"part.{request.param}"
+        path = tmp_path_factory.mktemp("lazy") / f"part.{request.param}"
         with warnings.catch_warnings():
             # Of AnnData's, on what its next version writes by default.
             warnings.simplefilter("ignore")
             getattr(part, f"write_{request.param}")(path)
+        return path
+
+    @pytest.fixture
+    def lazy(self, path):
         return ad.experimental.read_lazy(path)
 
     @pytest.mark.parametrize("x", ["X", "raw/X", "layers/twice", "obsm/X_pca"])
