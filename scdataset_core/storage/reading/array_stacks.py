@@ -8,7 +8,6 @@ looks it up for all of its ranges at a time.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -288,7 +287,7 @@ class StackRead:
     offsets: Integers
     targets: Sequence[Targets]
 
-    @cached_property
+    @property
     def n_wanted(self) -> int:
         """Elements of all ranges, of one array of each file."""
         return int((self.stops - self.starts).sum())

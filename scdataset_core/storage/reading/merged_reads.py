@@ -1,7 +1,7 @@
 """Reads of plain bytes: neighbours joined, and shared out among tasks."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from time import perf_counter
 
@@ -95,7 +95,9 @@ class MergedReads:
         self._first, self._count = first, count
         self.n_bytes = int(size.sum())
 
-    @cached_property
+    # No `cached_property`, here and in what else each read makes anew: that of Python
+    # 3.11 has one lock for all objects, which a fork leaves locked for ever.
+    @property
     def advice(self) -> list[Callable[[], None]]:
         """Functions that tell the system what will be read, to be called first."""
         if self._asks_at_once:

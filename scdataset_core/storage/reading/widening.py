@@ -1,7 +1,7 @@
 """Reads to memory of another type that is laid out as the targets, and converts it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -57,20 +57,17 @@ class Widening:
         edges = np.zeros(len(targets) + 1, np.int64)
         np.cumsum([target.size for target in targets], out=edges[1:], dtype=np.int64)
         self._edges: list[int] = edges.tolist()
-        self.memory = [context.empty(self._edges[-1], dtype)]
+        buffer = context.empty(self._edges[-1], dtype)
+        self.memory = [buffer]
+        # The memory cut into arrays of the shapes of the targets.
+        pairs = zip(pairwise(self._edges), targets, strict=True)
+        self._narrow = [buffer[a:b].reshape(target.shape) for (a, b), target in pairs]
         self.addresses = find_addresses(self.memory) + edges[:-1] * dtype.itemsize
 
     @property
     def is_direct(self) -> bool:
         """Whether nothing is to be widened."""
         return self.memory is self._wide
-
-    @cached_property
-    def _narrow(self) -> list[npt.NDArray[Any]]:
-        """The memory cut into arrays of the shapes of the targets."""
-        [buffer] = self.memory
-        pairs = zip(pairwise(self._edges), self._wide, strict=True)
-        return [buffer[a:b].reshape(target.shape) for (a, b), target in pairs]
 
     def widen(self, first: int, stop: int) -> None:
         """Widen all elements of some targets, those that were not read too."""

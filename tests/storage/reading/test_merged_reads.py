@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from scdataset_core.storage.cache import Cache
 from scdataset_core.storage.cache.filling import attach_cache, fill_caches
 from scdataset_core.storage.io.byte_sources import ShortReadError
 from scdataset_core.storage.io.io_uring import Ring, is_available
+from scdataset_core.storage.reading import merged_reads
 from scdataset_core.storage.reading.merged_reads import FEW_READS, error_of_read
 from tests.storage.oracle import check, stored, values
 
@@ -103,3 +105,25 @@ def read_all(array, target, context) -> None:
     zero = np.zeros(1, np.int64)
     request = Request(array, zero, zero + len(target), [target], zero, zero)
     read_requests([request], context)
+
+
+def test_a_read_waits_for_no_other_that_looks_what_is_in_memory(tmp_path, monkeypatch):
+    """In a process that is forked then, that other thread never ends."""
+    plain = values(1000, "i4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=plain)
+    array = stored(tmp_path / "x.h5")
+    together = threading.Barrier(2, timeout=10)
+
+    def look(ranges, context):
+        together.wait()  # passes only if two threads do it at a time
+        return []
+
+    monkeypatch.setattr(merged_reads, "advice_tasks", look)
+    with ReadContext(2, callers=2) as context, ThreadPoolExecutor(2) as pool:
+        reads = [
+            pool.submit(check, array, plain, [(5, 900)], context=context)
+            for _ in range(2)
+        ]
+        for read in reads:
+            read.result(60)
