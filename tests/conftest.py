@@ -183,6 +183,8 @@ def ray_cluster() -> Iterator[None]:
         # memory of this machine.
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
+        # Nor does it start a process for each run that looks for machines to be taken.
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
         # Its processes import what this one does, the modules of the tests too.
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
