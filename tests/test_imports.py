@@ -31,6 +31,7 @@ FAMILIES_MAY_IMPORT = {"anndata_objects": {"anndata_files"}}
 # The rooms of the core: a subpackage stands for all of its modules.
 BASIS = {
     "amounts",
+    "kept_property",
     "notebook_html",
     "progress_line",
     "errors",

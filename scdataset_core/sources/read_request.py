@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..checks import first_outside
 from ..form import Form
+from ..kept_property import kept_property
 from .rows import Rows, scatter_values
 
 if TYPE_CHECKING:
@@ -64,24 +65,24 @@ class ReadRequest:
         """Number of minibatches that the read fills."""
         return len(self.bounds) - 1
 
-    @cached_property
+    @kept_property
     def batch_sizes(self) -> list[int]:
         """Number of rows of each minibatch."""
         sizes: list[int] = np.diff(self.bounds).tolist()
         return sizes
 
-    @cached_property
+    @kept_property
     def batch_of_row(self) -> Rows:
         """For each of `rows`, the number of the minibatch that it goes to."""
         found = np.searchsorted(self.bounds, self.places, side="right") - 1
         return found.astype(np.int64, copy=False)
 
-    @cached_property
+    @kept_property
     def position_of_row(self) -> Rows:
         """For each of `rows`, its position in the minibatch that it goes to."""
         return self.places - self.bounds[self.batch_of_row]
 
-    @cached_property
+    @kept_property
     def rows_by_place(self) -> Rows:
         """The row at each place."""
         return scatter_values(self.rows, self.places)

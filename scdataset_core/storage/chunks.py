@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..kept_property import kept_property
 from .io.byte_sources import ByteStore, Location, SourceIdentity
 
 __all__ = ["ABSENT", "ChunkTable"]
@@ -61,7 +61,7 @@ class ChunkTable:
         held = (self.offsets, self.sizes, self.skipped, self.file_of)
         return sum(column.nbytes for column in held if column is not None)
 
-    @cached_property
+    @kept_property
     def is_plain(self) -> bool:
         """Whether all chunks were written, inside one file, and are of one size."""
         identity = self.identities[0] if self.files else None
@@ -74,7 +74,7 @@ class ChunkTable:
             and int(self.offsets.max()) + int(self.sizes[0]) <= identity.n_bytes
         )
 
-    @cached_property
+    @kept_property
     def file_sizes(self) -> npt.NDArray[np.int64]:
         """Size of every file, -1 where it is not known."""
         sizes = [-1 if known is None else known.n_bytes for known in self.identities]
