@@ -256,13 +256,27 @@ def _sum_runs(sizes: FetchSizes, runs: LabelRuns) -> LabelSums:
 
 
 def _sum_range(sizes: FetchSizes, runs: LabelRuns, first: int, last: int) -> LabelSums:
+    """Return the part of some labels; one label of a single cell stands for all such.
+
+    A label that differs from cell to cell, as a number of counts does, has so many of
+    them that their parts would take minutes to compute one by one.
+    """
     shares = runs.shares[first:last]
-    occurs = shares > 0
+    occurs = np.flatnonzero(shares > 0)
+    is_single = np.rint(shares[occurs] * runs.n_rows) == 1
+    alike = np.where(is_single, -1, np.arange(len(occurs)))
+    _, which, numbers = np.unique(alike, return_index=True, return_inverse=True)
+    chosen, is_single = occurs[which], is_single[which]
 
     def count_windows(size: int) -> Floats:
-        return runs.window_counts(size, first, last)[occurs]
+        chances = runs.window_counts(size, first, last)[chosen]
+        chances[is_single] = 0
+        chances[is_single, 1] = size / runs.n_rows
+        chances[is_single, 0] = 1 - size / runs.n_rows
+        return chances
 
-    return sum_labels(sizes, shares[occurs], count_windows)
+    sums = sum_labels(sizes, shares[chosen], count_windows)
+    return LabelSums(*(part[numbers] for part in sums))
 
 
 def _expect(shares: npt.ArrayLike, sizes: FetchSizes) -> Measures:

@@ -21,6 +21,7 @@ from scdataset_core.metrics import (
     total_variations,
 )
 from scdataset_core.metrics import expectation as module
+from scdataset_core.metrics.fetch_sums import FetchSizes, sum_labels
 from scdataset_core.plan import Plan
 from scdataset_core.strategies import BlockShuffling, Streaming
 
@@ -315,3 +316,17 @@ def test_prediction_knows_where_few_fetches_begin(sizes):
     mean, error = simulate(labels, *sizes, n_epochs=40)
     off = np.abs(predict(labels, *sizes) - mean)
     assert np.all(off[:2] < 6 * error[:2] + 0.01 * mean[:2])
+
+
+def test_one_label_of_a_single_cell_stands_for_all_such():
+    drawn = np.random.default_rng(0).integers(0, 150, 200)
+    _, labels, n_cells = np.unique(drawn, return_inverse=True, return_counts=True)
+    assert np.count_nonzero(n_cells == 1) > 20
+    runs, n_labels = LabelRuns.of(labels), len(n_cells)
+    sizes = FetchSizes(8, 16, 64, n_rows=200)
+    each = sum_labels(
+        sizes, runs.shares, lambda size: runs.window_counts(size, 0, n_labels)
+    )
+    found = module._sum_range(sizes, runs, 0, n_labels)
+    for part, expected in zip(found, each, strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-12)
