@@ -69,6 +69,11 @@ class ListedRows:
                     " draw"
                 )
             return indices
+        if np.ma.is_masked(indices):  # NumPy would forget what is masked
+            raise ValueError(
+                "indices must not be masked; give indices.compressed() for the rows"
+                " that are not"
+            )
         array = np.asarray(indices)
         if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
             hint = "; give np.flatnonzero(mask)" if array.dtype == bool else ""

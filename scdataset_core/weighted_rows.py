@@ -39,6 +39,11 @@ class WeightedRows(ListedRows):
         """
         if weights is None:
             return None
+        if np.ma.is_masked(weights):  # NumPy would forget what is masked
+            raise ValueError(
+                "weights must not be masked; give weights.filled(0) to draw no masked"
+                " cell"
+            )
         try:
             array = np.asarray(weights, dtype=np.float64)
         except (TypeError, ValueError) as error:

@@ -181,6 +181,10 @@ def test_class_balance_counts_over_what_the_labels_are_for():
         (lambda: BlockShuffling(-3), "got -3"),
         (lambda: BlockShuffling(4, [1, 1]), "must not repeat a row, got 1"),
         (lambda: Streaming([-2, 1]), "must not be negative, got -2"),
+        (
+            lambda: Streaming(np.ma.array([0, 1, 2], mask=[0, 1, 0])),
+            "must not be masked",
+        ),
         (lambda: Streaming(np.array([True, False])), "np.flatnonzero"),
         (lambda: Streaming({"train": [0], "test": [1]}), "of the parts: train, test"),
         (lambda: Streaming([[1, 2]]), "1-D array of integers"),
@@ -192,6 +196,10 @@ def test_class_balance_counts_over_what_the_labels_are_for():
         (lambda: BlockWeightedSampling(weights=[1, -1]), "got -1.0 at position 1"),
         (lambda: BlockWeightedSampling(weights=[1, np.nan]), "got nan at position 1"),
         (lambda: BlockWeightedSampling(weights=[1, np.inf]), "finite"),
+        (
+            lambda: BlockWeightedSampling(weights=np.ma.array([1, 2], mask=[0, 1])),
+            "weights must not be masked",
+        ),
         (lambda: BlockWeightedSampling(weights=[0, 0]), "must not all be zero"),
         (lambda: BlockWeightedSampling(weights=[[1]]), "must be 1-D"),
         (lambda: BlockWeightedSampling(weights="line"), "must be numbers.*'line'; scd"),
